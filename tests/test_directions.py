@@ -1,0 +1,82 @@
+"""Who may import whom: each fact has one home, and knowledge flows one way."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("infra", "handler", "sandbox", "ops", "policy", "bench", "tests")
+MAY_IMPORT = {
+    "__main__": ("infra",),
+    "infra": ("infra",),
+    "handler.stream": ("handler.stream",),
+    "handler": ("handler.stream",),
+    "sandbox": ("sandbox", "handler.stream.change", "handler.stream.failures"),
+    "ops": ("ops", "handler.stream.change", "handler.stream.failures"),
+    "policy": ("policy", "infra.rules"),
+}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def imported(source: str, module: str, *, is_package: bool = False) -> Iterator[str]:
+    """Every module of this project that `source` imports, `from a import b` told apart by whether a.b is a module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = module.split(".")[: None if is_package and node.level == 1 else -node.level or None]
+            base = ".".join([*parents, *([node.module] if node.module else [])]) if node.level else node.module or ""
+            names = [f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base for alias in node.names]
+        else:
+            continue
+        yield from (name for name in names if any(within(name, room) for room in ROOMS))
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def breaches(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    room = max((room for room in MAY_IMPORT if within(module, room)), key=len)
+    return [
+        f"{module} imports {name}"
+        for name in imported(source, module, is_package=is_package)
+        if not any(within(name, allowed) for allowed in MAY_IMPORT[room])
+    ]
+
+
+def test_every_module_imports_only_what_its_room_may_know() -> None:
+    paths = [ROOT / "__main__.py", *(path for room in MAY_IMPORT for path in ROOT.glob(f"{room}/**/*.py"))]
+    found = {
+        breach
+        for path in paths
+        for breach in breaches(path.read_text(), module_name(path), is_package=path.name == "__init__.py")
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("infra.consumer", "import handler.mirror"),
+        ("infra.consumer", "from handler import mirror"),
+        ("handler.stream.entry", "from handler.mirror import handler"),
+        ("handler.stream.entry", "from .. import mirror"),
+        ("handler.mirror", "from handler import change_log"),
+        ("sandbox.demo", "from handler.stream import processor"),
+        ("sandbox.demo", "def late():\n    from infra import settings"),
+        ("policy.pack", "from infra import consumer"),
+    ],
+)
+def test_a_breach_of_the_rule_would_be_seen(module: str, source: str) -> None:
+    assert breaches(source, module)
