@@ -1,0 +1,296 @@
+"""Runs a Pulumi program in this process, without the Pulumi CLI: every resource it registers goes to a backend."""
+
+import asyncio
+import contextlib
+import contextvars
+import json
+import logging
+import os
+import runpy
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import pulumi
+import pulumi.runtime
+import yaml
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.struct_pb2 import Struct, Value
+from pulumi.runtime import rpc
+from pulumi.runtime.mocks import MockEngine, MockMonitor
+from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.settings import Settings, configure
+
+ROOT = Path(__file__).parent.parent
+STACK_TYPE = "pulumi:pulumi:Stack"
+THREADS = 16
+
+# How the SDK marks what JSON has no word for (pulumi/runtime/rpc.py).
+_MARK = "4dabf18193072939515e22adb298388d"
+_ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"
+_SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 -- a marker, the same for everybody
+
+UNKNOWN = rpc.UNKNOWN
+"""What an input holds in a preview where its value will be known after the update only."""
+
+
+class ProgramError(Exception):
+    """The program asks for something that only the Pulumi CLI can do, or its stack file cannot be read."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file archive among a resource's inputs, by its absolute path."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One resource as the program registered it: its inputs as plain Python, and every option that matters."""
+
+    type: str
+    name: str
+    custom: bool
+    inputs: dict[str, Any]
+    urn: str
+    parent: str
+    provider: str
+    protect: bool | None
+    retain_on_delete: bool | None
+    delete_before_replace: bool | None
+    aliases: tuple[str | dict[str, Any], ...]
+    dependencies: frozenset[str]
+    property_dependencies: dict[str, frozenset[str]]
+    ignore_changes: tuple[str, ...]
+    replace_on_changes: tuple[str, ...]
+    replacement_trigger: Any
+
+
+class Backend(Protocol):
+    """What makes registered resources real. Independent resources arrive at once, each on a thread of its own."""
+
+    def register(self, registration: Registration) -> tuple[str, dict[str, Any]]:
+        """Id and outputs of a resource, components included; inputs that the outputs do not name are kept.
+
+        In a preview an empty id means an id that is not known yet.
+        """
+        ...
+
+    def invoke(self, token: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Result of a provider's function, such as aws:dynamodb/getTable:getTable."""
+        ...
+
+
+def plain(value: Any) -> Any:
+    """Plain Python of a value off the wire: secrets unwrapped, whole numbers as int, archives as `Archive`."""
+    match value:
+        case float():
+            return int(value) if value.is_integer() else value
+        case list():
+            return [plain(item) for item in cast("list[Any]", value)]
+        case dict() if _MARK in value:
+            content = cast("dict[str, Any]", value)
+            mark = content[_MARK]
+            if mark == _SECRET:
+                return plain(content["value"])
+            if mark == _ARCHIVE and "path" in content:
+                return Archive(str(Path(content["path"]).resolve()))
+            kinds = ", ".join(key for key in content if key != _MARK)
+            raise ProgramError(f"an asset or archive made of {kinds} is not known here: use pulumi.FileArchive")
+        case dict():
+            items = cast("dict[str, Any]", value).items()
+            return {key: plain(item) for key, item in items if item is not None}
+        case _:
+            return value
+
+
+def wired(value: Any) -> Any:
+    """The opposite of `plain`: a value as JSON that the SDK reads back."""
+    match value:
+        case Archive(path):
+            return {_MARK: _ARCHIVE, "path": path}
+        case list() | tuple():
+            return [wired(item) for item in cast("list[Any]", value)]
+        case dict():
+            return {key: wired(item) for key, item in cast("dict[str, Any]", value).items()}
+        case _:
+            return value
+
+
+def project(root: Path = ROOT) -> dict[str, Any]:
+    """Pulumi.yaml as it stands."""
+    return _yaml(root / "Pulumi.yaml")
+
+
+def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
+    """Pulumi.<stack>.yaml, over the defaults of Pulumi.yaml, as the CLI hands it to the program in PULUMI_CONFIG.
+
+    Raises
+    ------
+    ProgramError
+        The file is missing, holds an encrypted value, a scalar that the CLI would rewrite, or lacks a key that
+        Pulumi.yaml declares without a default.
+    """
+    about = project(root)
+    config = dict(_yaml(root / f"Pulumi.{stack}.yaml").get("config") or {})
+    missing: list[str] = []
+    declarations: dict[str, dict[str, Any]] = about.get("config") or {}
+    for name, declaration in declarations.items():
+        key = name if ":" in name else f"{about['name']}:{name}"
+        given = declaration.get("default", declaration.get("value"))
+        if key not in config and given is not None:
+            config[key] = given
+        elif key not in config and key.startswith(f"{about['name']}:"):
+            missing.append(key)
+    if missing:
+        raise ProgramError(f"Pulumi.{stack}.yaml lacks {', '.join(missing)}, and Pulumi.yaml has no default for it")
+    return {key: _scalar(f"Pulumi.{stack}.yaml: {key}", value) for key, value in config.items()}
+
+
+def run(
+    program: Callable[[], None] | Path,
+    *,
+    stack: str,
+    config: Mapping[str, str],
+    backend: Backend,
+    preview: bool = False,
+) -> dict[str, Any]:
+    """Run `program` (a function, or the directory of a project) and return its stack outputs.
+
+    An exception of the program or the backend surfaces as itself, when no call to the backend is under way any more.
+    One program at a time: `config` is handed over in the process's environment, as the CLI does.
+    """
+    monitor = _Monitor(backend)
+    context = contextvars.copy_context()
+    program = program.resolve() if isinstance(program, Path) else program
+    directory = program if isinstance(program, Path) else Path.cwd()
+    name = project(program if isinstance(program, Path) else ROOT)["name"]
+    handed_over = {"PULUMI_CONFIG": json.dumps(dict(config)), "PULUMI_CONFIG_SECRET_KEYS": "[]"}
+    with contextlib.chdir(directory), _environment(handed_over):
+        context.run(_run, program, monitor, project=name, stack=stack, dry_run=preview, organization="organization")
+    return monitor.stack_outputs
+
+
+def _run(program: Callable[[], None] | Path, monitor: "_Monitor", **options: Any) -> None:
+    pulumi.runtime.reset_options()
+    configure(Settings(**options, monitor=monitor, engine=MockEngine(logging.getLogger("pulumi"))))
+
+    def main() -> None:
+        if isinstance(program, Path):
+            runpy.run_path(str(program), run_name="__main__")
+        else:
+            program()
+
+    with asyncio.Runner() as runner, ThreadPoolExecutor(THREADS) as pool:
+        loop = runner.get_loop()
+        loop.set_default_executor(pool)
+        # What failed is raised by run_in_stack; the loop would tell of each task that waited for it as well.
+        loop.set_exception_handler(lambda _loop, _context: None)
+        try:
+            runner.run(pulumi.runtime.run_in_stack(main))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _Monitor(MockMonitor):
+    """The SDK's mock monitor, with the backend in the place of its mocks."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(cast("Any", None))
+        self.backend = backend
+        self.stack_outputs: dict[str, Any] = {}
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        """As the engine makes it: the stack is no part of a child's type, as it is in the SDK's mocks."""
+        return super().make_urn("" if f"::{STACK_TYPE}::" in parent else parent, type_, name)
+
+    def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> resource_pb2.RegisterResourceResponse:  # noqa: N802 -- the protocol's name
+        urn = self.make_urn(request.parent, request.type, request.name)
+        if request.type == STACK_TYPE:
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        inputs = _decoded(request.object)
+        identity, outputs = self.backend.register(_registration(request, urn, inputs))
+        reply = resource_pb2.RegisterResourceResponse(urn=urn, id=identity)
+        ParseDict(wired({**inputs, **outputs}), reply.object)
+        return reply
+
+    def RegisterResourceOutputs(self, request: resource_pb2.RegisterResourceOutputsRequest) -> Empty:  # noqa: N802 -- the protocol's name
+        if f"::{STACK_TYPE}::" in request.urn:
+            self.stack_outputs = _decoded(request.outputs)
+        return Empty()
+
+    def ReadResource(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:  # noqa: N802 -- the protocol's name
+        raise ProgramError(f"{request.type} {request.name}: .get() is not known here; read it with a function (get_…)")
+
+    def Invoke(self, request: resource_pb2.ResourceInvokeRequest) -> resource_pb2.ResourceInvokeResponse:  # noqa: N802 -- the protocol's name
+        reply = resource_pb2.ResourceInvokeResponse()
+        result = self.backend.invoke(request.tok, _decoded(request.args))
+        ParseDict(wired(result), getattr(reply, "return"))
+        return reply
+
+
+def _registration(request: resource_pb2.RegisterResourceRequest, urn: str, inputs: dict[str, Any]) -> Registration:
+    return Registration(
+        type=request.type,
+        name=request.name,
+        custom=request.custom,
+        inputs=inputs,
+        urn=urn,
+        parent=request.parent,
+        provider=request.provider,
+        protect=request.protect if request.HasField("protect") else None,
+        retain_on_delete=request.retainOnDelete if request.HasField("retainOnDelete") else None,
+        delete_before_replace=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
+        aliases=tuple(_alias(alias) for alias in cast("Any", request).aliases),  # the SDK's stub lacks its type
+        dependencies=frozenset(request.dependencies),
+        property_dependencies={key: frozenset(of.urns) for key, of in request.propertyDependencies.items()},
+        ignore_changes=tuple(request.ignoreChanges),
+        replace_on_changes=tuple(request.replaceOnChanges),
+        replacement_trigger=_decoded(request.replacement_trigger) if request.HasField("replacement_trigger") else None,
+    )
+
+
+def _alias(alias: Any) -> str | dict[str, Any]:
+    return alias.urn or {field: value for field, value in MessageToDict(alias.spec).items() if value}
+
+
+def _decoded(message: Struct | Value) -> Any:
+    return plain(MessageToDict(message))
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise ProgramError(f"there is no {path.name}") from error
+    except yaml.YAMLError as error:
+        raise ProgramError(f"{path.name} is not YAML: {error}") from error
+
+
+def _scalar(where: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and set(cast("dict[str, Any]", value)) == {"secure"}:
+        raise ProgramError(f"{where} is encrypted, which only the Pulumi CLI can read: give a plain value here")
+    try:
+        return json.dumps(value, separators=(",", ":"), sort_keys=True)
+    except TypeError as error:
+        raise ProgramError(f"{where} holds a scalar that the CLI would rewrite, such as a date: quote it") from error
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Generator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
