@@ -1,0 +1,385 @@
+"""The event source mapping acts: reads streams, invokes functions and writes to destinations, all over the emulator."""
+
+import base64
+import json
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
+
+from sandbox.destinations import Client, failure_record, send
+from sandbox.mapping import (
+    EXPIRED,
+    Action,
+    Configuration,
+    Describe,
+    Discard,
+    EventSourceMapping,
+    Failed,
+    Invoke,
+    Outcome,
+    Position,
+    Read,
+    Returned,
+    Switches,
+    Throttled,
+)
+
+POLL_SECONDS = 0.1
+"""AWS polls four times a second; here somebody is watching."""
+TAIL_BYTES = 4096
+"""How much of its log an invocation answers with; AWS: Invoke, LogType."""
+RETRY_SECONDS = 1.0
+"""Between two tries to list a stream's shards."""
+THREADS = 32
+"""At most so many reads, invocations and deliveries at once."""
+
+_log = logging.getLogger(__name__)
+
+
+class MappingError(Exception):
+    """A mapping that AWS refuses to create: its stream or function is missing, or it exists already."""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One invocation of a function by a mapping, and what came of it."""
+
+    uuid: str
+    function: str
+    stream_arn: str
+    records: tuple[Mapping[str, Any], ...]
+    attempt: int
+    seconds: float
+    response: Any
+    error: str | None
+    log: str
+
+
+@dataclass
+class _Attached:
+    uuid: str
+    mapping: EventSourceMapping
+    function_arn: str
+    log_group: str
+    iterators: dict[str, tuple[Position, str]] = field(default_factory=dict[str, tuple[Position, str]])
+    problem: str | None = None
+    sending: int = 0
+
+    @property
+    def function(self) -> str:
+        return self.function_arn.rsplit(":", 1)[1]
+
+    @property
+    def stream_arn(self) -> str:
+        return self.mapping.configuration.event_source_arn
+
+
+def quick_back_off(tries: int) -> float:
+    """Seconds until the next try: AWS's growth, sooner."""
+    return min(0.1 * 2 ** min(tries - 1, 16), 5.0)
+
+
+class Poller:
+    """Does the work of every mapping attached to it, on threads of its own, until it is closed.
+
+    Parameters
+    ----------
+    client
+        A service's name to its boto3 client, safe to share between threads. The Lambda client must not retry by itself
+        and must wait longer than a function may run: each retry would be one more invocation that no mapping asked for.
+    observe
+        Called after each invocation, on any thread.
+    switches
+        The readings of what AWS does not document, the back-off among them.
+    """
+
+    def __init__(self, client: Client, observe: Callable[[Invocation], None], switches: Switches | None = None) -> None:
+        self._client = client
+        self._observe = observe
+        self._switches = switches or Switches(back_off=quick_back_off)
+        self._attached: dict[str, _Attached] = {}
+        self._changed = threading.Condition()
+        self._closed = threading.Event()
+        self._lost = 0
+        self._pool = ThreadPoolExecutor(THREADS, "mapping")
+        self._loop = threading.Thread(target=self._run, name="poller", daemon=True)
+        self._loop.start()
+
+    def attach(self, uuid: str, request: Mapping[str, Any]) -> None:
+        """Begin the work of a mapping, created with `request`, from its starting position.
+
+        Raises
+        ------
+        MappingError
+            The stream or the function does not exist, or a mapping of both is attached already.
+        pydantic.ValidationError
+            The request holds something out of bounds, or something that the sandbox does not imitate.
+        FilterError
+            A filter pattern is invalid or not imitated.
+        """
+        mapping = EventSourceMapping(Configuration.model_validate(request), self._switches, POLL_SECONDS)
+        attached = _Attached(uuid, mapping, *self._function(mapping.configuration.function_name))
+        try:
+            self._client("dynamodbstreams").describe_stream(StreamArn=attached.stream_arn)
+        except ClientError as error:
+            raise MappingError(f"Stream not found: {attached.stream_arn}") from error
+        with self._changed:
+            for other in self._attached.values():
+                if (other.stream_arn, other.function_arn) == (attached.stream_arn, attached.function_arn):
+                    raise MappingError(
+                        f"The event source arn ({attached.stream_arn}) and function ({attached.function}) provided "
+                        f"mapping already exists: update or delete the existing mapping with UUID {other.uuid}"
+                    )
+            self._attached[uuid] = attached
+            self._changed.notify()
+
+    def update(self, uuid: str, request: Mapping[str, Any]) -> None:
+        """Go on with another configuration from where the mapping stands; raises what `attach` raises."""
+        configuration = Configuration.model_validate(request)
+        function_arn, log_group = self._function(configuration.function_name)
+        with self._changed:
+            attached = self._attached[uuid]
+            attached.mapping.configure(configuration)
+            attached.function_arn, attached.log_group = function_arn, log_group
+            self._changed.notify()
+
+    def detach(self, uuid: str) -> None:
+        """Stop the work of a mapping and forget its position; what runs is still observed."""
+        with self._changed:
+            del self._attached[uuid]
+
+    def idle(self) -> bool:
+        """Whether every enabled mapping has, since this call, found its stream's end and has nothing to do."""
+        since = time.time()
+        with self._changed:
+            while not self._closed.is_set():
+                enabled = [each for each in self._attached.values() if each.mapping.configuration.enabled]
+                if any(each.sending or not each.mapping.at_rest() for each in enabled):
+                    return False
+                if all(each.mapping.caught_up(since) for each in enabled):
+                    return True
+                self._changed.wait()
+        return False
+
+    def last_result(self, uuid: str) -> str:
+        """What AWS's GetEventSourceMapping shows as LastProcessingResult; the emulator's own cannot be set."""
+        with self._changed:
+            attached = self._attached[uuid]
+            return attached.problem or attached.mapping.last_result
+
+    @property
+    def lost(self) -> int:
+        """How many records were discarded and reached no destination."""
+        return self._lost
+
+    def close(self) -> None:
+        """Stop all work; waits for what is running."""
+        with self._changed:
+            self._closed.set()
+            self._changed.notify_all()
+        self._loop.join()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _function(self, name: str) -> tuple[str, str]:
+        try:
+            found = self._client("lambda").get_function_configuration(FunctionName=name)
+        except ClientError as error:
+            raise MappingError(f"Function does not exist: {name}") from error
+        group = found.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{found['FunctionName']}"
+        return found["FunctionArn"], group
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._closed.is_set():
+                now = time.time()
+                for attached in self._attached.values():
+                    for action in attached.mapping.advance(now):
+                        attached.sending += isinstance(action, Discard)
+                        self._pool.submit(self._perform, attached, action)
+                due = [moment for each in self._attached.values() if (moment := each.mapping.due()) is not None]
+                self._changed.wait(max(min(due) - now, 0) if due else None)
+
+    def _perform(self, attached: _Attached, action: Action) -> None:
+        perform = {Describe: self._describe, Read: self._read, Invoke: self._invoke, Discard: self._discard}
+        try:
+            tell = cast("Callable[[_Attached, Action], Callable[[], None]]", perform[type(action)])(attached, action)
+        except Exception:
+            _log.exception("mapping %s stopped: %s failed", attached.uuid, type(action).__name__)
+            return
+        with self._changed:
+            tell()
+            self._changed.notify_all()
+
+    def _describe(self, attached: _Attached, _: Describe) -> Callable[[], None]:
+        lineage: list[tuple[str, str | None]] = []
+        while not self._closed.is_set():
+            try:
+                lineage = list(self._shards(attached.stream_arn))
+                break
+            except (ClientError, BotoCoreError) as error:
+                self._unreadable(attached, error)
+                if _code(error) == "ResourceNotFoundException":
+                    break
+                self._closed.wait(RETRY_SECONDS)
+        return lambda: attached.mapping.discover(lineage)
+
+    def _shards(self, stream_arn: str) -> Iterator[tuple[str, str | None]]:
+        page: dict[str, str] = {}
+        while True:
+            found = self._client("dynamodbstreams").describe_stream(StreamArn=stream_arn, **page)["StreamDescription"]
+            for shard in found["Shards"]:
+                yield shard["ShardId"], shard.get("ParentShardId")
+            if not (last := found.get("LastEvaluatedShardId")):
+                return
+            page = {"ExclusiveStartShardId": last}
+
+    def _read(self, attached: _Attached, action: Read) -> Callable[[], None]:
+        streams, mapping = self._client("dynamodbstreams"), attached.mapping
+        position, iterator = attached.iterators.pop(action.shard, (None, ""))
+        try:
+            if position != action.position:
+                sequence = {"SequenceNumber": action.position.sequence} if action.position.sequence else {}
+                iterator = streams.get_shard_iterator(
+                    StreamArn=attached.stream_arn,
+                    ShardId=action.shard,
+                    ShardIteratorType=action.position.kind,
+                    **sequence,
+                )["ShardIterator"]
+            found = streams.get_records(ShardIterator=iterator)
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) == "TrimmedDataAccessException":
+                return lambda: mapping.trimmed(action)
+            self._unreadable(attached, error)
+            vanished = _code(error) == "ResourceNotFoundException"
+            return lambda: mapping.read(action, [], time.time(), ended=vanished)
+        attached.problem = None
+        events = [lambda_record(record, attached.stream_arn) for record in found["Records"]]
+        after = action.position
+        if events:
+            after = Position("AFTER_SEQUENCE_NUMBER", events[-1]["dynamodb"]["SequenceNumber"])
+        if following := found.get("NextShardIterator"):
+            attached.iterators[action.shard] = (after, following)
+        return lambda: mapping.read(action, events, time.time(), ended=not following)
+
+    def _invoke(self, attached: _Attached, action: Invoke) -> Callable[[], None]:
+        started = time.time()
+        records = tuple(record.event for record in action.records)
+        response, error, log = None, None, ""
+        outcome: Outcome = Throttled()
+        try:
+            answer = self._client("lambda").invoke(
+                FunctionName=attached.function_arn, Payload=json.dumps({"Records": records}), LogType="Tail"
+            )
+        except (ClientError, BotoCoreError) as failure:
+            error = str(failure)
+            if _code(failure) != "TooManyRequestsException":
+                self._report(attached, f"PROBLEM: {attached.function} cannot be invoked: {failure}")
+        else:
+            response = json.loads(answer["Payload"].read() or b"null")
+            outcome = Returned(response)
+            if answer.get("FunctionError"):
+                outcome = Failed()
+                error = f"{response.get('errorType')}: {response.get('errorMessage')}"
+            tail = base64.b64decode(answer.get("LogResult", ""))
+            log = self._whole_log(attached.log_group, tail, started)
+        seconds = time.time() - started
+        self._observe(
+            Invocation(
+                uuid=attached.uuid,
+                function=attached.function,
+                stream_arn=attached.stream_arn,
+                records=records,
+                attempt=action.attempt,
+                seconds=seconds,
+                response=response,
+                error=error,
+                log=log,
+            )
+        )
+        return lambda: attached.mapping.answer(action, outcome, time.time())
+
+    def _whole_log(self, group: str, tail: bytes, started: float) -> str:
+        """An invocation's log; from CloudWatch Logs where the answer's tail was cut, the tail if it is not there."""
+        text = tail.decode(errors="replace")
+        if len(tail) < TAIL_BYTES:
+            return text
+        _, _, end = text.rstrip().partition("\n")
+        pages = self._client("logs").get_paginator("filter_log_events")
+        streams: defaultdict[str, list[str]] = defaultdict(list)
+        for page in pages.paginate(logGroupName=group, startTime=int(started * 1000)):
+            for event in page["events"]:
+                streams[event["logStreamName"]].append(event["message"])
+        logs = ("\n".join(lines) for lines in streams.values())
+        return next((log for log in logs if end in log), text)
+
+    def _discard(self, attached: _Attached, action: Discard) -> Callable[[], None]:
+        configuration = attached.mapping.configuration
+        destination = configuration.destination_config.on_failure.destination
+        reason = None
+        if action.condition == EXPIRED:
+            reason = "the stream's retention has passed"
+        elif destination is None:
+            reason = "the mapping has no on-failure destination"
+        else:
+            record = failure_record(
+                action, function_arn=attached.function_arn, stream_arn=attached.stream_arn, now=time.time()
+            )
+            try:
+                send(self._client, destination, attached.uuid, action, record)
+            except (ClientError, BotoCoreError) as error:
+                reason = f"{destination} refused them: {error}"
+        if reason:
+            _log.error(
+                "mapping %s lost %d records from %s on: %s",
+                attached.uuid,
+                len(action.records),
+                action.records[0].sequence,
+                reason,
+            )
+        return lambda: self._sent(attached, len(action.records) if reason else 0)
+
+    def _sent(self, attached: _Attached, lost: int) -> None:
+        attached.sending -= 1
+        self._lost += lost
+
+    def _unreadable(self, attached: _Attached, error: Exception) -> None:
+        self._report(attached, f"PROBLEM: {attached.stream_arn} cannot be read: {error}")
+
+    def _report(self, attached: _Attached, problem: str) -> None:
+        if attached.problem != problem and not self._closed.is_set():
+            attached.problem = problem
+            _log.error("mapping %s: %s", attached.uuid, problem)
+
+
+def _code(error: Exception) -> str | None:
+    return cast("dict[str, Any]", error.response)["Error"]["Code"] if isinstance(error, ClientError) else None
+
+
+def lambda_record(record: Mapping[str, Any], stream_arn: str) -> dict[str, Any]:
+    """A record of GetRecords, as boto3 returns it, in the shape that Lambda gives to functions."""
+    event = cast("dict[str, Any]", _plain(record))
+    if identity := event.get("userIdentity"):
+        event["userIdentity"] = {name[0].lower() + name[1:]: value for name, value in identity.items()}
+    return {**event, "eventSource": "aws:dynamodb", "eventSourceARN": stream_arn}
+
+
+def _plain(value: object) -> object:
+    match value:
+        case dict():
+            return {key: _plain(each) for key, each in cast("dict[str, Any]", value).items()}
+        case list():
+            return [_plain(each) for each in cast("list[Any]", value)]
+        case bytes():
+            return base64.b64encode(value).decode()
+        case datetime():
+            return int(value.timestamp())
+        case _:
+            return value
