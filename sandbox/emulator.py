@@ -1,0 +1,207 @@
+"""The embedded AWS: one ministack process on loopback, started empty, never left behind."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import boto3  # pyright: ignore[reportMissingTypeStubs] -- boto3 and botocore are untyped
+import botocore.session  # pyright: ignore[reportMissingTypeStubs] -- as above
+from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] -- as above
+
+from sandbox.program import ROOT
+
+HOST = "127.0.0.1"
+ACCOUNT = "000000000000"
+PYTHON = ROOT / ".venv-aws" / "bin" / "python"
+
+_UP_WITHIN_SECONDS = 30.0
+_DOWN_WITHIN_SECONDS = 5.0
+
+# The emulator holds the read end of a pipe of ours. However this process ends, the pipe does too, and the emulator
+# takes with it the functions' processes and everything it has written.
+_GUARDED = """
+import os, shutil, signal, tempfile, threading
+def guard():
+    os.read(0, 1)
+    shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=guard, daemon=True).start()
+from ministack.app import main
+main()
+"""
+
+_CLIENT_CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=910,  # the longest a function may run (900 s) and a little more
+    retries={"total_max_attempts": 1},  # a retried invocation would be a second one
+    max_pool_connections=32,
+    s3={"addressing_style": "path"},
+)
+
+
+class EmulatorError(Exception):
+    """The emulator cannot be started, or it has died."""
+
+
+class Emulator:
+    """A running emulator: its address, and clients for it.
+
+    Parameters
+    ----------
+    region
+        The region everything is in.
+    port
+        Port on loopback; a free one unless given.
+    environment
+        Variables for the emulator's process, which every function inherits.
+
+    Raises
+    ------
+    EmulatorError
+        The port is taken, .venv-aws is missing, or the emulator does not come up: one line, with the way out.
+    """
+
+    def __init__(self, region: str, *, port: int | None = None, environment: Mapping[str, str] | None = None) -> None:
+        if not PYTHON.exists():
+            raise EmulatorError(f"the embedded AWS is not installed ({PYTHON.parent.parent.name} is missing): run make")
+        self.region = region
+        self.port = free_port(port)
+        self.endpoint = f"http://{HOST}:{self.port}"
+        self.directory = Path(tempfile.mkdtemp(prefix="table-stream-"))
+        self._lock = threading.Lock()
+        self._clients: dict[str, Any] = {}
+        with (self.directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [PYTHON, "-c", _GUARDED],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                env=self._environment() | dict(environment or {}),
+                start_new_session=True,  # Ctrl-C is ours to handle, and the group is one to end
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def process(self) -> int:
+        """Process id; also that of the group in which its functions run."""
+        return self._process.pid
+
+    def _environment(self) -> dict[str, str]:
+        """Nothing of the caller's environment but where programs are: a function must not see what AWS has not."""
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "TMPDIR": str(self.directory),
+            "HOME": str(self.directory),
+            "GATEWAY_PORT": str(self.port),
+            "BIND_HOST": HOST,
+            "MINISTACK_HOST": HOST,
+            "MINISTACK_ACCOUNT_ID": ACCOUNT,
+            "MINISTACK_REGION": self.region,
+            "LOG_LEVEL": "WARNING",
+            "PERSIST_STATE": "0",
+            "S3_PERSIST": "0",
+            "IOT_MTLS_ENABLED": "0",  # it would listen on a port of its own
+            "SFTP_ENABLED": "0",
+            "DOCKER_HOST": f"unix://{self.directory}/no-docker",  # it would clear away containers of others
+        }
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + _UP_WITHIN_SECONDS
+        while time.monotonic() < deadline:
+            self.check()
+            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=1).close()  # noqa: S310 -- loopback
+                return
+            time.sleep(0.02)
+        raise EmulatorError(f"the embedded AWS did not come up within {_UP_WITHIN_SECONDS:.0f} s: {self._last_words()}")
+
+    def check(self) -> None:
+        """Raise EmulatorError when the process has died."""
+        if self._process.poll() is not None:
+            raise EmulatorError(
+                f"the embedded AWS died (exit code {self._process.returncode}): {self._last_words()}. Run it again; "
+                f"should it die again, make clean makes its environment anew"
+            )
+
+    def _last_words(self) -> str:
+        lines = (self.directory / "log").read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it logged nothing")
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        own = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+        return boto3.Session(
+            aws_access_key_id="sandbox",
+            aws_secret_access_key="sandbox",  # noqa: S106 -- the emulator takes anything
+            region_name=self.region,
+            botocore_session=own,  # whatever AWS profile the user has is not asked
+        )
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of a service: one for all threads."""
+        with self._lock:  # clients may be shared between threads, but not made by several at once
+            if service not in self._clients:
+                made: Any = self._session
+                self._clients[service] = made.client(service, endpoint_url=self.endpoint, config=_CLIENT_CONFIG)
+            return self._clients[service]
+
+    def variables(self) -> dict[str, str]:
+        """Environment variables that point any other AWS client at this emulator."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": "sandbox",
+            "AWS_SECRET_ACCESS_KEY": "sandbox",
+        }
+
+    def close(self) -> None:
+        """Stop it, with every function process and all it holds. Harmless when it is stopped already."""
+        with contextlib.suppress(BrokenPipeError):
+            if self._process.stdin:
+                self._process.stdin.close()
+        try:
+            self._process.wait(_DOWN_WITHIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process, 9)
+            self._process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def free_port(port: int | None = None) -> int:
+    """`port` when it is free on loopback, else any free one when none is asked for.
+
+    Raises
+    ------
+    EmulatorError
+        The port asked for is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port or 0))
+        except OSError as error:
+            raise EmulatorError(f"port {port} cannot be used ({error.strerror}): name another, or none") from error
+        return probe.getsockname()[1]
