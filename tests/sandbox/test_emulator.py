@@ -54,8 +54,7 @@ def test_it_ends_with_its_parent_however_that_ends():
         about = json.loads(parent.stdout.readline())
         assert listens(about["port"])
         parent.send_signal(signal.SIGKILL)
-    wait_for(lambda: not alive(about["process"]))
-    assert not listens(about["port"])
+    wait_for(lambda: not alive(about["process"]) and not listens(about["port"]))
     assert not Path(about["directory"]).exists()
 
 
