@@ -1,0 +1,37 @@
+"""boto3 clients: made when first needed, once an environment, with time-outs below a handler's time."""
+
+import os
+import threading
+from typing import Any
+
+ATTEMPTS = 2
+CONNECT_SECONDS = 1.0
+
+_clients: dict[str, Any] = {}
+_lock = threading.Lock()  # boto3 makes clients one at a time; made clients are free of threads
+
+
+def client(service: str) -> Any:
+    """The boto3 client of a service, shared by all threads.
+
+    Its two attempts together end within HANDLER_TIMEOUT_SECONDS (10 unless set): a hanging service is then a failure
+    that can be tried again, not the function's time-out.
+    """
+    if service not in _clients:
+        with _lock:
+            if service not in _clients:
+                _clients[service] = _make(service)
+    return _clients[service]
+
+
+def _make(service: str) -> Any:
+    import boto3  # 0.2 s, which a consumer without AWS calls does not pay
+    from botocore.config import Config
+
+    timeout = float(os.environ.get("HANDLER_TIMEOUT_SECONDS", "10"))
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=max(0.5, timeout / ATTEMPTS - CONNECT_SECONDS - 0.5),  # half a second for the wait between the two
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+    )
+    return boto3.client(service, config=config)

@@ -1,0 +1,149 @@
+"""The failure record: one object a parked change, in the shape of the mapping's own."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol, cast
+
+from handler.stream.change import Change, padded
+
+
+class UnreadableFailureError(Exception):
+    """The text is not a failure record."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a failure record says, whether the engine or the mapping wrote it.
+
+    Attributes
+    ----------
+    condition : str
+        Why it was given up: the mapping's `RetryAttemptsExhausted` or `RecordAgeExceeded`, the engine's `Parked`.
+    error : str or None
+        The error as far as the record tells it.
+    stream_arn : str
+        The stream that recorded the changes.
+    records : tuple of dict
+        The records, whole; empty where the record is a pointer (SQS, SNS).
+    at : str
+        When it was written, as the record has it (ISO 8601).
+    """
+
+    condition: str
+    error: str | None
+    stream_arn: str
+    records: tuple[dict[str, Any], ...]
+    at: str
+
+
+def read_failure(text: str | bytes) -> Failure:
+    """Read a failure record, in each variant that AWS has been seen to write.
+
+    Raises
+    ------
+    UnreadableFailureError
+        Where it is none; the message says what is missing.
+    """
+    try:
+        body = json.loads(text)
+        payload = body.get("payload") or {}
+        event = json.loads(payload) if isinstance(payload, str) else payload
+        return Failure(
+            condition=body["requestContext"]["condition"],
+            error=(body.get("responseContext") or {}).get("functionError"),
+            stream_arn=body["DDBStreamBatchInfo"]["streamArn"],
+            records=tuple(event.get("Records", ())),
+            at=body["timestamp"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreadableFailureError(f"not a failure record: {type(error).__name__} {error}") from error
+
+
+def failure_key(consumer: str, change: Change) -> str:
+    """The object's name: the same each time a change is parked, in stream order within a stream."""
+    stream = change.stream
+    name = f"{padded(change.sequence_number)}-{change.raw.get('eventID')}"
+    return f"engine/{consumer}/{stream.table_name}/{stream.label}/{name}"
+
+
+def failure_body(change: Change, error: BaseException, context: Any, now: float) -> str:
+    """One change in the shape of the mapping's S3 record; `functionError` tells the error, `shardId` is not known."""
+    arrived = change.created_seconds
+    arrival = None if arrived is None else _time(arrived, "seconds")
+    body = {
+        "requestContext": {
+            "requestId": getattr(context, "aws_request_id", None),
+            "functionArn": getattr(context, "invoked_function_arn", None),
+            "condition": "Parked",
+            "approximateInvokeCount": 1,
+        },
+        "responseContext": {
+            "statusCode": 200,
+            "executedVersion": getattr(context, "function_version", None),
+            "functionError": f"{type(error).__name__}: {error}",
+        },
+        "version": "1.0",
+        "timestamp": _time(now, "milliseconds"),
+        "DDBStreamBatchInfo": {
+            "shardId": None,
+            "startSequenceNumber": change.sequence_number,
+            "endSequenceNumber": change.sequence_number,
+            "approximateArrivalOfFirstRecord": arrival,
+            "approximateArrivalOfLastRecord": arrival,
+            "batchSize": 1,
+            "streamArn": change.stream_arn,
+        },
+        "payload": json.dumps({"Records": [change.raw]}),
+    }
+    return json.dumps(body)
+
+
+def _time(seconds: float, precision: str) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+class FailureStore(Protocol):
+    """Where changes are parked."""
+
+    def park(self, change: Change, error: BaseException, context: Any, now: float) -> None:
+        """Keep the change, whole; a second time it leaves the first. Raises where it cannot."""
+        ...
+
+
+class Bucket:
+    """The failure store in S3. Its one call: `put_object(Bucket, Key, Body, ContentType, IfNoneMatch="*")`.
+
+    Parameters
+    ----------
+    s3 : callable
+        Gives the S3 client when it is first needed.
+    bucket, consumer : str
+        The bucket's name; the consumer whose failures these are.
+    """
+
+    def __init__(self, s3: Any, bucket: str, consumer: str) -> None:
+        self._s3, self._bucket, self._consumer = s3, bucket, consumer
+
+    def park(self, change: Change, error: BaseException, context: Any, now: float) -> None:
+        """Write the change's object unless it is there already, which keeps the first one's lifetime."""
+        try:
+            self._s3().put_object(
+                Bucket=self._bucket,
+                Key=failure_key(self._consumer, change),
+                Body=failure_body(change, error, context, now).encode(),
+                ContentType="application/json",
+                IfNoneMatch="*",
+            )
+        except Exception as refused:
+            if error_code(refused) != "PreconditionFailed":
+                raise
+
+
+def error_code(error: BaseException) -> str | None:
+    """The AWS error code of a botocore ClientError; None for any other error."""
+    response = getattr(error, "response", None)
+    if not isinstance(response, Mapping):
+        return None
+    return cast(Mapping[str, Any], response).get("Error", {}).get("Code")
