@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from sandbox.mapping import RETRIES_EXHAUSTED, Discard
+from sandbox.actions import RETRIES_EXHAUSTED, Discard
 
 Client = Callable[[str], Any]
 """A service's name to its boto3 client."""

@@ -14,23 +14,22 @@ from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
-from sandbox.destinations import Client, failure_record, send
-from sandbox.mapping import (
-    EXPIRED,
+from sandbox.actions import (
+    RETENTION_PASSED,
     Action,
-    Configuration,
     Describe,
     Discard,
-    EventSourceMapping,
     Failed,
     Invoke,
     Outcome,
     Position,
     Read,
     Returned,
-    Switches,
     Throttled,
 )
+from sandbox.configuration import Configuration, Switches
+from sandbox.destinations import Client, failure_record, send
+from sandbox.mapping import EventSourceMapping
 
 POLL_SECONDS = 0.1
 """AWS polls four times a second; here somebody is watching."""
@@ -324,7 +323,7 @@ class Poller:
         configuration = attached.mapping.configuration
         destination = configuration.destination_config.on_failure.destination
         reason = None
-        if action.condition == EXPIRED:
+        if action.condition == RETENTION_PASSED:
             reason = "the stream's retention has passed"
         elif destination is None:
             reason = "the mapping has no on-failure destination"
