@@ -1,0 +1,55 @@
+"""The program: settings, tables, stores, consumers, exports."""
+
+import pulumi
+
+from infra.consumer import StreamConsumer
+from infra.filters import exists
+from infra.grants import send_email_from, write_to
+from infra.settings import Settings
+from infra.stores import Stores
+from infra.table import StreamTable
+
+settings = Settings.load()
+
+users = StreamTable("users", key="id", protect=settings.protect)
+orders = StreamTable("orders", key="customer_id", sort="order_id", protect=settings.protect)
+orders_mirror = StreamTable(
+    "orders-mirror",
+    key="customer_id",
+    sort="order_id",
+    ttl="expiry",  # tombstones of removed orders go by themselves
+    protect=settings.protect,
+)
+
+stores = Stores("stores", retention_in_days=settings.failure_retention_in_days, protect=settings.protect)
+
+consumers = [
+    StreamConsumer(
+        "change-log",
+        reads=[users.changes(), orders.changes()],
+        uses={},
+        stores=stores,
+        tuning=settings.tuning("change-log"),
+    ),
+    StreamConsumer(
+        "mirror",
+        reads=[orders.changes()],
+        uses={"MIRROR_TABLE": write_to(orders_mirror)},
+        stores=stores,
+        tuning=settings.tuning("mirror"),
+    ),
+]
+if settings.mail_from:
+    consumers.append(
+        StreamConsumer(
+            "welcome-email",
+            reads=[users.changes("INSERT", new={"email": exists(str)})],
+            uses={"MAIL_FROM": send_email_from(settings.mail_from)},
+            stores=stores,
+            tuning=settings.tuning("welcome-email"),
+        )
+    )
+
+pulumi.export("tables", {made.table.name: made.table.outputs for made in (users, orders, orders_mirror)})
+pulumi.export("consumers", {made.name: made.outputs for made in consumers})
+pulumi.export("stores", stores.outputs)

@@ -1,0 +1,238 @@
+"""A consumer: a function that processes the changes of tables, and all that it needs to do so."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from infra import grants
+from infra.archive import build, module_of
+from infra.grants import Grant, Statement
+from infra.settings import Settings, Tuning
+from infra.stores import Stores
+from infra.table import Changes, StreamTable, Table
+
+Uses = Mapping[str, pulumi.Input[str] | Grant]
+"""Environment variables: a value, or a value with rights."""
+
+FILTERS = 5
+"""Filters of one mapping (Lambda's quota, unless raised)."""
+
+WITHOUT_STORES = (
+    "a partly failed batch is repeated whole, nothing is claimed or parked, and what the mapping gives up is kept only "
+    "where on_failure says; give it stores=Stores(...)"
+)
+
+ASSUMED_BY_LAMBDA = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+
+
+class StreamConsumer(pulumi.ComponentResource):
+    """A function that processes the changes of one or more tables, and all it needs to do so.
+
+    Parameters
+    ----------
+    name
+        `welcome-email` runs handler/welcome_email.py.
+    reads
+        What of which tables; several of one table are alternatives.
+    uses
+        Environment variables of the handler's own.
+    stores
+        Where failures, notes and claims are kept. None is allowed where no table read is protected, with a warning that
+        says what is given up.
+    tuning
+        Sizes.
+    on_failure
+        A queue or topic in place of the failure bucket for what the mapping gives up. It gets a pointer into the stream
+        only, which dies with the stream's 24 h.
+    loops
+        Tables among those read that this consumer may write: each write comes back to it as a change.
+
+    Raises
+    ------
+    pulumi.RunError
+        The wiring cannot work or is unsafe; the message names the way out.
+    """
+
+    name: str
+    function: aws.lambda_.Function
+    role: aws.iam.Role
+    log_group: aws.cloudwatch.LogGroup
+    mappings: Mapping[str, aws.lambda_.EventSourceMapping]  # by the table's name in the program
+    outputs: Mapping[str, Any]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        reads: Sequence[Changes],
+        uses: Uses,
+        stores: Stores | None,
+        tuning: Tuning,
+        on_failure: aws.sqs.Queue | aws.sns.Topic | None = None,
+        loops: Sequence[StreamTable | Table] = (),
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        self.name = name
+        module = module_of(name)
+        sources = _by_table(name, reads)
+        variables = _environment(name, uses, stores, tuning)
+        _check_loops(name, list(sources), uses, loops)
+        protect = any(table.protect for table in sources)
+        if stores is None and protect:
+            raise pulumi.RunError(f"{name} reads a protected table and has no stores: {WITHOUT_STORES}")
+        for table in sources:
+            table.add_reader(name)
+
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect))
+        super().__init__("table-stream:index:StreamConsumer", name, {}, opts)
+        if stores is None:
+            pulumi.log.warn(f"{name} has no stores: {WITHOUT_STORES}", self)
+        destination, deliver = _destination(on_failure, stores)
+        self.role = aws.iam.Role(
+            f"{name}-role",
+            assume_role_policy=json.dumps(ASSUMED_BY_LAMBDA),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.log_group = aws.cloudwatch.LogGroup(
+            f"{name}-logs", retention_in_days=tuning.retention_in_days, opts=pulumi.ResourceOptions(parent=self)
+        )
+        granted = [value for value in uses.values() if isinstance(value, Grant)]
+        statements = [
+            grants.write_logs(self.log_group.arn),
+            *(statement for table in sources for statement in grants.read_stream(table)),
+            *deliver,
+            *(
+                [grants.keep_ledger(name, stores.ledger.arn), grants.park_failures(name, stores.bucket.arn)]
+                if stores
+                else []
+            ),
+            *([grants.trace()] if tuning.tracing else []),
+            *(statement for grant in granted for statement in grant.statements),
+        ]
+        policy = aws.iam.RolePolicy(
+            f"{name}-policy",
+            role=self.role.name,
+            policy=pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": statements}),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        package = build(Settings.load().target)
+        self.function = aws.lambda_.Function(
+            f"{name}-function",
+            role=self.role.arn,
+            handler=f"handler.{module}.handler",
+            code=pulumi.FileArchive(str(package.path)),
+            source_code_hash=package.source_code_hash,
+            runtime=package.runtime,
+            architectures=[package.architecture],
+            memory_size=tuning.memory_size,
+            timeout=tuning.timeout,
+            environment={"variables": variables},
+            logging_config={"log_format": "JSON", "log_group": self.log_group.name},
+            tracing_config={"mode": "Active"} if tuning.tracing else None,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.mappings = {
+            table.name: aws.lambda_.EventSourceMapping(
+                f"{name}-{table.name}",
+                event_source_arn=table.stream_arn,
+                function_name=self.function.name,
+                filter_criteria={"filters": [{"pattern": pattern} for pattern in patterns]} if patterns else None,
+                function_response_types=["ReportBatchItemFailures"],
+                destination_config=destination,
+                metrics_config={"metrics": ["EventCount"]},
+                enabled=tuning.enabled,
+                starting_position=tuning.starting_position,
+                batch_size=tuning.batch_size,
+                maximum_batching_window_in_seconds=tuning.maximum_batching_window_in_seconds,
+                parallelization_factor=tuning.parallelization_factor,
+                bisect_batch_on_function_error=tuning.bisect_batch_on_function_error,
+                maximum_retry_attempts=tuning.maximum_retry_attempts,
+                maximum_record_age_in_seconds=tuning.maximum_record_age_in_seconds,
+                # The new mapping of a stream and function is refused while the old one is there; and the role's rights
+                # are checked when it is made.
+                opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True, depends_on=[policy]),
+            )
+            for table, patterns in sources.items()
+        }
+        self.outputs = {
+            "function": self.function.name,
+            "functionArn": self.function.arn,
+            "role": self.role.name,
+            "logGroup": self.log_group.name,
+            "mappings": {table: mapping.uuid for table, mapping in self.mappings.items()},
+        }
+        self.register_outputs(self.outputs)
+
+
+def _by_table(consumer: str, reads: Sequence[Changes]) -> dict[Table, list[str]]:
+    """Filter patterns of each table; none where one of its alternatives lets everything through."""
+    if not reads:
+        raise pulumi.RunError(f"{consumer} reads nothing: name changes, as in reads=[users.changes()]")
+    alternatives: dict[Table, list[str]] = {}
+    for changes in reads:
+        alternatives.setdefault(changes.table, []).append(changes.pattern)
+    sources = {table: patterns if all(patterns) else [] for table, patterns in alternatives.items()}
+    for table, patterns in sources.items():
+        if len(patterns) > FILTERS:
+            raise pulumi.RunError(
+                f"{consumer} has {len(patterns)} filters on {table.name}: Lambda takes {FILTERS} a mapping; join some, "
+                "or filter in the handler"
+            )
+    return sources
+
+
+def _environment(consumer: str, uses: Uses, stores: Stores | None, tuning: Tuning) -> dict[str, pulumi.Input[str]]:
+    """The function's variables: the engine's, which handler.stream reads, and the handler's own."""
+    engine: dict[str, pulumi.Input[str]] = {
+        "POWERTOOLS_SERVICE_NAME": consumer,
+        "POWERTOOLS_METRICS_NAMESPACE": pulumi.get_project(),
+        "MAXIMUM_RECORD_AGE_SECONDS": str(tuning.maximum_record_age_in_seconds),
+        "GIVE_UP_AFTER_SECONDS": str(tuning.give_up_after),
+        "GIVE_UP_ALONE_AFTER_SECONDS": str(tuning.give_up_alone_after),
+        "HANDLER_TIMEOUT_SECONDS": str(tuning.handler_timeout),
+        "WORKERS": str(tuning.workers),
+    }
+    if stores:
+        engine["FAILURE_BUCKET"] = stores.bucket.bucket
+        engine["LEDGER_TABLE"] = stores.ledger.name
+        engine["REMEMBER_SECONDS"] = str(stores.remember_seconds)
+    if tuning.tracing:
+        engine["TRACING"] = "true"
+    if taken := sorted(engine.keys() & uses.keys()):
+        raise pulumi.RunError(f"{consumer} uses {', '.join(taken)}: the engine's own; take another name")
+    own = {variable: value.value if isinstance(value, Grant) else value for variable, value in uses.items()}
+    return engine | own
+
+
+def _check_loops(consumer: str, reads: Sequence[Table], uses: Uses, loops: Sequence[StreamTable | Table]) -> None:
+    """Refuse a consumer that writes what it reads: Lambda's own detection of loops does not cover DynamoDB."""
+    declared = [grants.table_of(table) for table in loops]
+    for variable, value in uses.items():
+        for table in value.writes if isinstance(value, Grant) else ():
+            if table in reads and table not in declared:
+                raise pulumi.RunError(
+                    f"{consumer} reads {table.name} and may write it ({variable}): each write would come back to it as "
+                    "a change, for ever; write another table, or filter its own writes out and declare loops=[...]"
+                )
+
+
+def _destination(
+    on_failure: aws.sqs.Queue | aws.sns.Topic | None, stores: Stores | None
+) -> tuple[aws.lambda_.EventSourceMappingDestinationConfigArgsDict | None, Sequence[Statement]]:
+    """Where the mapping puts what it gives up, and the rights it needs there."""
+    match on_failure:
+        case aws.sqs.Queue(arn=arn):
+            rights = [grants.allow(["sqs:SendMessage"], [arn])]
+        case aws.sns.Topic(arn=arn):
+            rights = [grants.allow(["sns:Publish"], [arn])]
+        case None if stores:
+            arn, rights = stores.bucket.arn, grants.deliver_failures(stores.bucket.arn, stores.account)
+        case None:
+            return None, []
+    return {"on_failure": {"destination_arn": arn}}, rights

@@ -1,0 +1,178 @@
+"""Stack configuration, checked as a whole before the first resource."""
+
+import json
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
+
+import pulumi
+from pulumi.runtime.config import CONFIG
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from infra.archive import Target, module_of
+
+DAY = 86_400
+"""Seconds. A stream keeps its records this long (AWS's limit)."""
+
+MARGIN = 300
+"""Seconds by which the engine parks a change before the mapping would discard it: longer than the mapping waits between
+two tries."""
+
+
+class Tuning(BaseModel):
+    """Sizes of one consumer, under `tuning` in the stack file; a field bears the name of its argument in pulumi_aws.
+
+    The fields without a counterpart there (`give_up_after` to `workers`, `tracing`) are the engine's own.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        validate_default=True,
+    )
+
+    memory_size: int = Field(default=256, ge=128, le=10_240, description="MB, Lambda's limits")
+    timeout: int = Field(default=60, ge=1, le=900, description="seconds, Lambda's limits")
+    retention_in_days: Literal[
+        1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
+    ] = Field(default=30, description="days the log is kept, CloudWatch's choices")
+    tracing: bool = Field(default=False, description="X-Ray, one trace an invocation")
+
+    enabled: bool = Field(default=True, description="a disabled mapping keeps its position for 24 h")
+    starting_position: Literal["TRIM_HORIZON", "LATEST"] = Field(
+        default="TRIM_HORIZON",
+        description="what a stream has; LATEST may miss changes while a mapping is created or updated",
+    )
+    batch_size: int = Field(default=100, ge=1, le=10_000, description="records, Lambda's limits for a stream")
+    maximum_batching_window_in_seconds: int = Field(default=0, ge=0, le=300, description="Lambda's limits")
+    parallelization_factor: int = Field(
+        default=1, ge=1, le=10, description="batches of one shard at once, Lambda's limits"
+    )
+    bisect_batch_on_function_error: bool = Field(
+        default=True, description="a batch that fails whole is halved until what fails stands alone"
+    )
+    maximum_retry_attempts: int = Field(
+        default=-1,
+        ge=-1,
+        le=10_000,
+        description="Lambda's limits; -1 is without end: a count would give up in the first outage",
+    )
+
+    give_up_after: int = Field(
+        default=900, ge=60, le=DAY, description="seconds until a failing item's change is parked"
+    )
+    give_up_alone_after: int = Field(
+        default=3_600, ge=60, le=DAY, description="seconds until a change is parked where nothing else succeeds"
+    )
+    maximum_record_age_in_seconds: int = Field(
+        default=21_600,
+        le=DAY,
+        description="a stream keeps 24 h; a quarter of it leaves the records behind a crash time to run",
+    )
+    handler_timeout: int = Field(default=10, ge=1, le=300, description="seconds that one change may take")
+    workers: int = Field(default=10, ge=1, le=100, description="threads, each with an item of its own")
+
+    @field_validator("maximum_record_age_in_seconds")
+    @classmethod
+    def _old_enough_to_be_parked(cls, age: int, info: ValidationInfo) -> int:
+        least = info.data.get("give_up_after", 0) + 2 * MARGIN
+        if age < least:
+            raise ValueError(f"must be at least {least}: giveUpAfter and two margins of {MARGIN} s, to park in time")
+        return age
+
+    @field_validator("handler_timeout")
+    @classmethod
+    def _leaves_time_for_others(cls, seconds: int, info: ValidationInfo) -> int:
+        timeout = info.data.get("timeout")
+        if timeout is not None and seconds * 3 > timeout:
+            raise ValueError(f"must be at most a third of timeout ({timeout}), so that a batch can make progress")
+        return seconds
+
+
+def _has_a_module(consumer: str) -> str:
+    try:
+        module_of(consumer)
+    except pulumi.RunError as error:
+        raise ValueError(str(error)) from error
+    return consumer
+
+
+class Settings(BaseModel):
+    """Everything that differs between stacks, under `table-stream:` in the stack file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    target: Target = Field(
+        default="arm64", description="for what the functions are built: Lambda's two, or this machine"
+    )
+    protect: bool = Field(default=False, description="keep tables, streams' positions and failures from being deleted")
+    mail_from: str = Field(
+        default="", pattern=r"^([^@\s]+@[^@\s]+\.[^@\s]+)?$", description="an address verified with SES"
+    )
+    failure_retention_in_days: int = Field(default=30, ge=1, le=3_650, description="whole days, S3's least being one")
+    tunings: dict[Annotated[str, AfterValidator(_has_a_module)], Tuning] = Field(
+        default_factory=dict, alias="tuning", description="a consumer's name to its sizes"
+    )
+
+    def tuning(self, consumer: str) -> Tuning:
+        """Sizes of `consumer`, the defaults where the stack file does not name it."""
+        return self.tunings.get(consumer) or Tuning()
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the stack's configuration.
+
+        Raises
+        ------
+        pulumi.RunError
+            Something in it is unknown or out of bounds; the message lists everything at once.
+        """
+        prefix = f"{pulumi.get_project()}:"
+        given = {key.removeprefix(prefix): value for key, value in _configuration().items() if key.startswith(prefix)}
+        try:
+            return cls.model_validate({name: _parsed(name, value) for name, value in given.items()})
+        except ValidationError as error:
+            lines = [_line(prefix, detail) for detail in error.errors(include_url=False)]
+            raise pulumi.RunError(
+                f"the configuration of stack {pulumi.get_stack()} has {len(lines)} "
+                f"error{'s' if len(lines) > 1 else ''}:\n" + "\n".join(f"  {line}" for line in lines)
+            ) from error
+
+
+def _configuration() -> dict[str, str]:
+    """Every key of every namespace: unlike `pulumi.Config`, which finds only what it is asked for."""
+    return {**pulumi.runtime.get_config_env(), **CONFIG.get()}
+
+
+def _parsed(name: str, value: str) -> Any:
+    """The value as the stack file has it: the CLI hands objects over as JSON."""
+    if name != "tuning":
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def _line(prefix: str, error: ErrorDetails) -> str:
+    """One error: the key, its value unless secret, what is wrong, and where the bound comes from."""
+    path = [str(part) for part in error["loc"] if part != "[key]"]
+    key = prefix + ".".join(path)
+    model = Tuning if len(path) > 2 else Settings
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    if error["type"] == "extra_forbidden":
+        near = get_close_matches(path[-1], fields, n=1)
+        return f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}")
+    if "[key]" in error["loc"]:
+        return f"{key}: {error['ctx']['error']}"  # pyright: ignore[reportTypedDictNotRequiredAccess]
+    secret = f"{prefix}{path[0]}" in pulumi.runtime.get_config_secret_keys_env() or pulumi.runtime.is_config_secret(
+        f"{prefix}{path[0]}"
+    )
+    value = "[secret]" if secret else json.dumps(error["input"])
+    cause = error.get("ctx", {}).get("error") or error["msg"].removeprefix("Input ")
+    source = fields[path[-1]].description if path[-1] in fields else None
+    return f"{key} = {value}: {cause}" + (f" ({source})" if source else "")

@@ -1,0 +1,196 @@
+"""Tables with a stream: made here, or there already."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal, cast
+
+import pulumi
+import pulumi_aws as aws
+
+from infra import filters
+from infra.filters import EventName, Test
+
+ViewType = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
+KeyType = type[str] | type[int] | type[Decimal] | type[bytes]
+Key = str | tuple[str, KeyType]
+"""A key attribute's name, a string unless a type stands beside it."""
+
+READERS = 2
+"""Consumers that a stream serves without throttling them all (AWS's recommendation)."""
+
+HAS_NEW = ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
+HAS_OLD = ("OLD_IMAGE", "NEW_AND_OLD_IMAGES")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table and its stream, whoever made them: what consumers read and grants are about."""
+
+    name: str  # in the program; what AWS calls it is `table_name`
+    table_name: pulumi.Output[str]
+    arn: pulumi.Output[str]
+    stream_arn: pulumi.Output[str]
+    keys: Mapping[str, str]  # attribute to the key of its type, S, N or B
+    view_type: ViewType
+    protect: bool
+    readers: list[str] = field(default_factory=list[str])
+
+    @property
+    def outputs(self) -> dict[str, pulumi.Output[str]]:
+        """What a tool needs to find it."""
+        return {"name": self.table_name, "arn": self.arn, "streamArn": self.stream_arn}
+
+    def add_reader(self, consumer: str) -> None:
+        """Count a consumer that reads the stream.
+
+        Raises
+        ------
+        pulumi.RunError
+            It would be one too many.
+        """
+        if len(self.readers) == READERS:
+            raise pulumi.RunError(
+                f"{consumer} would be the third reader of {self.name}, after {' and '.join(self.readers)}: a stream "
+                "serves two before all are throttled; do its work in one of these, or let one hand its changes on"
+            )
+        self.readers.append(consumer)
+
+    def changes(
+        self,
+        *events: EventName,
+        keys: Mapping[str, Test] | None = None,
+        new: Mapping[str, Test] | None = None,
+        old: Mapping[str, Test] | None = None,
+    ) -> "Changes":
+        """The changes whose event is one of `events` and that pass every test; all of them where nothing is said.
+
+        Raises
+        ------
+        pulumi.RunError
+            The filter could never match.
+        """
+        keys, new, old = keys or {}, new or {}, old or {}
+        for image, tests, views, lacking in (("new", new, HAS_NEW, "REMOVE"), ("old", old, HAS_OLD, "INSERT")):
+            if tests and self.view_type not in views:
+                raise pulumi.RunError(
+                    f"{self.name}: a filter on the {image} image never matches: its stream's view type is "
+                    f"{self.view_type}; take {' or '.join(views)}"
+                )
+            if tests and set(events) == {lacking}:
+                raise pulumi.RunError(f"{self.name}: a filter on the {image} image never matches: {lacking} has none")
+        for name, test in keys.items():
+            if name not in self.keys:
+                raise pulumi.RunError(f"{self.name}: {name} is no key; its keys are {', '.join(self.keys)}")
+            if filters.type_key(name, test) != self.keys[name]:
+                raise pulumi.RunError(
+                    f"{self.name}: a test of {name} never matches: the key's type is {self.keys[name]}"
+                )
+        return Changes(self, filters.pattern(events, keys, new, old))
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Changes of one table that a consumer reads."""
+
+    table: Table
+    pattern: str  # a filter as AWS takes it; empty for every change
+
+
+class StreamTable(pulumi.ComponentResource):
+    """A table of one's own, its stream switched on.
+
+    Parameters
+    ----------
+    key, sort
+        Partition and sort key: `"id"` is a string, `("n", int)` a number.
+    view_type
+        What a change carries; both images unless there is a reason, since what a stream leaves out cannot be had later.
+    ttl
+        Attribute holding the epoch second after which DynamoDB deletes an item; none unless named.
+    protect
+        Keep the table, and the consumers that read it, from being deleted.
+    """
+
+    table: Table
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        key: Key,
+        sort: Key | None = None,
+        view_type: ViewType = "NEW_AND_OLD_IMAGES",
+        ttl: str | None = None,
+        protect: bool = False,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect))
+        super().__init__("table-stream:index:StreamTable", name, {}, opts)
+        keys = dict(_typed(part) for part in (key, sort) if part is not None)
+        hash_key, *range_key = keys
+        made = aws.dynamodb.Table(
+            f"{name}-table",
+            attributes=[{"name": attribute, "type": kind} for attribute, kind in keys.items()],
+            hash_key=hash_key,
+            range_key=range_key[0] if range_key else None,
+            billing_mode="PAY_PER_REQUEST",  # no capacity to guess, and none to throttle the writers
+            stream_enabled=True,
+            stream_view_type=view_type,
+            ttl={"attribute_name": ttl, "enabled": True} if ttl else None,
+            point_in_time_recovery={
+                "enabled": True
+            },  # 35 days in which a consumer's or one's own mistake can be undone
+            deletion_protection_enabled=protect,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.table = Table(name, made.name, made.arn, made.stream_arn, keys, view_type, protect)
+        self.register_outputs(self.table.outputs)
+
+    def changes(
+        self,
+        *events: EventName,
+        keys: Mapping[str, Test] | None = None,
+        new: Mapping[str, Test] | None = None,
+        old: Mapping[str, Test] | None = None,
+    ) -> Changes:
+        """As `Table.changes`."""
+        return self.table.changes(*events, keys=keys, new=new, old=old)
+
+    @staticmethod
+    def existing(name: str, *, table_name: str, protect: bool = False) -> Table:
+        """A table that someone else made, its stream read as it is; creates nothing.
+
+        Raises
+        ------
+        pulumi.RunError
+            There is no such table, or it has no stream; the message says how to switch it on.
+        """
+        try:
+            found = aws.dynamodb.get_table(name=table_name)
+        except Exception as error:
+            raise pulumi.RunError(f"{name}: table {table_name} cannot be read: {error}") from error
+        if not found.stream_enabled:
+            raise pulumi.RunError(
+                f"{name}: table {table_name} has no stream; switch it on with: aws dynamodb update-table --table-name "
+                f"{table_name} --stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
+            )
+        names = [found.hash_key] + ([found.range_key] if found.range_key else [])
+        kinds = {attribute.name: attribute.type for attribute in found.attributes}
+        return Table(
+            name,
+            pulumi.Output.from_input(found.name),
+            pulumi.Output.from_input(found.arn),
+            pulumi.Output.from_input(found.stream_arn),
+            {attribute: kinds[attribute] for attribute in names},
+            cast("ViewType", found.stream_view_type),
+            protect,
+        )
+
+
+def _typed(key: Key) -> tuple[str, str]:
+    name, kind = (key, str) if isinstance(key, str) else key
+    type_key = filters.TYPE_KEYS.get(kind)
+    if type_key not in ("S", "N", "B"):
+        raise pulumi.RunError(f"key {name}: a key is a str, int, Decimal or bytes, not {kind.__name__}")
+    return name, type_key
