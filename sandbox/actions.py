@@ -63,7 +63,10 @@ class Read:
 
 @dataclass(frozen=True, eq=False)
 class Invoke:
-    """Call the function with these records, and tell `answer`; `attempt` counts from 1 and restarts on progress."""
+    """Call the function with these records, and tell `answer`.
+
+    `attempt` is 1 where the first of them has not been given before, and grows by one with each try without progress.
+    """
 
     shard: str
     records: tuple[Record, ...]

@@ -1,0 +1,363 @@
+"""The poller against the running emulator, and against streams that only fail.
+
+What the mapping decides is test_mapping's to show; here, that it happens.
+"""
+
+import io
+import json
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
+
+from handler.stream.failures import read_failure
+from sandbox.emulator import Emulator
+from sandbox.filtering import FilterError
+from sandbox.poller import TAIL_BYTES, Invocation, MappingError, Poller, lambda_record
+
+PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
+
+# Reports what is named "bad", raises for "boom", prints every key and pads its log on request.
+FUNCTION = """
+import json
+def handler(event, context):
+    names = {r["dynamodb"]["SequenceNumber"]: r["dynamodb"]["Keys"]["id"]["S"] for r in event["Records"]}
+    for name in names.values():
+        print(json.dumps({"seen": name}))
+    if "long" in names.values():
+        print("x" * 100_000)
+    if "boom" in names.values():
+        raise ValueError("boom")
+    return {"batchItemFailures": [{"itemIdentifier": number} for number, name in names.items() if name == "bad"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Emulator]:
+    with Emulator("eu-central-1") as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def seen() -> list[Invocation]:
+    return []
+
+
+@pytest.fixture
+def poller(aws: Emulator, seen: list[Invocation]) -> Iterator[Poller]:
+    poller = Poller(aws.client, seen.append)
+    yield poller
+    poller.close()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+class Source:
+    """A table, a function and the request that maps one to the other."""
+
+    def __init__(self, aws: Emulator, name: str, **options: Any) -> None:
+        self.aws, self.table, self.function = aws, f"table-{name}", f"function-{name}"
+        described = aws.client("dynamodb").create_table(
+            TableName=self.table,
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+        )
+        self.create_function()
+        self.request = {
+            "EventSourceArn": described["TableDescription"]["LatestStreamArn"],
+            "FunctionName": self.function,
+            "StartingPosition": "TRIM_HORIZON",
+            **options,
+        }
+
+    def create_function(self) -> None:
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            archive.writestr("f.py", FUNCTION)
+        self.aws.client("lambda").create_function(
+            FunctionName=self.function,
+            Runtime="python3.11",
+            Role="arn:aws:iam::000000000000:role/r",
+            Handler="f.handler",
+            Code={"ZipFile": code.getvalue()},
+        )
+
+    def put(self, *names: str) -> None:
+        for name in names:
+            self.aws.client("dynamodb").put_item(TableName=self.table, Item={"id": {"S": name}, "b": {"B": b"\x00"}})
+
+
+def names(invocation: Invocation) -> list[str]:
+    return [record["dynamodb"]["Keys"]["id"]["S"] for record in invocation.records]
+
+
+def test_a_change_reaches_the_function_as_lambda_hands_it_over(
+    aws: Emulator, poller: Poller, seen: list[Invocation]
+) -> None:
+    source = Source(aws, "plain", **PARTIAL)
+    poller.attach("plain", source.request)
+    assert poller.last_result("plain") == "No records processed"
+    source.put("a")
+    wait_for(poller.idle)
+    [invocation] = seen
+    [record] = invocation.records
+    assert (invocation.uuid, invocation.function, invocation.attempt) == ("plain", source.function, 1)
+    assert (invocation.response, invocation.error) == ({"batchItemFailures": []}, None)
+    assert invocation.log == '{"seen": "a"}'
+    assert record["eventSource"] == "aws:dynamodb"
+    assert record["eventSourceARN"] == invocation.stream_arn == source.request["EventSourceArn"]
+    assert record["dynamodb"]["NewImage"] == {"id": {"S": "a"}, "b": {"B": "AA=="}}
+    assert isinstance(record["dynamodb"]["ApproximateCreationDateTime"], int)
+    assert poller.last_result("plain") == "OK"
+
+
+def test_a_log_longer_than_an_answer_carries_is_whole(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
+    source = Source(aws, "logs")
+    poller.attach("logs", source.request)
+    source.put("a", "long", "b")
+    wait_for(poller.idle)
+    [log] = [invocation.log for invocation in seen if "long" in names(invocation)]
+    assert len(log) > 100_000 > TAIL_BYTES
+    assert '{"seen": "long"}' in log
+
+
+def test_what_fails_for_good_is_in_the_bucket_whole(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
+    aws.client("s3").create_bucket(Bucket="failures", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    destination = {"OnFailure": {"Destination": "arn:aws:s3:::failures"}}
+    source = Source(aws, "kept", MaximumRetryAttempts=1, DestinationConfig=destination, **PARTIAL)
+    source.put("a", "bad")
+    poller.attach("kept", source.request)
+    wait_for(poller.idle)
+    assert [(names(invocation), invocation.attempt) for invocation in seen] == [
+        (["a", "bad"], 1),
+        (["bad"], 2),
+        (["bad"], 3),
+    ]
+    [found] = aws.client("s3").list_objects_v2(Bucket="failures", Prefix="aws/lambda/kept/")["Contents"]
+    failure = read_failure(aws.client("s3").get_object(Bucket="failures", Key=found["Key"])["Body"].read())
+    assert failure.records == seen[-1].records
+    assert poller.lost == 0
+
+
+def test_an_exception_says_what_it_was(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
+    source = Source(aws, "raises", MaximumRetryAttempts=0)
+    source.put("boom")
+    poller.attach("raises", source.request)
+    wait_for(poller.idle)
+    assert [invocation.error for invocation in seen] == ["Runtime.HandlerError: boom"]
+    assert "ValueError: boom" in seen[0].log
+    assert poller.last_result("raises") == "PROBLEM: Function call failed"
+
+
+def test_a_queue_gets_a_pointer(aws: Emulator, poller: Poller) -> None:
+    url = aws.client("sqs").create_queue(QueueName="failures")["QueueUrl"]
+    destination = {"OnFailure": {"Destination": "arn:aws:sqs:eu-central-1:000000000000:failures"}}
+    source = Source(aws, "queued", MaximumRetryAttempts=0, DestinationConfig=destination)
+    source.put("boom")
+    poller.attach("queued", source.request)
+    wait_for(poller.idle)
+    [message] = aws.client("sqs").receive_message(QueueUrl=url)["Messages"]
+    assert json.loads(message["Body"])["DDBStreamBatchInfo"]["batchSize"] == 1
+
+
+def test_a_topic_gets_a_pointer(aws: Emulator, poller: Poller) -> None:
+    topic = aws.client("sns").create_topic(Name="failures")["TopicArn"]
+    url = aws.client("sqs").create_queue(QueueName="subscribed")["QueueUrl"]
+    queue = "arn:aws:sqs:eu-central-1:000000000000:subscribed"
+    aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
+    source = Source(aws, "published", MaximumRetryAttempts=0, DestinationConfig={"OnFailure": {"Destination": topic}})
+    source.put("boom")
+    poller.attach("published", source.request)
+    wait_for(poller.idle)
+    [message] = aws.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=5)["Messages"]
+    pointer = json.loads(json.loads(message["Body"])["Message"])
+    assert pointer["DDBStreamBatchInfo"]["batchSize"] == 1
+
+
+@pytest.mark.parametrize("destination", [None, "arn:aws:s3:::nowhere"])
+def test_what_no_destination_takes_is_lost_and_said_so(
+    aws: Emulator, poller: Poller, caplog: pytest.LogCaptureFixture, destination: str | None
+) -> None:
+    """Lambda counts such records as dropped; no retry is documented."""
+    options = {"DestinationConfig": {"OnFailure": {"Destination": destination}}} if destination else {}
+    name = "refused" if destination else "dropped"
+    source = Source(aws, name, MaximumRetryAttempts=0, **options)
+    source.put("boom")
+    poller.attach(name, source.request)
+    wait_for(poller.idle)
+    assert poller.lost == 1
+    [line] = [line for line in caplog.messages if "lost" in line]
+    assert f"mapping {name} lost 1 records" in line
+    assert ("nowhere refused them" in line) is (destination is not None)
+
+
+def test_throttling_costs_no_retry(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
+    source = Source(aws, "throttled", MaximumRetryAttempts=0)
+    limit = aws.client("lambda").put_function_concurrency
+    limit(FunctionName=source.function, ReservedConcurrentExecutions=0)
+    poller.attach("throttled", source.request)
+    source.put("a")
+    wait_for(lambda: len(seen) >= 2)
+    assert all("TooManyRequests" in str(invocation.error) for invocation in seen)
+    limit(FunctionName=source.function, ReservedConcurrentExecutions=1)
+    wait_for(poller.idle)
+    assert seen[-1].error is None
+    assert poller.lost == 0
+
+
+def test_a_disabled_mapping_keeps_its_position(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
+    source = Source(aws, "paused")
+    poller.attach("paused", {**source.request, "Enabled": False})
+    source.put("a")
+    assert poller.idle()
+    assert seen == []
+    poller.update("paused", source.request)
+    wait_for(lambda: seen and poller.idle())
+    poller.update("paused", {**source.request, "Enabled": False})
+    source.put("b")
+    poller.update("paused", source.request)
+    wait_for(lambda: len(seen) > 1 and poller.idle())
+    assert [names(invocation) for invocation in seen] == [["a"], ["b"]]
+
+
+def test_a_detached_mapping_does_nothing_and_a_new_one_starts_afresh(
+    aws: Emulator, poller: Poller, seen: list[Invocation]
+) -> None:
+    source = Source(aws, "replaced")
+    source.put("a")
+    poller.attach("first", source.request)
+    wait_for(poller.idle)
+    poller.detach("first")
+    poller.attach("second", source.request)
+    wait_for(poller.idle)
+    assert [(invocation.uuid, names(invocation)) for invocation in seen] == [("first", ["a"]), ("second", ["a"])]
+
+
+def test_a_second_mapping_of_the_same_stream_and_function_names_the_first(aws: Emulator, poller: Poller) -> None:
+    source = Source(aws, "twice")
+    poller.attach("first", source.request)
+    with pytest.raises(MappingError, match=r"mapping already exists: update or delete .* UUID first"):
+        poller.attach("second", source.request)
+
+
+def test_a_stream_or_function_that_does_not_exist_is_refused(aws: Emulator, poller: Poller) -> None:
+    source = Source(aws, "missing")
+    with pytest.raises(MappingError, match=r"Stream not found: .*1999"):
+        poller.attach("m", {**source.request, "EventSourceArn": f"{source.request['EventSourceArn'][:-23]}1999"})
+    with pytest.raises(MappingError, match="Function does not exist: nobody"):
+        poller.attach("m", {**source.request, "FunctionName": "nobody"})
+    with pytest.raises(FilterError):
+        poller.attach("m", {**source.request, "FilterCriteria": {"Filters": [{"Pattern": "{"}]}})
+    assert poller.idle()
+
+
+def test_a_function_deleted_under_its_mapping_is_a_problem_until_it_is_back(
+    aws: Emulator, poller: Poller, seen: list[Invocation], caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Source(aws, "gone", MaximumRetryAttempts=0)
+    poller.attach("gone", source.request)
+    aws.client("lambda").delete_function(FunctionName=source.function)
+    source.put("a")
+    wait_for(lambda: len(seen) >= 2)
+    assert poller.last_result("gone").startswith("PROBLEM: function-gone cannot be invoked")
+    assert "mapping gone: PROBLEM" in caplog.text
+    source.create_function()
+    wait_for(poller.idle)
+    assert poller.last_result("gone") == "OK"
+    assert poller.lost == 0
+
+
+class VanishingStreams:
+    """A stream of one shard that is there when a mapping is created, and answers all reads with one error."""
+
+    def __init__(self, code: str, then: Callable[[], Mapping[str, Any]] | None = None) -> None:
+        self.code, self.then, self.reads = code, then, 0
+
+    def describe_stream(self, StreamArn: str) -> dict[str, Any]:  # noqa: N803 -- AWS's name
+        return {"StreamDescription": {"Shards": [{"ShardId": "shard-0"}]}}
+
+    def get_shard_iterator(self, **_: str) -> dict[str, str]:
+        return {"ShardIterator": "iterator"}
+
+    def get_records(self, **_: str) -> Mapping[str, Any]:
+        self.reads += 1
+        if self.then and self.reads > 1:
+            return self.then()
+        error: Any = {"Error": {"Code": self.code, "Message": "no more"}}
+        raise ClientError(error, "GetRecords")
+
+
+class FunctionsOnly:
+    """Lambda as far as a mapping without records needs it."""
+
+    def get_function_configuration(self, FunctionName: str) -> dict[str, str]:  # noqa: N803 -- AWS's name
+        return {"FunctionName": FunctionName, "FunctionArn": f"arn:aws:lambda:eu-central-1:0:function:{FunctionName}"}
+
+
+@pytest.fixture
+def vanishing() -> Iterator[Callable[[VanishingStreams], Poller]]:
+    pollers: list[Poller] = []
+
+    def attached(streams: VanishingStreams) -> Poller:
+        clients: dict[str, Any] = {"dynamodbstreams": streams, "lambda": FunctionsOnly()}
+        pollers.append(Poller(clients.__getitem__, lambda invocation: None))
+        pollers[-1].attach("m", {"EventSourceArn": "arn:s", "FunctionName": "f", "StartingPosition": "TRIM_HORIZON"})
+        return pollers[-1]
+
+    yield attached
+    for poller in pollers:
+        poller.close()
+
+
+def test_a_stream_that_vanished_is_a_problem_and_nothing_to_wait_for(
+    vanishing: Callable[[VanishingStreams], Poller], caplog: pytest.LogCaptureFixture
+) -> None:
+    streams = VanishingStreams("ResourceNotFoundException")
+    poller = vanishing(streams)
+    wait_for(poller.idle)
+    assert streams.reads == 1
+    assert poller.last_result("m").startswith("PROBLEM: arn:s cannot be read")
+    assert "mapping m: PROBLEM: arn:s cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("code", ["InternalServerError", "ExpiredIteratorException", "TrimmedDataAccessException"])
+def test_a_read_that_fails_is_tried_again(vanishing: Callable[[VanishingStreams], Poller], code: str) -> None:
+    streams = VanishingStreams(code, then=lambda: {"Records": [], "NextShardIterator": "next"})
+    poller = vanishing(streams)
+    wait_for(lambda: streams.reads > 1 and poller.idle())
+    assert poller.last_result("m") == "No records processed"
+
+
+def test_a_record_that_expired_says_so_in_lambda_s_names() -> None:
+    """The emulator's streams tell no expiry from a deletion."""
+    record = {
+        "eventID": "1",
+        "eventName": "REMOVE",
+        "userIdentity": {"PrincipalId": "dynamodb.amazonaws.com", "Type": "Service"},
+        "dynamodb": {
+            "ApproximateCreationDateTime": datetime(2026, 1, 1, tzinfo=UTC),
+            "OldImage": {"l": {"L": [{"B": b"foobar"}, {"BS": [b"f"]}]}},
+        },
+    }
+    assert lambda_record(record, "arn:s") == {
+        "eventID": "1",
+        "eventName": "REMOVE",
+        "userIdentity": {"principalId": "dynamodb.amazonaws.com", "type": "Service"},
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1767225600,
+            "OldImage": {"l": {"L": [{"B": "Zm9vYmFy"}, {"BS": ["Zg=="]}]}},
+        },
+        "eventSource": "aws:dynamodb",
+        "eventSourceARN": "arn:s",
+    }
