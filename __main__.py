@@ -34,7 +34,7 @@ consumers = [
     StreamConsumer(
         "mirror",
         reads=[orders.changes()],
-        uses={"MIRROR_TABLE": write_to(orders_mirror)},
+        uses={"MIRROR_TABLE": write_to(orders_mirror, "PutItem")},
         stores=stores,
         tuning=settings.tuning("mirror"),
     ),

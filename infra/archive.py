@@ -77,15 +77,14 @@ def build(target: Target, root: Path = ROOT) -> Package:
     pulumi.RunError
         The dependencies could not be had: pip is missing, the index out of reach, or a hash does not match.
     """
-    python = PYTHON if target != "host" else sys.version_info[:2]
-    lock = _shipped(root / "handler" / "requirements.txt")
+    python = sys.version_info[:2] if target == "host" else PYTHON
+    lock = _shipped((root / "handler" / "requirements.txt").read_text())
     sources = dict(_sources(root / "handler"))
-    cache = root / ".cache"
-    wheels = _wheels(lock, target, cache / f"wheels-{_digest(lock, target, str(python), sys.platform)}")
-    path = cache / f"{_digest(FORMAT, *(part for item in sorted(sources.items()) for part in item), *wheels)}.zip"
+    wanted = [FORMAT, lock, target, str(python), sys.platform if target == "host" else ""]
+    path = root / ".cache" / f"{_digest(*wanted, *(part for source in sources.items() for part in source))}.zip"
     if not path.exists():
-        contents = sources | {name: data for wheel in wheels for name, data in _unpacked(wheel)}
-        _write(contents, path)
+        wheels = _wheels(lock, target, root / ".cache" / f"wheels-{_digest(*wanted)}")
+        _write(sources | {name: data for wheel in wheels for name, data in _unpacked(wheel)}, path)
     return Package(
         path=path,
         source_code_hash=base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode(),
@@ -94,15 +93,10 @@ def build(target: Target, root: Path = ROOT) -> Package:
     )
 
 
-def _shipped(path: Path) -> str:
-    """The lock at `path` without what the runtime has."""
-    entries = re.findall(r"^[^\s#].*\n(?:[ \t].*\n)*", path.read_text() + "\n", re.MULTILINE)
-    names = (re.match(r"[\w.-]+", entry) for entry in entries)
-    return "".join(
-        entry
-        for entry, name in zip(entries, names, strict=True)
-        if name is None or name[0].lower().replace("_", "-") not in RUNTIME_HAS
-    )
+def _shipped(lock: str) -> str:
+    """`lock` without comments and what the runtime has; an entry goes on over the lines that are indented."""
+    entries = re.findall(r"^[^\s#].*\n(?:[ \t].*\n)*", lock + "\n", re.MULTILINE)
+    return "".join(entry for entry in entries if re.split(r"[^\w-]", entry)[0].lower() not in RUNTIME_HAS)
 
 
 def _sources(handler: Path) -> Iterator[tuple[str, bytes]]:
@@ -122,8 +116,11 @@ def _wheels(lock: str, target: Target, directory: Path) -> list[Path]:
             requirements.write_text(lock)
             downloads.mkdir()
             _download(requirements, downloads, target)
-            if not directory.exists():  # another build may have been first; what it has is the same
+            try:
                 downloads.rename(directory)
+            except OSError:
+                if not directory.exists():  # if it does, another build was first, and what it has is the same
+                    raise
     return sorted(directory.glob("*.whl"))
 
 
@@ -135,10 +132,11 @@ def _download(requirements: Path, into: Path, target: Target) -> None:
         command += ["--implementation=cp", f"--python-version={PYTHON[0]}.{PYTHON[1]}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.strip()]
-        said = next((line for line in errors if line.startswith("ERROR")), errors[-1] if errors else "nothing")
+        lines = done.stderr.splitlines() or ["nothing"]
+        said = next((line for line in lines if line.startswith("ERROR")), lines[-1])
         raise pulumi.RunError(
-            f"the dependencies of handler/requirements.txt for {target} could not be downloaded; pip said: {said}"
+            f"handler/requirements.txt could not be downloaded for {target}; pip said: {said}\n"
+            f"Is the package index reachable, does {sys.executable} have pip, and is the lock whole (make lock)?"
         )
 
 
@@ -167,11 +165,10 @@ def _write(contents: dict[str, bytes], path: Path) -> None:
     Path(aside).replace(path)
 
 
-def _digest(*parts: str | bytes | Path) -> str:
-    """Digest of the parts one by one; a file counts by its name, since a wheel's name and lock fix its content."""
+def _digest(*parts: str | bytes) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        data = part if isinstance(part, bytes) else str(part.name if isinstance(part, Path) else part).encode()
+        data = part.encode() if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8) + data)
     return digest.hexdigest()[:32]
 

@@ -89,7 +89,7 @@ class StreamConsumer(pulumi.ComponentResource):
         for table in sources:
             table.add_reader(name)
 
-        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect))
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:StreamConsumer", name, {}, opts)
         if stores is None:
             pulumi.log.warn(f"{name} has no stores: {WITHOUT_STORES}", self)

@@ -29,7 +29,7 @@ class Stores(pulumi.ComponentResource):
     def __init__(
         self, name: str, *, retention_in_days: int, protect: bool = False, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect))
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:Stores", name, {}, opts)
         self.remember_seconds = (retention_in_days + 1) * DAY
         self.bucket = aws.s3.Bucket(

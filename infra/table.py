@@ -125,7 +125,7 @@ class StreamTable(pulumi.ComponentResource):
         protect: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect))
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:StreamTable", name, {}, opts)
         keys = dict(_typed(part) for part in (key, sort) if part is not None)
         hash_key, *range_key = keys
