@@ -1,0 +1,314 @@
+"""The whole program, for every stack file: what it registers, with which inputs and options."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.program import Archive, run, stack_config
+from tests.program import recording as kinds
+from tests.program.lint import complaints
+from tests.program.recording import Recorder, arn, physical, stream_arn, table_arn
+
+ROOT = Path(__file__).parents[2]
+STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
+FAILURES = f"arn:aws:s3:::{physical('stores-failures')}"
+LEDGER = table_arn("stores-ledger")
+OWN = {"StringEquals": {"s3:ResourceAccount": kinds.ACCOUNT}}
+
+WITHOUT_SENDER = Counter(
+    {
+        kinds.STREAM_TABLE: 3,
+        kinds.STORES: 1,
+        kinds.STREAM_CONSUMER: 2,
+        kinds.TABLE: 4,
+        kinds.BUCKET: 1,
+        kinds.BUCKET_PRIVATE: 1,
+        kinds.BUCKET_EXPIRY: 1,
+        kinds.ROLE: 2,
+        kinds.POLICY: 2,
+        kinds.LOG_GROUP: 2,
+        kinds.FUNCTION: 2,
+        kinds.MAPPING: 3,
+    }
+)
+WELCOME_EMAIL = Counter(
+    (kinds.STREAM_CONSUMER, kinds.ROLE, kinds.POLICY, kinds.LOG_GROUP, kinds.FUNCTION, kinds.MAPPING)
+)
+COUNTS = {"dev": WITHOUT_SENDER, "local": WITHOUT_SENDER + WELCOME_EMAIL}
+
+
+def deployed(stack: str, **changes: str) -> tuple[Recorder, dict[str, Any]]:
+    recorder = Recorder()
+    config = stack_config(stack) | {f"table-stream:{key}": value for key, value in changes.items()}
+    return recorder, run(ROOT, stack=stack, config=config, backend=recorder)
+
+
+@pytest.fixture(scope="module")
+def local() -> tuple[Recorder, dict[str, Any]]:
+    return deployed("local")
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_each_stack_registers_exactly_what_it_should(stack: str) -> None:
+    recorder, outputs = deployed(stack)
+    assert recorder.counts() == COUNTS[stack]
+    assert set(outputs["consumers"]) == {name for kind, name in recorder.registered if kind == kinds.STREAM_CONSUMER}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_no_policy_holds_a_wildcard_without_a_reason(stack: str) -> None:
+    recorder, _ = deployed(stack, tuning='{"mirror": {"tracing": true}}', mailFrom="shop@example.com")
+    consumers = [name for kind, name in recorder.registered if kind == kinds.STREAM_CONSUMER]
+    assert len(consumers) == 3
+    for consumer in consumers:
+        assert [complaint for statement in recorder.statements(consumer) for complaint in complaints(statement)] == []
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "condition"),
+    [
+        ("logs:*", "arn:aws:logs:eu-central-1:1:log-group:a", {}),
+        ("logs:PutLogEvents", "*", {}),
+        ("dynamodb:GetRecords", "arn:aws:dynamodb:eu-central-1:1:table/a/stream/*", {}),
+        ("s3:PutObject", "arn:aws:s3:::bucket/*", {}),
+        ("dynamodb:PutItem", "arn:aws:dynamodb:eu-central-1:1:table/a", {"L": {"dynamodb:LeadingKeys": ["note#*"]}}),
+    ],
+)
+def test_the_linter_would_see_a_wildcard(action: str, resource: str, condition: dict[str, Any]) -> None:
+    statement = {"Effect": "Allow", "Action": [action], "Resource": [resource], "Condition": condition}
+    assert len(list(complaints(statement))) == 1
+
+
+def test_every_table_is_made_as_promised(local: tuple[Recorder, dict[str, Any]]) -> None:
+    recorder, _ = local
+    common = {
+        "billingMode": "PAY_PER_REQUEST",
+        "pointInTimeRecovery": {"enabled": True},
+        "deletionProtectionEnabled": False,
+    }
+    streaming = {"streamEnabled": True, "streamViewType": "NEW_AND_OLD_IMAGES"}
+    orders = {
+        "hashKey": "customer_id",
+        "rangeKey": "order_id",
+        "attributes": [{"name": "customer_id", "type": "S"}, {"name": "order_id", "type": "S"}],
+    }
+    expiring = {"ttl": {"attributeName": "expiry", "enabled": True}}
+    expected = {
+        "users-table": common | streaming | {"hashKey": "id", "attributes": [{"name": "id", "type": "S"}]},
+        "orders-table": common | streaming | orders,
+        "orders-mirror-table": common | streaming | orders | expiring,
+        "stores-ledger": common
+        | expiring
+        | {
+            "hashKey": "pk",
+            "rangeKey": "sk",
+            "attributes": [{"name": "pk", "type": "S"}, {"name": "sk", "type": "S"}],
+        },
+    }
+    assert {name: recorder.one(kinds.TABLE, name).inputs for name in expected} == expected
+
+
+def test_the_function_gets_its_code_its_log_group_and_its_variables(local: tuple[Recorder, dict[str, Any]]) -> None:
+    recorder, _ = local
+    inputs = dict(recorder.one(kinds.FUNCTION, "mirror-function").inputs)
+    code, digest = inputs.pop("code"), inputs.pop("sourceCodeHash")
+    assert isinstance(code, Archive)
+    assert Path(code.path).is_file()
+    assert digest
+    assert inputs.pop("runtime").startswith("python3.")
+    assert inputs.pop("architectures") in (["arm64"], ["x86_64"])
+    assert inputs == {
+        "role": arn("iam", f"role/{physical('mirror-role')}"),
+        "handler": "handler.mirror.handler",
+        "memorySize": 256,
+        "timeout": 60,
+        "loggingConfig": {"logFormat": "JSON", "logGroup": physical("mirror-logs")},
+        "environment": {
+            "variables": {
+                "POWERTOOLS_SERVICE_NAME": "mirror",
+                "POWERTOOLS_METRICS_NAMESPACE": "table-stream",
+                "FAILURE_BUCKET": physical("stores-failures"),
+                "LEDGER_TABLE": physical("stores-ledger"),
+                "REMEMBER_SECONDS": str(31 * 86_400),
+                "MAXIMUM_RECORD_AGE_SECONDS": "21600",
+                "GIVE_UP_AFTER_SECONDS": "900",
+                "GIVE_UP_ALONE_AFTER_SECONDS": "3600",
+                "HANDLER_TIMEOUT_SECONDS": "10",
+                "WORKERS": "10",
+                "MIRROR_TABLE": physical("orders-mirror-table"),
+            }
+        },
+    }
+
+
+def test_the_mapping_gets_every_option_and_its_destination(local: tuple[Recorder, dict[str, Any]]) -> None:
+    recorder, _ = local
+    mapping = recorder.one(kinds.MAPPING, "welcome-email-users")
+    assert mapping.inputs == {
+        "eventSourceArn": stream_arn("users-table"),
+        "functionName": physical("welcome-email-function"),
+        "filterCriteria": {
+            "filters": [
+                {"pattern": '{"eventName":["INSERT"],"dynamodb":{"NewImage":{"email":{"S":[{"exists":true}]}}}}'}
+            ]
+        },
+        "functionResponseTypes": ["ReportBatchItemFailures"],
+        "destinationConfig": {"onFailure": {"destinationArn": FAILURES}},
+        "metricsConfig": {"metrics": ["EventCount"]},
+        "enabled": True,
+        "startingPosition": "TRIM_HORIZON",
+        "batchSize": 100,
+        "maximumBatchingWindowInSeconds": 0,
+        "parallelizationFactor": 1,
+        "bisectBatchOnFunctionError": True,
+        "maximumRetryAttempts": -1,
+        "maximumRecordAgeInSeconds": 21_600,
+    }
+    assert mapping.delete_before_replace is True
+    assert recorder.one(kinds.POLICY, "welcome-email-policy").urn in mapping.dependencies
+
+
+def test_the_mirror_may_do_its_work_and_nothing_else(local: tuple[Recorder, dict[str, Any]]) -> None:
+    recorder, _ = local
+    own_items = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["note#mirror#*", "claim#mirror#*"]}}
+    expected: list[tuple[list[str], str, dict[str, Any]]] = [
+        (
+            ["logs:CreateLogStream", "logs:PutLogEvents"],
+            arn("logs", f"log-group:{physical('mirror-logs')}:*"),
+            {},
+        ),
+        (
+            ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
+            stream_arn("orders-table"),
+            {},
+        ),
+        (["dynamodb:ListStreams"], f"{table_arn('orders-table')}/stream/*", {}),
+        (["s3:PutObject"], f"{FAILURES}/aws/lambda/*", OWN),
+        (["s3:ListBucket"], FAILURES, OWN),
+        (
+            [f"dynamodb:{call}" for call in ("GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem")],
+            LEDGER,
+            own_items,
+        ),
+        (["s3:PutObject"], f"{FAILURES}/engine/mirror/*", {}),
+        (["dynamodb:PutItem"], table_arn("orders-mirror-table"), {}),
+    ]
+    assert [
+        (statement["Action"], statement["Resource"], statement.get("Condition", {}))
+        for statement in recorder.statements("mirror")
+    ] == [(actions, [resource], condition) for actions, resource, condition in expected]
+
+
+def test_the_welcome_email_may_send_from_one_address(local: tuple[Recorder, dict[str, Any]]) -> None:
+    recorder, _ = local
+    assert recorder.statements("welcome-email")[-1] == {
+        "Effect": "Allow",
+        "Action": ["ses:SendEmail"],
+        "Resource": [arn("ses", "identity/hello@example.com"), arn("ses", "identity/example.com")],
+        "Condition": {"StringEquals": {"ses:FromAddress": "hello@example.com"}},
+    }
+
+
+def test_only_lambda_may_assume_a_role(local: tuple[Recorder, dict[str, Any]]) -> None:
+    recorder, _ = local
+    roles = [each.inputs for (kind, _), each in recorder.registered.items() if kind == kinds.ROLE]
+    assert [(inputs.keys(), json.loads(inputs["assumeRolePolicy"])["Statement"]) for inputs in roles] == 3 * [
+        (
+            {"assumeRolePolicy"},
+            [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+        )
+    ]
+
+
+def test_the_outputs_carry_what_a_tool_needs(local: tuple[Recorder, dict[str, Any]]) -> None:
+    _, outputs = local
+    assert outputs["tables"] == {
+        name: {
+            "name": physical(f"{name}-table"),
+            "arn": table_arn(f"{name}-table"),
+            "streamArn": stream_arn(f"{name}-table"),
+        }
+        for name in ("users", "orders", "orders-mirror")
+    }
+    assert outputs["stores"] == {
+        "failures": {"bucket": physical("stores-failures"), "arn": FAILURES},
+        "ledger": {"name": physical("stores-ledger"), "arn": LEDGER},
+    }
+    assert outputs["consumers"]["change-log"] == {
+        "function": physical("change-log-function"),
+        "functionArn": arn("lambda", f"function:{physical('change-log-function')}"),
+        "role": physical("change-log-role"),
+        "logGroup": physical("change-log-logs"),
+        "mappings": {"users": "uuid-of-change-log-users", "orders": "uuid-of-change-log-orders"},
+    }
+
+
+@pytest.mark.parametrize("protect", [True, False])
+def test_protection_reaches_everything_that_holds_data_or_a_position(protect: bool) -> None:
+    recorder, _ = deployed("local", protect=str(protect).lower())
+    assert {bool(each.protect) for each in recorder.registered.values()} == {protect}
+    tables = [each.inputs for (kind, _), each in recorder.registered.items() if kind == kinds.TABLE]
+    assert {inputs["deletionProtectionEnabled"] for inputs in tables} == {protect}
+    assert recorder.one(kinds.BUCKET, "stores-failures").inputs == {"forceDestroy": not protect}
+
+
+def test_every_resource_is_the_child_of_its_component_under_its_name(local: tuple[Recorder, dict[str, Any]]) -> None:
+    recorder, _ = local
+    stack = "urn:pulumi:local::table-stream::pulumi:pulumi:Stack::table-stream-local"
+    components = {each.urn: each for each in recorder.registered.values() if not each.custom}
+    children = [each for each in recorder.registered.values() if each.custom]
+    assert [each.name for each in children if not each.name.startswith(f"{components[each.parent].name}-")] == []
+    assert [each.name for each in children if each.provider or each.ignore_changes] == []
+    assert [each.name for each in components.values() if each.aliases or each.parent != stack] == []
+
+
+def test_sizes_of_one_consumer_reach_its_resources_and_no_other_s() -> None:
+    tuning = {
+        "memorySize": 512,
+        "timeout": 120,
+        "retentionInDays": 90,
+        "tracing": True,
+        "enabled": False,
+        "startingPosition": "LATEST",
+        "batchSize": 1_000,
+        "maximumBatchingWindowInSeconds": 5,
+        "parallelizationFactor": 10,
+        "bisectBatchOnFunctionError": False,
+        "maximumRetryAttempts": 50,
+        "giveUpAfter": 60,
+        "giveUpAloneAfter": 120,
+        "maximumRecordAgeInSeconds": 660,
+        "handlerTimeout": 40,
+        "workers": 4,
+    }
+    recorder, _ = deployed("local", tuning=json.dumps({"mirror": tuning}))
+    mapping = recorder.one(kinds.MAPPING, "mirror-orders").inputs
+    function = recorder.one(kinds.FUNCTION, "mirror-function").inputs
+    variables = function["environment"]["variables"]
+    for name in ("enabled", "startingPosition", "batchSize", "maximumBatchingWindowInSeconds", "parallelizationFactor"):
+        assert mapping[name] == tuning[name]
+    for name in ("bisectBatchOnFunctionError", "maximumRetryAttempts", "maximumRecordAgeInSeconds"):
+        assert mapping[name] == tuning[name]
+    assert (function["memorySize"], function["timeout"]) == (512, 120)
+    assert function["tracingConfig"] == {"mode": "Active"}
+    assert {name: variables[name] for name in variables if name.endswith(("SECONDS", "WORKERS", "TRACING"))} == {
+        "REMEMBER_SECONDS": "2678400",
+        "MAXIMUM_RECORD_AGE_SECONDS": "660",
+        "GIVE_UP_AFTER_SECONDS": "60",
+        "GIVE_UP_ALONE_AFTER_SECONDS": "120",
+        "HANDLER_TIMEOUT_SECONDS": "40",
+        "WORKERS": "4",
+        "TRACING": "true",
+    }
+    assert recorder.one(kinds.LOG_GROUP, "mirror-logs").inputs == {"retentionInDays": 90}
+    traced = {"Effect": "Allow", "Action": ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "Resource": ["*"]}
+    assert traced in recorder.statements("mirror")
+
+    assert traced not in recorder.statements("change-log")
+    other = recorder.one(kinds.FUNCTION, "change-log-function").inputs
+    assert "tracingConfig" not in other
+    assert "TRACING" not in other["environment"]["variables"]
+    assert recorder.one(kinds.MAPPING, "change-log-orders").inputs["batchSize"] == 100
