@@ -1,8 +1,10 @@
 """boto3 clients: made when first needed, once an environment, with time-outs below a handler's time."""
 
-import os
 import threading
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
+
+from handler.stream.environment import Environment
 
 ATTEMPTS = 2
 CONNECT_SECONDS = 1.0
@@ -25,13 +27,22 @@ def client(service: str) -> Any:
 
 
 def _make(service: str) -> Any:
-    import boto3  # 0.2 s, which a consumer without AWS calls does not pay
-    from botocore.config import Config
+    # 0.2 s, which a consumer without AWS calls does not pay
+    import boto3  # pyright: ignore[reportMissingTypeStubs] # it has none
+    from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] # it has none
 
-    timeout = float(os.environ.get("HANDLER_TIMEOUT_SECONDS", "10"))
+    timeout = Environment.read().handler_timeout_seconds
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=max(0.5, timeout / ATTEMPTS - CONNECT_SECONDS - 0.5),  # half a second for the wait between the two
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
     )
-    return boto3.client(service, config=config)
+    return cast(Any, boto3).client(service, config=config)
+
+
+def error_code(error: BaseException) -> str | None:
+    """The AWS error code of a botocore ClientError; None for any other error."""
+    response = getattr(error, "response", None)
+    if not isinstance(response, Mapping):
+        return None
+    return cast(Mapping[str, Any], response).get("Error", {}).get("Code")

@@ -157,6 +157,11 @@ class Change:
         return name
 
     @property
+    def place(self) -> StreamName:
+        """`stream`, or the text that stands in its place: for logs and object names, which must not fail."""
+        return parse_stream(self.stream_arn) or StreamName(self.stream_arn, self.stream_arn, "unknown")
+
+    @property
     def table_name(self) -> str:
         """The table whose item changed."""
         return self.stream.table_name
@@ -278,28 +283,27 @@ def encode(value: Any) -> dict[str, Any]:
     TypeError
         For a value that DynamoDB cannot hold: a float, an empty set or one of mixed types, an object.
     """
-    match value:
-        case None:
-            return {"NULL": True}
-        case bool():
-            return {"BOOL": value}
-        case str():
-            return {"S": value}
-        case int() | Decimal():
-            return {"N": str(value)}
-        case bytes() | bytearray():
-            return {"B": bytes(value)}
-        case list() | tuple():
-            return {"L": [encode(element) for element in cast(list[Any], value)]}
-        case dict():
-            return {"M": encode_item(cast(dict[str, Any], value))}
-        case set() | frozenset() if value:
-            encoded = [encode(element) for element in cast(set[Any], value)]
-            kinds = {kind for element in encoded for kind in element}
-            if len(kinds) == 1 and kinds <= {"S", "N", "B"}:
-                kind = kinds.pop()
-                return {f"{kind}S": [element[kind] for element in encoded]}
-    raise TypeError(f"{value!r} ({type(value).__name__}) is nothing that DynamoDB can hold")
+    given = type(value).__name__
+    for types, kind, write in ENCODERS:
+        if isinstance(value, types):
+            return {kind: write(value)}
+    if isinstance(value, set | frozenset):
+        kinds = {kind for element in cast(set[Any], value) for kind in encode(element)}
+        if len(kinds) == 1 and kinds <= {"S", "N", "B"}:
+            kind = kinds.pop()
+            return {f"{kind}S": [encode(element)[kind] for element in cast(set[Any], value)]}
+    raise TypeError(f"{value!r} ({given}) is nothing that DynamoDB can hold")
+
+
+ENCODERS: list[tuple[type | tuple[type, ...], str, Callable[[Any], Any]]] = [
+    (type(None), "NULL", lambda _: True),
+    (bool, "BOOL", bool),
+    (str, "S", str),
+    ((int, Decimal), "N", str),
+    ((bytes, bytearray), "B", bytes),
+    ((list, tuple), "L", lambda values: [encode(value) for value in values]),
+    (dict, "M", lambda item: encode_item(item)),
+]
 
 
 def encode_item(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """The failure record: one object a parked change, in the shape of the mapping's own."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
+from handler.stream.aws import error_code
 from handler.stream.change import Change, padded
 
 
@@ -20,7 +20,8 @@ class Failure:
     Attributes
     ----------
     condition : str
-        Why it was given up: the mapping's `RetryAttemptsExhausted` or `RecordAgeExceeded`, the engine's `Parked`.
+        Why it was given up: the mapping's `RetryAttemptsExhausted` or `RecordAgeExceeded`; the engine's
+        `PermanentError`, `GiveUpAfterExceeded`, `GiveUpAloneAfterExceeded` or `RecordAgeExceeded`.
     error : str or None
         The error as far as the record tells it.
     stream_arn : str
@@ -47,12 +48,13 @@ def read_failure(text: str | bytes) -> Failure:
         Where it is none; the message says what is missing.
     """
     try:
-        body = json.loads(text)
-        payload = body.get("payload") or {}
-        event = json.loads(payload) if isinstance(payload, str) else payload
+        body: dict[str, Any] = json.loads(text)
+        payload: Any = body.get("payload") or {}
+        event: dict[str, Any] = json.loads(payload) if isinstance(payload, str) else payload
+        answer: dict[str, Any] = body.get("responseContext") or {}
         return Failure(
             condition=body["requestContext"]["condition"],
-            error=(body.get("responseContext") or {}).get("functionError"),
+            error=answer.get("functionError"),
             stream_arn=body["DDBStreamBatchInfo"]["streamArn"],
             records=tuple(event.get("Records", ())),
             at=body["timestamp"],
@@ -63,12 +65,12 @@ def read_failure(text: str | bytes) -> Failure:
 
 def failure_key(consumer: str, change: Change) -> str:
     """The object's name: the same each time a change is parked, in stream order within a stream."""
-    stream = change.stream
+    stream = change.place
     name = f"{padded(change.sequence_number)}-{change.raw.get('eventID')}"
     return f"engine/{consumer}/{stream.table_name}/{stream.label}/{name}"
 
 
-def failure_body(change: Change, error: BaseException, context: Any, now: float) -> str:
+def failure_body(change: Change, error: BaseException, reason: str, context: Any, now: float) -> str:
     """One change in the shape of the mapping's S3 record; `functionError` tells the error, `shardId` is not known."""
     arrived = change.created_seconds
     arrival = None if arrived is None else _time(arrived, "seconds")
@@ -76,7 +78,7 @@ def failure_body(change: Change, error: BaseException, context: Any, now: float)
         "requestContext": {
             "requestId": getattr(context, "aws_request_id", None),
             "functionArn": getattr(context, "invoked_function_arn", None),
-            "condition": "Parked",
+            "condition": reason,
             "approximateInvokeCount": 1,
         },
         "responseContext": {
@@ -107,7 +109,7 @@ def _time(seconds: float, precision: str) -> str:
 class FailureStore(Protocol):
     """Where changes are parked."""
 
-    def park(self, change: Change, error: BaseException, context: Any, now: float) -> None:
+    def park(self, change: Change, error: BaseException, reason: str, context: Any, now: float) -> None:
         """Keep the change, whole; a second time it leaves the first. Raises where it cannot."""
         ...
 
@@ -126,24 +128,16 @@ class Bucket:
     def __init__(self, s3: Any, bucket: str, consumer: str) -> None:
         self._s3, self._bucket, self._consumer = s3, bucket, consumer
 
-    def park(self, change: Change, error: BaseException, context: Any, now: float) -> None:
+    def park(self, change: Change, error: BaseException, reason: str, context: Any, now: float) -> None:
         """Write the change's object unless it is there already, which keeps the first one's lifetime."""
         try:
             self._s3().put_object(
                 Bucket=self._bucket,
                 Key=failure_key(self._consumer, change),
-                Body=failure_body(change, error, context, now).encode(),
+                Body=failure_body(change, error, reason, context, now).encode(),
                 ContentType="application/json",
                 IfNoneMatch="*",
             )
         except Exception as refused:
             if error_code(refused) != "PreconditionFailed":
                 raise
-
-
-def error_code(error: BaseException) -> str | None:
-    """The AWS error code of a botocore ClientError; None for any other error."""
-    response = getattr(error, "response", None)
-    if not isinstance(response, Mapping):
-        return None
-    return cast(Mapping[str, Any], response).get("Error", {}).get("Code")

@@ -1,92 +1,80 @@
 """KeyOrderedProcessor: each item's changes in order, different items at once, what failed reported."""
 
 import contextvars
-import inspect
-import queue
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
+from handler.stream.batch import Batch, Function, Item, call, read_batch, refuse_async
 from handler.stream.change import Change, PermanentError
+from handler.stream.environment import Environment
 from handler.stream.failures import FailureStore
-from handler.stream.telemetry import count, logger
+from handler.stream.patience import GivenUp, Patience
+from handler.stream.progress import DONE, PARKED, UNDONE, Note, Notes
+from handler.stream.telemetry import count, log_change, logger
+from handler.stream.workers import Executor, Workers
 
-Function = Callable[[Change], Any]
-
-
-class InvalidBatchError(Exception):
-    """The event is no batch of a DynamoDB stream, or a record cannot be named; no handler has started."""
-
-
-class AwaitableResultError(TypeError):
-    """A handler returned something that was still to be run, so nothing of it has happened."""
+RESERVE = 2.0
+"""Seconds kept at an invocation's end for the note and for parking."""
 
 
-class Executor(Protocol):
-    """Runs a list of generators, one an item, each to its end; they yield before each change."""
-
-    def __call__(self, items: Sequence[Iterator[None]]) -> None:
-        """Run the items; return when none is running any more."""
-        ...
+class UntriedError(Exception):
+    """A change that had to be parked before its turn came."""
 
 
-class Workers:
-    """Threads, made once an environment, that pull items."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self._jobs: queue.SimpleQueue[tuple[Iterator[Iterator[None]], queue.SimpleQueue[BaseException | None]]]
-        self._jobs = queue.SimpleQueue()
-        self._started = 0
-
-    def __call__(self, items: Sequence[Iterator[None]]) -> None:
-        """Run the items; returns when none is running any more."""
-        wanted = min(self.number, len(items))
-        while self._started < wanted:
-            threading.Thread(target=self._work, name=f"worker-{self._started}", daemon=True).start()
-            self._started += 1
-        left, done = iter(items), queue.SimpleQueue[BaseException | None]()
-        for _ in range(wanted):
-            self._jobs.put((left, done))
-        errors = [done.get() for _ in range(wanted)]
-        for error in errors:
-            if error is not None:
-                raise error
-
-    def _work(self) -> None:
-        while True:
-            left, done = self._jobs.get()
-            try:
-                for item in left:
-                    deque(item, maxlen=0)
-            except BaseException as error:
-                done.put(error)
-            else:
-                done.put(None)
+class StillRunningError(Exception):
+    """A handler still ran when the function's time was over."""
 
 
 class KeyOrderedProcessor:
-    """Processes one batch at a time; usable alone with Powertools' `process_partial_response`."""
+    """Processes one stream's batches, one at a time; with Powertools, `process_partial_response` takes it.
 
-    event_type = type("EventType", (), {"value": "DynamoDBStreams"})
+    Parameters
+    ----------
+    settings : Environment
+        Times and number of workers.
+    notes : Notes or None
+        Progress notes; without them a partly failed batch repeats what it had done.
+    failures : FailureStore or None
+        Where changes are parked; without it a PermanentError is an ordinary failure, and no change is given up.
+    executor : Executor or None
+        What runs the items; the environment's own threads unless given.
+    clock : callable
+        Seconds since 1970.
+
+    Example
+    -------
+        >>> processor = KeyOrderedProcessor()
+        >>> def handler(event, context):
+        ...     return process_partial_response(event, record_handler, processor, context)
+    """
+
+    event_type = type("EventType", (), {"value": "DynamoDBStreams"})  # what Powertools looks at
 
     def __init__(
         self,
+        settings: Environment | None = None,
         *,
+        notes: Notes | None = None,
         failures: FailureStore | None = None,
         executor: Executor | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._failures = failures
-        self._executor = executor or Workers(10)
-        self._clock = clock
+        self.settings = settings or Environment()
+        self.notes, self.failures, self.clock = notes, failures, clock
+        self.executor = executor or Workers(self.settings.workers)
+        self.given_up = GivenUp()
 
     def __call__(self, records: Any, record_handler: Function, lambda_context: Any = None) -> Self:
-        """Take a batch."""
-        self._records = checked(records)
-        self._function, self._context = record_handler, lambda_context
+        """Take a batch.
+
+        Raises
+        ------
+        InvalidBatchError
+            Where it is none; no handler has started.
+        """
+        refuse_async(record_handler)
+        self._delivery = Delivery(self, read_batch(records), record_handler, lambda_context)
         return self
 
     def __enter__(self) -> Self:
@@ -95,102 +83,172 @@ class KeyOrderedProcessor:
     def __exit__(self, *_: object) -> None: ...
 
     def process(self) -> None:
-        """Run the batch."""
-        items: dict[Any, list[int]] = {}
-        for position, record in enumerate(self._records):
-            items.setdefault(item_of(record), []).append(position)
-        self._done = [False] * len(self._records)
-        self._failed = self._parked = 0
-        self._executor([self._item(positions) for positions in items.values()])
-        held = self._done.count(False) - self._failed
-        count(FailedChanges=self._failed, HeldChanges=held, ParkedChanges=self._parked)
+        """Run what of the batch is not done; return when no handler runs any more."""
+        self._delivery.run()
 
     def response(self) -> dict[str, list[dict[str, str]]]:
         """What Lambda is told: the sequence numbers that are to come again, ascending."""
-        undone = [
-            r["dynamodb"]["SequenceNumber"] for r, done in zip(self._records, self._done, strict=True) if not done
-        ]
-        return {"batchItemFailures": [{"itemIdentifier": sequence} for sequence in sorted(undone, key=int)]}
+        return {"batchItemFailures": [{"itemIdentifier": number} for number in self._delivery.undone_numbers()]}
 
-    def _item(self, positions: list[int]) -> Iterator[None]:
+
+class Delivery:
+    """One batch on its way through the processor; what is known of a record stands at its position."""
+
+    def __init__(self, processor: KeyOrderedProcessor, batch: Batch, function: Function, context: Any) -> None:
+        self._env, self._batch, self._function, self._context = processor, batch, function, context
+        self._millis: Callable[[], float] | None = getattr(context, "get_remaining_time_in_millis", None)
+        self._states = [UNDONE] * len(batch.records)
+        self._running: dict[Item, int] = {}
+        self._failed: dict[int, tuple[float, BaseException]] = {}
+        self._parked: list[int] = []
+
+    def undone_numbers(self) -> list[str]:
+        """Sequence numbers of what is not done, as the stream wrote them, ascending."""
+        return [self._batch.records[position]["dynamodb"]["SequenceNumber"] for position in self._undone()]
+
+    def run(self) -> None:
+        """Read the note, run what is not done, give up what is over, write the note."""
+        try:
+            self._note = self._read()
+        except Exception:
+            logger.exception("the ledger cannot be read: the whole batch comes again")
+            count(HeldChanges=len(self._states))
+            return
+        self._states = [self._note.states.get(sequence, UNDONE) for sequence in self._batch.sequences]
+        healthy = [item for item, state in zip(self._batch.items, self._states, strict=True) if state == DONE]
+        self._patience = Patience(self._env.settings, self._note, self._env.given_up, healthy)
+        self._first = next(iter(self._undone()), None)
+        self._env.executor(self._items(), self._left if self._millis else None, self._last_words)
+        self._settle()
+        undone = self._undone()
+        failed = sum(position in self._failed for position in undone)
+        repeats = self._write(undone[0] if undone else len(self._states))
+        count(
+            FailedChanges=failed,
+            HeldChanges=len(undone) - failed,
+            ParkedChanges=len(self._parked),
+            RepeatsToCome=repeats,
+        )
+
+    def _read(self) -> Note:
+        return self._env.notes.read(self._batch.stream, self._batch.sequences[0]) if self._env.notes else Note()
+
+    def _undone(self) -> list[int]:
+        return [position for position, state in enumerate(self._states) if state == UNDONE]
+
+    def _left(self) -> float:
+        return self._millis() / 1000 - RESERVE if self._millis else float("inf")
+
+    def _items(self) -> list[Iterator[None]]:
+        positions: dict[Item, list[int]] = {}
+        for position in self._undone():
+            positions.setdefault(self._batch.items[position], []).append(position)
+        return [self._item(item, own) for item, own in positions.items()]
+
+    def _item(self, item: Item, positions: list[int]) -> Iterator[None]:
         for position in positions:
             yield
-            change = Change(self._records[position])
-            if not contextvars.copy_context().run(self._attempt, change):
+            if position != self._first and self._left() <= self._env.settings.handler_timeout_seconds:
                 return
-            self._done[position] = True
+            self._running[item] = position
+            done = contextvars.copy_context().run(self._attempt, item, position)
+            del self._running[item]
+            if not done:
+                return
 
-    def _attempt(self, change: Change) -> bool:
+    def _attempt(self, item: Item, position: int) -> bool:
+        change = Change(self._batch.records[position])
         logger.thread_safe_append_keys(event_id=change.raw.get("eventID"))
         try:
             change.event_name  # noqa: B018 - an unknown one is malformed, whatever the handler looks at
-            result = self._function(change)
-            if result is not None and (inspect.isawaitable(result) or inspect.isgenerator(result)):
-                raise AwaitableResultError(f"{result!r} was never run: a consumer is a plain function")  # noqa: TRY301
+            call(self._function, change)
         except GeneratorExit:
             raise
-        except BaseException as error:
-            return (isinstance(error, PermanentError) and self._park(change, error)) or self._fail(change, error)
+        except BaseException as error:  # whatever a handler raises is its change's failure
+            return self._failure(item, position, change, error)
+        self._states[position] = DONE
+        self._patience.succeeded(item, self._env.clock())
         return True
 
-    def _park(self, change: Change, error: BaseException) -> bool:
-        if self._failures is None:
-            return False
-        try:
-            self._failures.park(change, error, self._context, self._clock())
-        except Exception:
-            logger.exception("change could not be parked", event_id=change.raw.get("eventID"))
-            return False
-        self._parked += 1
-        self._log("change parked", change, error)
-        return True
-
-    def _fail(self, change: Change, error: BaseException) -> bool:
-        self._failed += 1
-        self._log("change failed", change, error)
+    def _failure(self, item: Item, position: int, change: Change, error: BaseException) -> bool:
+        now = self._env.clock()
+        if isinstance(error, PermanentError):
+            reason = "PermanentError"
+        else:
+            reason = self._patience.too_old(change.created_seconds, now)
+            reason = reason or self._patience.over(item, self._batch.sequences[position], now)
+        if self._states[position] == PARKED or (reason and self._park(position, change, error, reason)):
+            return True
+        self._failed[position] = (now, error)
+        log_change("change failed", change, error)
         return False
 
-    def _log(self, message: str, change: Change, error: BaseException) -> None:
-        logger.error(
-            message,
-            exc_info=error,
-            event_id=change.raw.get("eventID"),
-            event_name=change.raw.get("eventName"),
-            table=change.table_name,
-            keys=plain(change.raw["dynamodb"]["Keys"]),
-            sequence_number=change.sequence_number,
-            error={"type": type(error).__name__, "text": str(error)},
-        )
+    def _park(self, position: int, change: Change, error: BaseException, reason: str) -> bool:
+        if self._env.failures is None:
+            return False
+        try:
+            self._env.failures.park(change, error, reason, self._context, self._env.clock())
+        except Exception as refused:
+            error.add_note(f"It could not be parked either: {type(refused).__name__}: {refused}")
+            return False
+        self._states[position] = PARKED
+        self._parked.append(position)
+        log_change("change parked", change, error)
+        return True
 
+    def _settle(self) -> None:
+        """Park what is over by now; also what has not failed, where the mapping is about to discard it."""
+        now = self._env.clock()
+        undone = self._undone()
+        for position in undone:
+            item, sequence = self._batch.items[position], self._batch.sequences[position]
+            change = Change(self._batch.records[position])
+            reason = self._patience.too_old(change.created_seconds, now)
+            failed, error = self._failed.get(position, (None, UntriedError("its turn did not come in time")))
+            if failed is not None:
+                reason = reason or self._patience.over(item, sequence, now)
+                if position == undone[0]:
+                    reason = reason or self._patience.over_alone(item, sequence, failed, now)
+            if reason:
+                self._park(position, change, error, reason)
 
-def plain(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's keys as plain JSON; numbers stay text where they are no whole ones."""
-    return {name: _plain(*next(iter(value.items()))) for name, value in keys.items()}
+    def _last_words(self) -> None:
+        """Write down what is done before the function dies of a handler that does not end."""
+        now = self._env.clock()
+        for position in list(self._running.values()):
+            error = StillRunningError(f"the handler still ran with {RESERVE:g} s left")
+            self._failed[position] = (now, error)
+            log_change("change failed", Change(self._batch.records[position]), error)
+        self._settle()
+        count(ParkedChanges=len(self._parked), RepeatsToCome=self._write(0))
+        self._parked.clear()
 
+    def _write(self, start: int) -> int:
+        """Write the note about the records from a position on; the number of repeats that come if it cannot be written.
 
-def _plain(kind: str, text: str) -> Any:
-    return int(text) if kind == "N" and text.lstrip("-").isdecimal() else text
-
-
-def checked(records: Any) -> list[dict[str, Any]]:
-    """The records, once each can be named and put in order."""
-    if not isinstance(records, list) or not records:
-        raise InvalidBatchError(f"Records is {records!r}, not a list of stream records")
-    for index, record in enumerate(records):
-        where = f"Records[{index}]"
-        if not isinstance(record, dict):
-            raise InvalidBatchError(f"{where} is {record!r}, not a stream record")
-        if record.get("eventSource") != "aws:dynamodb":
-            raise InvalidBatchError(f"{where}.eventSource is {record.get('eventSource')!r}, not 'aws:dynamodb'")
-        body = record.get("dynamodb") or {}
-        if not isinstance(body.get("SequenceNumber"), str) or not body["SequenceNumber"].isdecimal():
-            raise InvalidBatchError(f"{where}.dynamodb.SequenceNumber is {body.get('SequenceNumber')!r}, not digits")
-        if not isinstance(body.get("Keys"), dict) or not body["Keys"]:
-            raise InvalidBatchError(f"{where}.dynamodb.Keys is {body.get('Keys')!r}, not a primary key")
-    return records
-
-
-def item_of(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What names the item: its stream and full primary key."""
-    keys = record["dynamodb"]["Keys"]
-    return (record.get("eventSourceARN"), *((name, *keys[name].items()) for name in sorted(keys)))
+        What a batch has left unused of its own note is carried on, under the record that comes next.
+        """
+        notes, note = self._env.notes, self._note
+        if notes is None:
+            return 0
+        rest = notes.carried(note, self._batch.sequences[-1])
+        positions = range(start, len(self._states))
+        states = {self._batch.sequences[position]: self._states[position] for position in positions} | dict(rest.states)
+        if not states:
+            return 0
+        clocks, alone = dict(rest.clocks), rest.alone
+        undone = [position for position in self._undone() if position >= start]
+        for position in undone:
+            item, sequence = self._batch.items[position], self._batch.sequences[position]
+            failed, _ = self._failed.get(position, (None, None))
+            if (clock := self._patience.clock(item, sequence, failed)) is not None:
+                clocks[sequence] = clock
+            if position == undone[0]:
+                alone = None if failed is None else self._patience.alone_since(sequence, failed)
+        try:
+            notes.write(self._batch.stream, next(iter(states)), Note(states, clocks, alone), self._env.clock())
+        except Exception:
+            repeats = sum(state != UNDONE for state in states.values())
+            logger.exception("the note cannot be written: what is done comes again", repeats=repeats)
+            return repeats
+        return 0

@@ -1,0 +1,109 @@
+"""A batch of one stream's records: checked, named and in order before any handler starts."""
+
+import inspect
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple, cast
+
+from handler.stream.change import Change, decode
+
+Function = Callable[[Change], Any]
+Record = Mapping[str, Any]
+Item = Hashable
+"""Stream and full primary key."""
+
+
+class InvalidBatchError(Exception):
+    """The event is no batch of a DynamoDB stream, or a record cannot be named; no handler has started."""
+
+
+class AsyncHandlerError(TypeError):
+    """A handler that would return before it has done its work: handlers are plain functions, run in threads."""
+
+
+class Batch(NamedTuple):
+    """Records in stream order; what belongs to one record stands at one position of each list."""
+
+    stream: str
+    records: list[Record]
+    sequences: list[int]
+    items: list[Item]
+
+
+def read_batch(records: Any) -> Batch:
+    """The batch, once each record can be named and put in order.
+
+    Raises
+    ------
+    InvalidBatchError
+        Where it is no batch of one stream; the message names the record and the field.
+    """
+    if not isinstance(records, list) or not records:
+        raise InvalidBatchError(f"Records is {records!r}, not a list of stream records")
+    found = list[tuple[int, Record, str, Item]]()
+    for index, record in enumerate(cast(list[Any], records)):
+        try:
+            found.append(_named(record, found[0][2] if found else None))
+        except InvalidBatchError as error:
+            raise InvalidBatchError(f"Records[{index}].{error}") from error
+    found.sort(key=lambda entry: entry[0])
+    sequences, ordered, streams, items = (list(column) for column in zip(*found, strict=True))
+    return Batch(streams[0], ordered, sequences, items)
+
+
+def _named(record: Any, of: str | None) -> tuple[int, Record, str, Item]:
+    if not isinstance(record, dict):
+        raise InvalidBatchError(f"dynamodb: there is none, the record is {record!r}")
+    source, stream, body = (cast(Record, record).get(name) for name in ("eventSource", "eventSourceARN", "dynamodb"))
+    if source != "aws:dynamodb":
+        raise InvalidBatchError(f"eventSource: {source!r} is not 'aws:dynamodb'")
+    if not isinstance(stream, str) or not stream:
+        raise InvalidBatchError(f"eventSourceARN: {stream!r} is not the ARN of a stream")
+    if of not in (None, stream):
+        raise InvalidBatchError(f"eventSourceARN: {stream!r}, where the records before are of {of!r}")
+    if not isinstance(body, dict):
+        raise InvalidBatchError(f"dynamodb: {body!r} is not a stream record")
+    sequence, keys = cast(Record, body).get("SequenceNumber"), cast(Record, body).get("Keys")
+    if not isinstance(sequence, str) or not (sequence.isascii() and sequence.isdigit()):
+        raise InvalidBatchError(f"dynamodb.SequenceNumber: {sequence!r} is not a sequence number")
+    if not isinstance(keys, dict) or not keys:
+        raise InvalidBatchError(f"dynamodb.Keys: {keys!r} is not a primary key")
+    return int(sequence), cast(Record, record), stream, (stream, *_key(cast(Record, keys)))
+
+
+def _key(keys: Record) -> Iterator[tuple[str, Item]]:
+    for name in sorted(keys):
+        try:
+            value = decode(keys[name])
+        except ValueError as error:
+            raise InvalidBatchError(f"dynamodb.Keys.{name}: {error}") from error
+        if not isinstance(value, str | Decimal | bytes):
+            raise InvalidBatchError(f"dynamodb.Keys.{name}: {keys[name]!r} is not of a key's type")
+        yield name, value
+
+
+def refuse_async(function: Function) -> None:
+    """Refuse a function that Python would call without running it: `async def`, or one with `yield`.
+
+    Raises
+    ------
+    AsyncHandlerError
+        With the way out.
+    """
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise AsyncHandlerError(f"{function!r} is async or a generator: make it a plain function, it runs in a thread")
+
+
+def call(function: Function, change: Change) -> None:
+    """Run a handler for one change.
+
+    Raises
+    ------
+    AsyncHandlerError
+        Where it returns something that is still to be run: nothing of it has happened.
+    """
+    result = function(change)
+    if result is not None and (inspect.isawaitable(result) or inspect.isgenerator(result)):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise AsyncHandlerError(f"{function!r} returned {result!r}, which nobody runs: make it a plain function")

@@ -1,0 +1,103 @@
+"""How long a failing change is tried: poison told from outage."""
+
+import threading
+from collections.abc import Iterable
+
+from handler.stream.batch import Item
+from handler.stream.environment import DAY, Environment
+from handler.stream.progress import Note
+
+MARGIN = 300.0
+"""Seconds before the mapping would discard a record: longer than its longest back-off."""
+REMEMBERED_ITEMS = 1_000
+
+
+class GivenUp:
+    """The items whose clock has run out and of which no change has succeeded since, as far as this environment knows.
+
+    Forgetting one costs `give_up_after` once more, so a full memory is simply emptied.
+    """
+
+    def __init__(self) -> None:
+        self._items: set[Item] = set()
+
+    def add(self, item: Item) -> None:
+        """From now on each change of the item has one try, while others succeed."""
+        if len(self._items) >= REMEMBERED_ITEMS:
+            self._items.clear()
+        self._items.add(item)
+
+    def discard(self, item: Item) -> None:
+        """A change of the item has succeeded."""
+        self._items.discard(item)
+
+    def __contains__(self, item: Item) -> bool:
+        return item in self._items
+
+
+class Patience:
+    """One batch's clocks.
+
+    Parameters
+    ----------
+    settings : Environment
+        The times.
+    note : Note
+        The clocks that ran before.
+    given_up : GivenUp
+        What the environment remembers.
+    healthy : iterable
+        Items of the batch of which the note says that a change is done.
+    """
+
+    def __init__(self, settings: Environment, note: Note, given_up: GivenUp, healthy: Iterable[Item]) -> None:
+        self._settings, self._note, self._given_up = settings, note, given_up
+        self._alone_at = note.first_undone()
+        self._signs: list[tuple[float, Item]] = []
+        self._lock = threading.Lock()
+        for item in healthy:
+            self.succeeded(item, 0.0)
+
+    def succeeded(self, item: Item, now: float) -> None:
+        """A change of the item is done: a sign of health for every other item of the batch."""
+        self._given_up.discard(item)
+        if len(self._signs) < 2:  # with two items' signs, each item has one of another
+            with self._lock:
+                if all(item != other for _, other in self._signs):
+                    self._signs.append((now, item))
+
+    def others_succeed_since(self, item: Item) -> float | None:
+        """When first a change of another item of the batch was done; None where none is."""
+        return next((since for since, other in self._signs if other != item), None)
+
+    def too_old(self, created: float | None, now: float) -> str | None:
+        """Whether the mapping, or the stream, is about to discard the change."""
+        allowed = self._settings.maximum_record_age_seconds
+        end = min(allowed if allowed > 0 else DAY, DAY) - MARGIN
+        return "RecordAgeExceeded" if created is not None and now - created >= end else None
+
+    def over(self, item: Item, sequence: int, now: float) -> str | None:
+        """Whether a change that has just failed is given up because its item is poison."""
+        since = self._note.clocks.get(sequence)
+        if since is not None and now - since >= self._settings.give_up_after_seconds:
+            self._given_up.add(item)
+        elif item not in self._given_up or self.others_succeed_since(item) is None:
+            return None
+        return "GiveUpAfterExceeded"
+
+    def over_alone(self, item: Item, sequence: int, failed: float, now: float) -> str | None:
+        """Whether the checkpoint's change, which has failed, is given up though nothing else succeeds."""
+        exceeded = now - self.alone_since(sequence, failed) >= self._settings.give_up_alone_after_seconds
+        return "GiveUpAloneAfterExceeded" if exceeded and self.others_succeed_since(item) is None else None
+
+    def alone_since(self, sequence: int, failed: float) -> float:
+        """Since when the checkpoint's change fails; another checkpoint's clock starts anew."""
+        return self._note.alone if self._note.alone is not None and self._alone_at == sequence else failed
+
+    def clock(self, item: Item, sequence: int, failed: float | None) -> float | None:
+        """Since when the item of this undone change has failed while another one succeeded."""
+        since = self._note.clocks.get(sequence)
+        if since is None and failed is not None:
+            others = self.others_succeed_since(item)
+            since = None if others is None else max(failed, others)
+        return since
