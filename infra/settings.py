@@ -104,7 +104,13 @@ def _has_a_module(consumer: str) -> str:
 class Settings(BaseModel):
     """Everything that differs between stacks, under `table-stream:` in the stack file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # it may be a secret
+        alias_generator=to_camel,
+        populate_by_name=True,
+    )
 
     target: Target = Field(
         default="arm64", description="for what the functions are built: Lambda's two, or this machine"
@@ -134,7 +140,8 @@ class Settings(BaseModel):
         prefix = f"{pulumi.get_project()}:"
         given = {key.removeprefix(prefix): value for key, value in _configuration().items() if key.startswith(prefix)}
         try:
-            return cls.model_validate({name: _parsed(name, value) for name, value in given.items()})
+            values = {name: _parsed(name, value) for name, value in given.items()}
+            return cls.model_validate(values, by_alias=True, by_name=False)
         except ValidationError as error:
             lines = [_line(prefix, detail) for detail in error.errors(include_url=False)]
             raise pulumi.RunError(
@@ -161,18 +168,22 @@ def _parsed(name: str, value: str) -> Any:
 def _line(prefix: str, error: ErrorDetails) -> str:
     """One error: the key, its value unless secret, what is wrong, and where the bound comes from."""
     path = [str(part) for part in error["loc"] if part != "[key]"]
-    key = prefix + ".".join(path)
     model = Tuning if len(path) > 2 else Settings
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    if path[-1] in model.model_fields:
+        path[-1] = to_camel(path[-1])  # pydantic names a default that is refused by its Python name
+    key = prefix + ".".join(path)
+    cause = str(error.get("ctx", {}).get("error") or error["msg"].removeprefix("String ").removeprefix("Input "))
+    if "[key]" in error["loc"]:
+        return f"{key}: {cause}"
     if error["type"] == "extra_forbidden":
         near = get_close_matches(path[-1], fields, n=1)
-        return f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}")
-    if "[key]" in error["loc"]:
-        return f"{key}: {error['ctx']['error']}"  # pyright: ignore[reportTypedDictNotRequiredAccess]
-    secret = f"{prefix}{path[0]}" in pulumi.runtime.get_config_secret_keys_env() or pulumi.runtime.is_config_secret(
-        f"{prefix}{path[0]}"
-    )
-    value = "[secret]" if secret else json.dumps(error["input"])
-    cause = error.get("ctx", {}).get("error") or error["msg"].removeprefix("Input ")
-    source = fields[path[-1]].description if path[-1] in fields else None
-    return f"{key} = {value}: {cause}" + (f" ({source})" if source else "")
+        cause = "no such key; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}")
+    elif path[-1] in fields:
+        cause += f" ({fields[path[-1]].description})"
+    value = "[secret]" if _is_secret(prefix + path[0]) else json.dumps(error["input"])
+    return f"{key} = {value}: {cause}"
+
+
+def _is_secret(key: str) -> bool:
+    return key in pulumi.runtime.get_config_secret_keys_env() or pulumi.runtime.is_config_secret(key)
