@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,10 +82,13 @@ def build(target: Target, root: Path = ROOT) -> Package:
     lock = _shipped((root / "handler" / "requirements.txt").read_text())
     sources = dict(_sources(root / "handler"))
     wanted = [FORMAT, lock, target, str(python), sys.platform if target == "host" else ""]
-    path = root / ".cache" / f"{_digest(*wanted, *(part for source in sources.items() for part in source))}.zip"
+    cache = root / ".cache"
+    path = cache / f"{_digest(*wanted, *(part for source in sources.items() for part in source))}.zip"
     if not path.exists():
-        wheels = _wheels(lock, target, root / ".cache" / f"wheels-{_digest(*wanted)}")
+        wheels = _wheels(lock, target, cache / f"wheels-{_digest(*wanted)}")
         _write(sources | {name: data for wheel in wheels for name, data in _unpacked(wheel)}, path)
+        _forget_old(cache)
+    path.touch()
     return Package(
         path=path,
         source_code_hash=base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode(),
@@ -163,6 +167,13 @@ def _write(contents: dict[str, bytes], path: Path) -> None:
             entry.external_attr = 0o100644 << 16
             zipped.writestr(entry, data)
     Path(aside).replace(path)
+
+
+def _forget_old(cache: Path) -> None:
+    """Each change of a handler leaves a zip behind: those go that nobody has asked for in a day."""
+    for path in cache.glob("*.zip"):
+        if path.stat().st_mtime < time.time() - 86_400:
+            path.unlink()
 
 
 def _digest(*parts: str | bytes) -> str:

@@ -170,14 +170,15 @@ def _line(prefix: str, error: ErrorDetails) -> str:
     path = [str(part) for part in error["loc"] if part != "[key]"]
     model = Tuning if len(path) > 2 else Settings
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
-    if path[-1] in model.model_fields:
+    unknown = error["type"] == "extra_forbidden"
+    if not unknown and path[-1] in model.model_fields:
         path[-1] = to_camel(path[-1])  # pydantic names a default that is refused by its Python name
     key = prefix + ".".join(path)
     cause = str(error.get("ctx", {}).get("error") or error["msg"].removeprefix("String ").removeprefix("Input "))
     if "[key]" in error["loc"]:
         return f"{key}: {cause}"
-    if error["type"] == "extra_forbidden":
-        near = get_close_matches(path[-1], fields, n=1)
+    if unknown:
+        near = get_close_matches(path[-1], fields, n=1, cutoff=0.8)
         cause = "no such key; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}")
     elif path[-1] in fields:
         cause += f" ({fields[path[-1]].description})"

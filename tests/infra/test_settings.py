@@ -1,0 +1,222 @@
+"""Stack configuration: what it becomes, and what a mistake in it gets."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+
+from infra.settings import Settings, Tuning
+from sandbox.program import run
+from tests.program.recording import Recorder, record
+
+ROOT = Path(__file__).parents[2]
+
+
+def load(**config: Any) -> Settings:
+    """Settings of a stack with these keys in the project's namespace, objects as the CLI hands them over."""
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+    loaded: list[Settings] = []
+    recorder = record(
+        lambda: loaded.append(Settings.load()),
+        {"aws:region": "eu-central-1"} | {f"table-stream:{key}": text for key, text in texts.items()},
+    )
+    assert not recorder.registered
+    return loaded[0]
+
+
+def refused(**config: Any) -> list[str]:
+    """The lines of the one error that these keys get."""
+    with pytest.raises(pulumi.RunError) as caught:
+        load(**config)
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"the configuration of stack test has {len(lines)} error{'s' if len(lines) > 1 else ''}:"
+    return [line.strip() for line in lines]
+
+
+def test_nothing_need_be_said() -> None:
+    settings = load(target="arm64")
+    assert settings == Settings()
+    assert settings.tuning("mirror") == Tuning()
+
+
+def test_everything_can_be_said() -> None:
+    settings = load(
+        target="x86_64",
+        protect=True,
+        mailFrom="shop@example.com",
+        failureRetentionInDays=7,
+        tuning={"welcome-email": {"batchSize": 10, "maximumRecordAgeInSeconds": 3_600, "memorySize": 512}},
+    )
+    tuning = Tuning(batch_size=10, maximum_record_age_in_seconds=3_600, memory_size=512)
+    assert settings == Settings(
+        target="x86_64",
+        protect=True,
+        mail_from="shop@example.com",
+        failure_retention_in_days=7,
+        tuning={"welcome-email": tuning},
+    )
+    assert settings.tuning("welcome-email") == tuning
+    assert settings.tuning("mirror") == Tuning()
+
+
+def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> None:
+    declared: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    assert {key: about["default"] for key, about in declared.items()} == Settings().model_dump(by_alias=True)
+    assert {part for about in declared.values() for part in about} == {"description", "default"}
+
+
+TIMES_OUT = "so that a batch can make progress (seconds that one change may take)"
+PARKS = "giveUpAfter and two margins of 300 s, to park in time"
+KEPT = "(a stream keeps 24 h; a quarter of it leaves the records behind a crash time to run)"
+
+
+@pytest.mark.parametrize(
+    ("config", "lines"),
+    [
+        (
+            {"colour": "red"},
+            [
+                'table-stream:colour = "red": no such key; there are target, protect, mailFrom, '
+                "failureRetentionInDays, tuning"
+            ],
+        ),
+        ({"mailfrom": "a@b.org"}, ['table-stream:mailfrom = "a@b.org": no such key; did you mean mailFrom?']),
+        (
+            {"target": "riscv"},
+            [
+                "table-stream:target = \"riscv\": should be 'arm64', 'x86_64' or 'host' "
+                "(for what the functions are built: Lambda's two, or this machine)"
+            ],
+        ),
+        (
+            {"protect": "perhaps"},
+            [
+                'table-stream:protect = "perhaps": should be a valid boolean, unable to interpret input '
+                "(keep tables, streams' positions and failures from being deleted)"
+            ],
+        ),
+        (
+            {"mailFrom": "nobody"},
+            [
+                r"""table-stream:mailFrom = "nobody": should match pattern '^([^@\s]+@[^@\s]+\.[^@\s]+)?$' """
+                "(an address verified with SES)"
+            ],
+        ),
+        (
+            {"failureRetentionInDays": 0},
+            [
+                'table-stream:failureRetentionInDays = "0": should be greater than or equal to 1 '
+                "(whole days, S3's least being one)"
+            ],
+        ),
+        (
+            {"tuning": "oops"},
+            ['table-stream:tuning = "oops": should be a valid dictionary (a consumer\'s name to its sizes)'],
+        ),
+        (
+            {"tuning": {"welcom-email": {}}},
+            ["table-stream:tuning.welcom-email: no handler/welcom_email.py; did you mean welcome_email?"],
+        ),
+        (
+            {"tuning": {"zzz": {}}},
+            ["table-stream:tuning.zzz: no handler/zzz.py; there are change_log, mirror, welcome_email"],
+        ),
+        (
+            {"tuning": {"change_log": {}}},
+            ["table-stream:tuning.change_log: a consumer is written with dashes: change-log"],
+        ),
+        (
+            {"tuning": {"mirror": {"batch_size": 5}}},
+            ["table-stream:tuning.mirror.batch_size = 5: no such key; did you mean batchSize?"],
+        ),
+        (
+            {"tuning": {"mirror": {"tumblingWindowInSeconds": 30}}},
+            [
+                "table-stream:tuning.mirror.tumblingWindowInSeconds = 30: no such key; there are memorySize, timeout, "
+                "retentionInDays, tracing, enabled, startingPosition, batchSize, maximumBatchingWindowInSeconds, "
+                "parallelizationFactor, bisectBatchOnFunctionError, maximumRetryAttempts, giveUpAfter, "
+                "giveUpAloneAfter, maximumRecordAgeInSeconds, handlerTimeout, workers"
+            ],
+        ),
+        (
+            {"tuning": {"mirror": {"batchSize": 20_000}}},
+            [
+                "table-stream:tuning.mirror.batchSize = 20000: should be less than or equal to 10000 "
+                "(records, Lambda's limits for a stream)"
+            ],
+        ),
+        (
+            {"tuning": {"mirror": {"memorySize": "512"}}},
+            ['table-stream:tuning.mirror.memorySize = "512": should be a valid integer (MB, Lambda\'s limits)'],
+        ),
+        (
+            {"tuning": {"mirror": {"startingPosition": "AT_TIMESTAMP"}}},
+            [
+                "table-stream:tuning.mirror.startingPosition = \"AT_TIMESTAMP\": should be 'TRIM_HORIZON' or 'LATEST' "
+                "(what a stream has; LATEST may miss changes while a mapping is created or updated)"
+            ],
+        ),
+        (
+            {"tuning": {"mirror": {"timeout": 29}}},
+            [f"table-stream:tuning.mirror.handlerTimeout = 10: must be at most a third of timeout (29), {TIMES_OUT}"],
+        ),
+        (
+            {"tuning": {"mirror": {"maximumRecordAgeInSeconds": 1_499}}},
+            [f"table-stream:tuning.mirror.maximumRecordAgeInSeconds = 1499: must be at least 1500: {PARKS} {KEPT}"],
+        ),
+        (
+            {"tuning": {"mirror": {"giveUpAfter": 30_000}}},
+            [f"table-stream:tuning.mirror.maximumRecordAgeInSeconds = 21600: must be at least 30600: {PARKS} {KEPT}"],
+        ),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_a_mistake_is_named_with_its_value_its_bound_and_the_source(config: dict[str, Any], lines: list[str]) -> None:
+    assert refused(**config) == lines
+
+
+@pytest.mark.parametrize(
+    "tuning", [{"timeout": 30}, {"maximumRecordAgeInSeconds": 1_500}, {"batchSize": 10_000}, {"workers": 1}]
+)
+def test_a_bound_itself_is_allowed(tuning: dict[str, Any]) -> None:
+    assert load(tuning={"mirror": tuning}).tuning("mirror") != Tuning()
+
+
+def test_every_mistake_is_in_one_error() -> None:
+    lines = refused(
+        colour="red",
+        target="riscv",
+        tuning={"mirror": {"batchSize": 0, "timeout": 20, "memorysize": 1}, "welcom-email": {}, "change-log": None},
+    )
+    assert [line.split(" = ")[0].split(": ")[0] for line in lines] == [
+        "table-stream:target",
+        "table-stream:tuning.mirror.batchSize",
+        "table-stream:tuning.mirror.handlerTimeout",
+        "table-stream:tuning.mirror.memorysize",
+        "table-stream:tuning.welcom-email",
+        "table-stream:tuning.change-log",
+        "table-stream:colour",
+    ]
+
+
+def test_the_value_of_a_secret_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def program() -> None:
+        monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", '["table-stream:mailFrom", "table-stream:colour"]')
+        Settings.load()
+
+    with pytest.raises(pulumi.RunError) as caught:
+        record(program, {"table-stream:mailFrom": "hunter2", "table-stream:colour": "hunter3"})
+    assert "table-stream:mailFrom = [secret]: should match" in str(caught.value)
+    assert "table-stream:colour = [secret]: no such key" in str(caught.value)
+    assert "hunter" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_a_mistake_stops_the_program_before_its_first_resource() -> None:
+    recorder = Recorder()
+    with pytest.raises(pulumi.RunError):
+        run(ROOT, stack="dev", config={"table-stream:tuning": '{"mirror": {"batchSize": 0}}'}, backend=recorder)
+    assert not recorder.registered
+    assert not recorder.invoked
