@@ -1,6 +1,7 @@
 """The embedded AWS: one ministack process on loopback, started empty, never left behind."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -113,7 +114,6 @@ class Emulator:
             "MINISTACK_HOST": HOST,
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
             "MINISTACK_REGION": self.region,
-            "LOG_LEVEL": "WARNING",
             "PERSIST_STATE": "0",
             "S3_PERSIST": "0",
             "IOT_MTLS_ENABLED": "0",  # it would listen on a port of its own
@@ -126,7 +126,7 @@ class Emulator:
         while time.monotonic() < deadline:
             self.check()
             with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=1).close()  # noqa: S310 -- loopback
+                self._ask("health")
                 return
             time.sleep(0.02)
         raise EmulatorError(f"the embedded AWS did not come up within {_UP_WITHIN_SECONDS:.0f} s: {self._last_words()}")
@@ -170,6 +170,14 @@ class Emulator:
             "AWS_ACCESS_KEY_ID": "sandbox",
             "AWS_SECRET_ACCESS_KEY": "sandbox",
         }
+
+    def mails(self) -> list[dict[str, Any]]:
+        """Every e-mail sent so far, oldest first: Source, To, Subject, BodyText and more."""
+        return self._ask("ses/messages")["messages"].get(ACCOUNT, [])
+
+    def _ask(self, what: str) -> Any:
+        with urllib.request.urlopen(f"{self.endpoint}/_ministack/{what}", timeout=5) as answer:  # noqa: S310 -- loopback
+            return json.load(answer)
 
     def close(self) -> None:
         """Stop it, with every function process and all it holds. Harmless when it is stopped already."""

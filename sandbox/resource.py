@@ -1,0 +1,172 @@
+"""What a resource type of the sandbox is: its properties, name, replace keys and computed outputs, and its calls."""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, cast
+
+import jmespath  # pyright: ignore[reportMissingTypeStubs] -- untyped, as botocore is
+from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
+
+Inputs = dict[str, Any]
+Properties = Mapping[str, str | None]
+"""A property's path in Pulumi to its name in boto3; None where a class sees to it, or where it means nothing here."""
+
+_GONE = {"404", "NoSuchEntity", "NoSuchBucket", "NotFound", "AWS.SimpleQueueService.NonExistentQueue"}
+
+
+class ResourceError(Exception):
+    """A resource type, property or function that the sandbox does not know."""
+
+
+class Mappings(Protocol):
+    """Who does the work of event source mappings, since the emulator's own know nothing of failures."""
+
+    def attach(self, uuid: str, request: Mapping[str, Any]) -> None:
+        """Begin the work of a mapping."""
+        ...
+
+    def update(self, uuid: str, request: Mapping[str, Any]) -> None:
+        """Go on with another configuration."""
+        ...
+
+    def detach(self, uuid: str) -> None:
+        """Stop the work of a mapping."""
+        ...
+
+
+@dataclass(frozen=True)
+class Aws:
+    """What resources are made in: clients of the emulator, and who does the work of its mappings."""
+
+    client: Callable[[str], Any]
+    region: str
+    mappings: Mappings
+
+
+class Resource:
+    """One resource type: what is said of it here holds where a subclass does not know better."""
+
+    type: ClassVar[str]
+    service: ClassVar[str]
+    created: ClassVar[str]
+    described: ClassVar[str]
+    deleted: ClassVar[str]
+    """The boto3 calls."""
+    key: ClassVar[str]
+    """boto3's argument for the id."""
+    named_by: ClassVar[str | None] = "name"
+    """The property that holds the physical name, made from the logical one where it is not given."""
+    id_from: ClassVar[str] = "{name}"
+    """The id, of inputs and of what the call answers."""
+    properties: ClassVar[Properties]
+    defaults: ClassVar[Inputs] = {}
+    replaced_by: ClassVar[frozenset[str]] = frozenset()
+    """Properties that cannot be changed in place."""
+    outputs: ClassVar[Mapping[str, str]] = {}
+    """Computed outputs to their place in the description (JMESPath)."""
+
+    def __init__(self, aws: Aws) -> None:
+        self.aws = aws
+        self.client = aws.client(self.service)
+
+    def check(self, name: str, inputs: Inputs) -> Inputs:
+        """`inputs` with a name and the defaults.
+
+        Raises
+        ------
+        ResourceError
+            A property that the sandbox does not know: every one is named.
+        """
+        if unknown := sorted(set(_unknown(self.properties, inputs))):
+            raise ResourceError(f"{self.type} {name}: the sandbox does not know the property {', '.join(unknown)}")
+        named = {self.named_by: self.physical_name(name)} if self.named_by else {}
+        return {**self.defaults, **named, **inputs}
+
+    def physical_name(self, name: str) -> str:
+        """As Pulumi's AWS provider makes it: seven random digits, so that a replacement can stand beside the old."""
+        return f"{name}-{secrets.token_hex(4)[:7]}"
+
+    def create(self, inputs: Inputs) -> str:
+        """Make it; its id."""
+        made = getattr(self.client, self.created)(**self.request(inputs))
+        return self.id_from.format_map({**inputs, **made})
+
+    def read(self, identity: str) -> Inputs | None:
+        """Its computed outputs, as they are now; None when it is gone."""
+        try:
+            found = self.describe(identity)
+        except ClientError as error:
+            if _gone(error):
+                return None
+            raise
+        return {output: jmespath.search(path, found) for output, path in self.outputs.items()}
+
+    def describe(self, identity: str) -> Inputs:
+        """What AWS says of it."""
+        return getattr(self.client, self.described)(**self.at(identity))
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        """Change it in place: what is put is put again."""
+        del identity, old
+        getattr(self.client, self.created)(**self.request(new))
+
+    def delete(self, identity: str, inputs: Inputs) -> None:
+        """Unmake it; that it is gone already is no error."""
+        del inputs
+        try:
+            getattr(self.client, self.deleted)(**self.at(identity))
+        except ClientError as error:
+            if not _gone(error):
+                raise
+
+    def at(self, identity: str) -> Inputs:
+        """boto3's arguments that name it."""
+        return {self.key: identity}
+
+    def request(self, inputs: Inputs) -> Inputs:
+        """boto3's arguments for `inputs`, nested ones and lists included."""
+        return _translated(self.properties, inputs, "")
+
+
+def known(*same: str, **renamed: str | None) -> Properties:
+    """Properties by path: those that boto3 calls the same, capitalised, and others (`a__b` stands for a.b)."""
+    found: dict[str, str | None] = {path: _pascal(path.rpartition(".")[2]) for path in same}
+    return found | {path.replace("__", "."): name for path, name in renamed.items()}
+
+
+def _pascal(name: str) -> str:
+    return name[0].upper() + name[1:]
+
+
+def _has_parts(properties: Properties, path: str) -> bool:
+    return not path or any(each.startswith(f"{path}.") for each in properties)
+
+
+def _unknown(properties: Properties, value: Any, at: str = "") -> Iterator[str]:
+    if isinstance(value, list):
+        for item in cast("list[Any]", value):
+            yield from _unknown(properties, item, at)
+    elif isinstance(value, dict) and _has_parts(properties, at):
+        for key, item in cast("Inputs", value).items():
+            yield from _unknown(properties, item, f"{at}.{key}" if at else key)
+    elif at not in properties:
+        yield at
+
+
+def _translated(properties: Properties, value: Any, at: str) -> Any:
+    if isinstance(value, list):
+        return [_translated(properties, item, at) for item in cast("list[Any]", value)]
+    if not isinstance(value, dict) or not _has_parts(properties, at):
+        return cast("Any", value)
+    translated: Inputs = {}
+    for key, item in cast("Inputs", value).items():
+        path = f"{at}.{key}" if at else key
+        if name := properties.get(path, _pascal(key)):
+            translated[name] = _translated(properties, item, path)
+    return translated
+
+
+def _gone(error: Any) -> bool:
+    code: str = error.response["Error"]["Code"]
+    return code in _GONE or code.startswith(("ResourceNotFound", "NoSuch"))

@@ -1,0 +1,396 @@
+"""The resource types that the sandbox can make, one small class each, and the functions that it can answer."""
+
+# ruff: noqa: ARG002, D102 -- every type has the operations of Resource, which says what they do and take
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+from sandbox.resource import Aws, Inputs, Resource, ResourceError, known
+
+
+class Table(Resource):
+    """A table with its stream, expiry and point-in-time recovery."""
+
+    type, service, key = "aws:dynamodb/table:Table", "dynamodb", "TableName"
+    created, described, deleted = "create_table", "describe_table", "delete_table"
+    replaced_by = frozenset({"name", "hashKey", "rangeKey"})
+    properties = known(
+        *("billingMode", "deletionProtectionEnabled", "tableClass", "ttl.enabled", "ttl.attributeName"),
+        name="TableName",
+        attributes="AttributeDefinitions",
+        attributes__name="AttributeName",
+        attributes__type="AttributeType",
+        serverSideEncryption="SSESpecification",
+        serverSideEncryption__enabled="Enabled",
+        pointInTimeRecovery__enabled="PointInTimeRecoveryEnabled",
+        **dict.fromkeys(
+            ("hashKey", "rangeKey", "streamEnabled", "streamViewType", "pointInTimeRecovery", "ttl", "tags")
+        ),
+    )
+    outputs: ClassVar = {"arn": "Table.TableArn"} | {
+        f"stream{name}": f"Table.LatestStream{name} || ''" for name in ("Arn", "Label")
+    }
+
+    def create(self, inputs: Inputs) -> str:
+        identity = super().create(inputs)
+        self._settle({}, inputs)
+        return identity
+
+    def request(self, inputs: Inputs) -> Inputs:
+        keys = {"HASH": inputs["hashKey"], "RANGE": inputs.get("rangeKey")}
+        schema = [{"AttributeName": name, "KeyType": kind} for kind, name in keys.items() if name]
+        return {**super().request(inputs), "KeySchema": schema, **_stream(inputs)}
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        if _stream(old) != _stream(new):
+            if _stream(old):  # a stream's view is its own for good: another one takes another stream
+                self.client.update_table(TableName=identity, StreamSpecification={"StreamEnabled": False})
+            if _stream(new):
+                self.client.update_table(TableName=identity, **_stream(new))
+        changed = {key: value for key, value in new.items() if old.get(key) != value}
+        if request := super().request(changed):
+            self.client.update_table(**self.at(identity), **request)
+        self._settle(old, new)
+
+    def _settle(self, old: Inputs, new: Inputs) -> None:
+        """Make real what create_table does not take."""
+        for setting, call, argument in (
+            ("pointInTimeRecovery", "update_continuous_backups", "PointInTimeRecoverySpecification"),
+            ("ttl", "update_time_to_live", "TimeToLiveSpecification"),
+        ):
+            if (value := new.get(setting)) and value != old.get(setting):
+                specification = {self.properties[f"{setting}.{part}"]: content for part, content in value.items()}
+                getattr(self.client, call)(TableName=new["name"], **{argument: specification})
+
+
+def _stream(inputs: Inputs) -> Inputs:
+    if not inputs.get("streamEnabled"):
+        return {}
+    return {"StreamSpecification": {"StreamEnabled": True, "StreamViewType": inputs["streamViewType"]}}
+
+
+class Role(Resource):
+    """A role that functions run as; the emulator asks for no rights."""
+
+    type, service, key = "aws:iam/role:Role", "iam", "RoleName"
+    created, described, deleted = "create_role", "get_role", "delete_role"
+    replaced_by = frozenset({"name", "path"})
+    properties = known(
+        *("description", "maxSessionDuration", "path"),
+        name="RoleName",
+        assumeRolePolicy="AssumeRolePolicyDocument",
+        tags=None,
+    )
+    outputs: ClassVar = {"arn": "Role.Arn", "uniqueId": "Role.RoleId"}
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        self.client.update_assume_role_policy(RoleName=identity, PolicyDocument=new["assumeRolePolicy"])
+        rest = {name: value for name, value in new.items() if name not in {"assumeRolePolicy", "path"}}
+        self.client.update_role(**self.request(rest))
+
+
+class RolePolicy(Resource):
+    """A policy within a role."""
+
+    type, service = "aws:iam/rolePolicy:RolePolicy", "iam"
+    created, described, deleted = "put_role_policy", "get_role_policy", "delete_role_policy"
+    id_from = "{role}:{name}"
+    replaced_by = frozenset({"name", "role"})
+    properties = known(name="PolicyName", role="RoleName", policy="PolicyDocument")
+
+    def at(self, identity: str) -> Inputs:
+        role, _, name = identity.partition(":")
+        return {"RoleName": role, "PolicyName": name}
+
+
+class Function(Resource):
+    """A function from an archive."""
+
+    type, service, key = "aws:lambda/function:Function", "lambda", "FunctionName"
+    created, described, deleted = "create_function", "get_function_configuration", "delete_function"
+    replaced_by = frozenset({"name", "packageType"})
+    properties = known(
+        *("role", "handler", "runtime", "architectures", "description", "memorySize", "timeout"),
+        *("environment.variables", "ephemeralStorage.size", "tracingConfig.mode", "packageType", "publish"),
+        *("loggingConfig.logFormat", "loggingConfig.logGroup"),
+        *("loggingConfig.applicationLogLevel", "loggingConfig.systemLogLevel"),
+        name="FunctionName",
+        **dict.fromkeys(("code", "sourceCodeHash", "reservedConcurrentExecutions", "tags")),
+    )
+    outputs: ClassVar = {
+        "arn": "FunctionArn",
+        "qualifiedArn": "join(':', [FunctionArn, Version])",
+        "version": "Version",
+        "codeSha256": "CodeSha256",
+        "lastModified": "LastModified",
+    }
+
+    def create(self, inputs: Inputs) -> str:
+        self.client.create_function(**self.request(inputs), Code={"ZipFile": self._zip(inputs)})
+        self._reserve(inputs["name"], {}, inputs)
+        return inputs["name"]
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        if any(old.get(each) != new.get(each) for each in ("code", "sourceCodeHash", "architectures")):
+            architectures = self.request({"architectures": new["architectures"]} if "architectures" in new else {})
+            self.client.update_function_code(FunctionName=identity, ZipFile=self._zip(new), **architectures)
+        fixed = {"architectures", "packageType", "publish"}
+        self.client.update_function_configuration(
+            **self.request({name: value for name, value in new.items() if name not in fixed})
+        )
+        self._reserve(identity, old, new)
+
+    @staticmethod
+    def _zip(inputs: Inputs) -> bytes:
+        return Path(inputs["code"].path).read_bytes()
+
+    def _reserve(self, identity: str, old: Inputs, new: Inputs) -> None:
+        before, after = (inputs.get("reservedConcurrentExecutions", -1) for inputs in (old, new))
+        if after != before and after >= 0:
+            self.client.put_function_concurrency(FunctionName=identity, ReservedConcurrentExecutions=after)
+        elif after != before:
+            self.client.delete_function_concurrency(FunctionName=identity)
+
+
+class EventSourceMapping(Resource):
+    """A mapping, always switched off in the emulator: somebody else does its work, as it is asked for."""
+
+    type, service, key = "aws:lambda/eventSourceMapping:EventSourceMapping", "lambda", "UUID"
+    created, described = "create_event_source_mapping", "get_event_source_mapping"
+    deleted = "delete_event_source_mapping"
+    named_by, id_from = None, "{UUID}"
+    replaced_by = frozenset({"eventSourceArn", "startingPosition"})
+    properties = known(
+        *("eventSourceArn", "functionName", "enabled", "startingPosition", "batchSize", "parallelizationFactor"),
+        *("maximumBatchingWindowInSeconds", "maximumRetryAttempts", "maximumRecordAgeInSeconds"),
+        *("bisectBatchOnFunctionError", "functionResponseTypes", "filterCriteria.filters.pattern"),
+        *("tumblingWindowInSeconds", "metricsConfig.metrics"),
+        destinationConfig__onFailure__destinationArn="Destination",
+        tags=None,
+    )
+    defaults: ClassVar = {"batchSize": 100}
+    outputs: ClassVar = {"uuid": "UUID", "arn": "EventSourceMappingArn", "functionArn": "FunctionArn"}
+
+    def create(self, inputs: Inputs) -> str:
+        uuid = super().create({**inputs, "enabled": False})
+        try:
+            self.aws.mappings.attach(uuid, self.request(inputs))
+        except Exception:
+            super().delete(uuid, inputs)
+            raise
+        return uuid
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        changeable = {name: value for name, value in new.items() if name not in self.replaced_by}
+        request = self.request({**changeable, "enabled": False})
+        self.client.update_event_source_mapping(UUID=identity, **request)
+        self.aws.mappings.update(identity, self.request(new))
+
+    def delete(self, identity: str, inputs: Inputs) -> None:
+        self.aws.mappings.detach(identity)
+        super().delete(identity, inputs)
+
+
+class LogGroup(Resource):
+    """A log group with its retention."""
+
+    type, service, key = "aws:cloudwatch/logGroup:LogGroup", "logs", "logGroupName"
+    created, deleted = "create_log_group", "delete_log_group"
+    replaced_by = frozenset({"name", "logGroupClass"})
+    properties = known(
+        name="logGroupName",
+        logGroupClass="logGroupClass",
+        **dict.fromkeys(("retentionInDays", "skipDestroy", "tags")),
+    )
+
+    def create(self, inputs: Inputs) -> str:
+        identity = super().create(inputs)
+        self.update(identity, {}, inputs)
+        return identity
+
+    def read(self, identity: str) -> Inputs | None:
+        groups = self.client.describe_log_groups(logGroupNamePrefix=identity)["logGroups"]
+        arns = (group["arn"] for group in groups if group["logGroupName"] == identity)
+        return next(({"arn": arn.removesuffix(":*")} for arn in arns), None)
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        if days := new.get("retentionInDays"):
+            self.client.put_retention_policy(logGroupName=identity, retentionInDays=days)
+        elif old.get("retentionInDays"):
+            self.client.delete_retention_policy(logGroupName=identity)
+
+
+class Bucket(Resource):
+    """A bucket; with forceDestroy its objects go with it."""
+
+    type, service, key = "aws:s3/bucket:Bucket", "s3", "Bucket"
+    created, deleted = "create_bucket", "delete_bucket"
+    named_by, id_from = "bucket", "{bucket}"
+    replaced_by = frozenset({"bucket"})
+    properties = known("bucket", forceDestroy=None, tags=None)
+    outputs: ClassVar = {"arn": "arn", "region": "region"}
+
+    def request(self, inputs: Inputs) -> Inputs:
+        located = {"CreateBucketConfiguration": {"LocationConstraint": self.aws.region}}
+        return {**super().request(inputs), **(located if self.aws.region != "us-east-1" else {})}
+
+    def describe(self, identity: str) -> Inputs:
+        self.client.head_bucket(Bucket=identity)
+        return {"arn": f"arn:aws:s3:::{identity}", "region": self.aws.region}
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        """Nothing: what can be changed in place means something at the deletion only."""
+
+    def delete(self, identity: str, inputs: Inputs) -> None:
+        if inputs.get("forceDestroy"):
+            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=identity):
+                for item in page.get("Contents", ()):
+                    self.client.delete_object(Bucket=identity, Key=item["Key"])
+        super().delete(identity, inputs)
+
+
+class BucketSetting(Resource):
+    """What Pulumi keeps apart from a bucket: put as one argument."""
+
+    service, key, named_by, id_from = "s3", "Bucket", None, "{bucket}"
+    replaced_by = frozenset({"bucket"})
+    argument: ClassVar[str]
+
+    def request(self, inputs: Inputs) -> Inputs:
+        setting = super().request(inputs)
+        return {"Bucket": setting.pop("Bucket"), self.argument: setting}
+
+
+class BucketPublicAccessBlock(BucketSetting):
+    """What of a bucket may be public."""
+
+    type, argument = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "PublicAccessBlockConfiguration"
+    created, described = "put_public_access_block", "get_public_access_block"
+    deleted = "delete_public_access_block"
+    properties = known("bucket", "blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+
+
+class BucketLifecycleConfiguration(BucketSetting):
+    """When a bucket's objects expire; the emulator keeps them for as long as it runs."""
+
+    type = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
+    argument = "LifecycleConfiguration"
+    created, described = "put_bucket_lifecycle_configuration", "get_bucket_lifecycle_configuration"
+    deleted = "delete_bucket_lifecycle"
+    properties = known(
+        *("bucket", "rules.status", "rules.filter", "rules.filter.prefix", "rules.expiration.days"),
+        *(
+            "rules.noncurrentVersionExpiration.noncurrentDays",
+            "rules.abortIncompleteMultipartUpload.daysAfterInitiation",
+        ),
+        rules__id="ID",
+    )
+
+
+class Queue(Resource):
+    """A queue; its id is its address."""
+
+    type, service, key = "aws:sqs/queue:Queue", "sqs", "QueueUrl"
+    created, deleted = "create_queue", "delete_queue"
+    id_from = "{QueueUrl}"
+    replaced_by = frozenset({"name", "fifoQueue"})
+    properties = known(
+        *("fifoQueue", "contentBasedDeduplication", "delaySeconds", "policy", "redrivePolicy", "sqsManagedSseEnabled"),
+        visibilityTimeoutSeconds="VisibilityTimeout",
+        messageRetentionSeconds="MessageRetentionPeriod",
+        receiveWaitTimeSeconds="ReceiveMessageWaitTimeSeconds",
+        **dict.fromkeys(("name", "tags")),
+    )
+    outputs: ClassVar = {"arn": "Attributes.QueueArn", "url": "url"}
+
+    def request(self, inputs: Inputs) -> Inputs:
+        return {"QueueName": inputs["name"], "Attributes": _texts(super().request(inputs))}
+
+    def describe(self, identity: str) -> Inputs:
+        return {"url": identity, **self.client.get_queue_attributes(QueueUrl=identity, AttributeNames=["QueueArn"])}
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        changeable = {name: value for name, value in new.items() if name != "fifoQueue"}
+        attributes = self.request(changeable)["Attributes"]
+        self.client.set_queue_attributes(QueueUrl=identity, Attributes=attributes)
+
+
+class Topic(Resource):
+    """A topic; its id is its ARN."""
+
+    type, service, key = "aws:sns/topic:Topic", "sns", "TopicArn"
+    created, described, deleted = "create_topic", "get_topic_attributes", "delete_topic"
+    id_from = "{TopicArn}"
+    replaced_by = frozenset({"name", "fifoTopic"})
+    properties = known("displayName", "fifoTopic", "policy", name=None, tags=None)
+    outputs: ClassVar = {"arn": "Attributes.TopicArn"}
+
+    def request(self, inputs: Inputs) -> Inputs:
+        return {"Name": inputs["name"], "Attributes": _texts(super().request(inputs))}
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        for name, value in self.request(new)["Attributes"].items():
+            self.client.set_topic_attributes(TopicArn=identity, AttributeName=name, AttributeValue=value)
+
+
+def _texts(attributes: Inputs) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in attributes.items()}
+
+
+_CLASSES = (
+    *(Bucket, BucketLifecycleConfiguration, BucketPublicAccessBlock, EventSourceMapping, Function),
+    *(LogGroup, Queue, Role, RolePolicy, Table, Topic),
+)
+TYPES: dict[str, type[Resource]] = {each.type: each for each in _CLASSES}
+
+
+def resource(type_: str, name: str, aws: Aws) -> Resource:
+    """The class for a registered resource.
+
+    Raises
+    ------
+    ResourceError
+        The sandbox does not know its type.
+    """
+    if type_ not in TYPES:
+        raise ResourceError(f"{name}: the sandbox does not know resources of type {type_}")
+    return TYPES[type_](aws)
+
+
+def answer(token: str, args: Inputs, aws: Aws) -> Inputs:
+    """The result of a provider's function.
+
+    Raises
+    ------
+    ResourceError
+        The sandbox does not know the function.
+    """
+    match token:
+        case "aws:index/getRegion:getRegion":
+            return {"id": aws.region, "region": aws.region}
+        case "aws:index/getCallerIdentity:getCallerIdentity":
+            caller = aws.client("sts").get_caller_identity()
+            return {"id": caller["Account"], "accountId": caller["Account"], "arn": caller["Arn"]}
+        case "aws:dynamodb/getTable:getTable":
+            return _existing(aws.client("dynamodb").describe_table(TableName=args["name"])["Table"])
+        case _:
+            raise ResourceError(f"the sandbox does not know the function {token}")
+
+
+def _existing(table: Inputs) -> Inputs:
+    keys = {key["KeyType"]: key["AttributeName"] for key in table["KeySchema"]}
+    stream = table.get("StreamSpecification", {})
+    return {
+        "id": table["TableName"],
+        "name": table["TableName"],
+        "arn": table["TableArn"],
+        "attributes": [
+            {"name": each["AttributeName"], "type": each["AttributeType"]} for each in table["AttributeDefinitions"]
+        ],
+        "hashKey": keys["HASH"],
+        "rangeKey": keys.get("RANGE", ""),
+        "streamEnabled": stream.get("StreamEnabled", False),
+        "streamViewType": stream.get("StreamViewType", ""),
+        "streamArn": table.get("LatestStreamArn", ""),
+    }

@@ -1,0 +1,84 @@
+"""A program is made real as a whole or not at all, and what is made can be unmade."""
+
+from collections.abc import Callable
+
+import pulumi
+import pulumi_aws as aws_resources
+import pytest
+
+from sandbox.deploy import DeployError, Deployment
+from sandbox.resource import ResourceError
+from tests.local import LocalAws
+
+Deployed = Callable[..., Deployment]
+
+
+def queues(aws: LocalAws, prefix: str) -> list[str]:
+    return aws.client("sqs").list_queues(QueueNamePrefix=prefix).get("QueueUrls", [])
+
+
+def test_what_a_program_makes_exists_and_can_be_unmade(aws: LocalAws):
+    def program() -> None:
+        pulumi.export("region", aws_resources.get_region().region)
+        component = pulumi.ComponentResource("table-stream:index:Thing", "thing")
+        child = pulumi.ResourceOptions(parent=component)
+        queue = aws_resources.sqs.Queue("deploy-one", opts=child)
+        pulumi.export("queue", {"name": queue.name, "arn": queue.arn, "url": queue.url, "urn": component.urn})
+
+    deployment = aws.deploy(program, config={})
+    outputs = deployment.outputs["queue"]
+    assert queues(aws, "deploy-one-") == [outputs["url"]]
+    assert outputs["arn"].endswith(f":{outputs['name']}")
+    assert outputs["urn"] == "urn:pulumi:local::table-stream::table-stream:index:Thing::thing"
+    assert deployment.outputs["region"] == "eu-west-1"
+    assert [made.registration.name for made in deployment.made] == ["deploy-one"]
+    deployment.destroy()
+    assert queues(aws, "deploy-one-") == []
+
+
+def test_a_failed_run_leaves_nothing(aws: LocalAws):
+    def program() -> None:
+        queue = aws_resources.sqs.Queue("deploy-two")
+        aws_resources.iam.RolePolicy("rights", role="nobody", policy=queue.arn.apply(lambda arn: "{}"))
+
+    with pytest.raises(DeployError, match=r"^aws:iam/rolePolicy:RolePolicy rights could not be made: .*nobody"):
+        aws.deploy(program, config={})
+    assert queues(aws, "deploy-two-") == []
+
+
+def test_a_program_that_raises_leaves_nothing(aws: LocalAws):
+    def program() -> None:
+        aws_resources.sqs.Queue("deploy-three")
+        raise pulumi.RunError("two errors in the configuration")
+
+    with pytest.raises(pulumi.RunError, match="two errors"):
+        aws.deploy(program, config={})
+    assert queues(aws, "deploy-three-") == []
+
+
+def test_a_type_that_the_sandbox_does_not_know_is_named(aws: LocalAws):
+    def program() -> None:
+        aws_resources.kms.Key("lock")
+
+    with pytest.raises(ResourceError, match=r"^lock: the sandbox does not know resources of type aws:kms/key:Key$"):
+        aws.deploy(program, config={})
+
+
+def test_what_cannot_be_unmade_is_told_and_the_rest_is_unmade(aws: LocalAws):
+    def program() -> None:
+        aws_resources.sqs.Queue("deploy-four")
+        pulumi.export("bucket", aws_resources.s3.Bucket("deploy-four").bucket)
+
+    deployment = aws.deploy(program, config={})
+    bucket = deployment.outputs["bucket"]
+    aws.client("s3").put_object(Bucket=bucket, Key="kept", Body=b"")
+    with pytest.raises(DeployError, match=f"could not be unmade: aws:s3/bucket:Bucket {bucket}: .*BucketNotEmpty"):
+        deployment.destroy()
+    assert queues(aws, "deploy-four-") == []
+    aws.client("s3").delete_object(Bucket=bucket, Key="kept")
+    aws.client("s3").delete_bucket(Bucket=bucket)
+
+
+def test_the_sender_of_mail_is_verified(deployed: Deployed, aws: LocalAws):
+    deployed(lambda: None, config={"table-stream:mailFrom": "sender@example.com"})
+    assert aws.client("sesv2").get_email_identity(EmailIdentity="sender@example.com")["VerifiedForSendingStatus"]
