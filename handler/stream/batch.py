@@ -1,8 +1,9 @@
 """A batch of one stream's records: checked, named and in order before any handler starts."""
 
 import inspect
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
 from handler.stream.change import Change, decode
@@ -40,46 +41,49 @@ def read_batch(records: Any) -> Batch:
     """
     if not isinstance(records, list) or not records:
         raise InvalidBatchError(f"Records is {records!r}, not a list of stream records")
-    found = list[tuple[int, Record, str, Item]]()
+    found = list[tuple[int, Item, Record]]()
+    stream = None
     for index, record in enumerate(cast(list[Any], records)):
         try:
-            found.append(_named(record, found[0][2] if found else None))
+            stream = _stream(record, stream)
+            found.append((*_named(record["dynamodb"], stream), record))
         except InvalidBatchError as error:
             raise InvalidBatchError(f"Records[{index}].{error}") from error
-    found.sort(key=lambda entry: entry[0])
-    sequences, ordered, streams, items = (list(column) for column in zip(*found, strict=True))
-    return Batch(streams[0], ordered, sequences, items)
+    found.sort(key=itemgetter(0))
+    sequences, items, ordered = (list(column) for column in zip(*found, strict=True))
+    return Batch(str(stream), ordered, sequences, items)
 
 
-def _named(record: Any, of: str | None) -> tuple[int, Record, str, Item]:
-    if not isinstance(record, dict):
-        raise InvalidBatchError(f"dynamodb: there is none, the record is {record!r}")
-    source, stream, body = (cast(Record, record).get(name) for name in ("eventSource", "eventSourceARN", "dynamodb"))
+def _stream(record: Any, before: str | None) -> str:
+    if not isinstance(record, dict) or not isinstance(cast(Record, record).get("dynamodb"), dict):
+        raise InvalidBatchError(f"dynamodb: none in {record!r}")
+    source, stream = cast(Record, record).get("eventSource"), cast(Record, record).get("eventSourceARN")
     if source != "aws:dynamodb":
         raise InvalidBatchError(f"eventSource: {source!r} is not 'aws:dynamodb'")
     if not isinstance(stream, str) or not stream:
         raise InvalidBatchError(f"eventSourceARN: {stream!r} is not the ARN of a stream")
-    if of not in (None, stream):
-        raise InvalidBatchError(f"eventSourceARN: {stream!r}, where the records before are of {of!r}")
-    if not isinstance(body, dict):
-        raise InvalidBatchError(f"dynamodb: {body!r} is not a stream record")
-    sequence, keys = cast(Record, body).get("SequenceNumber"), cast(Record, body).get("Keys")
+    if before is not None and stream != before:
+        raise InvalidBatchError(f"eventSourceARN: {stream!r}, where the records before it are of {before!r}")
+    return stream
+
+
+def _named(body: Record, stream: str) -> tuple[int, Item]:
+    sequence, keys = body.get("SequenceNumber"), body.get("Keys")
     if not isinstance(sequence, str) or not (sequence.isascii() and sequence.isdigit()):
         raise InvalidBatchError(f"dynamodb.SequenceNumber: {sequence!r} is not a sequence number")
     if not isinstance(keys, dict) or not keys:
         raise InvalidBatchError(f"dynamodb.Keys: {keys!r} is not a primary key")
-    return int(sequence), cast(Record, record), stream, (stream, *_key(cast(Record, keys)))
+    return int(sequence), (stream, *[(name, _key(name, value)) for name, value in sorted(cast(Record, keys).items())])
 
 
-def _key(keys: Record) -> Iterator[tuple[str, Item]]:
-    for name in sorted(keys):
-        try:
-            value = decode(keys[name])
-        except ValueError as error:
-            raise InvalidBatchError(f"dynamodb.Keys.{name}: {error}") from error
-        if not isinstance(value, str | Decimal | bytes):
-            raise InvalidBatchError(f"dynamodb.Keys.{name}: {keys[name]!r} is not of a key's type")
-        yield name, value
+def _key(name: str, value: Any) -> Hashable:
+    try:
+        key = decode(value)
+    except ValueError as error:
+        raise InvalidBatchError(f"dynamodb.Keys.{name}: {error}") from error
+    if not isinstance(key, str | Decimal | bytes):
+        raise InvalidBatchError(f"dynamodb.Keys.{name}: {value!r} is not of a key's type")
+    return key
 
 
 def refuse_async(function: Function) -> None:

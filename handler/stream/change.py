@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, cast
 
 Origin = Literal["stream", "redrive", "backfill"]
-EVENT_NAMES = frozenset({"INSERT", "MODIFY", "REMOVE"})
+EVENT_NAMES = ("INSERT", "MODIFY", "REMOVE")
 VIEWS = {"NewImage": ("NEW_IMAGE", "NEW_AND_OLD_IMAGES"), "OldImage": ("OLD_IMAGE", "NEW_AND_OLD_IMAGES")}
 ALWAYS = {"NewImage": ("INSERT", "MODIFY"), "OldImage": ("MODIFY", "REMOVE")}
 STREAM_ARN = re.compile(r"(arn:[^:]+:dynamodb:[^:]*:[^:]*:table/([^/]+))/stream/(.+)")
@@ -83,10 +83,13 @@ class Change:
     @property
     def event_name(self) -> Literal["INSERT", "MODIFY", "REMOVE"]:
         """What happened to the item."""
-        name = self._text(self.raw, "eventName", "eventName")
-        if name not in EVENT_NAMES:
-            raise self.malformed("eventName", f"{name!r} is none of {', '.join(sorted(EVENT_NAMES))}")
-        return cast(Literal["INSERT", "MODIFY", "REMOVE"], name)
+        self.check_name()
+        return self.raw["eventName"]
+
+    def check_name(self) -> None:
+        """Raise where the record has no event name, or an unknown one: nobody can tell what happened to the item."""
+        if self.raw.get("eventName") not in EVENT_NAMES:
+            raise self._malformed("eventName", f"{self.raw.get('eventName')!r} is none of {', '.join(EVENT_NAMES)}")
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -134,7 +137,7 @@ class Change:
         """When DynamoDB recorded the change, to the second, in UTC."""
         seconds = self.created_seconds
         if seconds is None:
-            raise self.malformed("dynamodb.ApproximateCreationDateTime", "missing, or not a number of seconds")
+            raise self._malformed("dynamodb.ApproximateCreationDateTime", "missing, or not a number of seconds")
         return datetime.fromtimestamp(seconds, UTC)
 
     @property
@@ -153,7 +156,7 @@ class Change:
         """Table and label of the stream."""
         name = parse_stream(self.stream_arn)
         if name is None:
-            raise self.malformed("eventSourceARN", f"{self.stream_arn!r} is not the ARN of a table's stream")
+            raise self._malformed("eventSourceARN", f"{self.stream_arn!r} is not the ARN of a table's stream")
         return name
 
     @property
@@ -180,17 +183,16 @@ class Change:
     def _body(self) -> Mapping[str, Any]:
         body: Any = self.raw.get("dynamodb")
         if not isinstance(body, dict):
-            raise self.malformed("dynamodb", "missing, or not an object")
+            raise self._malformed("dynamodb", "missing, or not an object")
         return cast(dict[str, Any], body)
 
-    def malformed(self, field: str, why: str) -> MalformedChangeError:
-        """The error that says which field of this record cannot be read, and why."""
+    def _malformed(self, field: str, why: str) -> MalformedChangeError:
         return MalformedChangeError(f"record {self.raw.get('eventID')!r}: {field}: {why}")
 
     def _text(self, record: Mapping[str, Any], name: str, field: str) -> str:
         value = record.get(name)
         if not isinstance(value, str) or not value:
-            raise self.malformed(field, f"{value!r} is not a text")
+            raise self._malformed(field, f"{value!r} is not a text")
         return value
 
     def _image(self, name: str) -> dict[str, Any] | None:
@@ -207,17 +209,17 @@ class Change:
             )
         if name not in body:
             if name == "Keys" or self.event_name in ALWAYS[name]:
-                raise self.malformed(f"dynamodb.{name}", f"missing in a record of {self.event_name}")
+                raise self._malformed(f"dynamodb.{name}", f"missing in a record of {self.event_name}")
             return None
         image: Any = body[name]
         if not isinstance(image, dict):
-            raise self.malformed(f"dynamodb.{name}", f"{image!r} is not an item in DynamoDB's JSON")
+            raise self._malformed(f"dynamodb.{name}", f"{image!r} is not an item in DynamoDB's JSON")
         found: dict[str, Any] = {}
         for attribute, value in cast(dict[str, Any], image).items():
             try:
                 found[attribute] = decode(value)
             except ValueError as error:
-                raise self.malformed(f"dynamodb.{name}.{attribute}", str(error)) from error
+                raise self._malformed(f"dynamodb.{name}.{attribute}", str(error)) from error
         return found
 
 

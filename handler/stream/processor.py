@@ -11,7 +11,7 @@ from handler.stream.environment import Environment
 from handler.stream.failures import FailureStore
 from handler.stream.patience import GivenUp, Patience
 from handler.stream.progress import DONE, PARKED, UNDONE, Note, Notes
-from handler.stream.telemetry import count, log_change, logger
+from handler.stream.telemetry import count, current, log_change, logger
 from handler.stream.workers import Executor, Workers
 
 RESERVE = 2.0
@@ -158,9 +158,9 @@ class Delivery:
 
     def _attempt(self, item: Item, position: int) -> bool:
         change = Change(self._batch.records[position])
-        logger.thread_safe_append_keys(event_id=change.raw.get("eventID"))
+        current.set(change)
         try:
-            change.event_name  # noqa: B018 - an unknown one is malformed, whatever the handler looks at
+            change.check_name()
             call(self._function, change)
         except GeneratorExit:
             raise

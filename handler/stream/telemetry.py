@@ -1,8 +1,10 @@
 """The one Logger, and the counts that alarms watch."""
 
 import json
+import logging
 import os
 import time
+from contextvars import ContextVar
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -11,7 +13,20 @@ from handler.stream.batch import Function
 from handler.stream.change import Change
 
 logger = Logger(serialize_stacktrace=False)
-"""Fields appended with `logger.thread_safe_append_keys` belong to one change; the engine clears them after it."""
+"""Each line logged while a change is handled carries its event id, and what `thread_safe_append_keys` adds for it."""
+
+current: ContextVar[Change | None] = ContextVar("current", default=None)
+"""The change that this thread handles."""
+
+
+def _name_the_change(line: logging.LogRecord) -> bool:
+    change = current.get()
+    if change is not None and not hasattr(line, "event_id"):
+        line.event_id = change.raw.get("eventID")
+    return True
+
+
+logger.addFilter(_name_the_change)
 
 
 def begin(context: Any) -> None:

@@ -1,0 +1,98 @@
+"""What does the engine cost and gain beside Powertools' BatchProcessor? Ratios, measured in one run: python -m bench.engine."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+
+from handler.stream import KeyOrderedProcessor
+
+Run = Callable[[dict[str, Any], Callable[[Any], None]], Any]
+
+RECORDS = 100
+IO_SECONDS = 0.005
+STREAM = "arn:aws:dynamodb:eu-central-1:111122223333:table/orders/stream/2026-01-01T00:00:00.000"
+
+
+def batch(items: int, records: int = RECORDS) -> dict[str, Any]:
+    """An event of some records over some items."""
+    return {"Records": [_record(place, f"item-{place % items}") for place in range(records)]}
+
+
+def _record(place: int, item: str) -> dict[str, Any]:
+    image = {"id": {"S": item}, "n": {"N": str(place)}}
+    body = {
+        "ApproximateCreationDateTime": time.time(),
+        "Keys": {"id": {"S": item}},
+        "NewImage": image,
+        "SequenceNumber": str(10**20 + place),
+        "StreamViewType": "NEW_AND_OLD_IMAGES",
+    }
+    names = {"eventID": f"e{place}", "eventName": "MODIFY", "eventSource": "aws:dynamodb", "eventSourceARN": STREAM}
+    return {**names, "dynamodb": body}
+
+
+def wait(record: Any) -> None:
+    """A handler that waits for somebody else."""
+    time.sleep(IO_SECONDS)
+
+
+def nothing(record: Any) -> None:
+    """A handler that costs nothing."""
+
+
+def ours() -> Run:
+    """The engine, as the functions run it, without stores."""
+    processor = KeyOrderedProcessor()
+    return lambda event, handler: process_partial_response(event, handler, processor)  # pyright: ignore[reportArgumentType] # by its shape
+
+
+def stock() -> Run:
+    """Powertools as its documentation shows it."""
+    processor = BatchProcessor(event_type=EventType.DynamoDBStreams)
+    return lambda event, handler: process_partial_response(event, handler, processor)
+
+
+def seconds(run: Callable[[], Any], times: int, timer: Callable[[], float] = time.perf_counter) -> float:
+    """The least of several runs, after one that warms up: what the code takes when nothing else disturbs it."""
+    run()
+    found = list[float]()
+    for _ in range(times):
+        start = timer()
+        run()
+        found.append(timer() - start)
+    return min(found)
+
+
+def overhead(run: Run, event: dict[str, Any], times: int) -> float:
+    """CPU of a record beyond calling the function in a bare loop, in µs."""
+    records = event["Records"]
+
+    def bare() -> None:
+        for record in records:
+            nothing(record)
+
+    beyond = seconds(lambda: run(event, nothing), times, time.process_time) - seconds(bare, times, time.process_time)
+    return beyond / len(records) * 1e6
+
+
+def measure() -> dict[str, float]:
+    """Every figure of this question."""
+    engine, peer = ours(), stock()
+    spread, hot = batch(RECORDS), batch(1)
+    return {
+        "distinct items, times as fast as stock": seconds(lambda: peer(spread, wait), 3)
+        / seconds(lambda: engine(spread, wait), 5),
+        "one hot item, time against stock": seconds(lambda: engine(hot, wait), 3) / seconds(lambda: peer(hot, wait), 3),
+        "overhead a record of 100, µs CPU": overhead(engine, spread, 200),
+        "overhead a record of 1,000, µs CPU": overhead(engine, batch(1_000, 1_000), 20),
+        "stock's overhead a record of 100, µs CPU": overhead(peer, spread, 200),
+    }
+
+
+if __name__ == "__main__":
+    json.dump(measure(), sys.stdout, indent=2, ensure_ascii=False)
+    print()
