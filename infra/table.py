@@ -168,7 +168,7 @@ class StreamTable(pulumi.ComponentResource):
         """
         try:
             found = aws.dynamodb.get_table(name=table_name)
-        except Exception as error:
+        except Exception as error:  # the SDK raises nothing narrower
             raise pulumi.RunError(f"{name}: table {table_name} cannot be read: {error}") from error
         if not found.stream_enabled:
             raise pulumi.RunError(

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
+
 from sandbox.program import Registration, run
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
@@ -69,6 +71,16 @@ KNOWN: Mapping[str, Callable[[str], Outputs]] = {
 }
 
 
+class RefusedError(grpc.RpcError):
+    """An error of the provider, as it reaches the SDK."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNKNOWN
+
+    def details(self) -> str:
+        return str(self.args[0])
+
+
 @dataclass
 class Recorder:
     """A backend for `sandbox.program.run`; `tables` are those that exist already, by name."""
@@ -94,7 +106,7 @@ class Recorder:
             case "aws:dynamodb/getTable:getTable" if args["name"] in self.tables:
                 return self.tables[args["name"]]
             case "aws:dynamodb/getTable:getTable":
-                raise LookupError(f"reading DynamoDB Table ({args['name']}): couldn't find resource")
+                raise RefusedError(f"reading DynamoDB Table ({args['name']}): couldn't find resource")
             case _:
                 raise AssertionError(f"unexpected invoke {token}")
 
@@ -113,9 +125,13 @@ class Recorder:
 
 
 def record(
-    program: Callable[[], None], config: Mapping[str, str] | None = None, tables: Mapping[str, Outputs] | None = None
+    program: Callable[[], object], config: Mapping[str, str] | None = None, tables: Mapping[str, Outputs] | None = None
 ) -> Recorder:
     """Run `program` in a stack of its own and return what it registered; archives are for this interpreter."""
     recorder = Recorder(tables or {})
-    run(program, stack="test", config={"table-stream:target": "host"} | dict(config or {}), backend=recorder)
+
+    def main() -> None:
+        program()
+
+    run(main, stack="test", config={"table-stream:target": "host"} | dict(config or {}), backend=recorder)
     return recorder

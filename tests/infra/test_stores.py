@@ -1,0 +1,29 @@
+"""Where failures, notes and claims are kept."""
+
+import pytest
+
+from infra.stores import Stores
+from tests.program import recording as kinds
+from tests.program.recording import physical, record
+
+
+@pytest.mark.parametrize(("days", "seconds"), [(1, 172_800), (30, 2_678_400)])
+def test_claims_outlive_the_failures_and_the_stream_by_a_day(days: int, seconds: int) -> None:
+    made: list[Stores] = []
+    recorder = record(lambda: made.append(Stores("stores", retention_in_days=days)))
+    assert made[0].remember_seconds == seconds
+    assert recorder.one(kinds.BUCKET_EXPIRY, "stores-failures-expiry").inputs == {
+        "bucket": physical("stores-failures"),
+        "rules": [{"id": "expiry", "status": "Enabled", "filter": {}, "expiration": {"days": days}}],
+    }
+
+
+def test_nothing_of_the_failure_bucket_may_be_public() -> None:
+    recorder = record(lambda: Stores("stores", retention_in_days=30))
+    assert recorder.one(kinds.BUCKET_PRIVATE, "stores-failures-private").inputs == {
+        "bucket": physical("stores-failures"),
+        "blockPublicAcls": True,
+        "blockPublicPolicy": True,
+        "ignorePublicAcls": True,
+        "restrictPublicBuckets": True,
+    }
