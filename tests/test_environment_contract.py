@@ -1,0 +1,60 @@
+"""What infra/ gives a function as its environment is what handler/ reads, name by name."""
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from handler.stream.environment import Environment
+from sandbox.program import ROOT, run, stack_config
+from tests.program.recording import FUNCTION, Recorder
+
+HANDLER = Path(__file__).parent.parent / "handler"
+ENGINE = {field.name.upper() for field in fields(Environment)}
+POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_IDEMPOTENCY_DISABLED"}
+
+
+def read_by(source: str) -> set[str]:
+    """Names that `os.environ["NAME"]` and `os.environ.get("NAME")` ask for."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Subscript(value=ast.Attribute(attr="environ"), slice=ast.Constant(value=str(name))):
+                names.add(name)
+            case ast.Call(
+                func=ast.Attribute(value=ast.Attribute(attr="environ"), attr="get"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                names.add(name)
+            case _:
+                pass
+    return names
+
+
+@pytest.fixture(scope="module")
+def given() -> dict[str, set[str]]:
+    """Variables of each function of the program, tracing switched on."""
+    tracing = '{"change-log": {"tracing": true}, "mirror": {"tracing": true}, "welcome-email": {"tracing": true}}'
+    recorder = Recorder()
+    run(ROOT, stack="local", config=stack_config("local") | {"table-stream:tuning": tracing}, backend=recorder)
+    return {
+        registration.inputs["handler"].split(".")[1]: set(registration.inputs["environment"]["variables"])
+        for (kind, _), registration in recorder.registered.items()
+        if kind == FUNCTION
+    }
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in HANDLER.glob("[!_]*.py")))
+def test_a_function_is_given_exactly_what_it_reads(module: str, given: dict[str, set[str]]) -> None:
+    assert given[module] == ENGINE | read_by((HANDLER / f"{module}.py").read_text())
+
+
+def test_the_engine_reads_its_environment_in_one_place() -> None:
+    """Variables of Powertools are its own to name, and may be looked at where it is used."""
+    elsewhere = {
+        path.name: found
+        for path in (HANDLER / "stream").glob("*.py")
+        if path.name != "environment.py" and (found := read_by(path.read_text()) - POWERTOOLS)
+    }
+    assert elsewhere == {}
