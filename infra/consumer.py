@@ -17,6 +17,8 @@ from infra.table import Changes, StreamTable, Table
 Uses = Mapping[str, pulumi.Input[str] | Grant]
 """Environment variables: a value, or a value with rights."""
 
+Destination = aws.lambda_.EventSourceMappingDestinationConfigArgsDict | None
+
 FILTERS = 5
 """Filters of one mapping (Lambda's quota, unless raised)."""
 
@@ -94,38 +96,51 @@ class StreamConsumer(pulumi.ComponentResource):
         if stores is None:
             pulumi.log.warn(f"{name} has no stores: {WITHOUT_STORES}", self)
         destination, deliver = _destination(on_failure, stores)
+        self.log_group = aws.cloudwatch.LogGroup(
+            f"{name}-logs", retention_in_days=tuning.retention_in_days, opts=pulumi.ResourceOptions(parent=self)
+        )
         self.role = aws.iam.Role(
             f"{name}-role",
             assume_role_policy=json.dumps(ASSUMED_BY_LAMBDA),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.log_group = aws.cloudwatch.LogGroup(
-            f"{name}-logs", retention_in_days=tuning.retention_in_days, opts=pulumi.ResourceOptions(parent=self)
-        )
-        granted = [value for value in uses.values() if isinstance(value, Grant)]
-        statements = [
-            grants.write_logs(self.log_group.arn),
-            *(statement for table in sources for statement in grants.read_stream(table)),
-            *deliver,
-            *(
-                [grants.keep_ledger(name, stores.ledger.arn), grants.park_failures(name, stores.bucket.arn)]
-                if stores
-                else []
-            ),
-            *([grants.trace()] if tuning.tracing else []),
-            *(statement for grant in granted for statement in grant.statements),
-        ]
+        statements = [grants.write_logs(self.log_group.arn)]
+        statements += [right for table in sources for right in grants.read_stream(table)]
+        statements += deliver
+        if stores:
+            statements += grants.keep_ledger(name, stores.ledger.arn)
+            statements += [grants.park_failures(name, stores.bucket.arn)]
+        if tuning.tracing:
+            statements += [grants.trace()]
+        statements += [right for value in uses.values() if isinstance(value, Grant) for right in value.statements]
         policy = aws.iam.RolePolicy(
             f"{name}-policy",
             role=self.role.name,
             policy=pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": statements}),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        package = build(Settings.load().target)
-        self.function = aws.lambda_.Function(
-            f"{name}-function",
+        self.function = self._function(f"handler.{module}.handler", variables, tuning)
+        self.mappings = {
+            table.name: self._mapping(table, patterns, destination, tuning, policy)
+            for table, patterns in sources.items()
+        }
+        self.outputs = {
+            "function": self.function.name,
+            "functionArn": self.function.arn,
+            "role": self.role.name,
+            "logGroup": self.log_group.name,
+            "mappings": {table: mapping.uuid for table, mapping in self.mappings.items()},
+        }
+        self.register_outputs(self.outputs)
+
+    def _function(
+        self, handler: str, variables: Mapping[str, pulumi.Input[str]], tuning: Tuning
+    ) -> aws.lambda_.Function:
+        package = build(Settings.load().target)  # for what it is built is the program's to say, once for all consumers
+        return aws.lambda_.Function(
+            f"{self.name}-function",
             role=self.role.arn,
-            handler=f"handler.{module}.handler",
+            handler=handler,
             code=pulumi.FileArchive(str(package.path)),
             source_code_hash=package.source_code_hash,
             runtime=package.runtime,
@@ -137,37 +152,35 @@ class StreamConsumer(pulumi.ComponentResource):
             tracing_config={"mode": "Active"} if tuning.tracing else None,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.mappings = {
-            table.name: aws.lambda_.EventSourceMapping(
-                f"{name}-{table.name}",
-                event_source_arn=table.stream_arn,
-                function_name=self.function.name,
-                filter_criteria={"filters": [{"pattern": pattern} for pattern in patterns]} if patterns else None,
-                function_response_types=["ReportBatchItemFailures"],
-                destination_config=destination,
-                metrics_config={"metrics": ["EventCount"]},
-                enabled=tuning.enabled,
-                starting_position=tuning.starting_position,
-                batch_size=tuning.batch_size,
-                maximum_batching_window_in_seconds=tuning.maximum_batching_window_in_seconds,
-                parallelization_factor=tuning.parallelization_factor,
-                bisect_batch_on_function_error=tuning.bisect_batch_on_function_error,
-                maximum_retry_attempts=tuning.maximum_retry_attempts,
-                maximum_record_age_in_seconds=tuning.maximum_record_age_in_seconds,
-                # The new mapping of a stream and function is refused while the old one is there; and the role's rights
-                # are checked when it is made.
-                opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True, depends_on=[policy]),
-            )
-            for table, patterns in sources.items()
-        }
-        self.outputs = {
-            "function": self.function.name,
-            "functionArn": self.function.arn,
-            "role": self.role.name,
-            "logGroup": self.log_group.name,
-            "mappings": {table: mapping.uuid for table, mapping in self.mappings.items()},
-        }
-        self.register_outputs(self.outputs)
+
+    def _mapping(
+        self,
+        table: Table,
+        patterns: Sequence[str],
+        destination: Destination,
+        tuning: Tuning,
+        policy: aws.iam.RolePolicy,
+    ) -> aws.lambda_.EventSourceMapping:
+        return aws.lambda_.EventSourceMapping(
+            f"{self.name}-{table.name}",
+            event_source_arn=table.stream_arn,
+            function_name=self.function.name,
+            filter_criteria={"filters": [{"pattern": pattern} for pattern in patterns]} if patterns else None,
+            function_response_types=["ReportBatchItemFailures"],
+            destination_config=destination,
+            metrics_config={"metrics": ["EventCount"]},
+            enabled=tuning.enabled,
+            starting_position=tuning.starting_position,
+            batch_size=tuning.batch_size,
+            maximum_batching_window_in_seconds=tuning.maximum_batching_window_in_seconds,
+            parallelization_factor=tuning.parallelization_factor,
+            bisect_batch_on_function_error=tuning.bisect_batch_on_function_error,
+            maximum_retry_attempts=tuning.maximum_retry_attempts,
+            maximum_record_age_in_seconds=tuning.maximum_record_age_in_seconds,
+            # A new mapping of the same stream and function is refused while the old one is there; and the role's rights
+            # are checked when it is made.
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True, depends_on=[policy]),
+        )
 
 
 def _by_table(consumer: str, reads: Sequence[Changes]) -> dict[Table, list[str]]:
@@ -224,7 +237,7 @@ def _check_loops(consumer: str, reads: Sequence[Table], uses: Uses, loops: Seque
 
 def _destination(
     on_failure: aws.sqs.Queue | aws.sns.Topic | None, stores: Stores | None
-) -> tuple[aws.lambda_.EventSourceMappingDestinationConfigArgsDict | None, Sequence[Statement]]:
+) -> tuple[Destination, list[Statement]]:
     """Where the mapping puts what it gives up, and the rights it needs there."""
     match on_failure:
         case aws.sqs.Queue(arn=arn):

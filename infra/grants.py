@@ -80,12 +80,18 @@ def read_stream(table: Table) -> list[Statement]:
     ]
 
 
-def keep_ledger(consumer: str, ledger_arn: pulumi.Input[str]) -> Statement:
+def keep_ledger(consumer: str, ledger_arn: pulumi.Input[str]) -> list[Statement]:
     """The engine's notes and claims: this consumer's items of the ledger, and no other's."""
     # What follows the consumer's name is a stream's ARN or an event's id.
-    own = [f"note#{consumer}#*", f"claim#{consumer}#*"]
-    actions = [f"dynamodb:{action}" for action in ("GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem")]
-    return allow(actions, [ledger_arn], **{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": own}})
+    calls = {"note": ("Query", "PutItem"), "claim": ("GetItem", "PutItem", "UpdateItem", "DeleteItem")}
+    return [
+        allow(
+            [f"dynamodb:{call}" for call in made],
+            [ledger_arn],
+            **{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{kind}#{consumer}#*"]}},
+        )
+        for kind, made in calls.items()
+    ]
 
 
 def park_failures(consumer: str, bucket_arn: pulumi.Input[str]) -> Statement:

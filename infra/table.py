@@ -145,17 +145,8 @@ class StreamTable(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.table = Table(name, made.name, made.arn, made.stream_arn, keys, view_type, protect)
+        self.changes = self.table.changes
         self.register_outputs(self.table.outputs)
-
-    def changes(
-        self,
-        *events: EventName,
-        keys: Mapping[str, Test] | None = None,
-        new: Mapping[str, Test] | None = None,
-        old: Mapping[str, Test] | None = None,
-    ) -> Changes:
-        """As `Table.changes`."""
-        return self.table.changes(*events, keys=keys, new=new, old=old)
 
     @staticmethod
     def existing(name: str, *, table_name: str, protect: bool = False) -> Table:
