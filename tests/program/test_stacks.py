@@ -113,7 +113,9 @@ def test_every_table_is_made_as_promised(local: tuple[Recorder, dict[str, Any]])
 
 def test_the_function_gets_its_code_its_log_group_and_its_variables(local: tuple[Recorder, dict[str, Any]]) -> None:
     recorder, _ = local
-    inputs = dict(recorder.one(kinds.FUNCTION, "mirror-function").inputs)
+    function = recorder.one(kinds.FUNCTION, "mirror-function")
+    assert not function.delete_before_replace
+    inputs = dict(function.inputs)
     code, digest = inputs.pop("code"), inputs.pop("sourceCodeHash")
     assert isinstance(code, Archive)
     assert Path(code.path).is_file()
