@@ -1,0 +1,37 @@
+"""What the engine's tests share: its log lines and its counts."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from handler.stream.telemetry import logger
+
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def log_lines() -> Iterator[Lines]:
+    """The lines that the one Logger has written so far."""
+    buffer = io.StringIO()
+    written: Any = logger.registered_handler
+    before = written.setStream(buffer)
+    yield lambda: [json.loads(line) for line in buffer.getvalue().splitlines()]
+    written.setStream(before)
+
+
+@pytest.fixture
+def counts(capsys: pytest.CaptureFixture[str]) -> Callable[[], dict[str, int]]:
+    """The counts printed since the last call."""
+
+    def read() -> dict[str, int]:
+        found = dict[str, int]()
+        for line in capsys.readouterr().out.splitlines():
+            emf = json.loads(line)
+            for metric in emf["_aws"]["CloudWatchMetrics"][0]["Metrics"]:
+                found[metric["Name"]] = found.get(metric["Name"], 0) + emf[metric["Name"]]
+        return found
+
+    return read

@@ -1,0 +1,284 @@
+"""Order, concurrency and reporting within one delivery, and the processor's use beside Powertools' own."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from aws_lambda_powertools.utilities import batch as powertools
+from aws_lambda_powertools.utilities.batch.exceptions import UnexpectedBatchTypeError
+
+from handler.stream import Change, KeyOrderedProcessor, PermanentError
+from handler.stream.batch import AsyncHandlerError, InvalidBatchError
+from handler.stream.environment import Environment
+from handler.stream.telemetry import logger
+from handler.stream.workers import Workers
+from tests.handler.conftest import Lines
+from tests.handler.fakes import Clock, Context, record
+from tests.handler.world import World
+
+respond = cast(Any, powertools).process_partial_response  # its types leave gaps
+
+
+def done(change: Change) -> None:
+    """A handler that has nothing to do."""
+
+
+UPDATE = json.loads((Path(__file__).parent.parent / "events" / "dynamodb-update.json").read_text())
+
+
+def test_changes_of_an_item_run_in_stream_order_and_items_take_turns() -> None:
+    world = World()
+    assert world.deliver("aabab") == []
+    assert world.applied == [1, 3, 2, 5, 4]
+
+
+def test_an_item_never_runs_twice_at_once_and_different_items_do() -> None:
+    """Two hundred changes of five items on five threads; all five meet, so they do run at once."""
+    running, most, meeting = set[str](), list[int](), threading.Barrier(5)
+    seen: dict[str, list[int]] = {}
+
+    def handle(change: Change) -> None:
+        item = change.keys["id"]
+        assert item not in running
+        running.add(item)
+        most.append(len(running))
+        if len(seen.setdefault(item, [])) == 0:
+            meeting.wait(timeout=10)
+        seen[item].append(int(change.sequence_number))
+        running.discard(item)
+
+    records = [record(number, "abcde"[number % 5]) for number in range(200)]
+    processor = KeyOrderedProcessor(executor=Workers(5))
+    processor(records, handle).process()
+    assert processor.response() == {"batchItemFailures": []}
+    assert max(most) == 5
+    assert all(numbers == sorted(numbers) and len(numbers) == 40 for numbers in seen.values())
+
+
+def test_ten_threads_unless_set() -> None:
+    meeting = threading.Barrier(10)
+    processor = KeyOrderedProcessor()
+    processor([record(number, str(number)) for number in range(10)], lambda change: meeting.wait(timeout=10)).process()
+    assert processor.response() == {"batchItemFailures": []}
+
+
+def test_a_failed_item_holds_its_later_changes_and_no_other(counts: Callable[[], dict[str, int]]) -> None:
+    world = World()
+    world.trouble[2] = ValueError("not now")
+    assert world.deliver("abcbab") == [2, 4, 6]
+    assert world.ran == [1, 2, 3, 5]
+    assert counts() == {"FailedChanges": 1, "HeldChanges": 2}
+
+
+def test_identifiers_are_ascending_and_as_the_stream_wrote_them() -> None:
+    def fail(change: Change) -> None:
+        raise ValueError
+
+    processor = KeyOrderedProcessor(executor=Workers(1))
+    numbers = ["0099", "100", "0101"]
+    records = [record(place, str(place), SequenceNumber=number) for place, number in enumerate(numbers)]
+    processor([records[2], records[0], records[1]], fail).process()
+    assert processor.response() == {"batchItemFailures": [{"itemIdentifier": number} for number in numbers]}
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), SystemExit(1), KeyboardInterrupt(), BaseException("x"), TimeoutError()]
+)
+def test_any_exception_is_its_changes_failure(error: Any) -> None:
+    world = World()
+    world.trouble[1] = error
+    assert world.deliver("ab") == [1]
+    assert world.applied == [2]
+
+
+def test_any_exception_is_a_failure_in_a_thread_too() -> None:
+    world = World(executor=Workers(2))
+    world.trouble |= {1: SystemExit(1), 2: KeyboardInterrupt()}
+    assert world.deliver("abc") == [1, 2]
+
+
+def test_a_failure_is_logged_once_with_its_cause(log_lines: Lines) -> None:
+    world = World()
+
+    world.trouble[1] = ValueError("the effect")
+    world.trouble[1].__cause__ = OSError("the cause")
+    world.deliver("aa")
+    (line,) = log_lines()
+    assert line["message"] == "change failed"
+    assert line["level"] == "ERROR"
+    assert (line["event_id"], line["event_name"], line["table"]) == ("event-1", "MODIFY", "orders")
+    assert (line["keys"], line["sequence_number"]) == ({"id": "a"}, str(10**20 + 1))
+    assert line["error"] == {"type": "ValueError", "text": "the effect"}
+    assert "OSError: the cause" in line["exception"]
+    assert line["function_request_id"] == "request-1"
+
+
+def test_logged_keys_are_plain_json(log_lines: Lines) -> None:
+    def fail(change: Change) -> None:
+        raise ValueError
+
+    keys = {"s": {"S": "a"}, "n": {"N": "7"}, "f": {"N": "1.5"}, "b": {"B": "YQ=="}}
+    KeyOrderedProcessor()([record(1, Keys=keys)], fail).process()
+    assert log_lines()[0]["keys"] == {"s": "a", "n": 7, "f": "1.5", "b": "YQ=="}
+
+
+def test_log_fields_are_kept_apart_between_threads_and_changes(log_lines: Lines) -> None:
+    meeting = threading.Barrier(2)
+
+    def handle(change: Change) -> None:
+        logger.thread_safe_append_keys(**{f"only_{change.event_id}": True})
+        meeting.wait(timeout=10)
+        logger.info("both are here")
+
+    processor = KeyOrderedProcessor(executor=Workers(2))
+    processor([record(number, "ab"[number % 2]) for number in range(4)], handle).process()
+    logger.info("after")
+    *lines, after = log_lines()
+    fields = [{name for name in line if name.startswith("only")} for line in lines]
+    assert sorted(line["event_id"] for line in lines) == [f"event-{number}" for number in range(4)]
+    assert fields == [{f"only_{line['event_id']}"} for line in lines]
+    assert "event_id" not in after
+    assert not any(name.startswith("only") for name in after)
+
+
+def test_log_lines_carry_this_invocations_request_and_not_the_last(log_lines: Lines) -> None:
+    world = World()
+    world.trouble[1] = ValueError()
+    world.deliver("a", context=Context(world.clock, request="request-1"))
+    world.deliver("a", context=Context(world.clock, request="request-2"))
+    assert [line["function_request_id"] for line in log_lines()] == ["request-1", "request-2"]
+
+
+@pytest.mark.parametrize("name", ["TRUNCATE", None, 1])
+def test_an_unknown_event_name_is_parked_and_nothing_else_is_lost(name: Any, log_lines: Lines) -> None:
+    """Whatever the handler looks at: it could not know what happened to the item."""
+    world = World()
+    answer = world.engine({"Records": [record(1), {**record(2), "eventName": name}, record(3)]})
+    assert answer == {"batchItemFailures": []}
+    assert (world.applied, world.parked()) == ([1, 3], [2])
+    assert f"record 'event-2': eventName: {name!r} is none of" in log_lines()[0]["error"]["text"]
+
+
+def test_an_image_that_is_not_valid_is_parked_and_nothing_else_is_lost(log_lines: Lines) -> None:
+    world = World()
+
+    def look(change: Change) -> None:
+        _ = change.new_image
+        world.applied.append(int(change.sequence_number) - 10**20)
+
+    world.handle = look
+    answer = world.environment()({"Records": [record(1), record(2, NewImage={"n": {"N": "x"}}), record(3)]})
+    assert answer == {"batchItemFailures": []}
+    assert (world.applied, world.parked()) == ([1, 3], [2])
+    assert log_lines()[0]["error"]["text"] == "record 'event-2': dynamodb.NewImage.n: 'x' is not a number"
+
+
+@pytest.mark.parametrize("event", [None, [], "x", {}, {"Records": []}, {"Records": None}, {"Records": [None]}])
+def test_an_event_that_is_no_batch_raises_before_any_handler_has_started(event: Any) -> None:
+    world = World()
+    with pytest.raises(InvalidBatchError):
+        world.engine(event)
+    assert (world.ran, world.dynamodb.calls) == ([], [])
+
+
+@pytest.mark.parametrize("part", [{"Keys": {}}, {"SequenceNumber": None}])
+def test_a_record_that_cannot_be_named_raises_before_any_handler_has_started(part: dict[str, Any]) -> None:
+    world = World()
+    with pytest.raises(InvalidBatchError, match=r"Records\[1\]"):
+        world.engine({"Records": [record(1), record(2, **part)]})
+    assert world.ran == []
+
+
+def test_without_stores_a_permanent_error_is_an_ordinary_failure(log_lines: Lines) -> None:
+    world = World(ledger_table="", failure_bucket="")
+    world.trouble[1] = PermanentError("never")
+    assert world.deliver("aab") == [1, 2]
+    assert [line["message"] for line in log_lines()] == ["change failed"]
+
+
+def test_an_awaitable_result_is_a_failure() -> None:
+    async def later() -> None: ...
+
+    processor = KeyOrderedProcessor()
+    processor([record(1)], lambda change: later()).process()
+    assert len(processor.response()["batchItemFailures"]) == 1
+
+
+# What of Powertools the processor leans on when it is used alone, each by itself.
+
+
+def test_powertools_hands_over_records_handler_and_context_and_asks_for_the_response() -> None:
+    clock, seen = Clock(), list[str]()
+
+    def handle(change: Change) -> None:
+        seen.append(change.event_id)
+        clock.now += 1000
+        raise ValueError
+
+    processor = KeyOrderedProcessor(executor=Workers(1))
+    event = {"Records": [record(1), record(2, "b")]}
+    answer = respond(event=event, record_handler=handle, processor=processor, context=Context(clock, 900))
+    assert seen == ["event-1"]  # no time was left for the second: the context was handed on
+    assert [failure["itemIdentifier"] for failure in answer["batchItemFailures"]] == [str(10**20 + 1), str(10**20 + 2)]
+
+
+def test_powertools_takes_the_processor_without_a_context() -> None:
+    assert respond({"Records": [record(1)]}, done, KeyOrderedProcessor()) == {"batchItemFailures": []}
+
+
+def test_powertools_reads_records_of_a_stream_for_it() -> None:
+    """It compares `event_type` with Kafka's, whose records lie elsewhere."""
+    with pytest.raises(UnexpectedBatchTypeError):
+        respond({"records": {"topic": [record(1)]}}, done, KeyOrderedProcessor())
+
+
+def test_powertools_names_the_event_type_of_an_event_that_is_none() -> None:
+    with pytest.raises(ValueError, match="valid DynamoDBStreams event"):
+        respond(None, done, KeyOrderedProcessor())
+
+
+def test_powertools_does_not_swallow_a_refused_batch() -> None:
+    with pytest.raises(InvalidBatchError):
+        respond({"Records": [{"body": "from a queue"}]}, done, KeyOrderedProcessor())
+
+
+def test_alone_it_refuses_an_async_handler() -> None:
+    async def handle(change: Change) -> None: ...
+
+    with pytest.raises(AsyncHandlerError):
+        respond({"Records": [record(1)]}, handle, KeyOrderedProcessor())
+
+
+def test_a_processor_is_used_again_for_the_next_batch() -> None:
+    processor = KeyOrderedProcessor(Environment(workers=2))
+    failing = {"event-1"}
+
+    def handle(change: Change) -> None:
+        if change.event_id in failing:
+            raise ValueError
+
+    assert len(respond({"Records": [record(1)]}, handle, processor)["batchItemFailures"]) == 1
+    assert respond({"Records": [record(2)]}, handle, processor) == {"batchItemFailures": []}
+
+
+def test_an_update_event_as_sam_generates_it() -> None:
+    """INSERT, MODIFY and REMOVE of one item, in one batch."""
+    names = list[str]()
+    processor = KeyOrderedProcessor()
+
+    def handle(change: Change) -> None:
+        names.append(change.event_name)
+
+    assert respond(UPDATE, handle, processor) == {"batchItemFailures": []}
+    assert names == ["INSERT", "MODIFY", "REMOVE"]
+
+
+def test_the_engine_does_not_load_powertools_batch_module() -> None:
+    script = "import handler.mirror, sys; print([n for n in sys.modules if 'utilities.batch' in n or n == 'boto3'])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
