@@ -159,7 +159,7 @@ class StreamConsumer(pulumi.ComponentResource):
         patterns: Sequence[str],
         destination: Destination,
         tuning: Tuning,
-        policy: aws.iam.RolePolicy,
+        policy: pulumi.Resource,
     ) -> aws.lambda_.EventSourceMapping:
         return aws.lambda_.EventSourceMapping(
             f"{self.name}-{table.name}",

@@ -83,7 +83,8 @@ def read_stream(table: Table) -> list[Statement]:
 def keep_ledger(consumer: str, ledger_arn: pulumi.Input[str]) -> list[Statement]:
     """The engine's notes and claims: this consumer's items of the ledger, and no other's."""
     # What follows the consumer's name is a stream's ARN or an event's id.
-    calls = {"note": ("Query", "PutItem"), "claim": ("GetItem", "PutItem", "UpdateItem", "DeleteItem")}
+    # A claim that is taken comes back with the refusal of PutItem, so nobody needs GetItem.
+    calls = {"note": ("Query", "PutItem"), "claim": ("PutItem", "UpdateItem", "DeleteItem")}
     return [
         allow(
             [f"dynamodb:{call}" for call in made],
