@@ -144,7 +144,8 @@ class DynamoDB:
         values = request["ExpressionAttributeValues"]
         change = {"data": values[":response_data"], "expiry": values[":expiry"], "status": values[":status"]}
         with self._lock:
-            self.tables[request["TableName"]].setdefault(self._key(request), dict(request["Key"])).update(change)
+            item = self.tables[request["TableName"]].setdefault(self._key(request), dict(request["Key"]))
+            item.update(self._moved(change))
         return {}
 
     def delete_item(self, **request: Any) -> dict[str, Any]:
@@ -186,24 +187,25 @@ class DynamoDB:
 
     def _put(self, request: Mapping[str, Any], operation: str) -> None:
         table, key = self.tables[request["TableName"]], self._key(request)
-        item, values = self._moved(request["Item"], request), dict(request.get("ExpressionAttributeValues", {}))
+        item, values = self._moved(request["Item"]), dict(request.get("ExpressionAttributeValues", {}))
         if ":now" in values:
             values[":now"] = {"N": str(self._clock())}
             values[":now_in_millis"] = {"N": str(self._clock() * 1000)}
         condition = request.get("ConditionExpression")
         if condition is not None and key in table and not CONDITIONS[condition](table[key], values):
-            old = {"Item": self._moved(table[key], request, back=True)}
+            old = {"Item": self._moved(table[key], back=True)}
             shown = old if request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" else {}
             raise refusal("ConditionalCheckFailedException", operation, **shown)
         table[key] = item
 
-    def _moved(self, item: Mapping[str, Any], request: Mapping[str, Any], *, back: bool = False) -> Item:
-        now = request.get("ExpressionAttributeValues", {}).get(":now_in_millis")
-        if now is None or "in_progress_expiration" not in item:
+    def _moved(self, item: Mapping[str, Any], *, back: bool = False) -> Item:
+        if "status" not in item:
             return dict(item)
-        shift = self._clock() * 1000 - float(now["N"])
-        moved = _number(item, "in_progress_expiration") - (shift if back else -shift)
-        return {**item, "in_progress_expiration": {"N": str(int(moved))}}
+        shift = (time.time() - self._clock()) if back else (self._clock() - time.time())
+        moved = {"expiry": {"N": str(int(_number(item, "expiry") + shift))}}
+        if "in_progress_expiration" in item:
+            moved["in_progress_expiration"] = {"N": str(int(_number(item, "in_progress_expiration") + shift * 1000))}
+        return {**item, **moved}
 
     def _add(self, request: Mapping[str, Any]) -> None:
         assert request["UpdateExpression"] == "ADD #n :one"

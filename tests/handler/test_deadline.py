@@ -1,0 +1,225 @@
+"""The end of an invocation's time: what still starts, and what is written down before the function dies."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from handler.stream import PermanentError
+from handler.stream.progress import DONE, PARKED, UNDONE
+from handler.stream.workers import Workers
+from tests.handler.conftest import Lines
+from tests.handler.fakes import START, Context, record, refusal
+from tests.handler.world import World
+
+FAILS = ValueError("down")
+
+
+class Died(GeneratorExit):
+    """The function is killed while a handler runs: it comes out of the handler, and the executor lets it through."""
+
+
+def takes(world: World, seconds: float) -> Callable[[], None]:
+    """A handler that takes some time."""
+
+    def run() -> None:
+        world.clock.now += seconds
+
+    return run
+
+
+@pytest.mark.parametrize(("left", "started"), [(12.0, [1]), (12.1, [1, 2])])
+def test_another_change_starts_only_while_more_than_handler_timeout_and_two_seconds_are_left(
+    left: float, started: list[int]
+) -> None:
+    world = World()
+    world.trouble[1] = takes(world, 60 - left)
+    assert world.deliver("ab", seconds=60) == [number for number in (1, 2) if number not in started]
+    assert world.ran == started
+
+
+def test_handler_timeout_can_be_set() -> None:
+    world = World(handler_timeout_seconds=3)
+    world.trouble[1] = takes(world, 54)
+    assert world.deliver("ab", seconds=60) == []
+
+
+def test_the_batchs_first_change_that_is_not_yet_done_is_always_started() -> None:
+    world = World()
+    assert world.deliver("ab", seconds=1) == [2]
+    assert world.deliver("b", start=2, seconds=1) == []
+    assert world.applied == [1, 2]
+
+
+def test_the_first_change_that_a_note_leaves_undone_is_always_started() -> None:
+    world = World()
+    world.trouble |= {2: FAILS, 3: FAILS}
+    world.deliver("abc")
+    world.trouble.clear()
+    world.ran.clear()
+    assert world.deliver("bc", start=2, seconds=1) == [3]
+    assert world.ran == [2]
+
+
+def test_what_was_not_started_keeps_its_order_and_its_clock() -> None:
+    world = World()
+    world.trouble |= {1: FAILS, 3: FAILS}
+    world.deliver("abcc")
+    assert world.deliver("abcc", seconds=1) == [1, 3, 4]
+    note = world.note(under=1)
+    assert note is not None
+    assert dict(note.clocks) == {1: START, 3: START}
+
+
+def test_without_a_context_there_is_no_deadline() -> None:
+    world = World()
+    world.trouble[1] = takes(world, 10_000)
+    answer = world.engine({"Records": [record(1), record(2, "b")]})
+    assert answer == {"batchItemFailures": []}
+
+
+def test_a_handler_that_does_not_end_leaves_a_note_under_the_batchs_first_record() -> None:
+    """The whole batch fails with the function, and the time-out repeats only what it interrupted."""
+    world = World()
+    world.trouble[3] = Died()
+    with pytest.raises(Died):
+        world.deliver("abcaca")
+    note = world.note(under=1)
+    assert note is not None
+    assert dict(note.states) == {1: DONE, 2: DONE, 3: UNDONE, 4: UNDONE, 5: UNDONE, 6: UNDONE}
+    world.trouble.clear()
+    world.ran.clear()
+    assert world.deliver("abcaca") == []
+    assert world.ran == [3, 4, 5, 6]
+
+
+def test_the_interrupted_change_has_failed_for_its_items_clock(log_lines: Lines) -> None:
+    world = World()
+    world.trouble[2] = Died()
+    with pytest.raises(Died):
+        world.deliver("ab")
+    note = world.note(under=1)
+    assert note is not None
+    assert dict(note.clocks) == {2: START}
+    (line,) = log_lines()
+    assert (line["message"], line["event_id"]) == ("change failed", "event-2")
+    assert line["error"] == {"type": "StillRunningError", "text": "the handler still ran with 2 s left"}
+
+
+def test_a_running_change_whose_clock_has_run_out_is_parked_and_noted(counts: Callable[[], dict[str, int]]) -> None:
+    world = World()
+    world.trouble[2] = Died()
+    with pytest.raises(Died):
+        world.deliver("abb")
+    world.clock.now += 15 * 60
+    counts()
+    with pytest.raises(Died):
+        world.deliver("abb")
+    assert world.parked() == [2]
+    assert counts() == {"ParkedChanges": 1}
+    note = world.note(under=1)
+    assert note is not None
+    assert dict(note.states) == {1: DONE, 2: PARKED, 3: UNDONE}
+    assert world.deliver("abb") == []
+    assert world.applied == [1, 3]
+
+
+def test_a_hanging_change_with_nothing_beside_it_is_parked_after_an_hour() -> None:
+    world = World()
+    world.trouble[1] = Died()
+    with pytest.raises(Died):
+        world.deliver("a")
+    world.clock.now += 60 * 60
+    with pytest.raises(Died):
+        world.deliver("a")
+    assert world.parked() == [1]
+    assert world.deliver("a") == []
+
+
+def test_the_halves_of_a_batch_that_timed_out_read_its_note() -> None:
+    """A whole-batch failure is split in two by the mapping."""
+    world = World()
+    world.trouble[2] = Died()
+    with pytest.raises(Died):
+        world.deliver("abcd")
+    world.trouble.clear()
+    world.ran.clear()
+    world.deliver("ab")
+    world.deliver("cd", start=3)
+    assert world.ran == [2, 3, 4]
+
+
+def test_where_the_last_note_cannot_be_written_the_repeats_are_counted(counts: Callable[[], dict[str, int]]) -> None:
+    world = World()
+    world.dynamodb.failing["put_item"] = refusal("InternalServerError", "PutItem")
+    world.trouble[2] = Died()
+    with pytest.raises(Died):
+        world.deliver("ab")
+    assert counts() == {"RepeatsToCome": 1}
+
+
+def test_without_a_ledger_last_words_are_few() -> None:
+    world = World(ledger_table="")
+    world.trouble[2] = Died()
+    with pytest.raises(Died):
+        world.deliver("ab")
+    assert world.dynamodb.calls == []
+
+
+def test_the_function_never_returns_while_a_handler_runs() -> None:
+    """Threads and real time here: no time is left from the start, so the last words come while the handler waits."""
+    world = World(executor=Workers(2))
+    spoken = threading.Event()
+    put_item = world.dynamodb.put_item
+
+    def put(**request: object) -> dict[str, object]:
+        spoken.set()
+        return put_item(**request)
+
+    world.dynamodb.put_item = put
+    world.trouble[1] = lambda: assert_soon(spoken)
+    assert world.deliver("ab", seconds=1) == [2]
+    assert world.applied == [1]
+    note = world.note(under=2)
+    assert note is not None
+    assert dict(note.states) == {2: UNDONE}
+
+
+def assert_soon(event: threading.Event) -> None:
+    assert event.wait(timeout=10)
+
+
+@pytest.mark.parametrize("outcome", [None, FAILS, PermanentError("never")])
+def test_a_change_parked_by_the_last_words_stays_so_whatever_its_handler_comes_to(outcome: Exception | None) -> None:
+    world = World(executor=Workers(2))
+    world.trouble[1] = FAILS
+    world.deliver("ab")
+    world.clock.now += 15 * 60
+    parked = threading.Event()
+    put_object = world.s3.put_object
+
+    def put(**request: object) -> dict[str, object]:
+        answer = put_object(**request)
+        parked.set()
+        return answer
+
+    def hang() -> None:
+        assert_soon(parked)
+        if outcome:
+            raise outcome
+
+    world.s3.put_object = put
+    world.trouble[1] = hang
+    assert world.deliver("ab", seconds=1) == []
+    assert (world.parked(), world.s3.puts) == ([1], 1)
+
+
+def test_a_context_of_another_runtime_without_a_clock_is_no_deadline() -> None:
+    world = World()
+    assert world.deliver("ab", context=object()) == []
+
+
+def test_time_is_asked_of_this_invocation() -> None:
+    world = World()
+    world.deliver("ab", context=Context(world.clock, 1))
+    assert world.deliver("ab", context=Context(world.clock, 60)) == []
