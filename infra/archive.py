@@ -1,6 +1,7 @@
 """The functions' code: handler/ and its pinned dependencies as one zip, the same byte for byte wherever it is built."""
 
 import base64
+import contextlib
 import hashlib
 import os
 import platform
@@ -84,11 +85,12 @@ def build(target: Target, root: Path = ROOT) -> Package:
     wanted = [FORMAT, lock, target, str(python), sys.platform if target == "host" else ""]
     cache = root / ".cache"
     path = cache / f"{_digest(*wanted, *(part for source in sources.items() for part in source))}.zip"
-    if not path.exists():
+    try:
+        os.utime(path)  # asked for today
+    except FileNotFoundError:
         wheels = _wheels(lock, target, cache / f"wheels-{_digest(*wanted)}")
         _write(sources | {name: data for wheel in wheels for name, data in _unpacked(wheel)}, path)
         _forget_old(cache)
-    path.touch()
     return Package(
         path=path,
         source_code_hash=base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode(),
@@ -172,8 +174,9 @@ def _write(contents: dict[str, bytes], path: Path) -> None:
 def _forget_old(cache: Path) -> None:
     """Each change of a handler leaves a zip behind: those go that nobody has asked for in a day."""
     for path in cache.glob("*.zip"):
-        if path.stat().st_mtime < time.time() - 86_400:
-            path.unlink()
+        with contextlib.suppress(FileNotFoundError):  # another build forgets at the same time
+            if path.stat().st_mtime < time.time() - 86_400:
+                path.unlink()
 
 
 def _digest(*parts: str | bytes) -> str:

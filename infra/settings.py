@@ -63,18 +63,31 @@ class Tuning(BaseModel):
     )
 
     give_up_after: int = Field(
-        default=900, ge=60, le=DAY, description="seconds until a failing item's change is parked"
+        default=900,
+        ge=60,
+        le=DAY,
+        description="seconds until a failing item's change is parked; from a minute, for a retry, to a stream's 24 h",
     )
     give_up_alone_after: int = Field(
-        default=3_600, ge=60, le=DAY, description="seconds until a change is parked where nothing else succeeds"
+        default=3_600,
+        ge=60,
+        le=DAY,
+        description="seconds until a change is parked where nothing else succeeds; a minute to 24 h, as giveUpAfter",
     )
     maximum_record_age_in_seconds: int = Field(
         default=21_600,
         le=DAY,
         description="a stream keeps 24 h; a quarter of it leaves the records behind a crash time to run",
     )
-    handler_timeout: int = Field(default=10, ge=1, le=300, description="seconds that one change may take")
-    workers: int = Field(default=10, ge=1, le=100, description="threads, each with an item of its own")
+    handler_timeout: int = Field(
+        default=10, ge=1, le=300, description="seconds that one change may take; a third of Lambda's 900 is the most"
+    )
+    workers: int = Field(
+        default=10,
+        ge=1,
+        le=100,
+        description="threads, each with an item of its own; a tenth of the 1,024 that Lambda allows",
+    )
 
     @field_validator("maximum_record_age_in_seconds")
     @classmethod

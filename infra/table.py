@@ -138,9 +138,7 @@ class StreamTable(pulumi.ComponentResource):
             stream_enabled=True,
             stream_view_type=view_type,
             ttl={"attribute_name": ttl, "enabled": True} if ttl else None,
-            point_in_time_recovery={
-                "enabled": True
-            },  # 35 days in which a consumer's or one's own mistake can be undone
+            point_in_time_recovery={"enabled": True},  # a consumer's mistake, or one's own, can be undone
             deletion_protection_enabled=protect,
             opts=pulumi.ResourceOptions(parent=self),
         )

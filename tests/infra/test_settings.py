@@ -68,7 +68,7 @@ def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> N
     assert {part for about in declared.values() for part in about} == {"description", "default"}
 
 
-TIMES_OUT = "so that a batch can make progress (seconds that one change may take)"
+TIMES_OUT = "so that a batch can make progress (seconds that one change may take; a third of Lambda's 900 is the most)"
 PARKS = "giveUpAfter and two margins of 300 s, to park in time"
 KEPT = "(a stream keeps 24 h; a quarter of it leaves the records behind a crash time to run)"
 
