@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -166,27 +167,42 @@ def test_without_a_ledger_last_words_are_few() -> None:
     assert world.dynamodb.calls == []
 
 
+class Ending(Context):
+    """No time is left as soon as a handler runs."""
+
+    def __init__(self, world: World, running: threading.Event) -> None:
+        super().__init__(world.clock, 0)
+        self._running = running
+
+    def get_remaining_time_in_millis(self) -> int:
+        soon(self._running)
+        return 0
+
+
+def soon(event: threading.Event) -> None:
+    assert event.wait(timeout=10)
+
+
 def test_the_function_never_returns_while_a_handler_runs() -> None:
-    """Threads and real time here: no time is left from the start, so the last words come while the handler waits."""
     world = World(executor=Workers(2))
-    spoken = threading.Event()
+    running, spoken = threading.Event(), threading.Event()
     put_item = world.dynamodb.put_item
 
-    def put(**request: object) -> dict[str, object]:
+    def put(**request: Any) -> dict[str, Any]:
         spoken.set()
         return put_item(**request)
 
+    def hang() -> None:
+        running.set()
+        soon(spoken)
+
     world.dynamodb.put_item = put
-    world.trouble[1] = lambda: assert_soon(spoken)
-    assert world.deliver("ab", seconds=1) == [2]
+    world.trouble[1] = hang
+    assert world.deliver("ab", context=Ending(world, running)) == [2]
     assert world.applied == [1]
     note = world.note(under=2)
     assert note is not None
     assert dict(note.states) == {2: UNDONE}
-
-
-def assert_soon(event: threading.Event) -> None:
-    assert event.wait(timeout=10)
 
 
 @pytest.mark.parametrize("outcome", [None, FAILS, PermanentError("never")])
@@ -195,22 +211,22 @@ def test_a_change_parked_by_the_last_words_stays_so_whatever_its_handler_comes_t
     world.trouble[1] = FAILS
     world.deliver("ab")
     world.clock.now += 15 * 60
-    parked = threading.Event()
-    put_object = world.s3.put_object
+    running, parked = threading.Event(), threading.Event()
+    put_item = world.dynamodb.put_item
 
-    def put(**request: object) -> dict[str, object]:
-        answer = put_object(**request)
-        parked.set()
-        return answer
+    def put(**request: Any) -> dict[str, Any]:
+        parked.set()  # the note is written after the parking
+        return put_item(**request)
 
     def hang() -> None:
-        assert_soon(parked)
+        running.set()
+        soon(parked)
         if outcome:
             raise outcome
 
-    world.s3.put_object = put
+    world.dynamodb.put_item = put
     world.trouble[1] = hang
-    assert world.deliver("ab", seconds=1) == []
+    assert world.deliver("ab", context=Ending(world, running)) == []
     assert (world.parked(), world.s3.puts) == ([1], 1)
 
 
