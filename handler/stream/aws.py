@@ -1,7 +1,8 @@
 """boto3 clients: made when first needed, once an environment, with time-outs below a handler's time."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 from handler.stream.environment import Environment
@@ -24,6 +25,18 @@ def client(service: str) -> Any:
             if service not in _clients:
                 _clients[service] = _make(service)
     return _clients[service]
+
+
+@contextmanager
+def stand_in(clients: Mapping[str, Any]) -> Generator[None]:
+    """Let tests' own clients, by service, be what `client` gives."""
+    before = dict(_clients)
+    _clients.update(clients)
+    try:
+        yield
+    finally:
+        _clients.clear()
+        _clients.update(before)
 
 
 def _make(service: str) -> Any:

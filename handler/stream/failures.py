@@ -109,8 +109,8 @@ def _time(seconds: float, precision: str) -> str:
 class FailureStore(Protocol):
     """Where changes are parked."""
 
-    def park(self, change: Change, error: BaseException, reason: str, context: Any, now: float) -> None:
-        """Keep the change, whole; a second time it leaves the first. Raises where it cannot."""
+    def park(self, change: Change, body: str, /) -> None:
+        """Keep the change's failure record; a second time it leaves the first. Raises where it cannot."""
         ...
 
 
@@ -128,13 +128,13 @@ class Bucket:
     def __init__(self, s3: Any, bucket: str, consumer: str) -> None:
         self._s3, self._bucket, self._consumer = s3, bucket, consumer
 
-    def park(self, change: Change, error: BaseException, reason: str, context: Any, now: float) -> None:
+    def park(self, change: Change, body: str, /) -> None:
         """Write the change's object unless it is there already, which keeps the first one's lifetime."""
         try:
             self._s3().put_object(
                 Bucket=self._bucket,
                 Key=failure_key(self._consumer, change),
-                Body=failure_body(change, error, reason, context, now).encode(),
+                Body=body.encode(),
                 ContentType="application/json",
                 IfNoneMatch="*",
             )

@@ -8,7 +8,7 @@ from typing import Any, Self
 from handler.stream.batch import Batch, Function, Item, call, read_batch, refuse_async
 from handler.stream.change import Change, PermanentError
 from handler.stream.environment import Environment
-from handler.stream.failures import FailureStore
+from handler.stream.failures import FailureStore, failure_body
 from handler.stream.patience import GivenUp, Patience
 from handler.stream.progress import DONE, PARKED, UNDONE, Note, Notes
 from handler.stream.telemetry import count, current, log_change, logger
@@ -187,7 +187,8 @@ class Delivery:
         if self._env.failures is None:
             return False
         try:
-            self._env.failures.park(change, error, reason, self._context, self._env.clock())
+            body = failure_body(change, error, reason, self._context, self._env.clock())
+            self._env.failures.park(change, body)
         except Exception as refused:
             error.add_note(f"It could not be parked either: {type(refused).__name__}: {refused}")
             return False

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import time
 from contextvars import ContextVar
 from typing import Any
@@ -11,6 +10,7 @@ from aws_lambda_powertools import Logger
 
 from handler.stream.batch import Function
 from handler.stream.change import Change
+from handler.stream.environment import Environment
 
 logger = Logger(serialize_stacktrace=False)
 """Each line logged while a change is handled carries its event id, and what `thread_safe_append_keys` adds for it."""
@@ -70,7 +70,7 @@ def count(**counts: int) -> None:
     if not found:
         return
     metrics: dict[str, Any] = {
-        "Namespace": os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "table-stream"),
+        "Namespace": Environment.read().powertools_metrics_namespace,
         "Dimensions": [["service"]],
         "Metrics": [{"Name": name, "Unit": "Count"} for name in found],
     }

@@ -1,0 +1,110 @@
+"""The three consumers, as users would test their own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handler import change_log, mirror, welcome_email
+from handler.stream.testing import deliver, inserted, modified, removed
+from tests.handler.conftest import Lines
+from tests.handler.fakes import DynamoDB, refusal
+
+UPDATE = json.loads((Path(__file__).parent.parent / "events" / "dynamodb-update.json").read_text())
+
+
+class Mail:
+    """boto3's SES v2 client: keeps what is sent. Not imitated: identities, limits, addresses that do not exist."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.sent = list[dict[str, Any]]()
+        self.failure = failure
+
+    def send_email(self, **request: Any) -> dict[str, str]:
+        if self.failure:
+            raise self.failure
+        self.sent.append(request)
+        return {"MessageId": str(len(self.sent))}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_FROM", "hello@example.com")
+    monkeypatch.setenv("MIRROR_TABLE", "orders-mirror")
+
+
+def test_change_log_logs_id_name_and_body_of_every_record(log_lines: Lines) -> None:
+    assert change_log.handler(UPDATE) == {"batchItemFailures": []}
+    lines = [(line["message"], line["event_id"], line["event_name"], line["dynamodb"]) for line in log_lines()]
+    assert lines == [("change", raw["eventID"], raw["eventName"], raw["dynamodb"]) for raw in UPDATE["Records"]]
+
+
+def test_change_log_takes_whatever_the_view_type_leaves() -> None:
+    keys_only = inserted("users", id="1")
+    del keys_only.raw["dynamodb"]["NewImage"]
+    keys_only.raw["dynamodb"]["StreamViewType"] = "KEYS_ONLY"
+    assert deliver(change_log.handler, keys_only).applied == [keys_only]
+
+
+def test_welcome_email_writes_to_a_new_user_in_the_users_language() -> None:
+    mail = Mail()
+    user = inserted("users", id="1", email="ana@example.com", name="Ana {x}", language="es")
+    assert deliver(welcome_email.handler, user, clients={"sesv2": mail}).applied == [user]
+    text = "Hola, Ana {x}:\n\nnos alegra que estés aquí.\n"
+    assert mail.sent == [
+        {
+            "FromEmailAddress": "hello@example.com",
+            "Destination": {"ToAddresses": ["ana@example.com"]},
+            "Content": {
+                "Simple": {"Subject": {"Data": "¡Te damos la bienvenida!"}, "Body": {"Text": {"Data": text}}},
+            },
+        }
+    ]
+
+
+def test_welcome_email_is_english_where_no_language_is_named() -> None:
+    mail = Mail()
+    deliver(welcome_email.handler, inserted("users", id="1", email="a@example.com"), clients={"sesv2": mail})
+    assert mail.sent[0]["Content"]["Simple"]["Subject"] == {"Data": "Welcome!"}
+    assert "Hello a@example.com," in mail.sent[0]["Content"]["Simple"]["Body"]["Text"]["Data"]
+
+
+def test_welcome_email_parks_a_language_without_a_template(log_lines: Lines) -> None:
+    mail = Mail()
+    user = inserted("users", id="1", email="a@example.com", language="xx")
+    assert deliver(welcome_email.handler, user, clients={"sesv2": mail}).parked == [user]
+    assert mail.sent == []
+    assert log_lines()[0]["error"] == {"type": "NoTemplateError", "text": "no template for 'xx'; there are de, en, es"}
+
+
+def test_welcome_email_tries_again_where_the_mail_service_fails() -> None:
+    mail = Mail(refusal("TooManyRequestsException", "SendEmail"))
+    user = inserted("users", id="1", email="a@example.com")
+    assert deliver(welcome_email.handler, user, clients={"sesv2": mail}).retried == [user]
+
+
+@pytest.fixture
+def orders_mirror() -> DynamoDB:
+    return DynamoDB({"orders-mirror": ("customer_id", "order_id")})
+
+
+KEY = ("customer_id", "order_id")
+ORDER = {"customer_id": "c", "order_id": "1", "total": 7}
+
+
+def test_mirror_keeps_the_item_as_it_is_whatever_comes_twice_or_late(orders_mirror: DynamoDB) -> None:
+    changes = [inserted("orders", key=KEY, **ORDER), modified("orders", ORDER, key=KEY, total=8)]
+    for order in (changes, changes, changes[:1]):
+        assert deliver(mirror.handler, *order, clients={"dynamodb": orders_mirror}).applied == list(order)
+    [item] = orders_mirror.tables["orders-mirror"].values()
+    assert item["total"] == {"N": "8"}
+
+
+def test_mirror_removes_what_is_removed_and_lets_nothing_older_return(orders_mirror: DynamoDB) -> None:
+    before = inserted("orders", key=KEY, **ORDER)
+    gone = removed("orders", key=KEY, **ORDER)
+    deliver(mirror.handler, gone, clients={"dynamodb": orders_mirror})
+    deliver(mirror.handler, before, clients={"dynamodb": orders_mirror})
+    [item] = orders_mirror.tables["orders-mirror"].values()
+    assert set(item) == {*KEY, "change_version", "expiry"}

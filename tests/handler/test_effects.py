@@ -1,0 +1,189 @@
+"""Fenced writes and transactions: right whatever is repeated, and in whatever order."""
+
+import itertools
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] # botocore has none
+
+from handler.stream import Change, PermanentError, aws, consumer
+from handler.stream.effects import OtherSourceError, UnfencedItemError, put_if_newer, transact
+from handler.stream.entry import Engine
+from handler.stream.environment import Environment
+from handler.stream.testing import deliver, inserted, modified, removed
+from tests.handler.fakes import STREAM, DynamoDB, Steps, record, refusal
+
+
+@pytest.fixture
+def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDB]:
+    fake = DynamoDB({"mirror": ("id",), "by-email": ("email",), "counters": ("id",), "ledger": ("pk", "sk")})
+    monkeypatch.setenv("LEDGER_TABLE", "ledger")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "counts")
+    monkeypatch.setenv("REMEMBER_SECONDS", "100")
+    with aws.stand_in({"dynamodb": fake}):
+        yield fake
+
+
+def change(number: int, *, stream: str = STREAM, name: str = "MODIFY", **body: Any) -> Change:
+    return Change(record(number, name=name, stream=stream, **body))
+
+
+def stored(dynamodb: DynamoDB, table: str = "mirror") -> list[dict[str, Any]]:
+    return list(dynamodb.tables[table].values())
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([1, 2, 3, 2])))
+def test_the_newest_change_wins_in_whatever_order_and_however_often_they_come(
+    order: tuple[int, ...], dynamodb: DynamoDB
+) -> None:
+    for number in order:
+        put_if_newer(change(number), "mirror")
+    (item,) = stored(dynamodb)
+    assert item["n"] == {"N": "3"}
+
+
+def test_it_says_whether_it_has_written(dynamodb: DynamoDB) -> None:
+    assert put_if_newer(change(2), "mirror") is True
+    assert put_if_newer(change(2), "mirror") is False
+    assert put_if_newer(change(1), "mirror") is False
+    assert put_if_newer(change(3), "mirror") is True
+
+
+def test_the_whole_item_is_replaced(dynamodb: DynamoDB) -> None:
+    put_if_newer(change(1, NewImage={"id": {"S": "a"}, "old": {"S": "x"}}), "mirror")
+    put_if_newer(change(2), "mirror")
+    (item,) = stored(dynamodb)
+    assert set(item) == {"id", "n", "change_version"}
+
+
+def test_a_removal_leaves_a_tombstone_that_no_older_change_overwrites(dynamodb: DynamoDB) -> None:
+    put_if_newer(change(1), "mirror")
+    put_if_newer(change(3, name="REMOVE"), "mirror")
+    put_if_newer(change(2), "mirror")
+    (item,) = stored(dynamodb)
+    assert set(item) == {"id", "change_version", "expiry"}
+    put_if_newer(change(4), "mirror")
+    (item,) = stored(dynamodb)
+    assert "expiry" not in item
+
+
+def test_a_tombstones_expiry_counts_from_the_write(dynamodb: DynamoDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from the change, which may be a day old."""
+    monkeypatch.setattr("time.time", lambda: 5_000_000_000.5)
+    put_if_newer(change(1, name="REMOVE"), "mirror")
+    assert stored(dynamodb)[0]["expiry"] == {"N": "5000000100"}
+
+
+def test_the_version_orders_a_recreated_stream_too(dynamodb: DynamoDB) -> None:
+    later = STREAM.replace("2026-01-01", "2026-02-01")
+    assert put_if_newer(change(9), "mirror")
+    assert put_if_newer(change(1, stream=later), "mirror")
+    assert not put_if_newer(change(10), "mirror")
+    assert stored(dynamodb)[0]["change_version"] == {"S": f"{later}#{'0' * 19}{10**20 + 1}"}
+
+
+def test_another_source_is_refused_for_good(dynamodb: DynamoDB) -> None:
+    put_if_newer(change(1), "mirror")
+    for other in ("orders-2", "order", "users"):
+        with pytest.raises(OtherSourceError, match=f"the item in mirror was written from {STREAM}#"):
+            put_if_newer(change(9, stream=STREAM.replace("orders", other)), "mirror")
+    assert issubclass(OtherSourceError, PermanentError)
+
+
+def test_another_item_and_key_can_be_written(dynamodb: DynamoDB) -> None:
+    user = {"id": "1", "email": "a@example.com"}
+    put_if_newer(inserted("users", **user), "by-email", {"email": user["email"], "user": user["id"]})
+    (item,) = stored(dynamodb, "by-email")
+    assert (item["email"], item["user"]) == ({"S": "a@example.com"}, {"S": "1"})
+    put_if_newer(removed("users", **user), "by-email", key={"email": user["email"]})
+    (item,) = stored(dynamodb, "by-email")
+    assert set(item) == {"email", "change_version", "expiry"}
+
+
+def test_numbers_of_any_size_are_copied_exactly(dynamodb: DynamoDB) -> None:
+    put_if_newer(inserted("orders", id="1", n=Decimal("1" * 60), tiny=Decimal("1E-130"), b={b"\x00"}), "mirror")
+    (item,) = stored(dynamodb)
+    assert (item["n"], item["tiny"], item["b"]) == ({"N": "1" * 60}, {"N": "1E-130"}, {"BS": [b"\x00"]})
+
+
+@pytest.mark.parametrize("name", ["change_version", "expiry"])
+def test_the_fences_attribute_names_are_reserved(name: str, dynamodb: DynamoDB) -> None:
+    with pytest.raises(UnfencedItemError, match=f"{name} is the fence's own in mirror; rename it"):
+        put_if_newer(inserted("orders", id="1", **{name: "x"}), "mirror")
+    assert stored(dynamodb) == []
+
+
+def test_an_item_too_large_for_its_fence_is_a_permanent_failure(dynamodb: DynamoDB) -> None:
+    dynamodb.failing["put_item"] = ClientError(
+        {"Error": {"Code": "ValidationException", "Message": "Item size has exceeded the maximum allowed size"}},
+        "PutItem",
+    )
+    with pytest.raises(PermanentError, match="too large for mirror with its fence"):
+        put_if_newer(change(1), "mirror")
+
+
+@pytest.mark.parametrize("code", ["ValidationException", "ProvisionedThroughputExceededException"])
+def test_any_other_refusal_is_an_ordinary_failure(code: str, dynamodb: DynamoDB) -> None:
+    dynamodb.failing["put_item"] = refusal(code, "PutItem")
+    with pytest.raises(ClientError):
+        put_if_newer(change(1), "mirror")
+
+
+@consumer
+def counts(change: Change) -> None:
+    """A small consumer that counts with a transaction: how many items each customer has."""
+    add = {
+        "TableName": "counters",
+        "Key": {"id": {"S": change.keys["id"]}},
+        "UpdateExpression": "ADD #n :one",
+        "ExpressionAttributeNames": {"#n": "changes"},
+        "ExpressionAttributeValues": {":one": {"N": "1"}},
+    }
+    transact(change, [{"Update": add}])
+
+
+def test_a_counter_counts_each_change_once_however_often_it_is_delivered(dynamodb: DynamoDB) -> None:
+    first = inserted("orders", id="a")
+    changes = [first, modified("orders", {"id": "a"}, n=1), inserted("orders", id="b")]
+    for _ in range(3):
+        assert deliver(counts, *changes).applied == changes
+    assert {key[0]: item["changes"] for key, item in dynamodb.tables["counters"].items()} == {
+        "a": {"N": "2"},
+        "b": {"N": "1"},
+    }
+
+
+def test_a_transaction_claims_by_consumer_and_event_id(dynamodb: DynamoDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 5_000_000_000.5)
+    assert transact(change(1), []) is True
+    assert transact(change(1), []) is False
+    assert dynamodb.tables["ledger"] == {
+        ("claim#counts#event-1", "transact"): {
+            "pk": {"S": "claim#counts#event-1"},
+            "sk": {"S": "transact"},
+            "expiry": {"N": "5000000100"},
+        }
+    }
+
+
+@pytest.mark.parametrize("codes", [["None", "ConditionalCheckFailed"], ["TransactionConflict", "None"]])
+def test_a_transaction_cancelled_for_another_reason_is_an_ordinary_failure(
+    codes: list[str], dynamodb: DynamoDB
+) -> None:
+    reasons = [{"Code": code} for code in codes]
+    dynamodb.failing["transact_write_items"] = refusal(
+        "TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons
+    )
+    with pytest.raises(ClientError):
+        transact(change(1), [])
+
+
+def test_a_claiming_consumer_can_use_a_transaction_too(dynamodb: DynamoDB) -> None:
+    """The two claims on one change are two items."""
+    clients = {"dynamodb": dynamodb}
+    settings = Environment(powertools_service_name="counts", ledger_table="ledger")
+    engine = Engine(counts.function, settings, claim=True, client=clients.__getitem__, executor=Steps())
+    assert engine({"Records": [record(1)]}) == {"batchItemFailures": []}
+    assert {sort for _, sort in dynamodb.tables["ledger"]} == {"claim", "transact"}

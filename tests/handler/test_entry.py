@@ -1,0 +1,157 @@
+"""@consumer, and what a function reads of its environment."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handler.stream import Change, PermanentError, aws, consumer
+from handler.stream.batch import AsyncHandlerError
+from handler.stream.entry import NoLedgerError
+from handler.stream.environment import Environment, VariableError
+from tests.handler.fakes import S3, Clock, Context, DynamoDB, record
+
+UPDATE = json.loads((Path(__file__).parent.parent / "events" / "dynamodb-update.json").read_text())
+
+
+def test_a_function_of_a_change_becomes_an_entry_point() -> None:
+    seen = list[Change]()
+
+    @consumer
+    def handler(change: Change) -> None:
+        """What it is for."""
+        seen.append(change)
+
+    assert handler(UPDATE, Context(Clock())) == {"batchItemFailures": []}
+    assert [change.event_name for change in seen] == ["INSERT", "MODIFY", "REMOVE"]
+    assert handler.__doc__ == "What it is for."
+
+
+def test_async_def_is_refused_where_it_is_decorated() -> None:
+    async def handler(change: Change) -> None: ...
+
+    with pytest.raises(AsyncHandlerError, match="is async"):
+        consumer(handler)
+    with pytest.raises(AsyncHandlerError):
+        consumer(claim=True)(handler)
+
+
+def test_the_environment_decides_over_the_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "welcome-email")
+    monkeypatch.setenv("LEDGER_TABLE", "ledger")
+    monkeypatch.setenv("FAILURE_BUCKET", "failures")
+    dynamodb, s3 = DynamoDB({"ledger": ("pk", "sk")}), S3()
+
+    @consumer(claim=True)
+    def handler(change: Change) -> None:
+        if change.event_id == "event-1":
+            raise PermanentError
+        if change.event_id == "event-2":
+            raise ValueError
+
+    with aws.stand_in({"dynamodb": dynamodb, "s3": s3}):
+        answer = handler({"Records": [record(1), record(2, "b"), record(3, "c")]})
+    assert len(answer["batchItemFailures"]) == 1
+    assert {key[0].split("#")[0] for key in dynamodb.tables["ledger"]} == {"note", "claim"}
+    assert all("#welcome-email#" in key[0] for key in dynamodb.tables["ledger"])
+    assert [key.split("/")[1] for key in s3.objects] == ["welcome-email"]
+
+
+def test_a_consumer_that_claims_without_a_ledger_says_so() -> None:
+    @consumer(claim=True)
+    def handler(change: Change) -> None: ...
+
+    with pytest.raises(NoLedgerError, match="give the consumer stores"):
+        handler({"Records": [record(1)]})
+
+
+def test_nothing_of_aws_is_made_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No region is set here: a client could not even be made."""
+    monkeypatch.setenv("LEDGER_TABLE", "ledger")
+
+    def handler(change: Change) -> None: ...
+
+    assert callable(consumer(handler))
+
+
+def test_in_lambda_the_ledgers_client_is_made_with_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "mirror")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("LEDGER_TABLE", "ledger")
+
+    def handler(change: Change) -> None: ...
+
+    with aws.stand_in({}):
+        consumer(handler)
+        assert set(aws._clients) == {"dynamodb"}  # pyright: ignore[reportPrivateUsage] # what no call would show
+
+
+def test_a_client_ends_within_the_handlers_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("HANDLER_TIMEOUT_SECONDS", "6")
+    with aws.stand_in({}):
+        client = aws.client("sqs")
+        assert aws.client("sqs") is client
+    config: Any = client.meta.config
+    assert config.retries == {"mode": "standard", "total_max_attempts": 2}
+    assert 2 * (config.connect_timeout + config.read_timeout) < 6
+
+
+def test_every_variable_is_read() -> None:
+    environ = {
+        "POWERTOOLS_SERVICE_NAME": "mirror",
+        "POWERTOOLS_METRICS_NAMESPACE": "space",
+        "FAILURE_BUCKET": "failures",
+        "LEDGER_TABLE": "ledger",
+        "REMEMBER_SECONDS": "1",
+        "MAXIMUM_RECORD_AGE_SECONDS": "-1",
+        "GIVE_UP_AFTER_SECONDS": "3",
+        "GIVE_UP_ALONE_AFTER_SECONDS": "4",
+        "HANDLER_TIMEOUT_SECONDS": "5.5",
+        "WORKERS": "6",
+        "TRACING": "true",
+    }
+    read = Environment.read(environ)
+    assert read == Environment("mirror", "space", "failures", "ledger", 1, -1, 3, 4, 5.5, 6, True)
+    assert Environment.read({}) == Environment()
+    assert Environment().workers == 10
+    assert Environment().handler_timeout_seconds == 10
+    assert Environment().give_up_after_seconds == 15 * 60
+    assert Environment().give_up_alone_after_seconds == 60 * 60
+    assert Environment.read({"TRACING": "false"}).tracing is False
+
+
+@pytest.mark.parametrize(("name", "value"), [("WORKERS", "many"), ("REMEMBER_SECONDS", ""), ("WORKERS", "1.5")])
+def test_a_variable_that_is_no_number_is_named(name: str, value: str) -> None:
+    with pytest.raises(VariableError, match=f"{name} is '{value}', not a number"):
+        Environment.read({name: value})
+
+
+def test_tracing_is_loaded_only_where_it_is_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        "import sys; from handler.stream import consumer\n"
+        "@consumer\n"
+        "def handler(change): print(change.event_name)\n"
+        "import json, pathlib\n"
+        "print(handler(json.loads(pathlib.Path('tests/events/dynamodb-update.json').read_text())))\n"
+        "print('aws_xray_sdk' in sys.modules)\n"
+    )
+
+    def run(**environ: str) -> list[str]:
+        monkeypatch.setenv("POWERTOOLS_TRACE_DISABLED", "true")
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=dict(os.environ) | environ,
+        )
+        return done.stdout.splitlines()
+
+    called = ["INSERT", "MODIFY", "REMOVE", "{'batchItemFailures': []}"]
+    assert run() == [*called, "False"]
+    assert run(TRACING="true") == [*called, "True"]

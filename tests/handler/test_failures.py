@@ -1,0 +1,162 @@
+"""The failure record: one object a parked change, as the mapping writes its own; every variant can be read."""
+
+import json
+from typing import Any
+
+import pytest
+
+from handler.stream import PermanentError
+from handler.stream.change import Change
+from handler.stream.failures import Bucket, UnreadableFailureError, failure_body, failure_key, read_failure
+from tests.handler.fakes import S3, START, STREAM, Clock, Context, record, refusal
+from tests.handler.world import World
+
+KEY = "engine/consumer/orders/2026-01-01T00:00:00.000/0000000000000000000100000000000000000001-event-1"
+ERROR = PermanentError("no template")
+
+# As recorded on AWS: the mapping's record in S3.
+MAPPING: dict[str, Any] = {
+    "requestContext": {
+        "requestId": "c8ec4fd3-ef62-4d4b-8d1e-2f0a2ab6f2f4",
+        "functionArn": "arn:aws:lambda:eu-central-1:111122223333:function:mirror",
+        "condition": "RetryAttemptsExhausted",
+        "approximateInvokeCount": 4,
+    },
+    "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
+    "version": "1.0",
+    "timestamp": "2022-07-13T13:48:01.000Z",
+    "DDBStreamBatchInfo": {
+        "shardId": "shardId-00000001658158862577-4d34b2a3",
+        "startSequenceNumber": "100000000000000000001",
+        "endSequenceNumber": "100000000000000000002",
+        "approximateArrivalOfFirstRecord": "2022-07-13T13:48:01Z",
+        "approximateArrivalOfLastRecord": "2022-07-13T13:48:01Z",
+        "batchSize": 2,
+        "streamArn": STREAM,
+    },
+    "payload": json.dumps({"Records": [record(1), record(2)]}),
+}
+
+
+def body_of(change: Change, context: Any = None) -> str:
+    return failure_body(change, ERROR, "PermanentError", context, START + 0.25)
+
+
+def parked(context: Any = None) -> dict[str, Any]:
+    """The object of one parked change."""
+    s3, change = S3(), Change(record(1))
+    Bucket(lambda: s3, "failures", "consumer").park(change, body_of(change, context))
+    return json.loads(s3.objects[KEY])
+
+
+def test_a_parked_change_is_one_object_of_a_name_that_is_always_the_same() -> None:
+    world = World()
+    world.trouble[1] = ERROR
+    world.deliver("a")
+    assert list(world.s3.objects) == [KEY]
+
+
+def test_names_order_as_the_stream_does() -> None:
+    names = [failure_key("mirror", Change(record(1, SequenceNumber=number))) for number in ("9", "10", "9" * 40)]
+    assert names == sorted(names)
+
+
+def test_a_parked_change_has_the_shape_of_the_mappings_record() -> None:
+    def shape(value: Any) -> Any:
+        return {name: shape(part) for name, part in value.items()} if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType] # JSON
+
+    body = parked(context=Context(Clock()))
+    assert shape(body) == shape(MAPPING)
+    assert body == {
+        "requestContext": {
+            "requestId": "request-1",
+            "functionArn": "arn:aws:lambda:eu-central-1:111122223333:function:mirror",
+            "condition": "PermanentError",
+            "approximateInvokeCount": 1,
+        },
+        "responseContext": {
+            "statusCode": 200,
+            "executedVersion": "$LATEST",
+            "functionError": "PermanentError: no template",
+        },
+        "version": "1.0",
+        "timestamp": "2027-01-15T08:00:00.250Z",
+        "DDBStreamBatchInfo": {
+            "shardId": None,
+            "startSequenceNumber": "100000000000000000001",
+            "endSequenceNumber": "100000000000000000001",
+            "approximateArrivalOfFirstRecord": "2027-01-15T08:00:00Z",
+            "approximateArrivalOfLastRecord": "2027-01-15T08:00:00Z",
+            "batchSize": 1,
+            "streamArn": STREAM,
+        },
+        "payload": json.dumps({"Records": [record(1)]}),
+    }
+
+
+def test_the_change_is_kept_whole() -> None:
+    failure = read_failure(json.dumps(parked()))
+    assert failure.records == (record(1),)
+    assert (failure.condition, failure.error) == ("PermanentError", "PermanentError: no template")
+
+
+def test_a_record_without_a_time_or_a_streams_arn_is_parked_too() -> None:
+    s3 = S3()
+    raw = record(1, stream="stream-ARN", ApproximateCreationDateTime=None)
+    Bucket(lambda: s3, "failures", "consumer").park(Change(raw), body_of(Change(raw)))
+    [(key, body)] = s3.objects.items()
+    assert key == "engine/consumer/stream-ARN/unknown/0000000000000000000100000000000000000001-event-1"
+    assert read_failure(body).records == (raw,)
+
+
+def test_parking_twice_leaves_the_first() -> None:
+    world = World()
+    world.trouble[1] = ERROR
+    world.deliver("a")
+    before = dict(world.s3.objects)
+    world.dynamodb.tables["ledger"].clear()
+    world.clock.now += 60
+    assert world.deliver("a") == []
+    assert (world.s3.objects, world.s3.puts) == (before, 2)
+
+
+def test_any_other_refusal_is_raised() -> None:
+    s3 = S3()
+    s3.failing = refusal("AccessDenied", "PutObject")
+    with pytest.raises(Exception, match="AccessDenied"):
+        Bucket(lambda: s3, "failures", "consumer").park(Change(record(1)), "{}")
+
+
+@pytest.mark.parametrize("payload", [MAPPING["payload"], json.loads(MAPPING["payload"])], ids=["text", "object"])
+def test_the_mappings_record_is_read_with_its_payload_as_text_or_object(payload: Any) -> None:
+    failure = read_failure(json.dumps({**MAPPING, "payload": payload}))
+    assert failure.condition == "RetryAttemptsExhausted"
+    assert failure.error == "Unhandled"
+    assert failure.stream_arn == STREAM
+    assert failure.records == (record(1), record(2))
+    assert failure.at == "2022-07-13T13:48:01.000Z"
+
+
+def test_a_record_of_what_was_never_tried_has_no_response() -> None:
+    body = {name: part for name, part in MAPPING.items() if name != "responseContext"}
+    body["requestContext"] = {**MAPPING["requestContext"], "condition": "RecordAgeExceeded"}
+    failure = read_failure(json.dumps(body).encode())
+    assert (failure.condition, failure.error) == ("RecordAgeExceeded", None)
+
+
+def test_a_failure_that_the_response_reported_has_no_error() -> None:
+    body = {**MAPPING, "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": None}}
+    assert read_failure(json.dumps(body)).error is None
+
+
+def test_a_pointer_in_a_queue_has_no_records() -> None:
+    body = {name: part for name, part in MAPPING.items() if name != "payload"}
+    assert read_failure(json.dumps(body)).records == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "[]", "null", "{}", '{"requestContext": {}}', json.dumps({**MAPPING, "payload": "x"}), b"\xff"]
+)
+def test_what_is_no_failure_record_is_said_to_be_none(text: str | bytes) -> None:
+    with pytest.raises(UnreadableFailureError, match="not a failure record: "):
+        read_failure(text)

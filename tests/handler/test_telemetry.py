@@ -1,0 +1,37 @@
+"""Counts are printed as CloudWatch reads them, and nothing is printed where there is nothing to count."""
+
+import json
+
+import pytest
+
+from handler.stream import KeyOrderedProcessor
+from handler.stream.telemetry import count
+from tests.handler.fakes import record
+
+
+def test_counts_are_one_line_of_the_embedded_metric_format(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "table-stream")
+    monkeypatch.setattr("time.time", lambda: 1.5)
+    count(ParkedChanges=2, FailedChanges=0, HeldChanges=1)
+    assert json.loads(capsys.readouterr().out) == {
+        "_aws": {
+            "Timestamp": 1500,
+            "CloudWatchMetrics": [
+                {
+                    "Namespace": "table-stream",
+                    "Dimensions": [["service"]],
+                    "Metrics": [{"Name": "ParkedChanges", "Unit": "Count"}, {"Name": "HeldChanges", "Unit": "Count"}],
+                }
+            ],
+        },
+        "service": "service_undefined",
+        "ParkedChanges": 2,
+        "HeldChanges": 1,
+    }
+
+
+def test_a_batch_that_succeeds_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    KeyOrderedProcessor()([record(1)], lambda change: None).process()
+    assert capsys.readouterr().out == ""
