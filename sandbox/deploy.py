@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from sandbox import SandboxError
 from sandbox.emulator import Emulator
 from sandbox.poller import Invocation, Poller
 from sandbox.program import ROOT, Registration, project, run, stack_config
@@ -15,7 +16,7 @@ from sandbox.resources import answer, resource
 STACK = "local"
 
 
-class DeployError(Exception):
+class DeployError(SandboxError):
     """A resource could not be made or unmade, or the consumers do not come to rest."""
 
 

@@ -12,7 +12,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from functools import cached_property
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,10 +21,13 @@ import boto3  # pyright: ignore[reportMissingTypeStubs] -- boto3 and botocore ar
 import botocore.session  # pyright: ignore[reportMissingTypeStubs] -- as above
 from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] -- as above
 
+from sandbox import SandboxError
 from sandbox.program import ROOT
 
 HOST = "127.0.0.1"
 ACCOUNT = "000000000000"
+CREDENTIAL = "sandbox"
+"""The emulator takes anything for a key and for its secret."""
 PYTHON = ROOT / ".venv-aws" / "bin" / "python"
 
 _UP_WITHIN_SECONDS = 30.0
@@ -51,12 +55,34 @@ _CLIENT_CONFIG = Config(
 )
 
 
-class EmulatorError(Exception):
+class EmulatorError(SandboxError):
     """The emulator cannot be started, or it has died."""
 
 
+class Clients:
+    """boto3 clients of one endpoint: one a service, for all threads. No AWS profile of the user's is looked at."""
+
+    def __init__(self, endpoint: str, region: str) -> None:
+        self._options: dict[str, Any] = {"endpoint_url": endpoint, "config": _CLIENT_CONFIG}
+        self._session: Any = boto3.Session(
+            aws_access_key_id=CREDENTIAL,
+            aws_secret_access_key=CREDENTIAL,
+            region_name=region,
+            botocore_session=botocore.session.Session(session_vars={"profile": (None, None, None, None)}),
+        )
+        self._made: dict[str, Any] = {}
+        self._lock = threading.Lock()  # clients may be shared by threads, but not made by several at once
+
+    def __call__(self, service: str) -> Any:
+        """The client of a service."""
+        with self._lock:
+            if service not in self._made:
+                self._made[service] = self._session.client(service, **self._options)
+            return self._made[service]
+
+
 class Emulator:
-    """A running emulator: its address, and clients for it.
+    """An emulator, started at once: its address, and clients for it when it is up.
 
     Parameters
     ----------
@@ -70,7 +96,7 @@ class Emulator:
     Raises
     ------
     EmulatorError
-        The port is taken, .venv-aws is missing, or the emulator does not come up: one line, with the way out.
+        The port is taken or .venv-aws is missing: one line, with the way out.
     """
 
     def __init__(self, region: str, *, port: int | None = None, environment: Mapping[str, str] | None = None) -> None:
@@ -80,8 +106,7 @@ class Emulator:
         self.port = free_port(port)
         self.endpoint = f"http://{HOST}:{self.port}"
         self.directory = Path(tempfile.mkdtemp(prefix="table-stream-"))
-        self._lock = threading.Lock()
-        self._clients: dict[str, Any] = {}
+        self._clients = Clients(self.endpoint, region)
         with (self.directory / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [PYTHON, "-c", _GUARDED],
@@ -92,11 +117,25 @@ class Emulator:
                 env=self._environment() | dict(environment or {}),
                 start_new_session=True,  # Ctrl-C is ours to handle, and the group is one to end
             )
-        try:
-            self._wait()
-        except BaseException:
-            self.close()
-            raise
+        waiting = ThreadPoolExecutor(1, "emulator")
+        self._up = waiting.submit(self._wait)  # while it comes up, the caller has a program to load
+        waiting.shutdown(wait=False)
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of a service: one for all threads. Waits for the emulator to be up.
+
+        Raises
+        ------
+        EmulatorError
+            It does not come up: one line, with its last words and the way out.
+        """
+        self._up.result()
+        return self._clients(service)
+
+    @property
+    def boot_seconds(self) -> float:
+        """How long it took to come up; waits for that, and raises what `client` raises."""
+        return self._up.result()
 
     @property
     def process(self) -> int:
@@ -121,13 +160,13 @@ class Emulator:
             "DOCKER_HOST": f"unix://{self.directory}/no-docker",  # it would clear away containers of others
         }
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + _UP_WITHIN_SECONDS
-        while time.monotonic() < deadline:
+    def _wait(self) -> float:
+        started = time.monotonic()
+        while time.monotonic() < started + _UP_WITHIN_SECONDS:
             self.check()
             with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
                 self._ask("health")
-                return
+                return time.monotonic() - started
             time.sleep(0.02)
         raise EmulatorError(f"the embedded AWS did not come up within {_UP_WITHIN_SECONDS:.0f} s: {self._last_words()}")
 
@@ -143,32 +182,14 @@ class Emulator:
         lines = (self.directory / "log").read_text(encoding="utf-8", errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "it logged nothing")
 
-    @cached_property
-    def _session(self) -> boto3.Session:
-        own = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
-        return boto3.Session(
-            aws_access_key_id="sandbox",
-            aws_secret_access_key="sandbox",  # noqa: S106 -- the emulator takes anything
-            region_name=self.region,
-            botocore_session=own,  # whatever AWS profile the user has is not asked
-        )
-
-    def client(self, service: str) -> Any:
-        """The boto3 client of a service: one for all threads."""
-        with self._lock:  # clients may be shared between threads, but not made by several at once
-            if service not in self._clients:
-                made: Any = self._session
-                self._clients[service] = made.client(service, endpoint_url=self.endpoint, config=_CLIENT_CONFIG)
-            return self._clients[service]
-
     def variables(self) -> dict[str, str]:
         """Environment variables that point any other AWS client at this emulator."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
-            "AWS_ACCESS_KEY_ID": "sandbox",
-            "AWS_SECRET_ACCESS_KEY": "sandbox",
+            "AWS_ACCESS_KEY_ID": CREDENTIAL,
+            "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
         }
 
     def mails(self) -> list[dict[str, Any]]:
@@ -189,6 +210,7 @@ class Emulator:
         except subprocess.TimeoutExpired:
             os.killpg(self.process, 9)
             self._process.wait()
+        futures.wait([self._up])
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self) -> Self:

@@ -5,9 +5,8 @@ import contextlib
 import contextvars
 import json
 import logging
-import os
 import runpy
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,14 @@ import pulumi
 import pulumi.runtime
 import yaml
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct, Value
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockEngine, MockMonitor
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import Settings, configure
+
+from sandbox import SandboxError
 
 ROOT = Path(__file__).parent.parent
 STACK_TYPE = "pulumi:pulumi:Stack"
@@ -37,7 +38,7 @@ UNKNOWN = rpc.UNKNOWN
 """What an input holds in a preview where its value will be known after the update only."""
 
 
-class ProgramError(Exception):
+class ProgramError(SandboxError):
     """The program asks for something that only the Pulumi CLI can do, or its stack file cannot be read."""
 
 
@@ -108,19 +109,6 @@ def plain(value: Any) -> Any:
             return value
 
 
-def wired(value: Any) -> Any:
-    """The opposite of `plain`: a value as JSON that the SDK reads back."""
-    match value:
-        case Archive(path):
-            return {_MARK: _ARCHIVE, "path": path}
-        case list() | tuple():
-            return [wired(item) for item in cast("list[Any]", value)]
-        case dict():
-            return {key: wired(item) for key, item in cast("dict[str, Any]", value).items()}
-        case _:
-            return value
-
-
 def project(root: Path = ROOT) -> dict[str, Any]:
     """Pulumi.yaml as it stands."""
     return _yaml(root / "Pulumi.yaml")
@@ -162,21 +150,22 @@ def run(
     """Run `program` (a function, or the directory of a project) and return its stack outputs.
 
     An exception of the program or the backend surfaces as itself, when no call to the backend is under way any more.
-    One program at a time: `config` is handed over in the process's environment, as the CLI does.
     """
     monitor = _Monitor(backend)
     context = contextvars.copy_context()
     program = program.resolve() if isinstance(program, Path) else program
     directory = program if isinstance(program, Path) else Path.cwd()
     name = project(program if isinstance(program, Path) else ROOT)["name"]
-    handed_over = {"PULUMI_CONFIG": json.dumps(dict(config)), "PULUMI_CONFIG_SECRET_KEYS": "[]"}
-    with contextlib.chdir(directory), _environment(handed_over):
-        context.run(_run, program, monitor, project=name, stack=stack, dry_run=preview, organization="organization")
+    with contextlib.chdir(directory):
+        context.run(
+            *(_run, program, monitor, config), project=name, stack=stack, dry_run=preview, organization="organization"
+        )
     return monitor.stack_outputs
 
 
-def _run(program: Callable[[], None] | Path, monitor: "_Monitor", **options: Any) -> None:
+def _run(program: Callable[[], None] | Path, monitor: "_Monitor", config: Mapping[str, str], **options: Any) -> None:
     pulumi.runtime.reset_options()
+    pulumi.runtime.set_all_config(dict(config), [])
     configure(Settings(**options, monitor=monitor, engine=MockEngine(logging.getLogger("pulumi"))))
 
     def main() -> None:
@@ -214,8 +203,8 @@ class _Monitor(MockMonitor):
             return resource_pb2.RegisterResourceResponse(urn=urn)
         inputs = _decoded(request.object)
         identity, outputs = self.backend.register(_registration(request, urn, inputs))
-        reply = resource_pb2.RegisterResourceResponse(urn=urn, id=identity)
-        ParseDict(wired({**inputs, **outputs}), reply.object)
+        reply = resource_pb2.RegisterResourceResponse(urn=urn, id=identity, object=request.object)
+        reply.object.update({key: value for key, value in outputs.items() if inputs.get(key) != value})
         return reply
 
     def RegisterResourceOutputs(self, request: resource_pb2.RegisterResourceOutputsRequest) -> Empty:  # noqa: N802 -- the protocol's name
@@ -228,8 +217,7 @@ class _Monitor(MockMonitor):
 
     def Invoke(self, request: resource_pb2.ResourceInvokeRequest) -> resource_pb2.ResourceInvokeResponse:  # noqa: N802 -- the protocol's name
         reply = resource_pb2.ResourceInvokeResponse()
-        result = self.backend.invoke(request.tok, _decoded(request.args))
-        ParseDict(wired(result), getattr(reply, "return"))
+        getattr(reply, "return").update(self.backend.invoke(request.tok, _decoded(request.args)))
         return reply
 
 
@@ -280,17 +268,3 @@ def _scalar(where: str, value: Any) -> str:
         return json.dumps(value, separators=(",", ":"), sort_keys=True)
     except TypeError as error:
         raise ProgramError(f"{where} holds a scalar that the CLI would rewrite, such as a date: quote it") from error
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Generator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, cast
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 
 from handler.stream.change import decode, encode_item
+from sandbox import SandboxError
 
 BATCH = 25
 """Items of one BatchWriteItem; AWS's limit."""
@@ -20,7 +21,7 @@ TRIES = 8
 """How often what AWS leaves unprocessed is sent, with 0.05 s between the first two and twice as long each time."""
 
 
-class PutError(Exception):
+class PutError(SandboxError):
     """The file or the table cannot be used, or AWS keeps refusing to take items."""
 
 

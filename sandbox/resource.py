@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Protocol, cast
 import jmespath  # pyright: ignore[reportMissingTypeStubs] -- untyped, as botocore is
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 
+from sandbox import SandboxError
+
 Inputs = dict[str, Any]
 Properties = Mapping[str, str | None]
 """A property's path in Pulumi to its name in boto3; None where a class sees to it, or where it means nothing here."""
@@ -15,7 +17,7 @@ Properties = Mapping[str, str | None]
 _GONE = {"404", "NoSuchEntity", "NoSuchBucket", "NotFound", "AWS.SimpleQueueService.NonExistentQueue"}
 
 
-class ResourceError(Exception):
+class ResourceError(SandboxError):
     """A resource type, property or function that the sandbox does not know."""
 
 
@@ -52,9 +54,8 @@ class Resource:
     created: ClassVar[str]
     described: ClassVar[str]
     deleted: ClassVar[str]
-    """The boto3 calls."""
+    """The boto3 calls; `key` is the argument of the last two for the id."""
     key: ClassVar[str]
-    """boto3's argument for the id."""
     named_by: ClassVar[str | None] = "name"
     """The property that holds the physical name, made from the logical one where it is not given."""
     id_from: ClassVar[str] = "{name}"
@@ -129,10 +130,10 @@ class Resource:
         return _translated(self.properties, inputs, "")
 
 
-def known(*same: str, **renamed: str | None) -> Properties:
-    """Properties by path: those that boto3 calls the same, capitalised, and others (`a__b` stands for a.b)."""
-    found: dict[str, str | None] = {path: _pascal(path.rpartition(".")[2]) for path in same}
-    return found | {path.replace("__", "."): name for path, name in renamed.items()}
+def known(paths: str) -> Properties:
+    """Properties by path, and what boto3 calls them: the same, capitalised, or as said; `tags=` is for the class."""
+    split = (path.partition("=") for path in paths.split())
+    return {path: (name or None) if sign else _pascal(path.rpartition(".")[2]) for path, sign, name in split}
 
 
 def _pascal(name: str) -> str:

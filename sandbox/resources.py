@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import ClassVar
 
+import jmespath  # pyright: ignore[reportMissingTypeStubs] -- untyped, as botocore is
+
 from sandbox.resource import Aws, Inputs, Resource, ResourceError, known
 
 
@@ -16,21 +18,12 @@ class Table(Resource):
     created, described, deleted = "create_table", "describe_table", "delete_table"
     replaced_by = frozenset({"name", "hashKey", "rangeKey"})
     properties = known(
-        *("billingMode", "deletionProtectionEnabled", "tableClass", "ttl.enabled", "ttl.attributeName"),
-        name="TableName",
-        attributes="AttributeDefinitions",
-        attributes__name="AttributeName",
-        attributes__type="AttributeType",
-        serverSideEncryption="SSESpecification",
-        serverSideEncryption__enabled="Enabled",
-        pointInTimeRecovery__enabled="PointInTimeRecoveryEnabled",
-        **dict.fromkeys(
-            ("hashKey", "rangeKey", "streamEnabled", "streamViewType", "pointInTimeRecovery", "ttl", "tags")
-        ),
+        """name=TableName attributes=AttributeDefinitions attributes.name=AttributeName attributes.type=AttributeType
+        hashKey= rangeKey= billingMode streamEnabled= streamViewType= deletionProtectionEnabled tags=
+        serverSideEncryption=SSESpecification serverSideEncryption.enabled ttl= ttl.enabled ttl.attributeName
+        pointInTimeRecovery= pointInTimeRecovery.enabled=PointInTimeRecoveryEnabled"""
     )
-    outputs: ClassVar = {"arn": "Table.TableArn"} | {
-        f"stream{name}": f"Table.LatestStream{name} || ''" for name in ("Arn", "Label")
-    }
+    outputs: ClassVar = {"arn": "Table.TableArn", "streamArn": "Table.LatestStreamArn || ''"}
 
     def create(self, inputs: Inputs) -> str:
         identity = super().create(inputs)
@@ -77,10 +70,7 @@ class Role(Resource):
     created, described, deleted = "create_role", "get_role", "delete_role"
     replaced_by = frozenset({"name", "path"})
     properties = known(
-        *("description", "maxSessionDuration", "path"),
-        name="RoleName",
-        assumeRolePolicy="AssumeRolePolicyDocument",
-        tags=None,
+        "name=RoleName assumeRolePolicy=AssumeRolePolicyDocument description maxSessionDuration path tags="
     )
     outputs: ClassVar = {"arn": "Role.Arn", "uniqueId": "Role.RoleId"}
 
@@ -97,7 +87,7 @@ class RolePolicy(Resource):
     created, described, deleted = "put_role_policy", "get_role_policy", "delete_role_policy"
     id_from = "{role}:{name}"
     replaced_by = frozenset({"name", "role"})
-    properties = known(name="PolicyName", role="RoleName", policy="PolicyDocument")
+    properties = known("name=PolicyName role=RoleName policy=PolicyDocument")
 
     def at(self, identity: str) -> Inputs:
         role, _, name = identity.partition(":")
@@ -111,20 +101,11 @@ class Function(Resource):
     created, described, deleted = "create_function", "get_function_configuration", "delete_function"
     replaced_by = frozenset({"name", "packageType"})
     properties = known(
-        *("role", "handler", "runtime", "architectures", "description", "memorySize", "timeout"),
-        *("environment.variables", "ephemeralStorage.size", "tracingConfig.mode", "packageType", "publish"),
-        *("loggingConfig.logFormat", "loggingConfig.logGroup"),
-        *("loggingConfig.applicationLogLevel", "loggingConfig.systemLogLevel"),
-        name="FunctionName",
-        **dict.fromkeys(("code", "sourceCodeHash", "reservedConcurrentExecutions", "tags")),
+        """name=FunctionName role handler runtime architectures code= sourceCodeHash= description memorySize timeout
+        environment.variables loggingConfig.logFormat loggingConfig.logGroup loggingConfig.applicationLogLevel
+        loggingConfig.systemLogLevel tracingConfig.mode packageType reservedConcurrentExecutions= tags="""
     )
-    outputs: ClassVar = {
-        "arn": "FunctionArn",
-        "qualifiedArn": "join(':', [FunctionArn, Version])",
-        "version": "Version",
-        "codeSha256": "CodeSha256",
-        "lastModified": "LastModified",
-    }
+    outputs: ClassVar = {"arn": "FunctionArn", "version": "Version", "codeSha256": "CodeSha256"}
 
     def create(self, inputs: Inputs) -> str:
         self.client.create_function(**self.request(inputs), Code={"ZipFile": self._zip(inputs)})
@@ -162,12 +143,10 @@ class EventSourceMapping(Resource):
     named_by, id_from = None, "{UUID}"
     replaced_by = frozenset({"eventSourceArn", "startingPosition"})
     properties = known(
-        *("eventSourceArn", "functionName", "enabled", "startingPosition", "batchSize", "parallelizationFactor"),
-        *("maximumBatchingWindowInSeconds", "maximumRetryAttempts", "maximumRecordAgeInSeconds"),
-        *("bisectBatchOnFunctionError", "functionResponseTypes", "filterCriteria.filters.pattern"),
-        *("tumblingWindowInSeconds", "metricsConfig.metrics"),
-        destinationConfig__onFailure__destinationArn="Destination",
-        tags=None,
+        """eventSourceArn functionName enabled startingPosition batchSize maximumBatchingWindowInSeconds
+        parallelizationFactor maximumRetryAttempts maximumRecordAgeInSeconds bisectBatchOnFunctionError
+        functionResponseTypes filterCriteria.filters.pattern tumblingWindowInSeconds metricsConfig.metrics
+        destinationConfig.onFailure.destinationArn=Destination tags="""
     )
     defaults: ClassVar = {"batchSize": 100}
     outputs: ClassVar = {"uuid": "UUID", "arn": "EventSourceMappingArn", "functionArn": "FunctionArn"}
@@ -198,11 +177,7 @@ class LogGroup(Resource):
     type, service, key = "aws:cloudwatch/logGroup:LogGroup", "logs", "logGroupName"
     created, deleted = "create_log_group", "delete_log_group"
     replaced_by = frozenset({"name", "logGroupClass"})
-    properties = known(
-        name="logGroupName",
-        logGroupClass="logGroupClass",
-        **dict.fromkeys(("retentionInDays", "skipDestroy", "tags")),
-    )
+    properties = known("name=logGroupName logGroupClass=logGroupClass retentionInDays= skipDestroy= tags=")
 
     def create(self, inputs: Inputs) -> str:
         identity = super().create(inputs)
@@ -228,7 +203,7 @@ class Bucket(Resource):
     created, deleted = "create_bucket", "delete_bucket"
     named_by, id_from = "bucket", "{bucket}"
     replaced_by = frozenset({"bucket"})
-    properties = known("bucket", forceDestroy=None, tags=None)
+    properties = known("bucket forceDestroy= tags=")
     outputs: ClassVar = {"arn": "arn", "region": "region"}
 
     def request(self, inputs: Inputs) -> Inputs:
@@ -268,7 +243,7 @@ class BucketPublicAccessBlock(BucketSetting):
     type, argument = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "PublicAccessBlockConfiguration"
     created, described = "put_public_access_block", "get_public_access_block"
     deleted = "delete_public_access_block"
-    properties = known("bucket", "blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+    properties = known("bucket blockPublicAcls blockPublicPolicy ignorePublicAcls restrictPublicBuckets")
 
 
 class BucketLifecycleConfiguration(BucketSetting):
@@ -278,14 +253,7 @@ class BucketLifecycleConfiguration(BucketSetting):
     argument = "LifecycleConfiguration"
     created, described = "put_bucket_lifecycle_configuration", "get_bucket_lifecycle_configuration"
     deleted = "delete_bucket_lifecycle"
-    properties = known(
-        *("bucket", "rules.status", "rules.filter", "rules.filter.prefix", "rules.expiration.days"),
-        *(
-            "rules.noncurrentVersionExpiration.noncurrentDays",
-            "rules.abortIncompleteMultipartUpload.daysAfterInitiation",
-        ),
-        rules__id="ID",
-    )
+    properties = known("bucket rules.id=ID rules.status rules.filter rules.filter.prefix rules.expiration.days")
 
 
 class Queue(Resource):
@@ -296,11 +264,8 @@ class Queue(Resource):
     id_from = "{QueueUrl}"
     replaced_by = frozenset({"name", "fifoQueue"})
     properties = known(
-        *("fifoQueue", "contentBasedDeduplication", "delaySeconds", "policy", "redrivePolicy", "sqsManagedSseEnabled"),
-        visibilityTimeoutSeconds="VisibilityTimeout",
-        messageRetentionSeconds="MessageRetentionPeriod",
-        receiveWaitTimeSeconds="ReceiveMessageWaitTimeSeconds",
-        **dict.fromkeys(("name", "tags")),
+        """name= fifoQueue contentBasedDeduplication delaySeconds policy redrivePolicy sqsManagedSseEnabled tags=
+        visibilityTimeoutSeconds=VisibilityTimeout messageRetentionSeconds=MessageRetentionPeriod"""
     )
     outputs: ClassVar = {"arn": "Attributes.QueueArn", "url": "url"}
 
@@ -323,7 +288,7 @@ class Topic(Resource):
     created, described, deleted = "create_topic", "get_topic_attributes", "delete_topic"
     id_from = "{TopicArn}"
     replaced_by = frozenset({"name", "fifoTopic"})
-    properties = known("displayName", "fifoTopic", "policy", name=None, tags=None)
+    properties = known("name= displayName fifoTopic policy tags=")
     outputs: ClassVar = {"arn": "Attributes.TopicArn"}
 
     def request(self, inputs: Inputs) -> Inputs:
@@ -358,6 +323,14 @@ def resource(type_: str, name: str, aws: Aws) -> Resource:
     return TYPES[type_](aws)
 
 
+_TABLE = """{id: TableName, name: TableName, arn: TableArn, streamArn: LatestStreamArn || '',
+    attributes: AttributeDefinitions[].{name: AttributeName, type: AttributeType},
+    hashKey: KeySchema[?KeyType=='HASH'].AttributeName | [0],
+    rangeKey: KeySchema[?KeyType=='RANGE'].AttributeName | [0] || '',
+    streamEnabled: StreamSpecification.StreamEnabled || `false`,
+    streamViewType: StreamSpecification.StreamViewType || ''}"""
+
+
 def answer(token: str, args: Inputs, aws: Aws) -> Inputs:
     """The result of a provider's function.
 
@@ -373,24 +346,6 @@ def answer(token: str, args: Inputs, aws: Aws) -> Inputs:
             caller = aws.client("sts").get_caller_identity()
             return {"id": caller["Account"], "accountId": caller["Account"], "arn": caller["Arn"]}
         case "aws:dynamodb/getTable:getTable":
-            return _existing(aws.client("dynamodb").describe_table(TableName=args["name"])["Table"])
+            return jmespath.search(_TABLE, aws.client("dynamodb").describe_table(TableName=args["name"])["Table"])
         case _:
             raise ResourceError(f"the sandbox does not know the function {token}")
-
-
-def _existing(table: Inputs) -> Inputs:
-    keys = {key["KeyType"]: key["AttributeName"] for key in table["KeySchema"]}
-    stream = table.get("StreamSpecification", {})
-    return {
-        "id": table["TableName"],
-        "name": table["TableName"],
-        "arn": table["TableArn"],
-        "attributes": [
-            {"name": each["AttributeName"], "type": each["AttributeType"]} for each in table["AttributeDefinitions"]
-        ],
-        "hashKey": keys["HASH"],
-        "rangeKey": keys.get("RANGE", ""),
-        "streamEnabled": stream.get("StreamEnabled", False),
-        "streamViewType": stream.get("StreamViewType", ""),
-        "streamArn": table.get("LatestStreamArn", ""),
-    }

@@ -40,6 +40,7 @@ START = """
 import json, sys
 from sandbox.emulator import Emulator
 emulator = Emulator("eu-west-1")
+emulator.client("sts").get_caller_identity()
 about = {"port": emulator.port, "directory": str(emulator.directory), "process": emulator.process}
 print(json.dumps(about), flush=True)
 sys.stdin.read()
@@ -78,8 +79,10 @@ def test_a_missing_environment_is_a_line_that_says_what_to_do(monkeypatch: pytes
 def test_an_emulator_that_dies_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch):
     """Its environment lacks the package: what a half-made .venv-aws does."""
     monkeypatch.setattr(emulator, "PYTHON", Path(sys.executable))
-    with pytest.raises(EmulatorError, match=r"died \(exit code 1\): ModuleNotFoundError: No module named 'ministack'"):
-        Emulator("eu-west-1")
+    said = r"died \(exit code 1\): ModuleNotFoundError: No module named 'ministack'\. Run it again; .* make clean"
+    with Emulator("eu-west-1") as broken, pytest.raises(EmulatorError, match=said):
+        broken.client("s3")
+    assert not broken.directory.exists()
 
 
 def test_a_function_sees_nothing_of_the_callers_environment(monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,104 @@
+"""python -m sandbox: the program on this machine, to be watched (demo), used (up) and fed (put)."""
+
+import argparse
+import os
+import queue
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from sandbox import SandboxError
+
+# Commands import what they need: put waits for no Pulumi, and what a command takes is measured with its imports.
+
+
+def demo(started: float) -> int:
+    """Show the whole system at work; 1 when a promise is not kept."""
+    from sandbox.demo import Demo
+
+    return 0 if Demo(Console(), started).run() else 1
+
+
+def up(port: int | None) -> int:
+    """Deploy the program, and tell of every invocation until interrupted."""
+    from sandbox.deploy import STACK, Sandbox
+    from sandbox.outcome import Names, lines, outcome
+    from sandbox.poller import Invocation
+    from sandbox.program import stack_config
+
+    console = Console(highlight=False, soft_wrap=True)
+    observed: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
+    config = stack_config(STACK)
+    with Sandbox(config["aws:region"], observed.put, port=port) as sandbox:
+        names = Names.of(sandbox.deploy(config=config).outputs)
+        for name, value in sandbox.emulator.variables().items():
+            print(f"export {name}={shlex.quote(value)}")
+        print("ready", flush=True)
+        while True:
+            try:
+                found = outcome(observed.get(timeout=1), names)
+            except queue.Empty:
+                sandbox.emulator.check()
+                continue
+            for line in lines(found):
+                console.print(line)
+
+
+def put(table: str, path: Path) -> int:
+    """Write a file's items to a table; 1 when a line could not be."""
+    from botocore.exceptions import EndpointConnectionError  # pyright: ignore[reportMissingTypeStubs] -- untyped
+
+    from sandbox.emulator import Clients
+    from sandbox.put import PutError
+    from sandbox.put import put as write
+
+    endpoint, region = os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_REGION")
+    if not endpoint or not region:
+        raise PutError(
+            "AWS_ENDPOINT_URL and AWS_REGION are not set: run the export lines that python -m sandbox up prints"
+        )
+    try:
+        report = write(Clients(endpoint, region)("dynamodb"), table, path)
+    except EndpointConnectionError as error:
+        raise PutError(f"nothing answers at {endpoint}: is python -m sandbox up running?") from error
+    for number, why in report.refused:
+        print(f"{path}:{number}: {why}", file=sys.stderr)
+    print(f"{report.written} items written to {report.table}")
+    return 1 if report.refused else 0
+
+
+def main() -> int:
+    """Run the command that the arguments name; its exit code."""
+    started = time.monotonic()
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="AWS on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("demo", help="deploy everything, write changes, make some fail, and check every promise")
+    upper = commands.add_parser("up", help="deploy the program and stay, telling of every invocation")
+    upper.add_argument("--port", type=int, help="port of the emulator on loopback (a free one)")
+    putter = commands.add_parser("put", help="write items to a table of the sandbox that is up")
+    putter.add_argument("--table", required=True, help="its name, or its name in the program: users")
+    putter.add_argument("file", type=Path, help="JSON lines: a table export's or plain ones, gzipped or not")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.dont_write_bytecode = False  # the provider's modules take 3 s longer without, each time
+    try:
+        match arguments.command:
+            case "demo":
+                return demo(started)
+            case "up":
+                return up(arguments.port)
+            case _:
+                return put(arguments.table, arguments.file)
+    except SandboxError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0 if arguments.command == "up" else 130  # it is how up is ended
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""A loopback proxy between functions and the emulator: it sees what they ask AWS for, and can refuse it."""
+
+import http.client
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from sandbox.emulator import HOST
+
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
+REFUSAL = b'{"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "refused on purpose"}'
+
+
+@dataclass(frozen=True)
+class Call:
+    """One attempt of a call to DynamoDB; `id` is the same for all attempts of the SDK at one call."""
+
+    operation: str
+    id: str
+    body: dict[str, Any]
+
+
+class Proxy:
+    """Passes every request on to the emulator's port, unless `refuses` says of a DynamoDB call that it fails.
+
+    `refuses` is called on many threads at once.
+    """
+
+    def __init__(self, port: int, refuses: Callable[[Call], bool]) -> None:
+        class Handler(_Handler):
+            upstream = port
+            judge = staticmethod(refuses)
+
+        self._server = ThreadingHTTPServer((HOST, 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://{HOST}:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, name="proxy", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    upstream: int
+    judge: Callable[[Call], bool]
+
+    def setup(self) -> None:
+        super().setup()
+        self._emulator = http.client.HTTPConnection(HOST, self.upstream)
+
+    def finish(self) -> None:
+        self._emulator.close()
+        super().finish()
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self._refused(body):
+            self._answer(500, {"Content-Type": "application/x-amz-json-1.0"}, REFUSAL)
+            return
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
+        self._emulator.request(self.command, self.path, body, headers)
+        answer = self._emulator.getresponse()
+        content = answer.read()
+        self._answer(answer.status, dict(answer.getheaders()), content)
+
+    def _refused(self, body: bytes) -> bool:
+        service, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
+        if not service.startswith("DynamoDB_"):
+            return False
+        return self.judge(Call(operation, self.headers.get("amz-sdk-invocation-id", ""), json.loads(body)))
+
+    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in HOP_BY_HOP:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _pass_on  # noqa: N815 -- http.server's names
