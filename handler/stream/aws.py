@@ -44,10 +44,12 @@ def _make(service: str) -> Any:
     import boto3  # pyright: ignore[reportMissingTypeStubs] # it has none
     from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] # it has none
 
-    timeout = Environment.read().handler_timeout_seconds
+    settings = Environment.read()
+    attempt = settings.handler_timeout_seconds / ATTEMPTS - 0.5  # botocore waits up to a second before the second one
     config = Config(
         connect_timeout=CONNECT_SECONDS,
-        read_timeout=max(0.5, timeout / ATTEMPTS - CONNECT_SECONDS - 0.5),  # half a second for the wait between the two
+        read_timeout=max(0.5, attempt - CONNECT_SECONDS),
+        max_pool_connections=max(10, settings.workers),
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
     )
     return cast(Any, boto3).client(service, config=config)

@@ -210,7 +210,7 @@ class Delivery:
                 reason = reason or self._patience.over(item, sequence, now)
                 if position == undone[0]:
                     reason = reason or self._patience.over_alone(item, sequence, failed, now)
-            if reason:
+            if reason and (failed is not None or self._left() > 0):
                 self._park(position, change, error, reason)
 
     def _last_words(self) -> None:
@@ -220,8 +220,11 @@ class Delivery:
             error = StillRunningError(f"the handler still ran with {RESERVE:g} s left")
             self._failed[position] = (now, error)
             log_change("change failed", Change(self._batch.records[position]), error)
+        repeats = self._write(0)
         self._settle()
-        count(ParkedChanges=len(self._parked), RepeatsToCome=self._write(0))
+        if self._parked:
+            repeats = self._write(0)
+        count(ParkedChanges=len(self._parked), RepeatsToCome=repeats)
         self._parked.clear()
 
     def _write(self, start: int) -> int:

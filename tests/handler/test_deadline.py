@@ -239,3 +239,32 @@ def test_time_is_asked_of_this_invocation() -> None:
     world = World()
     world.deliver("ab", context=Context(world.clock, 1))
     assert world.deliver("ab", context=Context(world.clock, 60)) == []
+
+
+def test_the_note_is_written_before_anything_is_parked() -> None:
+    """Parking may be slow, and the note is what keeps the most."""
+    world = World()
+    world.trouble[2] = Died()
+    with pytest.raises(Died):
+        world.deliver("ab")
+    world.clock.now += 15 * 60
+    world.dynamodb.calls.clear()
+    put_object, before = world.s3.put_object, list[list[str]]()
+
+    def put(**request: Any) -> dict[str, Any]:
+        before.append(list(world.dynamodb.calls))
+        return put_object(**request)
+
+    world.s3.put_object = put
+    with pytest.raises(Died):
+        world.deliver("ab")
+    assert before == [["query", "put_item"]]
+    assert world.dynamodb.calls == ["query", "put_item", "put_item"]
+
+
+def test_what_had_no_turn_is_not_parked_when_no_time_is_left_for_it() -> None:
+    world = World()
+    world.clock.now += 86_400
+    world.trouble[1] = takes(world, 60)
+    assert world.deliver("abc", seconds=60) == [2, 3]
+    assert world.parked() == []
