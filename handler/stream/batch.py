@@ -32,13 +32,7 @@ class Batch(NamedTuple):
 
 
 def read_batch(records: Any) -> Batch:
-    """The batch, once each record can be named and put in order.
-
-    Raises
-    ------
-    InvalidBatchError
-        Where it is no batch of one stream; the message names the record and the field.
-    """
+    """The batch, once each record can be named and put in order; raises InvalidBatchError, naming record and field."""
     if not isinstance(records, list) or not records:
         raise InvalidBatchError(f"Records is {records!r}, not a list of stream records")
     found = list[tuple[int, Item, Record]]()
@@ -87,25 +81,13 @@ def _key(name: str, value: Any) -> Hashable:
 
 
 def refuse_async(function: Function) -> None:
-    """Refuse a function that Python would call without running it: `async def`, or one with `yield`.
-
-    Raises
-    ------
-    AsyncHandlerError
-        With the way out.
-    """
+    """Raise AsyncHandlerError for a function that Python calls without running it: `async def`, or one with `yield`."""
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise AsyncHandlerError(f"{function!r} is async or a generator: make it a plain function, it runs in a thread")
 
 
 def call(function: Function, change: Change) -> None:
-    """Run a handler for one change.
-
-    Raises
-    ------
-    AsyncHandlerError
-        Where it returns something that is still to be run: nothing of it has happened.
-    """
+    """Run a handler for one change; raises AsyncHandlerError where it returns what is still to be run."""
     result = function(change)
     if result is not None and (inspect.isawaitable(result) or inspect.isgenerator(result)):
         if inspect.iscoroutine(result):

@@ -55,14 +55,8 @@ class Change:
     """One change of one item, as its stream recorded it.
 
     Values are native: numbers are `Decimal`, exact whatever their digits, binary is `bytes`, sets are `set`. Nothing is
-    decoded before it is looked at; what cannot be decoded raises `MalformedChangeError`, naming record and field.
-
-    Parameters
-    ----------
-    raw : dict
-        One element of `Records`, kept as it is.
-    origin : str
-        How the change came here: from the stream, redriven from a failure store, or backfilled.
+    decoded before it is looked at; what cannot be decoded raises `MalformedChangeError`, naming record and field. `raw`
+    is the record as it came, `origin` how it came: from the stream, redriven from a failure store, or backfilled.
     """
 
     __slots__ = ("_images", "origin", "raw")
@@ -98,24 +92,12 @@ class Change:
 
     @property
     def new_image(self) -> dict[str, Any] | None:
-        """The item after the change; None where it was removed.
-
-        Raises
-        ------
-        ImageNotInStreamError
-            Where the stream's view type leaves new images out.
-        """
+        """The item after the change; None where it was removed. Raises ImageNotInStreamError."""
         return self._image("NewImage")
 
     @property
     def old_image(self) -> dict[str, Any] | None:
-        """The item before the change; None where there was none.
-
-        Raises
-        ------
-        ImageNotInStreamError
-            Where the stream's view type leaves old images out.
-        """
+        """The item before the change; None where there was none. Raises ImageNotInStreamError."""
         return self._image("OldImage")
 
     @property
@@ -224,13 +206,7 @@ class Change:
 
 
 def decode(value: Any) -> Any:
-    """The native value of one value in DynamoDB's JSON, as a stream's record has it.
-
-    Raises
-    ------
-    ValueError
-        Where it is no such value.
-    """
+    """The native value of one value in DynamoDB's JSON, as a stream's record has it; raises ValueError."""
     if not isinstance(value, dict) or len(cast(dict[str, Any], value)) != 1:
         raise ValueError(f"{value!r} is not an object of one type")
     [(kind, content)] = cast(dict[str, Any], value).items()
@@ -278,12 +254,8 @@ DECODERS: dict[str, tuple[type, Callable[[Any], Any]]] = {
 def encode(value: Any) -> dict[str, Any]:
     """The value as boto3's DynamoDB client takes it: what `decode` gives, exactly, whatever its digits.
 
-    boto3's own serializer refuses numbers of more than 38 digits, also where all but 38 are zeros.
-
-    Raises
-    ------
-    TypeError
-        For a value that DynamoDB cannot hold: a float, an empty set or one of mixed types, an object.
+    boto3's own serializer refuses numbers of more than 38 digits, also where all but 38 are zeros. Raises TypeError for
+    what DynamoDB cannot hold: a float, an empty set or one of mixed types, an object.
     """
     given = type(value).__name__
     for types, kind, write in ENCODERS:

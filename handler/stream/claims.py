@@ -51,19 +51,7 @@ class _Ledger(DynamoDBPersistenceLayer):
 class Claims:
     """The claims of one consumer: partition `claim#<consumer>#<event id>`, sort key `claim`.
 
-    Parameters
-    ----------
-    dynamodb : client
-        boto3's DynamoDB client.
-    table, consumer : str
-        The ledger's name; the consumer whose claims these are.
-    remember : float
-        Seconds that a claim is kept: longer than the change can come again.
-
-    Raises
-    ------
-    ClaimsDisabledError
-        Where POWERTOOLS_IDEMPOTENCY_DISABLED is set.
+    A claim is kept for `remember` seconds: longer than its change can come again. Raises ClaimsDisabledError.
     """
 
     def __init__(self, dynamodb: Any, table: str, consumer: str, remember: float) -> None:

@@ -21,20 +21,10 @@ class NoLedgerError(Exception):
 
 
 class Engine:
-    """A consumer's function with all that its environment gives it: what one Lambda environment runs.
+    """A consumer's function with all that `settings` give it: what one Lambda environment runs.
 
-    Parameters
-    ----------
-    function : callable
-        Takes a Change.
-    settings : Environment
-        The function's environment; its stores decide what is noted, claimed and parked.
-    claim : bool
-        Whether each change is claimed in the ledger before its effect.
-    client : callable
-        Gives the client of "dynamodb" and "s3" when it is first needed.
-    executor, clock
-        As KeyOrderedProcessor takes them.
+    `client` gives the boto3 client of "dynamodb" and "s3" when first needed; executor and clock are the processor's.
+    Raises NoLedgerError and ClaimsDisabledError where changes cannot be claimed.
     """
 
     def __init__(
@@ -68,13 +58,7 @@ class Engine:
         self.needs_ledger = bool(ledger)
 
     def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
-        """Process one batch; the answer names the records that are to come again.
-
-        Raises
-        ------
-        InvalidBatchError
-            Where the event is no batch of a DynamoDB stream; no handler has started.
-        """
+        """Process one batch; the answer names what is to come again. Raises InvalidBatchError before anything runs."""
         if not isinstance(event, dict):
             raise InvalidBatchError(f"the event is {event!r}, not an object with Records")
         begin(context)

@@ -14,41 +14,22 @@ class VariableError(ValueError):
 
 @dataclass(frozen=True)
 class Environment:
-    """What the function is told; each field is a variable of that name in capitals, all times are seconds.
+    """What the function is told; each field is a variable of that name in capitals.
 
     The defaults are for tests and for a function without stores.
-
-    Attributes
-    ----------
-    powertools_service_name : str
-        The consumer's name, in logs, in the ledger and in the failure bucket.
-    failure_bucket, ledger_table : str
-        The stores; empty where there are none: then nothing is parked, noted or claimed.
-    remember_seconds : float
-        Lifetime of claims and tombstones: more than a stream's 24 hours.
-    maximum_record_age_seconds : float
-        When the mapping discards a record; at most the stream's own 24 hours count, also for -1 (never).
-    give_up_after_seconds, give_up_alone_after_seconds : float
-        How long a failing item's change is tried, where other items succeed and where nothing does.
-    handler_timeout_seconds : float
-        The longest a handler may take for one change.
-    workers : int
-        How many items run at once.
-    tracing : bool
-        Whether changes become X-Ray subsegments.
     """
 
-    powertools_service_name: str = "consumer"
+    powertools_service_name: str = "consumer"  # its name in logs, ledger and failure bucket
     powertools_metrics_namespace: str = "table-stream"
-    failure_bucket: str = ""
-    ledger_table: str = ""
-    remember_seconds: float = 2 * DAY
-    maximum_record_age_seconds: float = DAY
-    give_up_after_seconds: float = 900.0
-    give_up_alone_after_seconds: float = 3600.0
-    handler_timeout_seconds: float = 10.0
-    workers: int = 10
-    tracing: bool = False
+    failure_bucket: str = ""  # empty: nothing is parked
+    ledger_table: str = ""  # empty: nothing is noted or claimed
+    remember_seconds: float = 2 * DAY  # lifetime of claims and tombstones: more than a stream's 24 hours
+    maximum_record_age_seconds: float = DAY  # when the mapping discards a record; -1: never, but the stream does
+    give_up_after_seconds: float = 900.0  # how long a change is tried while other items succeed
+    give_up_alone_after_seconds: float = 3600.0  # and while nothing else does
+    handler_timeout_seconds: float = 10.0  # the longest a handler may take for one change
+    workers: int = 10  # how many items run at once
+    tracing: bool = False  # whether changes become X-Ray subsegments
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Environment":

@@ -15,38 +15,22 @@ class UnreadableFailureError(Exception):
 
 @dataclass(frozen=True)
 class Failure:
-    """What a failure record says, whether the engine or the mapping wrote it.
-
-    Attributes
-    ----------
-    condition : str
-        Why it was given up: the mapping's `RetryAttemptsExhausted` or `RecordAgeExceeded`; the engine's
-        `PermanentError`, `GiveUpAfterExceeded`, `GiveUpAloneAfterExceeded` or `RecordAgeExceeded`.
-    error : str or None
-        The error as far as the record tells it.
-    stream_arn : str
-        The stream that recorded the changes.
-    records : tuple of dict
-        The records, whole; empty where the record is a pointer (SQS, SNS).
-    at : str
-        When it was written, as the record has it (ISO 8601).
-    """
+    """What a failure record says, whether the engine or the mapping wrote it."""
 
     condition: str
+    """Why it was given up: the mapping's RetryAttemptsExhausted or RecordAgeExceeded; the engine's PermanentError,
+    GiveUpAfterExceeded, GiveUpAloneAfterExceeded or RecordAgeExceeded."""
     error: str | None
+    """As far as the record tells it."""
     stream_arn: str
     records: tuple[dict[str, Any], ...]
+    """Whole; empty where the record is a pointer (SQS, SNS)."""
     at: str
+    """When it was written (ISO 8601)."""
 
 
 def read_failure(text: str | bytes) -> Failure:
-    """Read a failure record, in each variant that AWS has been seen to write.
-
-    Raises
-    ------
-    UnreadableFailureError
-        Where it is none; the message says what is missing.
-    """
+    """Read a failure record, in each variant that AWS has been seen to write; raises UnreadableFailureError."""
     try:
         body: dict[str, Any] = json.loads(text)
         payload: Any = body.get("payload") or {}
@@ -115,14 +99,9 @@ class FailureStore(Protocol):
 
 
 class Bucket:
-    """The failure store in S3. Its one call: `put_object(Bucket, Key, Body, ContentType, IfNoneMatch="*")`.
+    """The failure store in S3; `s3` gives boto3's client when it is first needed.
 
-    Parameters
-    ----------
-    s3 : callable
-        Gives the S3 client when it is first needed.
-    bucket, consumer : str
-        The bucket's name; the consumer whose failures these are.
+    Its one call: `put_object(Bucket, Key, Body, ContentType, IfNoneMatch="*")`.
     """
 
     def __init__(self, s3: Any, bucket: str, consumer: str) -> None:

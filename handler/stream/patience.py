@@ -10,47 +10,16 @@ from handler.stream.progress import Note
 MARGIN = 300.0
 """Seconds before the mapping would discard a record: longer than its longest back-off."""
 REMEMBERED_ITEMS = 1_000
-
-
-class GivenUp:
-    """The items whose clock has run out and of which no change has succeeded since, as far as this environment knows.
-
-    Forgetting one costs `give_up_after` once more, so a full memory is simply emptied.
-    """
-
-    def __init__(self) -> None:
-        self._items: set[Item] = set()
-
-    def add(self, item: Item) -> None:
-        """From now on each change of the item has one try, while others succeed."""
-        if len(self._items) >= REMEMBERED_ITEMS:
-            self._items.clear()
-        self._items.add(item)
-
-    def discard(self, item: Item) -> None:
-        """A change of the item has succeeded."""
-        self._items.discard(item)
-
-    def __contains__(self, item: Item) -> bool:
-        return item in self._items
+"""Given-up items that an environment remembers: forgetting one costs `give_up_after` once more, and no change."""
 
 
 class Patience:
-    """One batch's clocks.
+    """One batch's clocks: those that the note says run, and signs of health, first from the note's `healthy` items.
 
-    Parameters
-    ----------
-    settings : Environment
-        The times.
-    note : Note
-        The clocks that ran before.
-    given_up : GivenUp
-        What the environment remembers.
-    healthy : iterable
-        Items of the batch of which the note says that a change is done.
+    `given_up` is the environment's: items whose clock has run out and of which no change has succeeded since.
     """
 
-    def __init__(self, settings: Environment, note: Note, given_up: GivenUp, healthy: Iterable[Item]) -> None:
+    def __init__(self, settings: Environment, note: Note, given_up: set[Item], healthy: Iterable[Item]) -> None:
         self._settings, self._note, self._given_up = settings, note, given_up
         self._alone_at = note.first_undone()
         self._signs: list[tuple[float, Item]] = []
@@ -80,6 +49,8 @@ class Patience:
         """Whether a change that has just failed is given up because its item is poison."""
         since = self._note.clocks.get(sequence)
         if since is not None and now - since >= self._settings.give_up_after_seconds:
+            if len(self._given_up) >= REMEMBERED_ITEMS:
+                self._given_up.clear()
             self._given_up.add(item)
         elif item not in self._given_up or self.others_succeed_since(item) is None:
             return None

@@ -9,7 +9,7 @@ from handler.stream.batch import Batch, Function, Item, call, read_batch, refuse
 from handler.stream.change import Change, PermanentError
 from handler.stream.environment import Environment
 from handler.stream.failures import FailureStore, failure_body
-from handler.stream.patience import GivenUp, Patience
+from handler.stream.patience import Patience
 from handler.stream.progress import DONE, PARKED, UNDONE, Note, Notes
 from handler.stream.telemetry import count, current, log_change, logger
 from handler.stream.workers import Executor, Workers
@@ -63,7 +63,7 @@ class KeyOrderedProcessor:
         self.settings = settings or Environment()
         self.notes, self.failures, self.clock = notes, failures, clock
         self.executor = executor or Workers(self.settings.workers)
-        self.given_up = GivenUp()
+        self.given_up = set[Item]()
 
     def __call__(self, records: Any, record_handler: Function, lambda_context: Any = None) -> Self:
         """Take a batch.

@@ -17,21 +17,14 @@ RECORD = re.compile(r"(\d+)([.+x])(-?\d*)")
 
 @dataclass(frozen=True)
 class Note:
-    """What is known of some records, in their order.
-
-    Attributes
-    ----------
-    states : mapping
-        UNDONE, DONE or PARKED by sequence number, ascending. Parked is as good as done, but no sign of health.
-    clocks : mapping
-        By the sequence number of an item's first undone change: since when the item's clock runs (seconds since 1970).
-    alone : float or None
-        Since when the first undone change fails, whatever else does.
-    """
+    """What is known of some records, by sequence number, ascending; times are seconds since 1970."""
 
     states: Mapping[int, str] = field(default_factory=dict[int, str])
+    """UNDONE, DONE or PARKED; parked is as good as done, but no sign of health."""
     clocks: Mapping[int, float] = field(default_factory=dict[int, float])
+    """Since when an item's clock runs; it stands at the item's first undone change."""
     alone: float | None = None
+    """Since when the first undone change fails, whatever else does."""
 
     def after(self, sequence: int) -> "Note":
         """The part of it about records that come after this one."""
@@ -75,15 +68,8 @@ class Note:
 class Notes:
     """The notes of one consumer in its ledger.
 
-    Its calls, all of boto3's DynamoDB client: `query` (one partition, sort key at or below, descending, one item,
-    strongly consistent) and `put_item` without a condition.
-
-    Parameters
-    ----------
-    dynamodb : callable
-        Gives the client when it is first needed.
-    table, consumer : str
-        The ledger's name; the consumer whose notes these are.
+    `dynamodb` gives boto3's client when it is first needed. Two calls: `query` (one partition, sort key at or below,
+    descending, one item, strongly consistent) and `put_item` without a condition.
     """
 
     def __init__(self, dynamodb: Callable[[], Any], table: str, consumer: str) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from handler.stream import PermanentError
+from handler.stream.batch import Item
+from handler.stream.environment import Environment
 from handler.stream.failures import read_failure
-from handler.stream.patience import REMEMBERED_ITEMS, GivenUp
+from handler.stream.patience import REMEMBERED_ITEMS, Patience
 from handler.stream.progress import DONE, PARKED, UNDONE, Note
 from tests.handler.conftest import Lines
 from tests.handler.fakes import START, STREAM, Steps, refusal
@@ -168,13 +170,10 @@ def test_forgetting_costs_time_only() -> None:
 
 
 def test_a_full_memory_is_emptied() -> None:
-    memory = GivenUp()
-    for number in range(REMEMBERED_ITEMS):
-        memory.add(number)
-    assert 0 in memory
-    memory.add("one more")
-    assert 0 not in memory
-    assert "one more" in memory
+    memory: set[Item] = set(range(REMEMBERED_ITEMS))
+    patience = Patience(Environment(), Note({1: UNDONE}, {1: START}), memory, [])
+    assert patience.over("one more", 1, START + 15 * MINUTE) == "GiveUpAfterExceeded"
+    assert memory == {"one more"}
 
 
 def test_where_nothing_else_succeeds_only_the_checkpoints_change_is_parked_after_an_hour() -> None:
