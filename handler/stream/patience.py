@@ -57,12 +57,12 @@ class Patience:
         return "GiveUpAfterExceeded"
 
     def over_alone(self, item: Item, sequence: int, failed: float, now: float) -> str | None:
-        """Whether the checkpoint's change, which has failed, is given up though nothing else succeeds."""
+        """Whether a change that has failed is given up though nothing else succeeds: only the checkpoint's ever is."""
         exceeded = now - self.alone_since(sequence, failed) >= self._settings.give_up_alone_after_seconds
         return "GiveUpAloneAfterExceeded" if exceeded and self.others_succeed_since(item) is None else None
 
     def alone_since(self, sequence: int, failed: float) -> float:
-        """Since when the checkpoint's change fails; another checkpoint's clock starts anew."""
+        """Since when a change fails as the checkpoint's; for another checkpoint the clock starts anew."""
         return self._note.alone if self._note.alone is not None and self._alone_at == sequence else failed
 
     def clock(self, item: Item, sequence: int, failed: float | None) -> float | None:

@@ -200,16 +200,14 @@ class Delivery:
     def _settle(self) -> None:
         """Park what is over by now; also what has not failed, where the mapping is about to discard it."""
         now = self._env.clock()
-        undone = self._undone()
-        for position in undone:
+        for position in self._undone():
             item, sequence = self._batch.items[position], self._batch.sequences[position]
             change = Change(self._batch.records[position])
             reason = self._patience.too_old(change.created_seconds, now)
             failed, error = self._failed.get(position, (None, UntriedError("its turn did not come in time")))
             if failed is not None:
                 reason = reason or self._patience.over(item, sequence, now)
-                if position == undone[0]:
-                    reason = reason or self._patience.over_alone(item, sequence, failed, now)
+                reason = reason or self._patience.over_alone(item, sequence, failed, now)
             if reason and (failed is not None or self._left() > 0):
                 self._park(position, change, error, reason)
 

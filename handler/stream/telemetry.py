@@ -1,12 +1,11 @@
 """The one Logger, and the counts that alarms watch."""
 
-import json
 import logging
-import time
 from contextvars import ContextVar
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from handler.stream.batch import Function
 from handler.stream.change import Change
@@ -61,18 +60,10 @@ def _plain(key: dict[str, str]) -> str | int:
 
 
 def count(**counts: int) -> None:
-    """Print what is not zero as one line of CloudWatch's embedded metric format, by consumer.
-
-    Powertools' Metrics would keep counts between threads and invocations, for some 15 ms of each cold start; here each
-    invocation has at most one line, and most have none.
-    """
+    """Print what is not zero as one line that CloudWatch reads as metrics, by consumer."""
     found = {name: value for name, value in counts.items() if value}
-    if not found:
-        return
-    metrics: dict[str, Any] = {
-        "Namespace": Environment.read().powertools_metrics_namespace,
-        "Dimensions": [["service"]],
-        "Metrics": [{"Name": name, "Unit": "Count"} for name in found],
-    }
-    line = {"_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [metrics]}, "service": logger.service}
-    print(json.dumps(line | found), flush=True)
+    if found:
+        metrics = EphemeralMetrics(namespace=Environment.read().powertools_metrics_namespace, service=logger.service)
+        for name, value in found.items():
+            metrics.add_metric(name=name, unit="Count", value=value)
+        metrics.flush_metrics()

@@ -31,7 +31,7 @@ def counts(capsys: pytest.CaptureFixture[str]) -> Callable[[], dict[str, int]]:
         for line in capsys.readouterr().out.splitlines():
             emf = json.loads(line)
             for metric in emf["_aws"]["CloudWatchMetrics"][0]["Metrics"]:
-                found[metric["Name"]] = found.get(metric["Name"], 0) + emf[metric["Name"]]
+                found[metric["Name"]] = found.get(metric["Name"], 0) + sum(emf[metric["Name"]])
         return found
 
     return read

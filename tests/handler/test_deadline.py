@@ -206,7 +206,9 @@ def test_the_function_never_returns_while_a_handler_runs() -> None:
 
 
 @pytest.mark.parametrize("outcome", [None, FAILS, PermanentError("never")])
-def test_a_change_parked_by_the_last_words_stays_so_whatever_its_handler_comes_to(outcome: Exception | None) -> None:
+def test_a_change_parked_by_the_last_words_stays_so_whatever_its_handler_comes_to(
+    outcome: Exception | None, counts: Callable[[], dict[str, int]]
+) -> None:
     world = World(executor=Workers(2))
     world.trouble[1] = FAILS
     world.deliver("ab")
@@ -228,6 +230,7 @@ def test_a_change_parked_by_the_last_words_stays_so_whatever_its_handler_comes_t
     world.trouble[1] = hang
     assert world.deliver("ab", context=Ending(world, running)) == []
     assert (world.parked(), world.s3.puts) == ([1], 1)
+    assert counts()["ParkedChanges"] == 1
 
 
 def test_a_context_of_another_runtime_without_a_clock_is_no_deadline() -> None:
