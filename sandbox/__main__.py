@@ -96,6 +96,13 @@ def main() -> int:
     except SandboxError as error:
         print(error, file=sys.stderr)
         return 1
+    except Exception as error:
+        from pulumi import RunError
+
+        if not isinstance(error, RunError):
+            raise
+        print(error, file=sys.stderr)  # the program's own words, such as all that is wrong with its configuration
+        return 1
     except KeyboardInterrupt:
         return 0 if arguments.command == "up" else 130  # it is how up is ended
 

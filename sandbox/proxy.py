@@ -3,14 +3,14 @@
 import http.client
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 from sandbox.emulator import HOST
 
-HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect"}
 REFUSAL = b'{"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "refused on purpose"}'
 
 
@@ -37,7 +37,7 @@ class Proxy:
         self._server = ThreadingHTTPServer((HOST, 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://{HOST}:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, name="proxy", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=[0.02], name="proxy", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +45,10 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def _end_to_end(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers if name.lower() not in HOP_BY_HOP}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -64,13 +68,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self._refused(body):
-            self._answer(500, {"Content-Type": "application/x-amz-json-1.0"}, REFUSAL)
+            self._answer(500, {"content-length": str(len(REFUSAL))}, REFUSAL)
             return
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
-        self._emulator.request(self.command, self.path, body, headers)
+        self._emulator.request(self.command, self.path, body, _end_to_end(self.headers.items()))
         answer = self._emulator.getresponse()
         content = answer.read()
-        self._answer(answer.status, dict(answer.getheaders()), content)
+        self._answer(answer.status, {"content-length": str(len(content)), **_end_to_end(answer.getheaders())}, content)
 
     def _refused(self, body: bytes) -> bool:
         service, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
@@ -81,9 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
-            if name.lower() not in HOP_BY_HOP:
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
 
