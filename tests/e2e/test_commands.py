@@ -1,0 +1,201 @@
+"""The commands as a person runs them: what they print, how they end, and that nothing stays behind."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sandbox.demo import ODD_ORDER, Demo
+from sandbox.deploy import Deployment, Sandbox
+from sandbox.program import ROOT
+from tests.local import LocalAws
+
+
+def command(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
+    """`python -m sandbox …` in an environment without a terminal, and without what the tests' own might hold."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "sandbox", *arguments],
+        cwd=ROOT,
+        env=inherited | {"COLUMNS": "80"} | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(*arguments: str, **variables: str) -> tuple[int, str, str]:
+    process = command(*arguments, **variables)
+    out, error = process.communicate(timeout=60)
+    return process.returncode, out, error
+
+
+def listens(address: str) -> bool:
+    host, port = re.fullmatch(r"http://(.*):(\d+)", address).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
+def test_the_demo_keeps_its_promises():
+    code, out, error = finished("demo")
+    assert (code, error) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "table-stream demo · embedded AWS, no account, no Docker"
+    told = "\n".join(lines)
+    for expected in (
+        r"✔ AWS up +\d+\.\d s",
+        r"✔ \d+ resources deployed +\d+\.\d s +users, orders → 3 consumers",
+        r"writing 240 changes to 40 orders, and 12 users",
+        r"  users   #9   INSERT  welcome-email  ✖ no template for 'xx' → parked",
+        r"  orders  #31  MODIFY  mirror         ✖ \w+, try 1 \(v3\)",
+        r"  orders  #31  MODIFY  mirror         ‖ v4, v5, v6 wait for v3",
+        r"  orders  #\d+ +MODIFY  mirror         ✔ v\d  other items go on",
+        r"  orders  #31  MODIFY  mirror         ✔ v3, v4, v5, v6",
+        r"✔ order      0 of 240 out of order      \(stock batch processor, same run: [1-9]\d*\)",
+        r"✔ once       11 users, 11 mails         \(3 redeliveries absorbed\)",
+        r"✔ complete   mirror equals orders       40 of 40",
+        r"✔ kept       1 failure, whole, in the failure store",
+        r"Next: make sandbox, then edit handler/welcome_email.py",
+    ):
+        assert re.search(rf"^{expected}\s*$", told, re.MULTILINE), expected
+    assert max(map(len, lines)) <= 80
+
+
+class Sabotaged(Demo):
+    """Undoes each promise when all is processed, as a worse engine would have."""
+
+    def _measure(self, sandbox: Sandbox, deployment: Deployment) -> bool:
+        tables, s3 = deployment.outputs["tables"], sandbox.aws.client("s3")
+        sandbox.aws.client("dynamodb").delete_item(
+            TableName=tables["orders-mirror"]["name"], Key={"customer_id": {"S": "c1"}, "order_id": {"S": "1"}}
+        )
+        sandbox.aws.client("sesv2").send_email(
+            FromEmailAddress="hello@example.com",
+            Destination={"ToAddresses": ["user1@example.com"]},
+            Content={"Simple": {"Subject": {"Data": "again"}, "Body": {"Text": {"Data": ""}}}},
+        )
+        bucket = deployment.outputs["stores"]["failures"]["bucket"]
+        for found in s3.list_objects_v2(Bucket=bucket)["Contents"]:
+            s3.delete_object(Bucket=bucket, Key=found["Key"])
+        self.arrivals.versions.append((ODD_ORDER, 1))
+        return super()._measure(sandbox, deployment)
+
+
+def test_the_demo_says_which_promise_is_broken():
+    out = StringIO()
+    assert not Sabotaged(Console(file=out, width=120), time.monotonic()).run()
+    told = [line.rstrip() for line in out.getvalue().splitlines() if line.startswith("✖")]
+    assert told[0].startswith("✖ order      1 of 240 out of order")
+    assert told[1].startswith("✖ once       11 users, 12 mails")
+    assert told[2] == "✖ complete   mirror equals orders       39 of 40"
+    assert told[3] == "✖ kept       0 failures, in the failure store"
+
+
+def started(process: "subprocess.Popen[str]") -> dict[str, str]:
+    """The variables that `up` prints before it says that it is ready."""
+    assert process.stdout
+    variables: dict[str, str] = {}
+    for line in process.stdout:
+        if line == "ready\n":
+            return variables
+        [name, _, value] = shlex.split(line)[1].partition("=")
+        variables[name] = value
+    raise AssertionError(process.stderr.read() if process.stderr else "")
+
+
+def test_up_stays_and_tells_until_it_is_interrupted(tmp_path: Path):
+    process = command("up")
+    assert process.stdout
+    variables = started(process)
+    assert set(variables) == {
+        *("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    }
+    users = [{"id": "1", "email": "a@example.com"}, {"id": "2", "email": "b@example.com", "language": "xx"}]
+    (tmp_path / "users.json").write_text("\n".join(map(json.dumps, users)), encoding="utf-8")
+    code, out, error = finished("put", "--table", "users", str(tmp_path / "users.json"), **variables)
+    assert (code, error) == (0, "")
+    assert re.fullmatch(r"2 items written to users-table-[0-9a-f]{7}\n", out)
+    told: list[str] = []
+    while not any("→ parked" in line for line in told):
+        told.append(process.stdout.readline())
+    assert any(re.match(r"welcome-email +users +2 changes  ✔ 1  ✖ 1 parked  \d+ ms$", line) for line in told)
+    assert re.fullmatch(r"  ✖ INSERT id=2: NoTemplateError: no template for 'xx'; .* → parked\n", told[-1])
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (0, "")
+    assert not listens(variables["AWS_ENDPOINT_URL"])
+
+
+def test_up_ends_on_sigterm_while_it_is_still_deploying():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = command("up", "--port", str(port))
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 30
+    while not listens(address):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.terminate()
+    out, error = process.communicate(timeout=30)
+    assert (process.returncode, out, error) == (0, "", "")
+    assert not listens(address)
+
+
+@pytest.fixture
+def variables(aws: LocalAws) -> Mapping[str, str]:
+    return aws.sandbox.emulator.variables()
+
+
+def test_a_taken_port_is_one_line(aws: LocalAws):
+    code, out, error = finished("up", "--port", str(aws.sandbox.emulator.port))
+    assert (code, out) == (1, "")
+    assert error.startswith(f"port {aws.sandbox.emulator.port} cannot be used")
+    assert error.count("\n") == 1
+
+
+def test_a_wrong_configuration_is_all_its_errors_and_nothing_created():
+    wrong = json.dumps({"table-stream:mailFrm": "x", "table-stream:failureRetention": "0"})
+    code, out, error = finished("up", PULUMI_CONFIG=wrong)
+    assert (code, out) == (1, "")
+    assert "Traceback" not in error
+    assert "table-stream:mailFrm" in error
+    assert "table-stream:failureRetention =" in error
+
+
+def test_put_names_the_malformed_lines(aws: LocalAws, pipeline: Deployment, variables: dict[str, str], tmp_path: Path):
+    file = tmp_path / "users.json"
+    file.write_text('{"id": "put-1"}\n{oops\n{"id": "put-2"}\n', encoding="utf-8")
+    table = pipeline.outputs["tables"]["users"]["name"]
+    code, out, error = finished("put", "--table", table, str(file), **variables)
+    assert (code, out) == (1, f"2 items written to {table}\n")
+    assert error.startswith(f"{file}:2: not JSON: ")
+    assert error.count("\n") == 1
+    assert {"put-1", "put-2"} <= {item["id"] for item in aws.items(table)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"AWS_ENDPOINT_URL": ""}, "AWS_ENDPOINT_URL and AWS_REGION are not set: run the export lines"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "nothing answers at http://127.0.0.1:9: is python -m sandbox up"),
+        ({}, "there is no table nobody; there are "),
+    ],
+)
+def test_put_says_in_one_line_why_it_cannot(variables: dict[str, Any], change: dict[str, str], message: str):
+    code, out, error = finished("put", "--table", "nobody", "/dev/null", **{**variables, **change})
+    assert (code, out) == (1, "")
+    assert error.startswith(message)
+    assert error.count("\n") == 1

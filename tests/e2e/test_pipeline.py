@@ -1,0 +1,159 @@
+"""The whole program over real DynamoDB, Lambda, S3 and SES APIs: what is written to a table has its effects."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_aws as resources
+
+from handler.stream.failures import read_failure
+from sandbox.deploy import Deployment
+from tests.local import LocalAws
+
+
+def test_the_mirror_follows_every_change_and_ends_equal(aws: LocalAws, pipeline: Deployment):
+    tables = pipeline.outputs["tables"]
+    orders = [
+        {"customer_id": f"e2e-{number % 3}", "order_id": str(number % 20), "version": number, "exact": 10**30 + number}
+        for number in range(150)
+    ]
+    aws.write(tables["orders"]["name"], *orders)
+    aws.remove(tables["orders"]["name"], customer_id="e2e-0", order_id="0")
+    aws.settle()
+
+    def content(name: str) -> dict[tuple[str, str], dict[str, Any]]:
+        items = (item for item in aws.items(tables[name]["name"]) if item["customer_id"].startswith("e2e-"))
+        return {
+            (item["customer_id"], item["order_id"]): {key: item[key] for key in ("version", "exact") if key in item}
+            for item in items
+        }
+
+    source, mirror = content("orders"), content("orders-mirror")
+    tombstone = mirror.pop(("e2e-0", "0"))
+    assert mirror == source
+    assert len(source) == 59
+    assert tombstone == {}
+
+
+def test_each_new_user_gets_one_mail_and_what_can_never_succeed_is_kept_whole(aws: LocalAws, pipeline: Deployment):
+    users = [{"id": f"e2e-{number}", "email": f"e2e-{number}@example.com", "name": "N"} for number in range(5)]
+    odd = {"id": "e2e-odd", "email": "e2e-odd@example.com", "language": "xx"}
+    aws.write(pipeline.outputs["tables"]["users"]["name"], *users, odd, {**users[0], "name": "renamed"})
+    aws.settle()
+    mails = [mail for mail in aws.mails() if mail["To"][0].startswith("e2e-")]
+    assert sorted(mail["To"][0] for mail in mails) == [user["email"] for user in users]
+    assert {mail["Source"] for mail in mails} == {"hello@example.com"}
+
+    stores = pipeline.outputs["stores"]
+    kept = {key: body for key, body in aws.objects(stores["failures"]["bucket"]).items() if b"e2e-odd" in body}
+    [(key, body)] = kept.items()
+    assert key.startswith(f"engine/welcome-email/{pipeline.outputs['tables']['users']['name']}/")
+    [record] = read_failure(body).records
+    assert record["dynamodb"]["NewImage"] == {name: {"S": value} for name, value in odd.items()}
+    [parked] = aws.log_entries(pipeline.outputs["consumers"]["welcome-email"]["logGroup"], "change parked")
+    assert parked["keys"] == {"id": "e2e-odd"}
+
+
+def test_every_change_of_both_tables_is_logged(aws: LocalAws, pipeline: Deployment):
+    tables, consumer = pipeline.outputs["tables"], pipeline.outputs["consumers"]["change-log"]
+    aws.write(tables["users"]["name"], {"id": "logged"})
+    aws.write(tables["orders"]["name"], {"customer_id": "logged", "order_id": "1"})
+    aws.remove(tables["users"]["name"], id="logged")
+    aws.settle()
+    entries = aws.log_entries(consumer["logGroup"], "change")
+    found = [
+        (entry["event_name"], list(entry["dynamodb"]["Keys"])) for entry in entries if "logged" in json.dumps(entry)
+    ]
+    assert sorted(found) == [("INSERT", ["customer_id", "order_id"]), ("INSERT", ["id"]), ("REMOVE", ["id"])]
+
+
+CRASHES = "import os\ndef handler(event, context): os._exit(1)\n"
+
+
+def test_what_a_crashing_function_leaves_goes_to_the_destination_whole(
+    aws: LocalAws, deployed: Callable[..., Deployment], tmp_path: Path
+):
+    """No engine in it: the function dies each time, and the mapping gives up and writes down what it was given."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("m.py", CRASHES)
+    (tmp_path / "code.zip").write_bytes(content.getvalue())
+
+    def program() -> None:
+        table = resources.dynamodb.Table(
+            "crash",
+            attributes=[{"name": "id", "type": "S"}],
+            hash_key="id",
+            billing_mode="PAY_PER_REQUEST",
+            stream_enabled=True,
+            stream_view_type="NEW_IMAGE",
+        )
+        bucket = resources.s3.Bucket("crash", force_destroy=True)
+        function = resources.lambda_.Function(
+            "crash",
+            role=resources.iam.Role("crash", assume_role_policy='{"Version": "2012-10-17", "Statement": []}').arn,
+            code=pulumi.FileArchive(str(tmp_path / "code.zip")),
+            handler="m.handler",
+            runtime="python3.11",
+        )
+        mapping = resources.lambda_.EventSourceMapping(
+            "crash",
+            event_source_arn=table.stream_arn,
+            function_name=function.arn,
+            starting_position="TRIM_HORIZON",
+            maximum_retry_attempts=1,
+            destination_config={"on_failure": {"destination_arn": bucket.arn}},
+        )
+        pulumi.export("names", [table.name, bucket.bucket, function.name, mapping.uuid])
+
+    table, bucket, function, mapping = deployed(program, config={}).outputs["names"]
+    aws.write(table, {"id": "a"}, {"id": "b"})
+    aws.settle()
+    written = aws.objects(bucket)
+    assert all(key.startswith(f"aws/lambda/{mapping}/shardId-") for key in written)
+    failures = [read_failure(body) for body in written.values()]
+    lost = [record["dynamodb"]["NewImage"]["id"]["S"] for failure in failures for record in failure.records]
+    assert sorted(lost) == ["a", "b"]
+    assert {failure.condition for failure in failures} == {"RetryAttemptsExhausted"}
+    assert len(aws.invocations(function)) == 2 * len(written)
+
+
+def test_destroying_the_program_leaves_nothing(aws: LocalAws):
+    def inventory() -> dict[str, list[str]]:
+        listed = {
+            "tables": aws.client("dynamodb").list_tables()["TableNames"],
+            "streams": [each["StreamArn"] for each in aws.client("dynamodbstreams").list_streams()["Streams"]],
+            "functions": [each["FunctionName"] for each in aws.client("lambda").list_functions()["Functions"]],
+            "mappings": [
+                each["UUID"] for each in aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+            ],
+            "roles": [each["RoleName"] for each in aws.client("iam").list_roles()["Roles"]],
+            "buckets": [each["Name"] for each in aws.client("s3").list_buckets()["Buckets"]],
+            "groups": [each["logGroupName"] for each in aws.client("logs").describe_log_groups()["logGroups"]],
+        }
+        return {kind: sorted(names) for kind, names in listed.items()}
+
+    before = inventory()
+    deployment = aws.deploy()
+    during = inventory()
+    assert {kind: len(names) - len(before[kind]) for kind, names in during.items()} == {
+        "tables": 4,
+        "streams": 3,
+        "functions": 3,
+        "mappings": 4,
+        "roles": 3,
+        "buckets": 1,
+        "groups": 3,
+    }
+    aws.write(
+        deployment.outputs["tables"]["users"]["name"], {"id": "last", "email": "last@example.com", "language": "xx"}
+    )
+    aws.settle()
+    made = list(deployment.made)
+    deployment.destroy()
+    assert inventory() == before
+    assert [each.registration.name for each in made if each.resource.read(each.id) is not None] == []
