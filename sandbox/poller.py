@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
@@ -69,7 +69,7 @@ class _Attached:
     function_arn: str
     log_group: str
     iterators: dict[str, tuple[Position, str]] = field(default_factory=dict[str, tuple[Position, str]])
-    problem: str | None = None
+    problems: dict[Literal["read", "invoke"], str] = field(default_factory=dict[Literal["read", "invoke"], str])
     sending: int = 0
 
     @property
@@ -172,7 +172,7 @@ class Poller:
         """What AWS's GetEventSourceMapping shows as LastProcessingResult; the emulator's own cannot be set."""
         with self._changed:
             attached = self._attached[uuid]
-            return attached.problem or attached.mapping.last_result
+            return next(iter(attached.problems.values()), attached.mapping.last_result)
 
     @property
     def lost(self) -> int:
@@ -259,7 +259,7 @@ class Poller:
             self._unreadable(attached, error)
             vanished = _code(error) == "ResourceNotFoundException"
             return lambda: mapping.read(action, [], time.time(), ended=vanished)
-        attached.problem = None
+        attached.problems.pop("read", None)
         events = [lambda_record(record, attached.stream_arn) for record in found["Records"]]
         after = action.position
         if events:
@@ -280,8 +280,9 @@ class Poller:
         except (ClientError, BotoCoreError) as failure:
             error = str(failure)
             if _code(failure) != "TooManyRequestsException":
-                self._report(attached, f"PROBLEM: {attached.function} cannot be invoked: {failure}")
+                self._report(attached, "invoke", f"PROBLEM: {attached.function} cannot be invoked: {failure}")
         else:
+            attached.problems.pop("invoke", None)
             response = json.loads(answer["Payload"].read() or b"null")
             outcome = Returned(response)
             if answer.get("FunctionError"):
@@ -350,11 +351,11 @@ class Poller:
         self._lost += lost
 
     def _unreadable(self, attached: _Attached, error: Exception) -> None:
-        self._report(attached, f"PROBLEM: {attached.stream_arn} cannot be read: {error}")
+        self._report(attached, "read", f"PROBLEM: {attached.stream_arn} cannot be read: {error}")
 
-    def _report(self, attached: _Attached, problem: str) -> None:
-        if attached.problem != problem and not self._closed.is_set():
-            attached.problem = problem
+    def _report(self, attached: _Attached, doing: Literal["read", "invoke"], problem: str) -> None:
+        if attached.problems.get(doing) != problem and not self._closed.is_set():
+            attached.problems[doing] = problem
             _log.error("mapping %s: %s", attached.uuid, problem)
 
 
