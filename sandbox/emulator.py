@@ -1,6 +1,7 @@
 """The embedded AWS: one ministack process on loopback, started empty, never left behind."""
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -9,16 +10,13 @@ import subprocess
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
-import boto3  # pyright: ignore[reportMissingTypeStubs] -- boto3 and botocore are untyped
-import botocore.session  # pyright: ignore[reportMissingTypeStubs] -- as above
+import botocore.session  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] -- as above
 
 from sandbox import SandboxError
@@ -51,6 +49,7 @@ _CLIENT_CONFIG = Config(
     read_timeout=910,  # the longest a function may run (900 s) and a little more
     retries={"total_max_attempts": 1},  # a retried invocation would be a second one
     max_pool_connections=32,
+    proxies={},  # loopback is nobody else's
     s3={"addressing_style": "path"},
 )
 
@@ -60,16 +59,12 @@ class EmulatorError(SandboxError):
 
 
 class Clients:
-    """boto3 clients of one endpoint: one a service, for all threads. No AWS profile of the user's is looked at."""
+    """Clients of one endpoint: one a service, for all threads. No AWS profile of the user's is looked at."""
 
     def __init__(self, endpoint: str, region: str) -> None:
-        self._options: dict[str, Any] = {"endpoint_url": endpoint, "config": _CLIENT_CONFIG}
-        self._session: Any = boto3.Session(
-            aws_access_key_id=CREDENTIAL,
-            aws_secret_access_key=CREDENTIAL,
-            region_name=region,
-            botocore_session=botocore.session.Session(session_vars={"profile": (None, None, None, None)}),
-        )
+        self._options = {"endpoint_url": endpoint, "region_name": region, "config": _CLIENT_CONFIG}
+        self._session: Any = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+        self._session.set_credentials(CREDENTIAL, CREDENTIAL)
         self._made: dict[str, Any] = {}
         self._lock = threading.Lock()  # clients may be shared by threads, but not made by several at once
 
@@ -77,7 +72,7 @@ class Clients:
         """The client of a service."""
         with self._lock:
             if service not in self._made:
-                self._made[service] = self._session.client(service, **self._options)
+                self._made[service] = self._session.create_client(service, **self._options)
             return self._made[service]
 
 
@@ -164,7 +159,7 @@ class Emulator:
         started = time.monotonic()
         while time.monotonic() < started + _UP_WITHIN_SECONDS:
             self.check()
-            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            with contextlib.suppress(OSError, http.client.HTTPException):
                 self._ask("health")
                 return time.monotonic() - started
             time.sleep(0.02)
@@ -197,8 +192,9 @@ class Emulator:
         return self._ask("ses/messages")["messages"].get(ACCOUNT, [])
 
     def _ask(self, what: str) -> Any:
-        with urllib.request.urlopen(f"{self.endpoint}/_ministack/{what}", timeout=5) as answer:  # noqa: S310 -- loopback
-            return json.load(answer)
+        with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=5)) as connection:
+            connection.request("GET", f"/_ministack/{what}")
+            return json.load(connection.getresponse())
 
     def close(self) -> None:
         """Stop it, with every function process and all it holds. Harmless when it is stopped already."""
