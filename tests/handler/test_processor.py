@@ -134,11 +134,14 @@ def test_log_fields_are_kept_apart_between_threads_and_changes(log_lines: Lines)
         logger.thread_safe_append_keys(**{f"only_{change.event_id}": True})
         meeting.wait(timeout=10)
         logger.info("both are here")
+        logger.info("its own", event_id="mine")
 
     processor = KeyOrderedProcessor(executor=Workers(2))
     processor([record(number, "ab"[number % 2]) for number in range(4)], handle).process()
     logger.info("after")
-    *lines, after = log_lines()
+    *both, after = log_lines()
+    lines = [line for line in both if line["message"] == "both are here"]
+    assert [line["event_id"] for line in both if line not in lines] == ["mine"] * 4
     fields = [{name for name in line if name.startswith("only")} for line in lines]
     assert sorted(line["event_id"] for line in lines) == [f"event-{number}" for number in range(4)]
     assert fields == [{f"only_{line['event_id']}"} for line in lines]

@@ -74,13 +74,15 @@ def test_a_note_below_the_first_record_is_used_if_it_names_it() -> None:
 
 
 def test_a_note_that_does_not_name_the_first_record_is_not_used() -> None:
-    """Another lane's note lies between; that its records are done says nothing of these."""
+    """It is another lane's, and not for this lane to carry on: that lane may know better by now."""
     world = World()
     world.trouble[1] = FAILS
     world.deliver("a b c d")
     world.ran.clear()
-    assert world.deliver(" e f g", start=1) == []
-    assert world.ran == [2, 4, 6]
+    world.dynamodb.calls.clear()
+    assert world.deliver(" e f", start=1) == []
+    assert world.ran == [2, 4]
+    assert world.dynamodb.calls == ["query"]
 
 
 def test_a_nearer_note_hides_one_further_below() -> None:

@@ -65,7 +65,7 @@ def test_an_items_error_is_raised_when_every_item_has_ended() -> None:
 
 
 def test_last_words_are_spoken_once_and_then_the_handlers_are_waited_for() -> None:
-    spoken, ended = list[str](), list[str]()
+    spoken, ended, asked = list[str](), list[str](), list[float]()
     go_on = threading.Event()
 
     def item(name: str) -> Iterator[None]:
@@ -73,11 +73,16 @@ def test_last_words_are_spoken_once_and_then_the_handlers_are_waited_for() -> No
         go_on.wait(timeout=10)
         ended.append(name)
 
+    def left() -> float:
+        asked.append(0.0)
+        return 0.0
+
     def last_words() -> None:
         assert ended == []
         spoken.append("last words")
         go_on.set()
 
-    Workers(2)([item("a"), item("b")], lambda: 0.0, last_words)
+    Workers(2)([item("a"), item("b")], left, last_words)
     assert spoken == ["last words"]
+    assert len(asked) == 1
     assert sorted(ended) == ["a", "b"]
