@@ -36,12 +36,12 @@ def _record(place: int, item: str) -> dict[str, Any]:
     return {**names, "dynamodb": body}
 
 
-def wait(_: Any) -> None:
+def wait(record: Any) -> None:  # noqa: ARG001 - Powertools passes it by this name
     """A handler that waits for somebody else."""
     time.sleep(IO_SECONDS)
 
 
-def nothing(_: Any) -> None:
+def nothing(record: Any) -> None:
     """A handler that costs nothing."""
 
 

@@ -93,11 +93,13 @@ def test_in_lambda_the_ledgers_client_is_made_with_the_environment(monkeypatch: 
 def test_a_client_ends_within_the_handlers_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("HANDLER_TIMEOUT_SECONDS", "6")
+    monkeypatch.setenv("WORKERS", "32")
     with aws.stand_in({}):
         client = aws.client("sqs")
         assert aws.client("sqs") is client
     config: Any = client.meta.config
     assert config.retries == {"mode": "standard", "total_max_attempts": 2}
+    assert config.max_pool_connections == 32  # a connection a worker
     assert 2 * (config.connect_timeout + config.read_timeout) < 6
 
 
