@@ -1,5 +1,6 @@
 """Deploys a Pulumi program in the emulator: every resource made real, and unmade again."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -129,9 +130,11 @@ class Sandbox:
             time.sleep(0.02)
 
     def close(self) -> None:
-        """Stop polling, then the emulator with all that is in it."""
-        self.poller.close()
+        """Stop polling, and at once the emulator with all that is in it: nothing that runs is waited for."""
+        polling = threading.Thread(target=self.poller.close)
+        polling.start()
         self.emulator.close()
+        polling.join()
 
     def __enter__(self) -> Self:
         return self

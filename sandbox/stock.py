@@ -1,7 +1,7 @@
 """The peer that the demo compares with: Powertools' own batch processor over the same changes and mapping."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from aws_lambda_powertools.utilities import batch
@@ -17,8 +17,8 @@ class RefusedError(Exception):
     """The one write that fails once."""
 
 
-def stock_writes(events: Sequence[Event], mapping: Mapping[str, Any], refused: str) -> list[Event]:
-    """The changes in the order in which a stock processor applies them, where applying `refused` fails once.
+def stock_writes(events: Sequence[Event], mapping: Mapping[str, Any], refuses: Callable[[Event], bool]) -> list[Event]:
+    """The changes in the order in which a stock processor applies them, where the first write of one fails.
 
     Parameters
     ----------
@@ -26,15 +26,15 @@ def stock_writes(events: Sequence[Event], mapping: Mapping[str, Any], refused: s
         What the stream holds, in its order.
     mapping
         The mapping, as create_event_source_mapping takes it.
-    refused
-        Sequence number of the change whose first write fails.
+    refuses
+        Whether a change is the one whose first write fails.
     """
     applied: list[Event] = []
-    failures = [refused]
+    refused: list[Event] = []
 
     def write(record: Any) -> None:
-        if record["dynamodb"]["SequenceNumber"] in failures:
-            failures.clear()
+        if not refused and refuses(record.raw_event):
+            refused.append(record.raw_event)
             raise RefusedError
         applied.append(record.raw_event)
 

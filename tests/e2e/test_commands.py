@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sandbox.demo import ODD_ORDER, Demo
-from sandbox.deploy import Deployment, Sandbox
+from sandbox.demo import Demo
+from sandbox.deploy import Deployment
 from sandbox.program import ROOT
+from sandbox.scene import ODD_ORDER
 from tests.local import LocalAws
 
 
@@ -76,21 +77,22 @@ def test_the_demo_keeps_its_promises():
 class Sabotaged(Demo):
     """Undoes each promise when all is processed, as a worse engine would have."""
 
-    def _measure(self, sandbox: Sandbox, deployment: Deployment) -> bool:
-        tables, s3 = deployment.outputs["tables"], sandbox.aws.client("s3")
-        sandbox.aws.client("dynamodb").delete_item(
-            TableName=tables["orders-mirror"]["name"], Key={"customer_id": {"S": "c1"}, "order_id": {"S": "1"}}
+    def measure(self) -> bool:
+        outputs, client = self.deployment.outputs, self.sandbox.aws.client
+        client("dynamodb").delete_item(
+            TableName=outputs["tables"]["orders-mirror"]["name"],
+            Key={"customer_id": {"S": "c1"}, "order_id": {"S": "1"}},
         )
-        sandbox.aws.client("sesv2").send_email(
+        client("sesv2").send_email(
             FromEmailAddress="hello@example.com",
             Destination={"ToAddresses": ["user1@example.com"]},
             Content={"Simple": {"Subject": {"Data": "again"}, "Body": {"Text": {"Data": ""}}}},
         )
-        bucket = deployment.outputs["stores"]["failures"]["bucket"]
-        for found in s3.list_objects_v2(Bucket=bucket)["Contents"]:
-            s3.delete_object(Bucket=bucket, Key=found["Key"])
+        bucket = outputs["stores"]["failures"]["bucket"]
+        for found in client("s3").list_objects_v2(Bucket=bucket)["Contents"]:
+            client("s3").delete_object(Bucket=bucket, Key=found["Key"])
         self.arrivals.versions.append((ODD_ORDER, 1))
-        return super()._measure(sandbox, deployment)
+        return super().measure()
 
 
 def test_the_demo_says_which_promise_is_broken():

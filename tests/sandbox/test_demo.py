@@ -8,10 +8,10 @@ import pulumi_aws as resources
 import pytest
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 
-from sandbox.demo import ODD_ORDER, ODD_VERSION, ORDERS, VERSIONS, Arrivals, orders, out_of_order
 from sandbox.deploy import Deployment
 from sandbox.emulator import Clients
 from sandbox.proxy import Call, Proxy
+from sandbox.scene import ODD_ORDER, ODD_VERSION, ORDERS, VERSIONS, Arrivals, orders, out_of_order, version_of
 from sandbox.stock import stock_writes
 from tests.local import REGION, LocalAws
 
@@ -92,9 +92,8 @@ def stream() -> list[dict[str, Any]]:
     ]
 
 
-def order(event: Any) -> tuple[str, int]:
-    image = event["dynamodb"]["NewImage"]
-    return image["order_id"]["S"], int(image["version"]["N"])
+def version(event: Any) -> tuple[str, int]:
+    return version_of(event["dynamodb"]["NewImage"])
 
 
 MAPPING = {
@@ -108,11 +107,12 @@ MAPPING = {
 
 def test_a_stock_processor_turns_items_back_after_one_failure():
     """Batch by batch: what follows the failure was applied with it and comes again from the failure on."""
-    events = stream()
-    refused = next(event for event in events if order(event) == (ODD_ORDER, ODD_VERSION))
-    applied = [order(event) for event in stock_writes(events, MAPPING, refused["dynamodb"]["SequenceNumber"])]
+    applied = [
+        version(event)
+        for event in stock_writes(stream(), MAPPING, lambda event: version(event) == (ODD_ORDER, ODD_VERSION))
+    ]
     assert set(applied) == {
-        (str(number), version) for number in range(1, ORDERS + 1) for version in range(1, VERSIONS + 1)
+        (str(order), version) for order in range(1, ORDERS + 1) for version in range(1, VERSIONS + 1)
     }
     assert out_of_order(applied) == 18
-    assert out_of_order(map(order, stock_writes(events, MAPPING, "none"))) == 0
+    assert out_of_order(map(version, stock_writes(stream(), MAPPING, lambda event: False))) == 0
