@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
+
 from sandbox import SandboxError
 from sandbox.emulator import Emulator
 from sandbox.poller import Invocation, Poller
-from sandbox.program import ROOT, Registration, project, run, stack_config
+from sandbox.program import ROOT, InvokeError, Registration, project, run, stack_config
 from sandbox.resource import Aws, Resource
 from sandbox.resources import answer, resource
 
@@ -55,7 +57,10 @@ class Deployment:
 
     def invoke(self, token: str, args: dict[str, Any]) -> dict[str, Any]:
         """Answer a function of the provider."""
-        return answer(token, args, self.aws)
+        try:
+            return answer(token, args, self.aws)
+        except ClientError as error:
+            raise InvokeError(str(error)) from error
 
     def destroy(self) -> None:
         """Unmake everything, the newest first: what others depend on was made before them.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import grpc
 import pulumi
 import pulumi.runtime
 import yaml
@@ -40,6 +41,18 @@ UNKNOWN = rpc.UNKNOWN
 
 class ProgramError(SandboxError):
     """The program asks for something that only the Pulumi CLI can do, or its stack file cannot be read."""
+
+
+class InvokeError(grpc.RpcError):
+    """A provider's function has failed: raised by a backend, it reaches the program as an error of the SDK's own."""
+
+    def code(self) -> grpc.StatusCode:
+        """As providers answer when nothing says more."""
+        return grpc.StatusCode.UNKNOWN
+
+    def details(self) -> str:
+        """What the provider said."""
+        return str(self.args[0])
 
 
 @dataclass(frozen=True)

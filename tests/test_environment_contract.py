@@ -1,4 +1,4 @@
-"""What infra/ gives a function as its environment is what handler/ reads, name by name."""
+"""What infra/ and handler/ each know of the other without importing it: variables, name by name, and the margin."""
 
 import ast
 from dataclasses import fields
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from handler.stream import patience
 from handler.stream.environment import Environment
+from infra import settings
 from sandbox.program import ROOT, run, stack_config
 from tests.program.recording import FUNCTION, Recorder
 
@@ -58,3 +60,7 @@ def test_the_engine_reads_its_environment_in_one_place() -> None:
         if path.name != "environment.py" and (found := read_by(path.read_text()) - POWERTOOLS)
     }
     assert elsewhere == {}
+
+
+def test_both_sides_keep_the_same_margin_to_the_record_age() -> None:
+    assert settings.MARGIN == patience.MARGIN

@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
-
-from sandbox.program import Registration, run
+from sandbox.program import InvokeError, Registration, run
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 TABLE = "aws:dynamodb/table:Table"
@@ -71,16 +69,6 @@ KNOWN: Mapping[str, Callable[[str], Outputs]] = {
 }
 
 
-class RefusedError(grpc.RpcError):
-    """An error of the provider, as it reaches the SDK."""
-
-    def code(self) -> grpc.StatusCode:
-        return grpc.StatusCode.UNKNOWN
-
-    def details(self) -> str:
-        return str(self.args[0])
-
-
 @dataclass
 class Recorder:
     """A backend for `sandbox.program.run`; `tables` are those that exist already, by name."""
@@ -106,7 +94,7 @@ class Recorder:
             case "aws:dynamodb/getTable:getTable" if args["name"] in self.tables:
                 return self.tables[args["name"]]
             case "aws:dynamodb/getTable:getTable":
-                raise RefusedError(f"reading DynamoDB Table ({args['name']}): couldn't find resource")
+                raise InvokeError(f"reading DynamoDB Table ({args['name']}): couldn't find resource")
             case _:
                 raise AssertionError(f"unexpected invoke {token}")
 
