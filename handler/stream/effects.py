@@ -36,9 +36,9 @@ def put_if_newer(
     table : str
         The target table.
     item : mapping, optional
-        What to write; the change's new image unless given. Where both are None, the item is removed.
+        What to write; the change's new image unless given.
     key : mapping, optional
-        The target's key of a removed item; the change's own unless given.
+        Given without an item: what to remove. A removed item's own key is removed without being told.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def put_if_newer(
     UnfencedItemError
         Where the item uses the fence's attribute names, or is over DynamoDB's 400 KB with them.
     """
-    content = change.new_image if item is None else item
+    content = item if item is not None or key is not None else change.new_image
     fence: dict[str, Any] = {VERSION: change.version}
     if content is None:
         content = change.keys if key is None else key
