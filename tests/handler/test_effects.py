@@ -12,7 +12,7 @@ from handler.stream import Change, PermanentError, aws, consumer
 from handler.stream.effects import OtherSourceError, UnfencedItemError, put_if_newer, transact
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
-from handler.stream.testing import deliver, inserted, modified, removed
+from handler.stream.testing import deliver, inserted, modified
 from tests.handler.fakes import STREAM, DynamoDB, Steps, record, refusal
 
 
