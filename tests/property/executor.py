@@ -1,0 +1,62 @@
+"""Runs a batch's items in steps, in an order that a seed decides; a handler may let others go on in its midst."""
+
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+
+
+class Death(GeneratorExit):
+    """The function dies here and now."""
+
+
+class Steps:
+    """An executor for the engine: in place of threads, one step at a time.
+
+    Two items never run at the same instant, as threads can: what one step does to the engine's state is never seen half
+    done. Locks are therefore not put to the test.
+    """
+
+    def __init__(self, rng: Random, workers: int, sleep: Callable[[float], None]) -> None:
+        self._rng, self._workers, self._sleep = rng, workers, sleep
+        self._items: list[Iterator[None]] = []
+        self._busy: list[Iterator[None]] = []
+        self._left: Callable[[], float] | None = None
+        self._last_words: Callable[[], None] | None = None
+        self.step_hook: Callable[[], None] = lambda: None
+
+    def __call__(
+        self, items: Sequence[Iterator[None]], left: Callable[[], float] | None, last_words: Callable[[], None]
+    ) -> None:
+        """Run the items to their ends."""
+        self._items, self._busy = list(items), []
+        self._left, self._last_words = left, last_words
+        while self._items:
+            self._step()
+
+    def others(self) -> None:
+        """Called by a handler: items that could run beside it go on for a while."""
+        for _ in range(self._rng.randint(0, 2)):
+            self._step()
+
+    def until_reserve(self) -> None:
+        """Called by a handler that runs on: everything else ends, then the time does, but for the reserve."""
+        while len(self._items) > len(self._busy) and len(self._busy) < self._workers:
+            self._step()
+        if self._left is not None and (left := self._left()) > 0:
+            self._sleep(left)
+        if self._last_words:
+            last_words, self._last_words = self._last_words, None
+            last_words()
+
+    def _step(self) -> None:
+        free = [item for item in self._items[: self._workers] if item not in self._busy]
+        if not free or len(self._busy) >= self._workers:
+            return
+        item = self._rng.choice(free)
+        self._busy.append(item)
+        try:
+            self.step_hook()
+            next(item)
+        except StopIteration:
+            self._items.remove(item)
+        finally:
+            self._busy.remove(item)
