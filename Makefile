@@ -3,7 +3,7 @@ PYTHON ?= python3
 MAKEFLAGS += --jobs=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test bench check format lock clean
+.PHONY: help demo sandbox test prove bench check format lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ sandbox: .venv/.installed .venv-aws/.installed  ## The same, staying up for chan
 
 test: check .venv-aws/.installed  ## Linter, type checker and every test
 	.venv/bin/python -m pytest
+
+prove: .venv/.installed  ## Order, once and completeness in 10,000 random histories of failures, other ones each time
+	HISTORIES=10000 .venv/bin/python -m pytest -q tests/property
 
 bench: .venv/.installed  ## What the engine costs, as ratios to its peers in the same run
 	@.venv/bin/python -m bench.engine
