@@ -1,0 +1,41 @@
+"""What a partly failing batch costs: 100 records of 20 items, one handler call in ten failing, a plain consumer.
+
+The mapping here only goes on from the checkpoint until nothing is reported; back-off and ages do not matter to a count.
+"""
+
+from collections import defaultdict
+from random import Random
+
+from tests.handler.world import World
+
+RECORDS, ITEMS, TRANSIENT, SEEDS = 100, "abcdefghijklmnopqrst", 0.1, 60
+
+
+def invocations(seed: int) -> int:
+    """How many invocations it takes; repeats and regressions are errors."""
+    random_ = Random(seed)
+    world = World()
+    batch = "".join(random_.choice(ITEMS) for _ in range(RECORDS))
+
+    def may_fail() -> None:
+        if random_.random() < TRANSIENT:
+            raise ConnectionError
+
+    world.trouble = dict.fromkeys(range(1, RECORDS + 1), may_fail)
+    checkpoint, count = 1, 0
+    while True:
+        count += 1
+        reported = world.deliver(batch[checkpoint - 1 :], start=checkpoint)
+        if not reported:
+            break
+        checkpoint = reported[0]
+    assert sorted(world.applied) == list(range(1, RECORDS + 1)), "no change is repeated, and none is lost"
+    by_item = defaultdict[str, list[int]](list)
+    for number in world.applied:
+        by_item[batch[number - 1]].append(number)
+    assert all(numbers == sorted(numbers) for numbers in by_item.values()), "no item goes back in time"
+    return count
+
+
+def test_a_tenth_of_all_calls_failing_costs_at_most_four_invocations_on_average() -> None:
+    assert sum(invocations(seed) for seed in range(SEEDS)) / SEEDS <= 4
