@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,8 +35,6 @@ POLL_SECONDS = 0.1
 """AWS polls four times a second; here somebody is watching."""
 TAIL_BYTES = 4096
 """How much of its log an invocation answers with; AWS: Invoke, LogType."""
-RETRY_SECONDS = 1.0
-"""Between two tries to list a stream's shards."""
 THREADS = 32
 """At most so many reads, invocations and deliveries at once."""
 
@@ -218,27 +216,13 @@ class Poller:
             self._changed.notify_all()
 
     def _describe(self, attached: _Attached, _: Describe) -> Callable[[], None]:
-        lineage: list[tuple[str, str | None]] = []
-        while not self._closed.is_set():
-            try:
-                lineage = list(self._shards(attached.stream_arn))
-                break
-            except (ClientError, BotoCoreError) as error:
-                self._unreadable(attached, error)
-                if _code(error) == "ResourceNotFoundException":
-                    break
-                self._closed.wait(RETRY_SECONDS)
-        return lambda: attached.mapping.discover(lineage)
-
-    def _shards(self, stream_arn: str) -> Iterator[tuple[str, str | None]]:
-        page: dict[str, str] = {}
-        while True:
-            found = self._client("dynamodbstreams").describe_stream(StreamArn=stream_arn, **page)["StreamDescription"]
-            for shard in found["Shards"]:
-                yield shard["ShardId"], shard.get("ParentShardId")
-            if not (last := found.get("LastEvaluatedShardId")):
-                return
-            page = {"ExclusiveStartShardId": last}
+        shards: list[dict[str, Any]] = []
+        try:  # one page: a stream of the emulator's has one shard
+            found = self._client("dynamodbstreams").describe_stream(StreamArn=attached.stream_arn)
+            shards = found["StreamDescription"]["Shards"]
+        except (ClientError, BotoCoreError) as error:
+            self._unreadable(attached, error)
+        return lambda: attached.mapping.discover((each["ShardId"], each.get("ParentShardId")) for each in shards)
 
     def _read(self, attached: _Attached, action: Read) -> Callable[[], None]:
         streams, mapping = self._client("dynamodbstreams"), attached.mapping
@@ -290,20 +274,8 @@ class Poller:
                 error = f"{response.get('errorType')}: {response.get('errorMessage')}"
             tail = base64.b64decode(answer.get("LogResult", ""))
             log = self._whole_log(attached.log_group, tail, started)
-        seconds = time.time() - started
-        self._observe(
-            Invocation(
-                uuid=attached.uuid,
-                function=attached.function,
-                stream_arn=attached.stream_arn,
-                records=records,
-                attempt=action.attempt,
-                seconds=seconds,
-                response=response,
-                error=error,
-                log=log,
-            )
-        )
+        seconds, names = time.time() - started, (attached.uuid, attached.function, attached.stream_arn)
+        self._observe(Invocation(*names, records, action.attempt, seconds, response, error, log))
         return lambda: attached.mapping.answer(action, outcome, time.time())
 
     def _whole_log(self, group: str, tail: bytes, started: float) -> str:
@@ -329,21 +301,14 @@ class Poller:
         elif destination is None:
             reason = "the mapping has no on-failure destination"
         else:
-            record = failure_record(
-                action, function_arn=attached.function_arn, stream_arn=attached.stream_arn, now=time.time()
-            )
+            arns = {"function_arn": attached.function_arn, "stream_arn": attached.stream_arn}
             try:
-                send(self._client, destination, attached.uuid, action, record)
+                send(self._client, destination, attached.uuid, action, failure_record(action, now=time.time(), **arns))
             except (ClientError, BotoCoreError) as error:
                 reason = f"{destination} refused them: {error}"
         if reason:
-            _log.error(
-                "mapping %s lost %d records from %s on: %s",
-                attached.uuid,
-                len(action.records),
-                action.records[0].sequence,
-                reason,
-            )
+            first, count = action.records[0].sequence, len(action.records)
+            _log.error("mapping %s lost %d records from %s on: %s", attached.uuid, count, first, reason)
         return lambda: self._sent(attached, len(action.records) if reason else 0)
 
     def _sent(self, attached: _Attached, lost: int) -> None:

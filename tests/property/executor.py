@@ -21,7 +21,8 @@ class Steps:
         self._busy: list[Iterator[None]] = []
         self._left: Callable[[], float] | None = None
         self._last_words: Callable[[], None] | None = None
-        self.step_hook: Callable[[], None] = lambda: None
+        self.before_step: Callable[[], None] = lambda: None
+        self.after_last_words: Callable[[], None] = lambda: None
 
     def __call__(
         self, items: Sequence[Iterator[None]], left: Callable[[], float] | None, last_words: Callable[[], None]
@@ -46,6 +47,7 @@ class Steps:
         if self._last_words:
             last_words, self._last_words = self._last_words, None
             last_words()
+            self.after_last_words()
 
     def _step(self) -> None:
         free = [item for item in self._items[: self._workers] if item not in self._busy]
@@ -54,7 +56,7 @@ class Steps:
         item = self._rng.choice(free)
         self._busy.append(item)
         try:
-            self.step_hook()
+            self.before_step()
             next(item)
         except StopIteration:
             self._items.remove(item)

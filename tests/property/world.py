@@ -73,9 +73,9 @@ class Run:
     failed: set[int] = field(default_factory=set[int])
     inside: set[int] = field(default_factory=set[int])  # handlers that have begun and not ended
     claimed: set[int] = field(default_factory=set[int])  # and whose claims are not marked
-    given_up: frozenset[str] = frozenset()  # items that its environment waits for no longer
+    given_up: set[str] = field(default_factory=set[str])  # items that its environment waits for no longer
     did: set[int] = field(default_factory=set[int])  # effects
-    interrupted: set[int] | None = None  # what ran when the function's time was over
+    noted: set[int] = field(default_factory=set[int])  # those that its last words tell of
 
     @property
     def deadline(self) -> float:
@@ -121,7 +121,8 @@ class Place:
         self.run = Run([], 0.0)
         self.given_up: set[str] = set()
         self.steps = Steps(world.rng, world.settings.workers, world.kernel.sleep)
-        self.steps.step_hook = partial(world.may_die, self)
+        self.steps.before_step = partial(world.may_die, self)
+        self.steps.after_last_words = partial(world.has_spoken, self)
         dynamo, bucket = (make(door=partial(world.door, self)) for make in (world.dynamo, world.bucket))
         clients: dict[str, Any] = {"dynamodb": dynamo, "s3": bucket}
         self.deliver: Deliver = world.subject.environment(
@@ -351,7 +352,7 @@ class World:
 
     def _deliver(self, events: list[dict[str, Any]]) -> tuple[Run, Outcome]:
         place = self._places.pop(self.rng.randrange(len(self._places))) if self._places else Place(self)
-        place.run = run = Run([number(event) for event in events], self.kernel.now, given_up=frozenset(place.given_up))
+        place.run = run = Run([number(event) for event in events], self.kernel.now, given_up=set(place.given_up))
         self._running.append(run)
         self._say(f"invoked with {run.numbers}")
         try:
@@ -375,8 +376,8 @@ class World:
         return [int(each["itemIdentifier"]) - 10**20 for each in outcome.payload["batchItemFailures"]]
 
     def _died(self, run: Run) -> None:
-        self.happened.add("death" if run.interrupted is None else "hang")
-        self.excused.update(run.did if run.interrupted is None else run.interrupted)
+        self.happened.add("death")
+        self.excused |= run.did - run.noted
         self.deaths.update(run.claimed)
 
     def _hold(self, run: Run, undone: list[int]) -> None:
@@ -433,7 +434,7 @@ class World:
             self.happened.add("linger")
             self.kernel.sleep(0.5)
             return
-        place.run.interrupted = set(place.run.inside)
+        self.happened.add("hang")
         self.kernel.sleep(max(0.0, place.run.deadline - self.kernel.now))
         raise Death
 
@@ -441,8 +442,13 @@ class World:
         if self.kind != "fenced" or put_if_newer(changed, TARGET):
             self.effects.append(Effect(each, self.item_of[each], self.kernel.now))
         self.applied.setdefault(each, self.kernel.now)
-        place.given_up.discard(self.item_of[each])
+        for waiting in (place.given_up, place.run.given_up):  # it is waited for again
+            waiting.discard(self.item_of[each])
         self._say(f"effect of {each}")
+
+    def has_spoken(self, place: Place) -> None:
+        """Take down what the function has noted before its time was over: only what still ran may come again."""
+        place.run.noted = place.run.did - place.run.inside
 
     def may_die(self, place: Place) -> None:
         """Die, perhaps."""

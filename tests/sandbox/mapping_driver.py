@@ -98,7 +98,7 @@ class Driver:
                 raise AssertionError(action)
 
     def _read(self, action: Read) -> None:
-        position, place = self._iterators.get(action.shard, (None, 0))
+        position, place = self._iterators.pop(action.shard, (None, 0))
         list(self.stream.trim(self.now))
         try:
             if position != action.position:

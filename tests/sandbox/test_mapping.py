@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sandbox.actions import RETENTION_PASSED
+from sandbox.actions import RETENTION_PASSED, Invoke, Read, Returned
 from sandbox.configuration import Switches
 from sandbox.mapping import PAYLOAD_BYTES, RETENTION_SECONDS
 from tests.property.stream import Stream, change
@@ -270,6 +270,43 @@ def test_a_position_that_retention_has_passed(resumes: Any, invoked: list[list[i
     driver.run(until=RETENTION_SECONDS + 101)
     assert driver.invoked == invoked
     assert driver.gone == []
+
+
+def test_where_reading_went_on_is_kept_like_any_position() -> None:
+    """Disabled once more before anything newer is settled: nothing that came since is passed over."""
+    driver = Driver(stream=filled(1), switches=Switches(trimmed_resumes="LATEST"))
+    driver.run(until=0)
+    driver.configure(Enabled=False)
+    driver.stream.put(change(2, at=10))
+    driver.run(until=RETENTION_SECONDS + 100)
+    driver.configure(Enabled=True)
+    driver.run(until=RETENTION_SECONDS + 101)
+    driver.configure(Enabled=False)
+    driver.stream.put(change(3, at=RETENTION_SECONDS + 101))
+    driver.configure(Enabled=True)
+    driver.run(until=RETENTION_SECONDS + 102)
+    assert driver.invoked == [[1], [3]]
+
+
+def test_what_a_read_finds_that_was_asked_before_an_update_is_not_taken_in_twice() -> None:
+    driver = Driver(stream=filled(2))
+    mapping = driver.mapping
+    mapping.advance(0)
+    mapping.discover(driver.stream.lineage())
+    [early] = mapping.advance(0)
+    driver.configure(BatchSize=1)
+    [late] = mapping.advance(0)
+    assert isinstance(early, Read)
+    assert isinstance(late, Read)
+    for read in (early, late):
+        mapping.read(read, [change(1), change(2)], 0)
+        mapping.trimmed(read)
+    for expected in ([1], [2]):
+        [invocation] = mapping.advance(0)
+        assert isinstance(invocation, Invoke)
+        assert numbers_of([invocation]) == [expected]
+        mapping.answer(invocation, Returned(None), 0)
+    assert all(isinstance(action, Read) for action in mapping.advance(0))
 
 
 def test_retention_takes_what_was_read_and_could_not_be_delivered() -> None:

@@ -48,6 +48,16 @@ def test_progress_restarts_the_count_of_retries() -> None:
     assert driver.gone == [(RETRIES_EXHAUSTED, [6], 4)]
 
 
+def test_progress_after_tries_in_vain_restarts_the_count_too() -> None:
+    answers = iter([Failed(), partial(2)([1, 2])])
+    driver = Driver(
+        {**PARTIAL, "MaximumRetryAttempts": 1}, lambda given: next(answers, Failed()), stream=stream_of(1, 2)
+    )
+    driver.run(until=60)
+    assert driver.invoked == [[1, 2], [1, 2], [2], [2]]
+    assert driver.gone == [(RETRIES_EXHAUSTED, [2], 2)]
+
+
 def test_invocations_without_progress_are_one_and_the_retries() -> None:
     driver = Driver({"MaximumRetryAttempts": 2}, fail, stream=stream_of(1, 2))
     driver.run(until=60)
@@ -174,6 +184,23 @@ def test_what_goes_along_with_a_checkpoint_that_fails_for_good(
     )
     driver.run(until=60)
     assert (driver.gone, driver.invoked) == (gone, invoked)
+
+
+def test_an_exception_takes_the_whole_batch_along() -> None:
+    """No record is reported, so none is spared."""
+    driver = Driver({**PARTIAL, "MaximumRetryAttempts": 0}, fail, Switches(suffix_follows=False), stream_of(1, 2))
+    driver.run(until=60)
+    assert driver.gone == [(RETRIES_EXHAUSTED, [1, 2], 1)]
+
+
+def test_what_is_left_of_a_half_comes_before_the_other_half() -> None:
+    stream = stream_of(1, at=0)
+    stream.put(*(change(number, at=50) for number in (2, 3, 4)))
+    driver = Driver({**BISECT, "MaximumRecordAgeInSeconds": 60}, in_turn(Failed()), stream=stream)
+    driver.now = 59.5
+    driver.run(until=100)
+    assert driver.gone == [(AGE_EXCEEDED, [1], 1)]
+    assert driver.invoked == [[1, 2, 3, 4], [2], [3, 4]]
 
 
 def test_bisecting_finds_the_poison_and_delivers_the_rest() -> None:

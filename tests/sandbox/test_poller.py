@@ -7,7 +7,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from handler.stream.failures import read_failure
 from sandbox.emulator import Emulator
 from sandbox.filtering import FilterError
 from sandbox.poller import TAIL_BYTES, Invocation, MappingError, Poller, lambda_record
+from tests.property.stream import change
 
 PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 
@@ -202,7 +203,9 @@ def test_what_no_destination_takes_is_lost_and_said_so(
     assert ("nowhere refused them" in line) is (destination is not None)
 
 
-def test_throttling_costs_no_retry(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
+def test_throttling_costs_no_retry(
+    aws: Emulator, poller: Poller, seen: list[Invocation], caplog: pytest.LogCaptureFixture
+) -> None:
     source = Source(aws, "throttled", MaximumRetryAttempts=0)
     limit = aws.client("lambda").put_function_concurrency
     limit(FunctionName=source.function, ReservedConcurrentExecutions=0)
@@ -214,6 +217,7 @@ def test_throttling_costs_no_retry(aws: Emulator, poller: Poller, seen: list[Inv
     wait_for(poller.idle)
     assert seen[-1].error is None
     assert poller.lost == 0
+    assert caplog.messages == []
 
 
 def test_a_disabled_mapping_keeps_its_position(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
@@ -229,6 +233,16 @@ def test_a_disabled_mapping_keeps_its_position(aws: Emulator, poller: Poller, se
     poller.update("paused", source.request)
     wait_for(lambda: len(seen) > 1 and poller.idle())
     assert [names(invocation) for invocation in seen] == [["a"], ["b"]]
+
+
+def test_latest_takes_what_comes_after(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
+    source = Source(aws, "latest")
+    source.put("a")
+    poller.attach("latest", {**source.request, "StartingPosition": "LATEST"})
+    wait_for(poller.idle)
+    source.put("b")
+    wait_for(poller.idle)
+    assert [names(invocation) for invocation in seen] == [["b"]]
 
 
 def test_a_detached_mapping_does_nothing_and_a_new_one_starts_afresh(
@@ -278,39 +292,48 @@ def test_a_function_deleted_under_its_mapping_is_a_problem_until_it_is_back(
     assert poller.lost == 0
 
 
-class VanishingStreams:
-    """A stream of one shard that is there when a mapping is created, and answers all reads with one error."""
+EMPTY: dict[str, Any] = {"Records": [], "NextShardIterator": "next"}
+ONE: dict[str, Any] = {"Records": [change(1)], "NextShardIterator": "next"}
 
-    def __init__(self, code: str, then: Callable[[], Mapping[str, Any]] | None = None) -> None:
-        self.code, self.then, self.reads = code, then, 0
+
+class Streams:
+    """A stream of one shard whose reads answer in turn, with a page or an error's code, the last one for ever."""
+
+    def __init__(self, *answers: dict[str, Any] | str) -> None:
+        self.answers, self.reads, self.positions = answers, 0, list[str]()
 
     def describe_stream(self, StreamArn: str) -> dict[str, Any]:  # noqa: N803 -- AWS's name
         return {"StreamDescription": {"Shards": [{"ShardId": "shard-0"}]}}
 
-    def get_shard_iterator(self, **_: str) -> dict[str, str]:
+    def get_shard_iterator(self, ShardIteratorType: str, **_: str) -> dict[str, str]:  # noqa: N803 -- AWS's name
+        self.positions.append(ShardIteratorType)
         return {"ShardIterator": "iterator"}
 
-    def get_records(self, **_: str) -> Mapping[str, Any]:
+    def get_records(self, **_: str) -> dict[str, Any]:
+        answer = self.answers[min(self.reads, len(self.answers) - 1)]
         self.reads += 1
-        if self.then and self.reads > 1:
-            return self.then()
-        error: Any = {"Error": {"Code": self.code, "Message": "no more"}}
+        if isinstance(answer, dict):
+            return answer
+        error: Any = {"Error": {"Code": answer, "Message": "as the test wants it"}}
         raise ClientError(error, "GetRecords")
 
 
-class FunctionsOnly:
-    """Lambda as far as a mapping without records needs it."""
+class Functions:
+    """Lambda with a function that does nothing."""
 
     def get_function_configuration(self, FunctionName: str) -> dict[str, str]:  # noqa: N803 -- AWS's name
         return {"FunctionName": FunctionName, "FunctionArn": f"arn:aws:lambda:eu-central-1:0:function:{FunctionName}"}
 
+    def invoke(self, **_: str) -> dict[str, Any]:
+        return {"Payload": io.BytesIO(b"null")}
+
 
 @pytest.fixture
-def vanishing() -> Iterator[Callable[[VanishingStreams], Poller]]:
+def reading() -> Iterator[Callable[[Streams], Poller]]:
     pollers: list[Poller] = []
 
-    def attached(streams: VanishingStreams) -> Poller:
-        clients: dict[str, Any] = {"dynamodbstreams": streams, "lambda": FunctionsOnly()}
+    def attached(streams: Streams) -> Poller:
+        clients: dict[str, Any] = {"dynamodbstreams": streams, "lambda": Functions()}
         pollers.append(Poller(clients.__getitem__, lambda invocation: None))
         pollers[-1].attach("m", {"EventSourceArn": "arn:s", "FunctionName": "f", "StartingPosition": "TRIM_HORIZON"})
         return pollers[-1]
@@ -321,22 +344,32 @@ def vanishing() -> Iterator[Callable[[VanishingStreams], Poller]]:
 
 
 def test_a_stream_that_vanished_is_a_problem_and_nothing_to_wait_for(
-    vanishing: Callable[[VanishingStreams], Poller], caplog: pytest.LogCaptureFixture
+    reading: Callable[[Streams], Poller], caplog: pytest.LogCaptureFixture
 ) -> None:
-    streams = VanishingStreams("ResourceNotFoundException")
-    poller = vanishing(streams)
+    streams = Streams("ResourceNotFoundException")
+    poller = reading(streams)
     wait_for(poller.idle)
     assert streams.reads == 1
     assert poller.last_result("m").startswith("PROBLEM: arn:s cannot be read")
     assert "mapping m: PROBLEM: arn:s cannot be read" in caplog.text
 
 
-@pytest.mark.parametrize("code", ["InternalServerError", "ExpiredIteratorException", "TrimmedDataAccessException"])
-def test_a_read_that_fails_is_tried_again(vanishing: Callable[[VanishingStreams], Poller], code: str) -> None:
-    streams = VanishingStreams(code, then=lambda: {"Records": [], "NextShardIterator": "next"})
-    poller = vanishing(streams)
-    wait_for(lambda: streams.reads > 1 and poller.idle())
+def test_a_read_that_fails_is_tried_again(reading: Callable[[Streams], Poller]) -> None:
+    poller = reading(Streams("InternalServerError", EMPTY))
+    wait_for(poller.idle)
     assert poller.last_result("m") == "No records processed"
+
+
+@pytest.mark.parametrize(
+    ("code", "position"),
+    [("TrimmedDataAccessException", "TRIM_HORIZON"), ("ExpiredIteratorException", "AFTER_SEQUENCE_NUMBER")],
+)
+def test_where_reading_goes_on(reading: Callable[[Streams], Poller], code: str, position: str) -> None:
+    """After retention has passed the position, and after a pause that an iterator does not outlive."""
+    streams = Streams(ONE, code, EMPTY)
+    poller = reading(streams)
+    wait_for(lambda: streams.reads > 2 and poller.idle())
+    assert streams.positions == ["TRIM_HORIZON", position]
 
 
 def test_a_record_that_expired_says_so_in_lambda_s_names() -> None:
