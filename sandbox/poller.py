@@ -154,17 +154,21 @@ class Poller:
             del self._attached[uuid]
 
     def idle(self) -> bool:
-        """Whether every enabled mapping has, since this call, found its stream's end and has nothing to do."""
+        """Whether every enabled mapping has, since this call, found its stream's end and has nothing to do.
+
+        It waits for the reads that tell, a second at most.
+        """
         since = time.time()
+
+        def busy() -> bool:
+            return self._closed.is_set() or any(each.sending or not each.mapping.at_rest() for each in self._enabled())
+
+        def caught_up() -> bool:
+            return not busy() and all(each.mapping.caught_up(since) for each in self._enabled())
+
         with self._changed:
-            while not self._closed.is_set():
-                enabled = [each for each in self._attached.values() if each.mapping.configuration.enabled]
-                if any(each.sending or not each.mapping.at_rest() for each in enabled):
-                    return False
-                if all(each.mapping.caught_up(since) for each in enabled):
-                    return True
-                self._changed.wait()
-        return False
+            self._changed.wait_for(lambda: busy() or caught_up(), timeout=1.0)
+            return caught_up()
 
     def last_result(self, uuid: str) -> str:
         """What AWS's GetEventSourceMapping shows as LastProcessingResult; the emulator's own cannot be set."""
@@ -184,6 +188,9 @@ class Poller:
             self._changed.notify_all()
         self._loop.join()
         self._pool.shutdown(cancel_futures=True)
+
+    def _enabled(self) -> list[_Attached]:
+        return [each for each in self._attached.values() if each.mapping.configuration.enabled]
 
     def _function(self, name: str) -> tuple[str, str]:
         try:

@@ -59,6 +59,10 @@ def _assembled(given: Given, settings: Environment) -> Engine:
     )
 
 
+def _set(**settings: float) -> Callable[[Given], Engine]:
+    return lambda given: _engine(replace(given, settings=replace(given.settings, **settings)))
+
+
 def _without_claims(given: Given) -> Engine:
     return _engine(replace(given, claim=False))
 
@@ -174,6 +178,8 @@ MUTANTS = {
         Subject("notes without the lone clock", _with(_NotesWithoutAlone)),
         Subject("notes of long ago", _with(_NotesOfLongAgo)),
         Subject("notes of lies", _with(_NotesOfLies)),
+        Subject("no patience", _set(give_up_after_seconds=0.0)),
+        Subject("no deadline", _set(handler_timeout_seconds=0.0)),
         Subject("no claims", _without_claims),
         Subject("no fences", _engine, effects=_Unfenced),
     )

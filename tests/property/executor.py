@@ -12,24 +12,22 @@ class Steps:
     """An executor for the engine: in place of threads, one step at a time.
 
     Two items never run at the same instant, as threads can: what one step does to the engine's state is never seen half
-    done. Locks are therefore not put to the test.
+    done. Locks are therefore not put to the test. Whose time is over calls `last_words`, once.
     """
 
-    def __init__(self, rng: Random, workers: int, sleep: Callable[[float], None]) -> None:
-        self._rng, self._workers, self._sleep = rng, workers, sleep
+    def __init__(self, rng: Random, workers: int) -> None:
+        self._rng, self._workers = rng, workers
         self._items: list[Iterator[None]] = []
         self._busy: list[Iterator[None]] = []
-        self._left: Callable[[], float] | None = None
-        self._last_words: Callable[[], None] | None = None
+        self.last_words: Callable[[], None] | None = None
         self.before_step: Callable[[], None] = lambda: None
-        self.after_last_words: Callable[[], None] = lambda: None
 
     def __call__(
         self, items: Sequence[Iterator[None]], left: Callable[[], float] | None, last_words: Callable[[], None]
     ) -> None:
         """Run the items to their ends."""
         self._items, self._busy = list(items), []
-        self._left, self._last_words = left, last_words
+        self.last_words = last_words if left else None
         while self._items:
             self._step()
 
@@ -38,16 +36,10 @@ class Steps:
         for _ in range(self._rng.randint(0, 2)):
             self._step()
 
-    def until_reserve(self) -> None:
-        """Called by a handler that runs on: everything else ends, then the time does, but for the reserve."""
+    def all_others(self) -> None:
+        """Called by a handler that runs on: all that can run beside it ends."""
         while len(self._items) > len(self._busy) and len(self._busy) < self._workers:
             self._step()
-        if self._left is not None and (left := self._left()) > 0:
-            self._sleep(left)
-        if self._last_words:
-            last_words, self._last_words = self._last_words, None
-            last_words()
-            self.after_last_words()
 
     def _step(self) -> None:
         free = [item for item in self._items[: self._workers] if item not in self._busy]

@@ -10,8 +10,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
-Door = Callable[[str, Callable[[], None]], None]
-"""What a request passes on its way to a store, with its name and what it does there: where faults wait."""
+Act = Callable[[], None]
+Door = Callable[[str, Act], None]
+"""What a request passes on its way to a store, with its name and detail and what it does there: where faults wait."""
 
 STALE_SECONDS = 30.0
 Key = tuple[str, str, str]
@@ -24,7 +25,7 @@ def refusal(code: str, operation: str, **found: Any) -> ClientError:
 
 
 class UnknownRequestError(AssertionError):
-    """The store does not imitate this."""
+    """The store does not imitate this; also kept in `Tables.unknown`, since the engine takes any error for a fault."""
 
 
 class Tables:
@@ -34,6 +35,7 @@ class Tables:
         self.clock = clock
         self.versions: dict[Key, list[tuple[float, dict[str, Any] | None]]] = {}
         self.held_until: dict[Key, float] = {}
+        self.unknown: UnknownRequestError | None = None
 
     def item(self, key: Key, at: float | None = None) -> dict[str, Any] | None:
         """The item as it is, or as it was."""
@@ -55,7 +57,7 @@ class Dynamo:
         """The nearest note at or below a record."""
         shape = request["KeyConditionExpression"], request["ScanIndexForward"], request["Limit"]
         if shape != ("pk = :pk AND sk <= :first", False, 1):
-            raise UnknownRequestError(request)
+            raise self._unknown(request)
         values = request["ExpressionAttributeValues"]
         at = None if request.get("ConsistentRead") else self._tables.clock() - STALE_SECONDS
         found = list[dict[str, Any]]()
@@ -80,12 +82,12 @@ class Dynamo:
         elif "#in_progress_expiry < :now_in_millis" in condition:
             self._claim(key, item, request["ExpressionAttributeValues"])
         else:
-            raise UnknownRequestError(request)
+            raise self._unknown(request)
 
     def update_item(self, **request: Any) -> None:
         """Mark a claim done."""
         if not request["UpdateExpression"].startswith("SET #response_data = :response_data"):
-            raise UnknownRequestError(request)
+            raise self._unknown(request)
         key = self._key(request["TableName"], request["Key"])
         status = request["ExpressionAttributeNames"]["#status"]
 
@@ -130,25 +132,28 @@ class Dynamo:
 
         self._door("claim", put)
 
+    def _unknown(self, request: dict[str, Any]) -> UnknownRequestError:
+        self._tables.unknown = UnknownRequestError(request)
+        return self._tables.unknown
+
     def _key(self, table: str, item: dict[str, Any]) -> Key:
         name = "pk" if "pk" in item else "id"
         return table, item[name]["S"], item.get("sk", {"S": ""})["S"]
 
 
 class Bucket:
-    """One bucket's objects by key; a write that does not ask for an absent key is not imitated."""
+    """One bucket's objects by key."""
 
     def __init__(self, objects: dict[str, bytes], door: Door) -> None:
         self._objects, self._door = objects, door
 
     def put_object(self, **request: Any) -> None:
         """Park a change."""
-        if request["IfNoneMatch"] != "*":
-            raise UnknownRequestError(request)
+        only_new = request["IfNoneMatch"] == "*"
 
         def put() -> None:
-            if request["Key"] in self._objects:
+            if only_new and request["Key"] in self._objects:
                 raise refusal("PreconditionFailed", "PutObject")
             self._objects[request["Key"]] = request["Body"]
 
-        self._door("park", put)
+        self._door(f"park {request['Body'].decode()}", put)
