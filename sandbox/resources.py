@@ -64,7 +64,7 @@ def _stream(inputs: Inputs) -> Inputs:
 
 
 class Role(Resource):
-    """A role that functions run as; the emulator asks for no rights."""
+    """A role that functions run as; the emulator asks for its rights only where it is told to (AUTH)."""
 
     type, service, key = "aws:iam/role:Role", "iam", "RoleName"
     created, described, deleted = "create_role", "get_role", "delete_role"

@@ -38,7 +38,8 @@ class _Attempt:
 class _Ledger(DynamoDBPersistenceLayer):
     """Powertools' layer on a ledger with a sort key: a partition a claim, where Powertools would fill one for all.
 
-    Its calls: `put_item` under a condition, `update_item`, `delete_item`, `get_item`.
+    Its calls: `put_item` under a condition, which answers with the claim that stands in its way, `update_item`,
+    `delete_item`.
     """
 
     def _get_key(self, idempotency_key: str) -> dict[str, Any]:
