@@ -12,7 +12,8 @@ class Steps:
     """An executor for the engine: in place of threads, one step at a time.
 
     Two items never run at the same instant, as threads can: what one step does to the engine's state is never seen half
-    done. Locks are therefore not put to the test. Whose time is over calls `last_words`, once.
+    done. Locks are therefore not put to the test. The first item begins first, as workers pull them. Whose time is over
+    calls `last_words`, once.
     """
 
     def __init__(self, rng: Random, workers: int) -> None:
@@ -28,21 +29,23 @@ class Steps:
         """Run the items to their ends."""
         self._items, self._busy = list(items), []
         self.last_words = last_words if left else None
+        for _ in range(2):  # up to its first change, and that change
+            self._step(self._items[:1])
         while self._items:
-            self._step()
+            self._step(self._items[: self._workers])
 
     def others(self) -> None:
         """Called by a handler: items that could run beside it go on for a while."""
         for _ in range(self._rng.randint(0, 2)):
-            self._step()
+            self._step(self._items[: self._workers])
 
     def all_others(self) -> None:
         """Called by a handler that runs on: all that can run beside it ends."""
         while len(self._items) > len(self._busy) and len(self._busy) < self._workers:
-            self._step()
+            self._step(self._items[: self._workers])
 
-    def _step(self) -> None:
-        free = [item for item in self._items[: self._workers] if item not in self._busy]
+    def _step(self, items: Sequence[Iterator[None]]) -> None:
+        free = [item for item in items if item not in self._busy]
         if not free or len(self._busy) >= self._workers:
             return
         item = self._rng.choice(free)

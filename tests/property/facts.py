@@ -1,6 +1,7 @@
 """What has happened in a history: for the laws to judge."""
 
 from collections import Counter, defaultdict
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 
@@ -14,9 +15,13 @@ class Run:
     given_up: set[str]
     """Items that its environment waits for no longer, as it begins."""
     end: float = 0.0
+    first: int | None = None
+    """The change whose handler began first."""
     failed: set[int] = field(default_factory=set[int])
     did: set[int] = field(default_factory=set[int])
     """Effects."""
+    finished: set[int] = field(default_factory=set[int])
+    """Changes whose handler has ended well."""
     noted: set[int] = field(default_factory=set[int])
     """Those of them that its last words tell of."""
     inside: set[int] = field(default_factory=set[int])
@@ -40,14 +45,14 @@ class Parked:
     when: float
     reason: str
     others_done: bool
-    """A change of another item of its batch was applied."""
+    """A change of another item of its batch was, as far as the function could know."""
     given_up: bool
     """Its environment waited no longer for its item."""
 
 
 @dataclass
 class Held:
-    """A change that failed: since when it has been its lane's checkpoint, and since when another item had succeeded."""
+    """A change that failed: since when as its lane's checkpoint, and since when another item had succeeded."""
 
     since: float | None = None
     others_since: float | None = None
@@ -65,6 +70,8 @@ class Facts:
         self.delivered: set[int] = set()
         self.effects: list[Effect] = []
         self.applied: dict[int, float] = {}
+        self.done: dict[int, float] = {}
+        """What the function has had occasion to note as done, and since when."""
         self.failures: defaultdict[int, list[tuple[float, str]]] = defaultdict(list)
         """Of each change: when a try failed, and why."""
         self.parked: dict[int, Parked] = {}
@@ -82,7 +89,7 @@ class Facts:
         self.at_outage: set[int] = set()
         """What was in some lane's batch as the outage began."""
         self.overran: set[int] = set()
-        """Handlers that the function's time did not suffice for, though they took less than a handler may."""
+        """Changes, a run's first apart, whose handlers had not their time, though they took less than a handler may."""
         self.longest_run = 0.0
         self.met: set[str] = set()
         """Kinds of trouble."""
@@ -108,20 +115,29 @@ class Facts:
         """What has come to its end, one way or another; retention apart."""
         return self.applied.keys() | self.parked.keys() | self.discarded.keys()
 
+    def note(self, numbers: Iterable[int], now: float) -> None:
+        """The function has had occasion to note these as done."""
+        self.done = dict.fromkeys(numbers, now) | self.done
+
     def excuse_delivered(self) -> None:
         """Repeats may follow of whatever has been delivered by now."""
         self.excused |= self.delivered
 
-    def others_done(self, each: int, run: Run) -> bool:
-        """Whether a change of another item of the batch has been applied."""
-        return any(other in self.applied and self.item_of[other] != self.item_of[each] for other in run.numbers)
+    def others_among(self, found: Container[int], each: int, run: Run) -> bool:
+        """Whether a change of another item of the batch is among what was found."""
+        return any(other in found and self.item_of[other] != self.item_of[each] for other in run.numbers)
 
-    def hold(self, run: Run, undone: list[int]) -> None:
+    def hold(self, run: Run) -> None:
         """Take down what holds a lane after a run."""
+        undone = [
+            each for each in run.numbers if each not in self.done.keys() | self.parked.keys() | self.discarded.keys()
+        ]
         for each in undone:
+            if each not in run.failed:
+                continue
             held = self.held.setdefault(each, Held())
             if each == undone[0]:
                 held.since = held.since or run.end
-            if each in run.failed and self.others_done(each, run):
+            if self.others_among(self.done, each, run):
                 held.others_since = held.others_since or run.end
                 held.given_up = self.item_of[each] in run.given_up

@@ -86,8 +86,10 @@ class Function:
             late = self._rng.random() < self._faults.late
             kernel.sleep(TIMEOUT - self._rng.uniform(4, 12) if late else 0.02)
             outcome: Outcome = Returned(place.deliver({"Records": events}, Context(kernel, run.deadline)))
+            facts.note(run.finished, kernel.now)
         except Death:
             outcome = Failed()
+            facts.note(run.noted, kernel.now)
             facts.excused |= run.did - run.noted
             facts.deaths.update(run.claimed)
         except self._subject.raises:
@@ -131,10 +133,14 @@ class Function:
 
     def _handle(self, place: Place, changed: Change) -> None:
         run, each = place.run, number(changed.raw)
+        run.first = run.first or each
         run.inside.add(each)
         run.claimed.add(each)
         try:
             self._work(place, each, changed)
+            run.finished.add(each)
+            for waiting in (place.given_up, run.given_up):  # it is waited for again
+                waiting.discard(self._facts.item_of[each])
         except Exception as error:
             self._facts.met.add(str(error))
             self._facts.failures[each].append((self._kernel.now, str(error)))
@@ -181,8 +187,6 @@ class Function:
         if self._kind != "fenced" or put_if_newer(changed, TARGET):
             facts.effects.append(Effect(each, item))
         facts.applied.setdefault(each, self._kernel.now)
-        for waiting in (place.given_up, place.run.given_up):  # it is waited for again
-            waiting.discard(item)
         self._say(f"effect of {each}")
 
     # How time passes, and ends
@@ -202,7 +206,7 @@ class Function:
         if end >= run.deadline:
             kernel.sleep(max(run.deadline - kernel.now, 0.0))
             if not outstays:
-                self._facts.overran |= run.inside
+                self._facts.overran |= run.inside - {run.first}
             self._die()
         kernel.sleep(max(end - kernel.now, 0.0))
 
@@ -214,7 +218,7 @@ class Function:
         for each in run.inside:
             self._facts.failures[each].append((now, "still running"))
         last_words, place.steps.last_words = place.steps.last_words, None
-        noted = run.did - run.inside
+        noted = set(run.finished)
         last_words()
         run.noted = noted
 
@@ -257,7 +261,8 @@ class Function:
         facts, reason = self._facts, body["requestContext"]["condition"]
         [record] = json.loads(body["payload"])["Records"]
         each, item = number(record), facts.item_of[number(record)]
-        parked = Parked(self._kernel.now, reason, facts.others_done(each, place.run), item in place.given_up)
+        others_done = facts.others_among(facts.done.keys() | place.run.finished, each, place.run)
+        parked = Parked(self._kernel.now, reason, others_done, item in place.given_up)
         if reason == "GiveUpAfterExceeded":
             place.given_up.add(item)
 

@@ -101,7 +101,8 @@ def nothing_is_parked_before_its_time(world: World) -> Iterator[str]:
         in_time = {
             "PermanentError": each in world.faults.permanent,
             "RecordAgeExceeded": parked.when - facts.created[each] >= world.margin_ends,
-            "GiveUpAfterExceeded": clock >= settings.give_up_after_seconds or (parked.given_up and parked.others_done),
+            "GiveUpAfterExceeded": clock >= settings.give_up_after_seconds
+            or (parked.given_up and (parked.others_done or not calm)),
             "GiveUpAloneAfterExceeded": alone,
         }
         if not in_time[parked.reason]:
@@ -109,9 +110,9 @@ def nothing_is_parked_before_its_time(world: World) -> Iterator[str]:
 
 
 def nothing_overruns_for_want_of_time(world: World) -> Iterator[str]:
-    """(h) No handler is begun that has not its full time, but for the first of a batch."""
+    """(h) No handler is begun that has not its full time, but for the first of a batch, which always is."""
     faults = world.faults
-    if not (faults.late or faults.hang or faults.linger or faults.stuck):
+    if not (faults.hang or faults.linger or faults.stuck):
         for each in sorted(world.facts.overran):
             yield f"the function's time was over in the midst of {each}"
 
@@ -135,6 +136,6 @@ def breaches(world: World) -> list[str]:
 
 def _end(world: World, each: int) -> float:
     facts = world.facts
-    ends = [facts.applied.get(each), *((facts.parked[each].when,) if each in facts.parked else ())]
+    ends = [facts.done.get(each), *((facts.parked[each].when,) if each in facts.parked else ())]
     ends += [facts.discarded[each][0]] if each in facts.discarded else []
     return min((end for end in ends if end is not None), default=float("inf"))

@@ -247,7 +247,7 @@ class World:
             facts.met.add("replaced mid-invocation")
             facts.excuse_delivered()
             return
-        facts.hold(run, [each for each in run.numbers if each not in facts.settled])
+        facts.hold(run)
         mapping.answer(action, outcome, self.kernel.now)
         if self._recuts and self._rng.random() < self.faults.recut:
             facts.met.add("recut")
