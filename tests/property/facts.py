@@ -82,6 +82,8 @@ class Facts:
         self.expired: set[int] = set()
         self.excused: set[int] = set()
         """Effects that may be repeated, or come late."""
+        self.clocks_hidden: set[int] = set()
+        """Delivered before a discard whose note another lane may hide, and with it their clocks."""
         self.deaths: Counter[int] = Counter()
         """How often a claim's holder died."""
         self.failed_marks: Counter[int] = Counter()

@@ -52,13 +52,13 @@ def a_claimed_effect_happens_once(world: World) -> Iterator[str]:
 
 
 def nothing_holds_its_lane_for_long(world: World) -> Iterator[str]:
-    """(e) Where nothing disturbs the clocks: no longer than what the engine promises, one back-off and two runs."""
+    """(e) Where nothing disturbs or hides the clocks: for what the engine promises, one back-off and two runs."""
     facts, settings = world.facts, world.settings
     if not world.faults.calm:
         return
     slack = world.longest_back_off + 2 * facts.longest_run + 2  # notes keep whole seconds
     for each, held in facts.held.items():
-        if held.since is None:
+        if held.since is None or each in facts.clocks_hidden:
             continue
         if held.others_since is not None:
             until = held.others_since + (0 if held.given_up else settings.give_up_after_seconds)

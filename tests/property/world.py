@@ -219,6 +219,7 @@ class World:
             facts.refused.update(numbers)
         if self.options["ParallelizationFactor"] != 1 or len(self.stream.shards) > 1:
             facts.excuse_delivered()  # the note under what was discarded may be hidden by another lane's
+            facts.clocks_hidden |= facts.delivered
 
     def _invoke(self, mapping: EventSourceMapping, action: Invoke) -> None:
         now, rng, faults = self.kernel.now, self._rng, self.faults
