@@ -20,6 +20,7 @@ class Run:
     failed: set[int] = field(default_factory=set[int])
     did: set[int] = field(default_factory=set[int])
     """Effects."""
+    parked: set[int] = field(default_factory=set[int])
     finished: set[int] = field(default_factory=set[int])
     """Changes whose handler has ended well."""
     noted: set[int] = field(default_factory=set[int])

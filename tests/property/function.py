@@ -90,7 +90,7 @@ class Function:
         except Death:
             outcome = Failed()
             facts.note(run.noted, kernel.now)
-            facts.excused |= run.did - run.noted
+            facts.excused |= (run.did | run.parked) - run.noted
             facts.deaths.update(run.claimed)
         except self._subject.raises:
             outcome = Failed()
@@ -253,7 +253,7 @@ class Function:
             self._facts.excuse_delivered()
         if self._rng.random() < 0.3:
             act()
-        elif each is not None and each not in place.run.failed:
+        elif each is not None and each in place.run.finished:
             self._facts.failed_marks[each] += 1
         raise refusal("InternalServerError", name)
 
@@ -269,6 +269,7 @@ class Function:
         def park() -> None:
             act()
             facts.parked[each] = parked
+            place.run.parked.add(each)
             self._say(f"parked {each}: {reason}")
 
         return park
