@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from handler.stream.environment import Environment
 
-ATTEMPTS = 2
-CONNECT_SECONDS = 1.0
+RETRIED_FROM_SECONDS = 4.0
+"""Of a handler's time: with less there is one attempt, since botocore waits up to a second before another."""
 
 _clients: dict[str, Any] = {}
 _lock = threading.Lock()  # boto3 makes clients one at a time; made clients are free of threads
@@ -17,8 +17,8 @@ _lock = threading.Lock()  # boto3 makes clients one at a time; made clients are 
 def client(service: str) -> Any:
     """The boto3 client of a service, shared by all threads.
 
-    Its two attempts together end within HANDLER_TIMEOUT_SECONDS (10 unless set): a hanging service is then a failure
-    that can be tried again, not the function's time-out.
+    Its attempts, two where there is time for them, together end within HANDLER_TIMEOUT_SECONDS (10 unless set): a
+    hanging service is then a failure that can be tried again, not the function's time-out.
     """
     if service not in _clients:
         with _lock:
@@ -45,12 +45,15 @@ def _make(service: str) -> Any:
     from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] # it has none
 
     settings = Environment.read()
-    attempt = settings.handler_timeout_seconds / ATTEMPTS - 0.5  # botocore waits up to a second before the second one
+    seconds = settings.handler_timeout_seconds
+    attempts = 2 if seconds >= RETRIED_FROM_SECONDS else 1
+    each = (seconds - 1) / 2 if attempts == 2 else 0.8 * seconds
+    connect = min(1.0, each / 2)
     config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=max(0.5, attempt - CONNECT_SECONDS),
+        connect_timeout=connect,
+        read_timeout=each - connect,
         max_pool_connections=max(10, settings.workers),
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        retries={"mode": "standard", "total_max_attempts": attempts},
     )
     return cast(Any, boto3).client(service, config=config)
 

@@ -13,6 +13,9 @@ Record = Mapping[str, Any]
 Item = Hashable
 """Stream and full primary key."""
 
+NOT_RUN_BY_A_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+UNRUN = (inspect.isawaitable, inspect.isgenerator, inspect.isasyncgen)
+
 
 class InvalidBatchError(Exception):
     """The event is no batch of a DynamoDB stream, or a record cannot be named; no handler has started."""
@@ -82,14 +85,14 @@ def _key(name: str, value: Any) -> Hashable:
 
 def refuse_async(function: Function) -> None:
     """Raise AsyncHandlerError for a function that Python calls without running it: `async def`, or one with `yield`."""
-    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+    if any(would_not_run(function) for would_not_run in NOT_RUN_BY_A_CALL):
         raise AsyncHandlerError(f"{function!r} is async or a generator: make it a plain function, it runs in a thread")
 
 
 def call(function: Function, change: Change) -> None:
     """Run a handler for one change; raises AsyncHandlerError where it returns what is still to be run."""
     result = function(change)
-    if result is not None and (inspect.isawaitable(result) or inspect.isgenerator(result)):
+    if result is not None and any(is_unrun(result) for is_unrun in UNRUN):
         if inspect.iscoroutine(result):
             result.close()
         raise AsyncHandlerError(f"{function!r} returned {result!r}, which nobody runs: make it a plain function")

@@ -15,6 +15,8 @@ VIEWS = {"NewImage": ("NEW_IMAGE", "NEW_AND_OLD_IMAGES"), "OldImage": ("OLD_IMAG
 ALWAYS = {"NewImage": ("INSERT", "MODIFY"), "OldImage": ("MODIFY", "REMOVE")}
 STREAM_ARN = re.compile(r"(arn:[^:]+:dynamodb:[^:]*:[^:]*:table/([^/]+))/stream/(.+)")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+LAST_SECOND = 253_402_300_800
+"""The end of the year 9999, the last that Python's dates can tell."""
 SEQUENCE_DIGITS = 40
 """A sequence number has 21 to 40 digits (DynamoDB Streams API): padded to the most, its text orders as it does."""
 
@@ -29,6 +31,14 @@ class MalformedChangeError(PermanentError):
 
 class ImageNotInStreamError(Exception):
     """An image was asked for that the stream's view type leaves out of every record."""
+
+
+def text_of(error: BaseException) -> str:
+    """An error's text; a handler's own error may have none, or fail to tell it."""
+    try:
+        return str(error)
+    except Exception as failed:  # whatever its author's __str__ does
+        return f"(no text: its __str__ raised {type(failed).__name__})"
 
 
 class StreamName(NamedTuple):
@@ -126,7 +136,8 @@ class Change:
     def created_seconds(self) -> float | None:
         """`created_at` in seconds since 1970; None where the record does not say."""
         seconds = self._body.get("ApproximateCreationDateTime")
-        return seconds if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else None
+        told = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < LAST_SECOND
+        return seconds if told else None
 
     @property
     def stream_arn(self) -> str:
@@ -273,11 +284,17 @@ ENCODERS: list[tuple[type | tuple[type, ...], str, Callable[[Any], Any]]] = [
     (type(None), "NULL", lambda _: True),
     (bool, "BOOL", bool),
     (str, "S", str),
-    ((int, Decimal), "N", str),
+    ((int, Decimal), "N", lambda number: _finite(number)),
     ((bytes, bytearray), "B", bytes),
     ((list, tuple), "L", lambda values: [encode(value) for value in values]),
     (dict, "M", lambda item: encode_item(item)),
 ]
+
+
+def _finite(number: int | Decimal) -> str:
+    if isinstance(number, Decimal) and not number.is_finite():
+        raise TypeError(f"{number!r} is nothing that DynamoDB can hold")
+    return str(number)
 
 
 def encode_item(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyPe
 from handler.stream.batch import Function, call
 from handler.stream.change import Change
 from handler.stream.telemetry import count, logger
+from handler.stream.workers import Death
 
 LONGEST_RUN_MILLIS = 900_000
 """Lambda's longest invocation: how long a claim is held where no context tells the time that is left."""
@@ -79,7 +80,7 @@ class Claims:
         def effect(*, event_id: str, attempt: _Attempt) -> None:  # noqa: ARG001 - Powertools reads it by its name
             try:
                 call(function, attempt.change)
-            except GeneratorExit:
+            except Death:
                 raise
             except BaseException as error:
                 attempt.error = error

@@ -73,7 +73,7 @@ def put_if_newer(
     except Exception as error:
         match error_code(error):
             case "ConditionalCheckFailedException":
-                there: str = getattr(error, "response", {})["Item"][VERSION]["S"]
+                there: str = getattr(error, "response", {})["Item"][VERSION].get("S", "something else")
                 if there.startswith(source):
                     return False
                 raise OtherSourceError(f"{change!r}: the item in {table} was written from {there}") from error

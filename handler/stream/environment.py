@@ -31,6 +31,10 @@ class Environment:
     workers: int = 10  # how many items run at once
     tracing: bool = False  # whether changes become X-Ray subsegments
 
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise VariableError(f"WORKERS is {self.workers}: with less than 1, nothing would ever run")
+
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Environment":
         """The environment as it is now.

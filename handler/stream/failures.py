@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from handler.stream.aws import error_code
-from handler.stream.change import Change, padded
+from handler.stream.change import Change, padded, text_of
 
 
 class UnreadableFailureError(Exception):
@@ -68,7 +68,7 @@ def failure_body(change: Change, error: BaseException, reason: str, context: Any
         "responseContext": {
             "statusCode": 200,
             "executedVersion": getattr(context, "function_version", None),
-            "functionError": f"{type(error).__name__}: {error}",
+            "functionError": f"{type(error).__name__}: {text_of(error)}",
         },
         "version": "1.0",
         "timestamp": _time(now, "milliseconds"),

@@ -2,7 +2,7 @@
 
 import contextvars
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 from handler.stream.batch import Batch, Function, Item, call, read_batch, refuse_async
@@ -12,7 +12,7 @@ from handler.stream.failures import FailureStore, failure_body
 from handler.stream.patience import Patience
 from handler.stream.progress import DONE, PARKED, UNDONE, Note, Notes
 from handler.stream.telemetry import count, current, log_change, logger
-from handler.stream.workers import Executor, Workers
+from handler.stream.workers import Death, Executor, Workers
 
 RESERVE = 2.0
 """Seconds kept at an invocation's end for the note and for parking."""
@@ -119,10 +119,12 @@ class Delivery:
         self._patience = Patience(self._env.settings, self._note, self._env.given_up, healthy)
         self._first = next(iter(self._undone()), None)
         self._env.executor(self._items(), self._left if self._millis else None, self._last_words)
-        self._settle()
+        if due := list(self._due()):
+            self._write(self._checkpoint())  # parking may take longer than what is left
+        self._park_all(due)
         undone = self._undone()
         failed = sum(position in self._failed for position in undone)
-        repeats = self._write(undone[0] if undone else len(self._states))
+        repeats = self._write(self._checkpoint())
         count(
             FailedChanges=failed,
             HeldChanges=len(undone) - failed,
@@ -135,6 +137,9 @@ class Delivery:
 
     def _undone(self) -> list[int]:
         return [position for position, state in enumerate(self._states) if state == UNDONE]
+
+    def _checkpoint(self) -> int:
+        return next(iter(self._undone()), len(self._states))
 
     def _left(self) -> float:
         return self._millis() / 1000 - RESERVE if self._millis else float("inf")
@@ -162,7 +167,7 @@ class Delivery:
         try:
             change.check_name()
             call(self._function, change)
-        except GeneratorExit:
+        except Death:
             raise
         except BaseException as error:  # whatever a handler raises is its change's failure
             return self._failure(item, position, change, error)
@@ -179,8 +184,9 @@ class Delivery:
             reason = reason or self._patience.over(item, self._batch.sequences[position], now)
         if self._states[position] == PARKED or (reason and self._park(position, change, error, reason)):
             return True
-        self._failed[position] = (now, error)
-        log_change("change failed", change, error)
+        if position not in self._failed:  # unless the last words have told of it
+            self._failed[position] = (now, error)
+            log_change("change failed", change, error)
         return False
 
     def _park(self, position: int, change: Change, error: BaseException, reason: str) -> bool:
@@ -190,15 +196,15 @@ class Delivery:
             body = failure_body(change, error, reason, self._context, self._env.clock())
             self._env.failures.park(change, body)
         except Exception as refused:
-            error.add_note(f"It could not be parked either: {type(refused).__name__}: {refused}")
+            log_change("change cannot be parked", change, refused)
             return False
         self._states[position] = PARKED
         self._parked.append(position)
         log_change("change parked", change, error)
         return True
 
-    def _settle(self) -> None:
-        """Park what is over by now; also what has not failed, where the mapping is about to discard it."""
+    def _due(self) -> Iterator[tuple[int, BaseException, str]]:
+        """What is over by now, and why; also what has not failed, where the mapping is about to discard it."""
         now = self._env.clock()
         for position in self._undone():
             item, sequence = self._batch.items[position], self._batch.sequences[position]
@@ -208,8 +214,14 @@ class Delivery:
             if failed is not None:
                 reason = reason or self._patience.over(item, sequence, now)
                 reason = reason or self._patience.over_alone(item, sequence, failed, now)
-            if reason and (failed is not None or self._left() > 0):
-                self._park(position, change, error, reason)
+            if reason:
+                yield position, error, reason
+
+    def _park_all(self, due: Iterable[tuple[int, BaseException, str]]) -> None:
+        """Park these; what has not failed only while there is time."""
+        for position, error, reason in due:
+            if position in self._failed or self._left() > 0:
+                self._park(position, Change(self._batch.records[position]), error, reason)
 
     def _last_words(self) -> None:
         """Write down what is done before the function dies of a handler that does not end."""
@@ -219,7 +231,7 @@ class Delivery:
             self._failed[position] = (now, error)
             log_change("change failed", Change(self._batch.records[position]), error)
         repeats = self._write(0)
-        self._settle()
+        self._park_all(self._due())
         if self._parked:
             repeats = self._write(0)
         count(ParkedChanges=len(self._parked), RepeatsToCome=repeats)

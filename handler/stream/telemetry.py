@@ -8,7 +8,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from handler.stream.batch import Function
-from handler.stream.change import Change
+from handler.stream.change import Change, text_of
 from handler.stream.environment import Environment
 
 logger = Logger(serialize_stacktrace=False)
@@ -50,7 +50,7 @@ def log_change(message: str, change: Change, error: BaseException) -> None:
         table=change.place.table_name,
         keys={name: _plain(value) for name, value in change.raw["dynamodb"]["Keys"].items()},
         sequence_number=change.sequence_number,
-        error={"type": type(error).__name__, "text": str(error)},
+        error={"type": type(error).__name__, "text": text_of(error)},
     )
 
 

@@ -9,12 +9,15 @@ from typing import Any, NamedTuple, cast
 from handler.stream import aws
 from handler.stream.change import Change, encode_item
 from handler.stream.entry import Consumer
+from handler.stream.environment import Environment
 from handler.stream.processor import KeyOrderedProcessor
+from handler.stream.workers import Workers
 
 TABLES = "arn:aws:dynamodb:eu-central-1:111122223333:table"
 Key = str | tuple[str, ...]
 
 _numbers = itertools.count(10**20)
+_workers = Workers(Environment().workers)  # for all deliveries: their threads do not end
 
 
 class Delivery(NamedTuple):
@@ -65,7 +68,7 @@ def deliver(handler: Consumer, *changes: Change, clients: Mapping[str, Any] | No
     batches: dict[str, list[Change]] = {}
     for change in changes:
         batches.setdefault(change.stream_arn, []).append(change)
-    processor = KeyOrderedProcessor(failures=_Store(parked))
+    processor = KeyOrderedProcessor(failures=_Store(parked), executor=_workers)
     with aws.stand_in(clients or {}):
         for batch in batches.values():
             processor([change.raw for change in batch], handler.function).process()

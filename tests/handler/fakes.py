@@ -7,6 +7,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] # botocore has none
 
+from handler.stream.workers import Death
+
 STREAM = "arn:aws:dynamodb:eu-central-1:111122223333:table/orders/stream/2026-01-01T00:00:00.000"
 START = 1_800_000_000.0
 
@@ -90,8 +92,8 @@ CONDITIONS: dict[str, Callable[[Item, Item], bool]] = {
     "attribute_not_exists(#v) OR (begins_with(#v, :source) AND #v < :version)": lambda old, values: (
         "change_version" not in old
         or (
-            old["change_version"]["S"].startswith(values[":source"]["S"])
-            and old["change_version"]["S"] < values[":version"]["S"]
+            old["change_version"].get("S", "").startswith(values[":source"]["S"])
+            and old["change_version"].get("S", "") < values[":version"]["S"]
         )
     ),
 }
@@ -234,7 +236,7 @@ class S3:
 
 
 class Steps:
-    """An executor without threads: items take turns, a change each. A GeneratorExit lets the function die.
+    """An executor without threads: items take turns, a change each. A Death lets the function die.
 
     Not imitated: two handlers at the same moment.
     """
@@ -247,7 +249,7 @@ class Steps:
                 next(item)
             except StopIteration:
                 continue
-            except GeneratorExit:
+            except Death:
                 if left is not None:
                     last_words()
                 raise

@@ -1,7 +1,7 @@
 """What is refused before any handler starts, and what names an item."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -78,7 +78,11 @@ def yields(change: Change) -> Iterator[None]:
     yield
 
 
-@pytest.mark.parametrize("function", [waits, yields, functools.partial(waits)])
+async def waits_and_yields(change: Change) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("function", [waits, yields, waits_and_yields, functools.partial(waits)])
 def test_a_function_that_python_would_not_run_is_refused(function: Any) -> None:
     with pytest.raises(AsyncHandlerError, match="make it a plain function"):
         refuse_async(function)
@@ -92,7 +96,11 @@ def is_lazy(change: Change) -> Any:
     return yields(change)
 
 
-@pytest.mark.parametrize("function", [is_async, is_lazy])
+def is_both(change: Change) -> Any:
+    return waits_and_yields(change)
+
+
+@pytest.mark.parametrize("function", [is_async, is_lazy, is_both])
 def test_a_result_that_nobody_would_run_is_an_error(function: Any) -> None:
     """A coroutine that is never awaited also warns, which fails this test."""
     with pytest.raises(AsyncHandlerError, match="which nobody runs"):

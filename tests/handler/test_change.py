@@ -241,7 +241,9 @@ def test_what_is_decoded_can_be_written_again(value: Any) -> None:
     assert of(as_in_a_stream(encode(value))) == value
 
 
-@pytest.mark.parametrize("value", [1.5, set[str](), {"a", Decimal(1)}, {True}, object(), [{"a": 1.5}]])
+@pytest.mark.parametrize(
+    "value", [1.5, Decimal("NaN"), Decimal("Infinity"), set[str](), {"a", Decimal(1)}, {True}, object(), [{"a": 1.5}]]
+)
 def test_what_dynamodb_cannot_hold_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="nothing that DynamoDB can hold"):
         encode(value)

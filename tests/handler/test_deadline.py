@@ -8,7 +8,7 @@ import pytest
 
 from handler.stream import PermanentError
 from handler.stream.progress import DONE, PARKED, UNDONE
-from handler.stream.workers import Workers
+from handler.stream.workers import Death, Workers
 from tests.handler.conftest import Lines
 from tests.handler.fakes import START, Context, record, refusal
 from tests.handler.world import World
@@ -16,7 +16,7 @@ from tests.handler.world import World
 FAILS = ValueError("down")
 
 
-class Died(GeneratorExit):
+class Died(Death):
     """The function is killed while a handler runs: it comes out of the handler, and the executor lets it through."""
 
 
@@ -263,6 +263,56 @@ def test_the_note_is_written_before_anything_is_parked() -> None:
         world.deliver("ab")
     assert before == [["query", "put_item"]]
     assert world.dynamodb.calls == ["query", "put_item", "put_item"]
+
+
+def test_the_note_is_written_before_what_nothing_outlived_is_parked() -> None:
+    """A failure store that takes its time may cost the invocation, and nothing that is done."""
+    world = World()
+    world.trouble[2] = Died()
+    with pytest.raises(Died):
+        world.deliver("ab")
+    world.clock.now += 15 * 60
+    put_object, before = world.s3.put_object, list[dict[int, str]]()
+
+    def put(**request: Any) -> dict[str, Any]:
+        note = world.note(under=2)
+        before.append(dict(note.states) if note else {})
+        return put_object(**request)
+
+    world.trouble[2] = FAILS
+    world.s3.failing = refusal("SlowDown", "PutObject")
+    world.s3.put_object = put
+    assert world.deliver("abc") == [2]
+    assert before == [{}, {2: UNDONE, 3: DONE}], "tried at the failure, and once more in the end"
+
+
+def test_the_last_words_leave_alone_what_has_failed_by_itself(log_lines: Lines) -> None:
+    world = World()
+    world.trouble |= {1: FAILS, 3: Died()}
+    with pytest.raises(Died):
+        world.deliver("abc")
+    told = [(line["event_id"], line["error"]["type"]) for line in log_lines() if line["message"] == "change failed"]
+    assert told == [("event-1", "ValueError"), ("event-3", "StillRunningError")]
+
+
+def test_a_handler_that_fails_after_the_last_words_has_failed_once(log_lines: Lines) -> None:
+    world = World(executor=Workers(2))
+    running, noted = threading.Event(), threading.Event()
+    put_item = world.dynamodb.put_item
+
+    def put(**request: Any) -> dict[str, Any]:
+        noted.set()
+        return put_item(**request)
+
+    def hang() -> None:
+        running.set()
+        soon(noted)
+        raise FAILS
+
+    world.dynamodb.put_item = put
+    world.trouble[1] = hang
+    assert world.deliver("ab", context=Ending(world, running)) == [1, 2]
+    assert [line["error"]["type"] for line in log_lines()] == ["StillRunningError"]
 
 
 def test_what_had_no_turn_is_not_parked_when_no_time_is_left_for_it() -> None:

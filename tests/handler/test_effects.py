@@ -92,6 +92,12 @@ def test_another_source_is_refused_for_good(dynamodb: DynamoDB) -> None:
     assert issubclass(OtherSourceError, PermanentError)
 
 
+def test_a_version_that_is_none_of_a_fence_is_another_source(dynamodb: DynamoDB) -> None:
+    dynamodb.tables["mirror"][("a",)] = {"id": {"S": "a"}, "change_version": {"N": "7"}}
+    with pytest.raises(OtherSourceError, match="the item in mirror was written from something else"):
+        put_if_newer(change(1), "mirror")
+
+
 def test_another_item_and_key_can_be_written(dynamodb: DynamoDB) -> None:
     user = {"id": "1", "email": "a@example.com"}
     put_if_newer(inserted("users", **user), "by-email", {"email": user["email"], "user": user["id"]})

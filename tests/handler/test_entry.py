@@ -90,17 +90,20 @@ def test_in_lambda_the_ledgers_client_is_made_with_the_environment(monkeypatch: 
         assert set(aws._clients) == {"dynamodb"}  # pyright: ignore[reportPrivateUsage] # what no call would show
 
 
-def test_a_client_ends_within_the_handlers_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("seconds", "attempts"), [(1, 1), (3, 1), (4, 2), (6, 2), (10, 2), (300, 2)])
+def test_a_client_ends_within_the_handlers_time(seconds: int, attempts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    monkeypatch.setenv("HANDLER_TIMEOUT_SECONDS", "6")
+    monkeypatch.setenv("HANDLER_TIMEOUT_SECONDS", str(seconds))
     monkeypatch.setenv("WORKERS", "32")
     with aws.stand_in({}):
         client = aws.client("sqs")
         assert aws.client("sqs") is client
     config: Any = client.meta.config
-    assert config.retries == {"mode": "standard", "total_max_attempts": 2}
+    assert config.retries == {"mode": "standard", "total_max_attempts": attempts}
     assert config.max_pool_connections == 32  # a connection a worker
-    assert 2 * (config.connect_timeout + config.read_timeout) < 6
+    waiting = 1 if attempts == 2 else 0  # botocore's longest before a second attempt
+    assert 0 < config.connect_timeout <= config.read_timeout
+    assert attempts * (config.connect_timeout + config.read_timeout) + waiting <= seconds
 
 
 def test_every_variable_is_read() -> None:
@@ -131,6 +134,11 @@ def test_every_variable_is_read() -> None:
 def test_a_variable_that_is_no_number_is_named(name: str, value: str) -> None:
     with pytest.raises(VariableError, match=f"{name} is '{value}', not a number"):
         Environment.read({name: value})
+
+
+def test_no_workers_are_refused() -> None:
+    with pytest.raises(VariableError, match="WORKERS is 0: with less than 1, nothing would ever run"):
+        Environment.read({"WORKERS": "0"})
 
 
 def test_tracing_is_loaded_only_where_it_is_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,15 @@ def test_no_clock_starts_where_nothing_else_is_done() -> None:
     assert note.clocks == {}
 
 
+def test_every_item_but_the_failing_one_is_a_sign_whichever_was_first() -> None:
+    world = World()
+    world.trouble[4] = FAILS
+    world.deliver("aaba")
+    note = world.note(under=4)
+    assert note is not None
+    assert dict(note.clocks) == {4: START}
+
+
 def test_another_change_of_the_same_item_is_no_sign() -> None:
     world = World()
     world.trouble[2] = FAILS
@@ -290,10 +299,10 @@ def test_where_it_cannot_be_parked_it_is_an_ordinary_failure(
     world.s3.failing = refusal("SlowDown", "PutObject")
     assert world.deliver("aab") == [1, 2]
     assert counts() == {"FailedChanges": 1, "HeldChanges": 1}
-    (line,) = log_lines()
-    assert line["message"] == "change failed"
-    assert line["error"] == {"type": "PermanentError", "text": "never"}
-    assert "It could not be parked either: ClientError: An error occurred (SlowDown)" in line["exception"]
+    refused, failed = log_lines()
+    assert (refused["message"], refused["event_id"]) == ("change cannot be parked", "event-1")
+    assert refused["error"]["text"].startswith("An error occurred (SlowDown)")
+    assert (failed["message"], failed["error"]) == ("change failed", {"type": "PermanentError", "text": "never"})
     world.s3.failing = None
     assert world.deliver("aab") == []
     assert world.parked() == [1]

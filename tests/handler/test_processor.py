@@ -1,5 +1,6 @@
 """Order, concurrency and reporting within one delivery, and the processor's use beside Powertools' own."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from aws_lambda_powertools.utilities.batch.exceptions import UnexpectedBatchType
 from handler.stream import Change, KeyOrderedProcessor, PermanentError
 from handler.stream.batch import AsyncHandlerError, InvalidBatchError
 from handler.stream.environment import Environment
+from handler.stream.failures import read_failure
 from handler.stream.telemetry import logger
 from handler.stream.workers import Workers
 from tests.handler.conftest import Lines
@@ -86,8 +88,22 @@ def test_identifiers_are_ascending_and_as_the_stream_wrote_them() -> None:
     assert processor.response() == {"batchItemFailures": [{"itemIdentifier": number} for number in numbers]}
 
 
+class SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    code: int
+
+
 @pytest.mark.parametrize(
-    "error", [ValueError("x"), SystemExit(1), KeyboardInterrupt(), BaseException("x"), TimeoutError()]
+    "error",
+    [
+        *(ValueError("x"), SystemExit(1), KeyboardInterrupt(), BaseException("x"), TimeoutError()),
+        *(GeneratorExit(), SpeechlessError(), FrozenError(1)),
+    ],
 )
 def test_any_exception_is_its_changes_failure(error: Any) -> None:
     world = World()
@@ -98,8 +114,23 @@ def test_any_exception_is_its_changes_failure(error: Any) -> None:
 
 def test_any_exception_is_a_failure_in_a_thread_too() -> None:
     world = World(executor=Workers(2))
-    world.trouble |= {1: SystemExit(1), 2: KeyboardInterrupt()}
-    assert world.deliver("abc") == [1, 2]
+    world.trouble |= {1: SystemExit(1), 2: KeyboardInterrupt(), 4: GeneratorExit()}
+    assert world.deliver("abcd") == [1, 2, 4]
+
+
+class SpeechlessPermanentError(SpeechlessError, PermanentError): ...
+
+
+def test_an_error_that_cannot_tell_its_text_is_parked_and_logged_like_any_other(log_lines: Lines) -> None:
+    world = World()
+    world.trouble[1] = SpeechlessPermanentError()
+    assert world.deliver("ab") == []
+    assert (world.parked(), world.applied) == ([1], [2])
+    (line,) = log_lines()
+    text = "(no text: its __str__ raised NotImplementedError)"
+    assert line["error"] == {"type": "SpeechlessPermanentError", "text": text}
+    [body] = world.s3.objects.values()
+    assert read_failure(body).error == f"SpeechlessPermanentError: {text}"
 
 
 def test_a_failure_is_logged_once_with_its_cause(log_lines: Lines) -> None:

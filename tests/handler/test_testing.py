@@ -1,5 +1,6 @@
 """What users' own tests lean on."""
 
+import threading
 from decimal import Decimal
 
 from handler.stream import Change, PermanentError, consumer
@@ -27,6 +28,13 @@ def test_what_was_applied_retried_and_parked_is_told() -> None:
     good, bad, held = inserted("users", id="1"), inserted("users", id="2", mood="bad"), removed("users", id="2")
     never, next_one = inserted("users", id="3", mood="hopeless"), inserted("users", id="3")
     assert deliver(handler, good, bad, held, never, next_one) == ([good, next_one], [bad, held], [never])
+
+
+def test_deliveries_share_their_threads() -> None:
+    deliver(handler, *(inserted("users", id=str(number)) for number in range(20)))
+    before = threading.active_count()
+    deliver(handler, *(inserted("users", id=str(number)) for number in range(20)))
+    assert threading.active_count() == before
 
 
 def test_changes_of_several_tables_are_a_batch_each() -> None:

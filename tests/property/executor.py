@@ -4,10 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 
-class Death(GeneratorExit):
-    """The function dies here and now."""
-
-
 class Steps:
     """An executor for the engine: in place of threads, one step at a time.
 

@@ -11,9 +11,10 @@ from handler.stream.change import Change, PermanentError
 from handler.stream.effects import put_if_newer
 from handler.stream.environment import Environment
 from handler.stream.processor import RESERVE
+from handler.stream.workers import Death
 from sandbox.actions import Failed, Outcome, Returned
 from tests.property.engines import Deliver, Given, Subject
-from tests.property.executor import Death, Steps
+from tests.property.executor import Steps
 from tests.property.facts import Effect, Facts, Parked, Run
 from tests.property.faults import Faults, within
 from tests.property.kernel import Kernel

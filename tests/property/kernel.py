@@ -5,12 +5,14 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+from handler.stream.workers import Death
+
 
 class EndlessError(Exception):
     """A history that does not come to its end."""
 
 
-class Killed(GeneratorExit):
+class Killed(Death):
     """Unwinds a run that nothing will resume."""
 
 

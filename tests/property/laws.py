@@ -10,11 +10,11 @@ Law = Callable[[World], Iterator[str]]
 
 
 def nothing_is_lost(world: World) -> Iterator[str]:
-    """(a) Each change is applied, parked, at the destination or refused there, or, in a long stall, expired."""
+    """(a) Each change is applied, parked, at the destination or refused there, or, where time is lost, expired."""
     facts = world.facts
     if not world.at_rest:
         yield "the mapping does not come to rest"
-    accounted = facts.settled | facts.expired if world.faults.stalled else facts.settled
+    accounted = facts.settled if world.faults.calm else facts.settled | facts.expired
     for each in sorted(facts.item_of.keys() - accounted):
         yield f"change {each} is neither applied, nor parked, nor discarded"
 
