@@ -9,6 +9,8 @@ Predicate = Callable[[Any], bool]
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {"=": eq, ">": gt, ">=": ge, "<": lt, "<=": le}
 _MISSING = object()
+REFUSED = "InvalidParameterValueException: Invalid filter pattern definition."
+"""What AWS says of a pattern."""
 
 
 class FilterError(ValueError):
@@ -31,9 +33,9 @@ def _parse(text: str) -> dict[str, Any]:
     try:
         parsed = json.loads(text)
     except json.JSONDecodeError as error:
-        raise FilterError(f"Invalid filter pattern definition. {text!r} is not JSON: {error}") from error
+        raise FilterError(f"{REFUSED} {text!r} is not JSON: {error}") from error
     if not isinstance(parsed, dict):
-        raise FilterError(f"Invalid filter pattern definition. {text!r} is no JSON object")
+        raise FilterError(f"{REFUSED} {text!r} is no JSON object")
     return cast("dict[str, Any]", parsed)
 
 
@@ -51,7 +53,7 @@ def _node(value: object, path: str) -> Predicate:
     if isinstance(value, dict):
         return _pattern(cast("dict[str, Any]", value), path)
     if not isinstance(value, list) or not value:
-        raise FilterError(f"Invalid filter pattern definition. {path} must be an object or a list of rules: {value!r}")
+        raise FilterError(f"{REFUSED} {path} must be an object or a list of rules: {value!r}")
     rules = [_rule(rule, path) for rule in cast("list[Any]", value)]
     return lambda node: any(rule(node) for rule in rules)
 
@@ -81,7 +83,7 @@ def _numeric(terms: list[Any], path: str) -> Predicate:
     pairs = list(zip(terms[::2], terms[1::2], strict=True))
     for operator, bound in pairs:
         if operator not in _COMPARE or not _is_number(bound):
-            raise FilterError(f"Invalid filter pattern definition. {path}: {operator!r} {bound!r} compares no numbers")
+            raise FilterError(f"{REFUSED} {path}: {operator!r} {bound!r} compares no numbers")
     # Attributes are strings on the wire, so this matches none of them: recorded on AWS.
     return _on_leaf(lambda leaf: _is_number(leaf) and all(_COMPARE[name](leaf, bound) for name, bound in pairs))
 

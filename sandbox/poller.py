@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class MappingError(Exception):
-    """A mapping that AWS refuses to create: its stream or function is missing, or it exists already."""
+    """A mapping that AWS refuses to create, by AWS's code: its stream or function is missing, or it exists already."""
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,14 @@ class Poller:
         try:
             self._client("dynamodbstreams").describe_stream(StreamArn=attached.stream_arn)
         except ClientError as error:
-            raise MappingError(f"Stream not found: {attached.stream_arn}") from error
+            raise MappingError(f"InvalidParameterValueException: Stream not found: {attached.stream_arn}") from error
         with self._changed:
             for other in self._attached.values():
                 if (other.stream_arn, other.function_arn) == (attached.stream_arn, attached.function_arn):
                     raise MappingError(
-                        f"The event source arn ({attached.stream_arn}) and function ({attached.function}) provided "
-                        f"mapping already exists: update or delete the existing mapping with UUID {other.uuid}"
+                        f"ResourceConflictException: The event source arn ({attached.stream_arn}) and function "
+                        f"({attached.function}) provided mapping already exists: update or delete the existing "
+                        f"mapping with UUID {other.uuid}"
                     )
             self._attached[uuid] = attached
             self._changed.notify()
@@ -196,7 +197,7 @@ class Poller:
         try:
             found = self._client("lambda").get_function_configuration(FunctionName=name)
         except ClientError as error:
-            raise MappingError(f"Function does not exist: {name}") from error
+            raise MappingError(f"ResourceNotFoundException: Function does not exist: {name}") from error
         group = found.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{found['FunctionName']}"
         return found["FunctionArn"], group
 
@@ -293,9 +294,13 @@ class Poller:
         _, _, end = text.rstrip().partition("\n")
         pages = self._client("logs").get_paginator("filter_log_events")
         streams: defaultdict[str, list[str]] = defaultdict(list)
-        for page in pages.paginate(logGroupName=group, startTime=int(started * 1000)):
-            for event in page["events"]:
-                streams[event["logStreamName"]].append(event["message"])
+        try:
+            for page in pages.paginate(logGroupName=group, startTime=int(started * 1000)):
+                for event in page["events"]:
+                    streams[event["logStreamName"]].append(event["message"])
+        except (ClientError, BotoCoreError) as error:
+            _log.warning("only the end of a log is there: %s cannot be read: %s", group, error)
+            return text
         logs = ("\n".join(lines) for lines in streams.values())
         return next((log for log in logs if end in log), text)
 

@@ -62,6 +62,26 @@ def test_a_window_gathers_records_until_it_is_over() -> None:
     assert driver.invoked == [[1, 2]]
 
 
+def test_a_window_begins_with_the_first_record_that_waits() -> None:
+    driver = Driver({"BatchSize": 10, "MaximumBatchingWindowInSeconds": 5})
+    driver.run(until=7)
+    driver.stream.put(change(1))
+    driver.run(until=11.9)
+    assert driver.invoked == []
+    driver.run(until=12.25)
+    assert driver.invoked == [[1]]
+
+
+def test_a_batch_that_is_full_by_bytes_waits_for_no_window() -> None:
+    stream = Stream()
+    stream.put(*(change(number, image={"v": {"S": "x" * 2_000_000}}) for number in range(1, 5)))
+    driver = Driver({"MaximumBatchingWindowInSeconds": 5}, stream=stream)
+    driver.run(until=0)
+    assert driver.invoked == [[1, 2, 3]]
+    driver.run(until=5)
+    assert driver.invoked == [[1, 2, 3], [4]]
+
+
 def test_a_full_batch_waits_for_no_window() -> None:
     driver = Driver({"BatchSize": 2, "MaximumBatchingWindowInSeconds": 5}, stream=filled(3))
     driver.run(until=0)

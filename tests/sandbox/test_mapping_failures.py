@@ -1,5 +1,6 @@
 """How a mapping retries and gives up: every line recorded on AWS, and both readings of what is not documented."""
 
+import dataclasses
 from itertools import pairwise
 from typing import Any
 
@@ -266,6 +267,34 @@ def test_throttling_under_an_age_discards_records_untried() -> None:
     )
     driver.run(until=100)
     assert driver.gone == [(AGE_EXCEEDED, [1], 1)]
+
+
+def test_after_progress_or_a_split_the_back_off_begins_anew() -> None:
+    """A batch of what is left has been tried once, whatever came before."""
+    growing = Switches(back_off=lambda tries: 10.0**tries)
+    left = Driver(PARTIAL, lambda given: next(answers)(given), growing, stream_of(1, 2))
+    answers = iter([partial(1), partial(1), partial(2), partial(2), partial()])
+    left.run(until=1000)
+    assert [when for when, _ in left.attempts] == [0, 10, 110, 120, 220]
+    split = Driver(BISECT, in_turn(Failed(), Failed()), growing, stream_of(1, 2))
+    split.run(until=1000)
+    assert [when for when, _ in split.attempts] == [0, 10, 110, 110]
+
+
+def test_what_aws_does_not_document_has_a_likelier_reading_as_its_default() -> None:
+    """The one place that pins them: a change is a decision."""
+    switches = Switches()
+    assert dataclasses.asdict(switches) | {"back_off": None} == {
+        "suffix_follows": True,
+        "halves_inherit": True,
+        "empty_windows": False,
+        "children_from": "TRIM_HORIZON",
+        "filtered_count": True,
+        "trimmed_resumes": "TRIM_HORIZON",
+        "malformed_fails": True,
+        "back_off": None,
+    }
+    assert [round(switches.back_off(tries), 2) for tries in (1, 2, 3, 8, 9, 100)] == [0.9, 1.53, 2.6, 36.93, 60, 60]
 
 
 @pytest.mark.parametrize("seconds", [1.0, 7.0])

@@ -41,6 +41,8 @@ def image(test: str) -> str:
         (image('{"n": {"N": [150]}}'), False),
         (image('{"b": {"BOOL": [true]}}'), True),
         (image('{"b": {"BOOL": [1]}}'), False),
+        (image('{"b": {"BOOL": [{"prefix": "t"}]}}'), False),
+        (image('{"b": {"BOOL": [{"numeric": ["=", 1]}]}}'), False),  # true is no number
         (image('{"s": {"SS": ["q"]}}'), True),
         ('{"dynamodb": {"ApproximateCreationDateTime": [{"numeric": [">", 0]}]}}', False),
         ('{"dynamodb": {"ApproximateCreationDateTime": [{"numeric": [">=", 0, "<", 1]}]}}', True),
@@ -54,7 +56,9 @@ def test_a_pattern(pattern: str, *, matches: bool) -> None:
 
 
 def test_a_creation_time_is_a_number_and_compares() -> None:
-    assert passes('{"dynamodb": {"ApproximateCreationDateTime": [{"numeric": [">", 0]}]}}', change(1, at=5))
+    for rule, matches in (('">", 0', True), ('"<=", 5', True), ('"<", 5', False), ('">=", 5', True), ('"=", 5', True)):
+        test = f'{{"dynamodb": {{"ApproximateCreationDateTime": [{{"numeric": [{rule}]}}]}}}}'
+        assert passes(test, change(1, at=5)) is matches
 
 
 def test_null_matches_a_null_alone() -> None:
@@ -72,7 +76,7 @@ def test_several_patterns_are_alternatives_and_none_lets_all_pass() -> None:
     "pattern", ["no JSON", '["a"]', '{"eventName": "INSERT"}', '{"eventName": []}', '{"n": [{"numeric": ["~", 1]}]}']
 )
 def test_a_pattern_that_aws_refuses(pattern: str) -> None:
-    with pytest.raises(FilterError, match=r"Invalid filter pattern definition\."):
+    with pytest.raises(FilterError, match=r"^InvalidParameterValueException: Invalid filter pattern definition\."):
         any_of([pattern])
 
 

@@ -3,6 +3,7 @@
 What the mapping decides is test_mapping's to show; here, that it happens.
 """
 
+import base64
 import io
 import json
 import time
@@ -261,15 +262,17 @@ def test_a_detached_mapping_does_nothing_and_a_new_one_starts_afresh(
 def test_a_second_mapping_of_the_same_stream_and_function_names_the_first(aws: Emulator, poller: Poller) -> None:
     source = Source(aws, "twice")
     poller.attach("first", source.request)
-    with pytest.raises(MappingError, match=r"mapping already exists: update or delete .* UUID first"):
+    with pytest.raises(
+        MappingError, match=r"^ResourceConflictException: .* mapping already exists: update or delete .* UUID first"
+    ):
         poller.attach("second", source.request)
 
 
 def test_a_stream_or_function_that_does_not_exist_is_refused(aws: Emulator, poller: Poller) -> None:
     source = Source(aws, "missing")
-    with pytest.raises(MappingError, match=r"Stream not found: .*1999"):
+    with pytest.raises(MappingError, match=r"^InvalidParameterValueException: Stream not found: .*1999"):
         poller.attach("m", {**source.request, "EventSourceArn": f"{source.request['EventSourceArn'][:-23]}1999"})
-    with pytest.raises(MappingError, match="Function does not exist: nobody"):
+    with pytest.raises(MappingError, match=r"^ResourceNotFoundException: Function does not exist: nobody"):
         poller.attach("m", {**source.request, "FunctionName": "nobody"})
     with pytest.raises(FilterError):
         poller.attach("m", {**source.request, "FilterCriteria": {"Filters": [{"Pattern": "{"}]}})
@@ -325,7 +328,18 @@ class Functions:
         return {"FunctionName": FunctionName, "FunctionArn": f"arn:aws:lambda:eu-central-1:0:function:{FunctionName}"}
 
     def invoke(self, **_: str) -> dict[str, Any]:
-        return {"Payload": io.BytesIO(b"null")}
+        return {"Payload": io.BytesIO(b"null"), "LogResult": base64.b64encode(b"x" * TAIL_BYTES).decode()}
+
+
+class NoLogs:
+    """CloudWatch Logs that has no group."""
+
+    def get_paginator(self, _: str) -> "NoLogs":
+        return self
+
+    def paginate(self, **_: Any) -> Iterator[dict[str, Any]]:
+        error: Any = {"Error": {"Code": "ResourceNotFoundException", "Message": "as the test wants it"}}
+        raise ClientError(error, "FilterLogEvents")
 
 
 @pytest.fixture
@@ -333,7 +347,7 @@ def reading() -> Iterator[Callable[[Streams], Poller]]:
     pollers: list[Poller] = []
 
     def attached(streams: Streams) -> Poller:
-        clients: dict[str, Any] = {"dynamodbstreams": streams, "lambda": Functions()}
+        clients: dict[str, Any] = {"dynamodbstreams": streams, "lambda": Functions(), "logs": NoLogs()}
         pollers.append(Poller(clients.__getitem__, lambda invocation: None))
         pollers[-1].attach("m", {"EventSourceArn": "arn:s", "FunctionName": "f", "StartingPosition": "TRIM_HORIZON"})
         return pollers[-1]
@@ -352,6 +366,15 @@ def test_a_stream_that_vanished_is_a_problem_and_nothing_to_wait_for(
     assert streams.reads == 1
     assert poller.last_result("m").startswith("PROBLEM: arn:s cannot be read")
     assert "mapping m: PROBLEM: arn:s cannot be read" in caplog.text
+
+
+def test_a_log_that_cannot_be_read_stops_no_mapping(
+    reading: Callable[[Streams], Poller], caplog: pytest.LogCaptureFixture
+) -> None:
+    poller = reading(Streams({"Records": [change(1, at=int(time.time()))], "NextShardIterator": "iterator"}, EMPTY))
+    wait_for(poller.idle)
+    assert poller.last_result("m") == "OK"
+    assert "only the end of a log is there" in caplog.text
 
 
 def test_a_read_that_fails_is_tried_again(reading: Callable[[Streams], Poller]) -> None:
