@@ -242,7 +242,7 @@ class World:
         run, outcome = self.function.deliver(events)
         if isinstance(outcome, Returned) and self._rng.random() < self.faults.lost_answer:
             facts.met.add("lost answer")
-            facts.excused |= run.did
+            facts.excused |= run.did | run.parked
             outcome = Failed()
         if mapping is not self.mapping:
             facts.met.add("replaced mid-invocation")
