@@ -84,10 +84,10 @@ class Level(Enum):
 
 
 Check = Callable[[Resource], Iterator[str]]
-"""Says what may happen and how to mend it, once for each thing that is wrong with one resource."""
+"""Says what may happen and how to mend it, for each thing that is wrong with one resource."""
 
 StackCheck = Callable[[Sequence[Resource]], Iterator[tuple[Resource, str]]]
-"""The same over all resources together, with the one that is to be mended."""
+"""The same over all resources together, with the one that is to be mended; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -135,15 +135,12 @@ def _named(check: Callable[..., object]) -> tuple[str, str]:
     return check.__name__.replace("_", "-"), (check.__doc__ or "").splitlines()[0]
 
 
-def findings(resource: Resource) -> Iterator[tuple[Level, str]]:
-    """What every rule for one resource says of it."""
-    for rule in RULES:
-        if resource.type in rule.types:
-            yield from ((rule.level, message) for message in rule.check(resource))
-
-
-def compared(resources: Sequence[Resource]) -> Iterator[tuple[Level, str]]:
-    """What every rule that compares resources says of them."""
+def findings(resources: Sequence[Resource]) -> Iterator[tuple[Level, str]]:
+    """What every rule says of these, a message beginning with the name of what is to be mended."""
+    for resource in resources:
+        for rule in RULES:
+            if resource.type in rule.types:
+                yield from ((rule.level, f"{resource.name}: {message}") for message in rule.check(resource))
     for rule in STACK_RULES:
         yield from ((rule.level, message) for _, message in rule.check(resources))
 
@@ -223,8 +220,8 @@ def poor_view(table: Resource, needs: str) -> Iterator[str]:
     view = table.inputs.get("streamViewType")
     if isinstance(view, str) and not _images(needs) <= _images(view):
         yield (
-            f"{table.name}'s streamViewType {view}: each change would lack an image that is needed, and fail; take "
-            f"{needs}{'' if needs == 'NEW_AND_OLD_IMAGES' else ' or NEW_AND_OLD_IMAGES'}"
+            f"streamViewType {view}: each change would lack an image that is needed, and fail; take {needs}"
+            f"{'' if needs == 'NEW_AND_OLD_IMAGES' else ' or NEW_AND_OLD_IMAGES'}"
         )
 
 
@@ -298,7 +295,7 @@ def wildcard_rights(policy: Resource) -> Iterator[str]:
             yield f"an Allow by NotAction or NotResource: all that is not thought of is allowed; {narrow}"
         wide = [resource for resource in texts(statement.get("Resource")) if names_nothing(resource)]
         if wide and "Condition" not in statement and not set(actions) <= UNSCOPED:
-            yield f"{', '.join(actions)} on {', '.join(wide)}: of everybody's resources; {narrow}"
+            yield f"{', '.join(actions)} on {', '.join(wide)}: on all that others have in the account, too; {narrow}"
 
 
 @_rule(Level.UNSAFE, BUCKET_POLICY, QUEUE_POLICY, TOPIC_POLICY, QUEUE, TOPIC)
@@ -367,7 +364,7 @@ def no_second_try(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str
         if 0 < age <= window + timeout:
             yield (
                 mapping,
-                f"maximumRecordAgeInSeconds {age}: one try may take {window + timeout} s "
+                f"{mapping.name}: maximumRecordAgeInSeconds {age}: one try may take {window + timeout} s "
                 f"(maximumBatchingWindowInSeconds {window}, timeout {timeout}), so a change that times out once is "
                 "given up without another; raise the age, or lower these",
             )
@@ -384,8 +381,8 @@ def message_comes_back_early(resources: Sequence[Resource]) -> Iterator[tuple[Re
             if hidden < 6 * timeout:
                 yield (
                     queue,
-                    f"visibilityTimeoutSeconds {hidden}: {function.name} may take {timeout} s, and what comes back "
-                    f"meanwhile is worked on twice; make it {6 * timeout}, six times that (AWS's advice)",
+                    f"{queue.name}: visibilityTimeoutSeconds {hidden}: a message comes back while {function.name} may "
+                    f"still be at it ({timeout} s); make it {6 * timeout}, six times that (AWS's advice)",
                 )
 
 
@@ -395,7 +392,7 @@ def fifo_destination(resources: Sequence[Resource]) -> Iterator[tuple[Resource, 
     for kind, fifo in ((QUEUE, "fifoQueue"), (TOPIC, "fifoTopic")):
         for mapping, target in linked(resources, MAPPING, "destinationConfig", kind):
             if target.inputs.get(fifo) is True:
-                yield mapping, f"{target.name} is FIFO: Lambda delivers to standard ones only; take one of these"
+                yield mapping, f"{mapping.name} cannot deliver to {target.name}, which is FIFO: take a standard one"
 
 
 @_stack_rule(Level.UNSAFE)

@@ -105,8 +105,8 @@ def test_a_message_names_the_resource_and_how_it_is_enforced(pack: Any) -> None:
     ]
     assert said[-1].message == (
         "A change that timed out is tried again before it is too old.\n"
-        "maximumRecordAgeInSeconds 60: one try may take 60 s (maximumBatchingWindowInSeconds 0, timeout 60), so a "
-        "change that times out once is given up without another; raise the age, or lower these"
+        "late: maximumRecordAgeInSeconds 60: one try may take 60 s (maximumBatchingWindowInSeconds 0, timeout 60), so "
+        "a change that times out once is given up without another; raise the age, or lower these"
     )
 
 
