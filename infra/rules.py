@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from infra.resource import (
     ATTACHMENT,
@@ -111,12 +111,14 @@ class StackRule:
     check: StackCheck
 
 
+OfOne = TypeVar("OfOne", bound=Check)
+
 RULES: list[Rule] = []
 STACK_RULES: list[StackRule] = []
 
 
-def _rule(level: Level, *types: str) -> Callable[[Check], Check]:
-    def register(check: Check) -> Check:
+def _rule(level: Level, *types: str) -> Callable[[OfOne], OfOne]:
+    def register(check: OfOne) -> OfOne:
         RULES.append(Rule(*_named(check), level, frozenset(types), check))
         return check
 

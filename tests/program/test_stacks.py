@@ -1,6 +1,7 @@
 """The whole program, for every stack file: what it registers, with which inputs and options."""
 
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,14 @@ def test_prod_is_protected_and_every_other_stack_goes_without_a_trace(stack: str
 def test_a_stack_in_aws_is_tagged_with_its_own_name(stack: str) -> None:
     tags = json.loads(stack_config(stack)["aws:defaultTags"])["tags"]
     assert tags == {"project": "table-stream", "stack": stack}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_no_stack_is_warned_of(stack: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Lambda's end of support for the run-time would be: the stacks are built for this interpreter here."""
+    caplog.set_level(logging.WARNING, "pulumi")
+    deployed(stack, mailFrom="shop@example.com", target="host")
+    assert [each.message for each in caplog.records] == []
 
 
 @pytest.mark.parametrize("stack", STACKS)
