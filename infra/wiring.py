@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from infra import rules
-from infra.grants import Grant
+from infra.grants import Grant, allow
 from infra.guard import Finding, judge
 from infra.resource import FUNCTION, MAPPING, QUEUE, ROLE_POLICY, TABLE, UNKNOWN, Resource
 from infra.rules import Level
@@ -77,16 +77,13 @@ def _loops(function: Resource, reads: Sequence[Table], granted: Mapping[str, Gra
         Resource(
             ROLE_POLICY,
             variable,
-            {"policy": {"Statement": {**WRITE, "Resource": [table.name for table in grant.writes]}}},
+            {"policy": {"Statement": allow(["dynamodb:PutItem"], [table.name for table in grant.writes])}},
             dependencies={"role": [function.urn]},
         )
         for variable, grant in granted.items()
     ]
     found = rules.write_back_loop([*tables, *policies, function, Resource(MAPPING, function.name, {}, "", links)])
     yield from ((Level.REFUSED, message) for _, message in found)
-
-
-WRITE = {"Effect": "Allow", "Action": ["dynamodb:PutItem"]}
 
 
 def _urn(table: Table) -> str:

@@ -6,15 +6,17 @@ What one rule says of resources that this program never makes is test_rules' to 
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 import pytest
 
+from infra.archive import runtime
 from infra.consumer import StreamConsumer, Uses
 from infra.grants import Grant, allow, put_if_newer_into, write_to
-from infra.rules import Level
+from infra.rules import NOTICE, RUNTIMES, Level
 from infra.settings import Settings, Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, ViewType
@@ -434,6 +436,22 @@ def test_what_is_unsafe_is_told_at_preview(case: str, protect: bool, caplog: pyt
     if not callable(what) and level is not REFUSED:
         message = f"{KEY if is_error else MAPPING}: {message}"
     assert (errors, warnings) == ((message.splitlines(), []) if is_error else ([], message.splitlines()))
+
+
+@pytest.mark.parametrize("protect", [True, False])
+def test_a_run_time_near_its_end_is_warned_of(
+    protect: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of Lambda's own run-time, whatever the day; not of the sandbox's, which is this interpreter."""
+    monkeypatch.setitem(RUNTIMES, runtime("arm64"), date.min + NOTICE)
+    monkeypatch.setitem(RUNTIMES, runtime("host"), date.min + NOTICE)
+    caplog.set_level(logging.WARNING, "pulumi")
+    errors, warnings = outcome({"target": "arm64"}, caplog, protect=protect)
+    assert errors == []
+    assert [": ".join(warning.split(": ")[:2]) for warning in warnings] == [
+        f"{consumer}: runtime {runtime('arm64')}" for consumer in ("change-log", "mirror")
+    ]
+    assert outcome({"target": "host"}, caplog, protect=protect) == ([], [])
 
 
 def test_all_that_is_wrong_with_a_stack_file_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
