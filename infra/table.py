@@ -33,7 +33,7 @@ class Table:
     keys: Mapping[str, str]  # attribute to the key of its type, S, N or B
     view_type: ViewType
     protect: bool
-    readers: list[str] = field(default_factory=list[str])  # names of the consumers
+    readers: list[str] = field(default_factory=list[str])
 
     @property
     def outputs(self) -> dict[str, pulumi.Output[str]]:
