@@ -23,10 +23,11 @@ prove: .venv/.installed  ## Order, once and completeness in 10,000 random histor
 bench: .venv/.installed  ## What the engine costs, as ratios to its peers in the same run
 	@.venv/bin/python -m bench.engine
 
-check: .venv/.installed  ## Linter and type checker alone
+check: .venv/.installed policy/.venv/.installed  ## Linter and type checker alone
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/basedpyright
+	.venv/bin/basedpyright --venvpath policy policy
 
 format: .venv/.installed  ## Format the code and mend what the linter can
 	.venv/bin/ruff format .
@@ -38,6 +39,9 @@ format: .venv/.installed  ## Format the code and mend what the linter can
 .venv-aws/.installed: sandbox/requirements.txt
 	@$(PYTHON) sandbox/environment.py .venv-aws $^
 
+policy/.venv/.installed: policy/requirements.txt
+	@$(PYTHON) sandbox/environment.py policy/.venv $^
+
 LOCK := .venv/bin/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command 'make lock'
 RUNTIME_HAS := boto3 botocore s3transfer python-dateutil six urllib3
@@ -47,6 +51,7 @@ lock: .venv/.installed  ## Lock every requirements.in again, at the newest versi
 	$(LOCK) --python-platform x86_64-manylinux_2_28 $(RUNTIME_HAS:%=--no-emit-package %) handler/requirements.in -o handler/requirements.txt
 	$(LOCK) --universal requirements-dev.in -o requirements-dev.txt
 	$(LOCK) --universal sandbox/requirements.in -o sandbox/requirements.txt
+	$(LOCK) --universal policy/requirements.in -o policy/requirements.txt
 
 clean:  ## Remove what make made
-	rm -rf .venv .venv-aws .cache
+	rm -rf .venv .venv-aws policy/.venv .cache

@@ -4,7 +4,7 @@ import pulumi
 
 from infra.consumer import StreamConsumer
 from infra.filters import exists
-from infra.grants import send_email_from, write_to
+from infra.grants import put_if_newer_into, send_email_from
 from infra.settings import Settings
 from infra.stores import Stores
 from infra.table import StreamTable
@@ -34,7 +34,8 @@ consumers = [
     StreamConsumer(
         "mirror",
         reads=[orders.changes()],
-        uses={"MIRROR_TABLE": write_to(orders_mirror, "PutItem")},
+        uses={"MIRROR_TABLE": put_if_newer_into(orders_mirror)},
+        needs="NEW_IMAGE",
         stores=stores,
         tuning=settings.tuning("mirror"),
     ),
@@ -45,6 +46,7 @@ if settings.mail_from:
             "welcome-email",
             reads=[users.changes("INSERT", new={"email": exists(str)})],
             uses={"MAIL_FROM": send_email_from(settings.mail_from)},
+            needs="NEW_IMAGE",
             stores=stores,
             tuning=settings.tuning("welcome-email"),
         )

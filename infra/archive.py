@@ -69,6 +69,12 @@ def module_of(consumer: str, root: Path = ROOT) -> str:
     return module
 
 
+def runtime(target: Target) -> str:
+    """Lambda's run-time for `target`, or the name that this interpreter would have there."""
+    major, minor = sys.version_info[:2] if target == "host" else PYTHON
+    return f"python{major}.{minor}"
+
+
 def build(target: Target, root: Path = ROOT) -> Package:
     """The package for `target`, from the cache where its inputs are unchanged.
 
@@ -79,10 +85,9 @@ def build(target: Target, root: Path = ROOT) -> Package:
     pulumi.RunError
         The dependencies could not be had: pip is missing, the index out of reach, or a hash does not match.
     """
-    python = sys.version_info[:2] if target == "host" else PYTHON
     lock = _shipped((root / "handler" / "requirements.txt").read_text())
     sources = dict(_sources(root / "handler"))
-    wanted = [FORMAT, lock, target, str(python), sys.platform if target == "host" else ""]
+    wanted = [FORMAT, lock, target, runtime(target), sys.platform if target == "host" else ""]
     cache = root / ".cache"
     path = cache / f"{_digest(*wanted, *(part for source in sources.items() for part in source))}.zip"
     try:
@@ -94,7 +99,7 @@ def build(target: Target, root: Path = ROOT) -> Package:
     return Package(
         path=path,
         source_code_hash=base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode(),
-        runtime=f"python{python[0]}.{python[1]}",
+        runtime=runtime(target),
         architecture=target if target != "host" else _machine(),
     )
 

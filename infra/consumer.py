@@ -8,23 +8,30 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import grants
-from infra.archive import build, module_of
+from infra.archive import build, module_of, runtime
 from infra.grants import Grant, Statement
+from infra.guard import check_name, judge
+from infra.resource import FUNCTION
+from infra.rules import Level
 from infra.settings import Settings, Tuning
 from infra.stores import Stores
-from infra.table import Changes, StreamTable, Table
+from infra.table import Changes, StreamTable, Table, ViewType
+from infra.wiring import findings, refuse_fifo
 
 Uses = Mapping[str, pulumi.Input[str] | Grant]
 """Environment variables: a value, or a value with rights."""
 
 Destination = aws.lambda_.EventSourceMappingDestinationConfigArgsDict | None
 
+OF_STORES = {"FAILURE_BUCKET", "LEDGER_TABLE", "REMEMBER_SECONDS"}
+"""The engine's variables that come with the stores, which alone can say how long a claim and a tombstone must last."""
+
 FILTERS = 5
 """Filters of one mapping (Lambda's quota, unless raised)."""
 
 WITHOUT_STORES = (
-    "a partly failed batch is repeated whole, nothing is claimed or parked, and what the mapping gives up is kept only "
-    "where on_failure says; give it stores=Stores(...)"
+    "has no stores: a partly failed batch is repeated whole, and nothing is claimed or parked; give it "
+    "stores=Stores(...)"
 )
 
 ASSUMED_BY_LAMBDA = {
@@ -52,6 +59,8 @@ class StreamConsumer(pulumi.ComponentResource):
     on_failure
         A queue or topic in place of the failure bucket for what the mapping gives up. It gets a pointer into the stream
         only, which dies with the stream's 24 h.
+    needs
+        What the handler looks at of each change, beside its keys.
     loops
         Tables among those read that this consumer may write: each write comes back to it as a change.
 
@@ -77,24 +86,39 @@ class StreamConsumer(pulumi.ComponentResource):
         stores: Stores | None,
         tuning: Tuning,
         on_failure: aws.sqs.Queue | aws.sns.Topic | None = None,
+        needs: ViewType = "KEYS_ONLY",
         loops: Sequence[StreamTable | Table] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         self.name = name
+        check_name(FUNCTION, f"{name}-function")  # of its children's names the one nearest to its limit
         module = module_of(name)
         sources = _by_table(name, reads)
         variables = _environment(name, uses, stores, tuning)
-        _check_loops(name, list(sources), uses, loops)
         protect = any(table.protect for table in sources)
-        if stores is None and protect:
-            raise pulumi.RunError(f"{name} reads a protected table and has no stores: {WITHOUT_STORES}")
+        target = Settings.load().target
+        found = findings(
+            name,
+            sources,
+            {variable: value for variable, value in uses.items() if isinstance(value, Grant)},
+            tuning,
+            runtime=None if target == "host" else runtime(target),  # the sandbox asks for no support
+            destination=bool(stores or on_failure),
+            needs=needs,
+            loops=[grants.table_of(table) for table in loops],
+        )
+        without = [] if stores else [(Level.UNSAFE, f"{name} {WITHOUT_STORES}")]
+        warnings = judge([*without, *found], protect=protect)
         for table in sources:
-            table.add_reader(name)
+            table.readers.append(name)
 
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:StreamConsumer", name, {}, opts)
-        if stores is None:
-            pulumi.log.warn(f"{name} has no stores: {WITHOUT_STORES}", self)
+        for warning in warnings:
+            pulumi.log.warn(warning, self)
+        if on_failure is not None:
+            fifo = on_failure.fifo_queue if isinstance(on_failure, aws.sqs.Queue) else on_failure.fifo_topic
+            fifo.apply(lambda fifo: refuse_fifo(name, fifo=fifo))
         destination, deliver = _destination(on_failure, stores)
         self.log_group = aws.cloudwatch.LogGroup(
             f"{name}-logs", retention_in_days=tuning.retention_in_days, opts=pulumi.ResourceOptions(parent=self)
@@ -217,22 +241,10 @@ def _environment(consumer: str, uses: Uses, stores: Stores | None, tuning: Tunin
         engine["REMEMBER_SECONDS"] = str(stores.remember_seconds)
     if tuning.tracing:
         engine["TRACING"] = "true"
-    if taken := sorted(engine.keys() & uses.keys()):
+    if taken := sorted(({*engine} | OF_STORES) & uses.keys()):
         raise pulumi.RunError(f"{consumer} uses {', '.join(taken)}: the engine's own; take another name")
     own = {variable: value.value if isinstance(value, Grant) else value for variable, value in uses.items()}
     return engine | own
-
-
-def _check_loops(consumer: str, reads: Sequence[Table], uses: Uses, loops: Sequence[StreamTable | Table]) -> None:
-    """Refuse a consumer that writes what it reads: Lambda's own detection of loops does not cover DynamoDB."""
-    declared = [grants.table_of(table) for table in loops]
-    for variable, value in uses.items():
-        for table in value.writes if isinstance(value, Grant) else ():
-            if table in reads and table not in declared:
-                raise pulumi.RunError(
-                    f"{consumer} reads {table.name} and may write it ({variable}): each write would come back to it as "
-                    "a change, for ever; write another table, or filter its own writes out and declare loops=[...]"
-                )
 
 
 def _destination(

@@ -1,7 +1,7 @@
 """Rights, each a pure function from exact ARNs to statements; and values that bring along the rights to use them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pulumi
@@ -23,6 +23,7 @@ class Grant:
     value: pulumi.Input[str]
     statements: Sequence[Statement]
     writes: Sequence[Table] = ()
+    fenced: bool = False  # whether these writes are put_if_newer's, which needs to see every change of an item
 
 
 def allow(actions: Sequence[str], resources: Sequence[pulumi.Input[str]], **condition: Any) -> Statement:
@@ -43,6 +44,11 @@ def write_to(table: StreamTable | Table, *actions: WriteAction) -> Grant:
     table = table_of(table)
     named = [f"dynamodb:{action}" for action in actions or ("PutItem", "UpdateItem", "DeleteItem")]
     return Grant(table.table_name, [allow(named, [table.arn])], writes=[table])
+
+
+def put_if_newer_into(table: StreamTable | Table) -> Grant:
+    """The table's name, with the one right that `put_if_newer` needs; the consumer's filters may name keys only."""
+    return replace(write_to(table, "PutItem"), fenced=True)
 
 
 def send_email_from(address: str) -> Grant:

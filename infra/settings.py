@@ -1,19 +1,29 @@
 """Stack configuration, checked as a whole before the first resource."""
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import pulumi
 from pulumi.runtime.config import CONFIG
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+from infra import rules
 from infra.archive import Target, module_of
-
-DAY = 86_400
-"""Seconds. A stream keeps its records this long (AWS's limit)."""
+from infra.resource import FUNCTION, MAPPING, TABLE, UNKNOWN, Resource
+from infra.rules import DAY, Level
 
 MARGIN = 300
 """Seconds by which the engine parks a change before the mapping would discard it: longer than the mapping waits between
@@ -152,15 +162,18 @@ class Settings(BaseModel):
         """
         prefix = f"{pulumi.get_project()}:"
         given = {key.removeprefix(prefix): value for key, value in _configuration().items() if key.startswith(prefix)}
+        values = {name: _parsed(name, value) for name, value in given.items()}
         try:
-            values = {name: _parsed(name, value) for name, value in given.items()}
-            return cls.model_validate(values, by_alias=True, by_name=False)
+            settings, errors, cause = cls.model_validate(values, by_alias=True, by_name=False), [], None
         except ValidationError as error:
-            lines = [_line(prefix, detail) for detail in error.errors(include_url=False)]
+            settings, errors, cause = None, error.errors(include_url=False), error
+        lines = [_line(prefix, error) for error in errors] + list(_unsafe(prefix, values, errors))
+        if lines or not settings:
             raise pulumi.RunError(
                 f"the configuration of stack {pulumi.get_stack()} has {len(lines)} "
                 f"error{'s' if len(lines) > 1 else ''}:\n" + "\n".join(f"  {line}" for line in lines)
-            ) from error
+            ) from cause
+        return settings
 
 
 def _configuration() -> dict[str, str]:
@@ -197,6 +210,36 @@ def _line(prefix: str, error: ErrorDetails) -> str:
         cause += f" ({fields[path[-1]].description})"
     value = "[secret]" if _is_secret(prefix + path[0]) else json.dumps(error["input"])
     return f"{key} = {value}: {cause}"
+
+
+def _unsafe(prefix: str, values: Mapping[str, Any], errors: Sequence[ErrorDetails]) -> Iterator[str]:
+    """What may lose data in a protected stack; in another one the consumers warn of it.
+
+    Nothing but the stack file is looked at, so that this can be told together with all that is out of bounds.
+    """
+    tunings: object = values.get("tuning")
+    if not _is_true(values.get("protect")) or not isinstance(tunings, dict):
+        return
+    told = {error["loc"][1:3] for error in errors}
+    for consumer, given in cast("dict[str, object]", tunings).items():
+        if isinstance(given, dict):
+            sizes = Tuning().model_dump(by_alias=True) | cast("dict[str, Any]", given)
+            sizes |= {name: UNKNOWN for name in sizes if (consumer, name) in told}
+            where, elsewhere = f"{prefix}tuning.{consumer}", ("destinationConfig", "functionResponseTypes")
+            links = {"functionName": ["function"], "eventSourceArn": [f"{TABLE}::any"]}
+            mapping = Resource(MAPPING, where, sizes | dict.fromkeys(elsewhere, UNKNOWN), "mapping", links)
+            found = rules.findings([mapping, Resource(FUNCTION, where, sizes, "function")])
+            unsafe = [message for level, message in found if level is Level.UNSAFE]
+            if unsafe and _is_secret(f"{prefix}tuning"):
+                unsafe = [f"{where} = [secret]: may lose data; make it plain to read why"]
+            yield from unsafe
+
+
+def _is_true(value: object) -> bool:
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        return False
 
 
 def _is_secret(key: str) -> bool:

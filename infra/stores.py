@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import pulumi
 import pulumi_aws as aws
 
-from infra.settings import DAY
+from infra.guard import check_name
+from infra.resource import BUCKET
+from infra.rules import DAY
 
 
 class Stores(pulumi.ComponentResource):
@@ -29,6 +31,7 @@ class Stores(pulumi.ComponentResource):
     def __init__(
         self, name: str, *, retention_in_days: int, protect: bool = False, opts: pulumi.ResourceOptions | None = None
     ) -> None:
+        check_name(BUCKET, f"{name}-failures")
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:Stores", name, {}, opts)
         self.remember_seconds = (retention_in_days + 1) * DAY

@@ -10,14 +10,13 @@ import pulumi_aws as aws
 
 from infra import filters
 from infra.filters import EventName, Test
+from infra.guard import check_name
+from infra.resource import TABLE
 
 ViewType = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
 KeyType = type[str] | type[int] | type[Decimal] | type[bytes]
 Key = str | tuple[str, KeyType]
 """A key attribute's name, a string unless a type stands beside it."""
-
-READERS = 2
-"""Consumers that a stream serves without throttling them all (AWS's recommendation)."""
 
 HAS_NEW = ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
 HAS_OLD = ("OLD_IMAGE", "NEW_AND_OLD_IMAGES")
@@ -40,21 +39,6 @@ class Table:
     def outputs(self) -> dict[str, pulumi.Output[str]]:
         """What a tool needs to find it."""
         return {"name": self.table_name, "arn": self.arn, "streamArn": self.stream_arn}
-
-    def add_reader(self, consumer: str) -> None:
-        """Count a consumer that reads the stream.
-
-        Raises
-        ------
-        pulumi.RunError
-            It would be one too many.
-        """
-        if len(self.readers) == READERS:
-            raise pulumi.RunError(
-                f"{consumer} would be the third reader of {self.name}, after {' and '.join(self.readers)}: a stream "
-                "serves two before all are throttled; do its work in one of these, or let one hand its changes on"
-            )
-        self.readers.append(consumer)
 
     def changes(
         self,
@@ -125,6 +109,7 @@ class StreamTable(pulumi.ComponentResource):
         protect: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        check_name(TABLE, f"{name}-table")
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:StreamTable", name, {}, opts)
         keys = dict(_typed(part) for part in (key, sort) if part is not None)

@@ -1,6 +1,7 @@
 """The whole program, for every stack file: what it registers, with which inputs and options."""
 
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ WITHOUT_SENDER = Counter(
 WELCOME_EMAIL = Counter(
     (kinds.STREAM_CONSUMER, kinds.ROLE, kinds.POLICY, kinds.LOG_GROUP, kinds.FUNCTION, kinds.MAPPING)
 )
-COUNTS = {"dev": WITHOUT_SENDER, "local": WITHOUT_SENDER + WELCOME_EMAIL}
+COUNTS = {"local": WITHOUT_SENDER + WELCOME_EMAIL} | dict.fromkeys(("dev", "staging", "prod"), WITHOUT_SENDER)
+LOG_DAYS = {"local": 30, "dev": 7, "staging": 30, "prod": 90}
 
 
 def deployed(stack: str, **changes: str) -> tuple[Recorder, dict[str, Any]]:
@@ -56,6 +58,35 @@ def test_each_stack_registers_exactly_what_it_should(stack: str) -> None:
     recorder, outputs = deployed(stack)
     assert recorder.counts() == COUNTS[stack]
     assert set(outputs["consumers"]) == {name for kind, name in recorder.registered if kind == kinds.STREAM_CONSUMER}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_prod_is_protected_and_every_other_stack_goes_without_a_trace(stack: str) -> None:
+    """Nothing is retained, and what could refuse to be deleted does so in prod alone."""
+    recorder, _ = deployed(stack, mailFrom="shop@example.com")
+    protect = stack == "prod"
+    registered = recorder.registered.values()
+    assert {(bool(each.protect), each.retain_on_delete) for each in registered} == {(protect, None)}
+    tables = [each.inputs for each in registered if each.type == kinds.TABLE]
+    assert [inputs["deletionProtectionEnabled"] for inputs in tables] == 4 * [protect]
+    assert [inputs["pointInTimeRecovery"] for inputs in tables] == 4 * [{"enabled": True}]
+    assert [each.inputs["forceDestroy"] for each in registered if each.type == kinds.BUCKET] == [not protect]
+    groups = [each.inputs for each in registered if each.type == kinds.LOG_GROUP]
+    assert groups == 3 * [{"retentionInDays": LOG_DAYS[stack]}]
+
+
+@pytest.mark.parametrize("stack", sorted(set(STACKS) - {"local"}))
+def test_a_stack_in_aws_is_tagged_with_its_own_name(stack: str) -> None:
+    tags = json.loads(stack_config(stack)["aws:defaultTags"])["tags"]
+    assert tags == {"project": "table-stream", "stack": stack}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_no_stack_is_warned_of(stack: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Lambda's end of support for the run-time would be: the stacks are built for this interpreter here."""
+    caplog.set_level(logging.WARNING, "pulumi")
+    deployed(stack, mailFrom="shop@example.com", target="host")
+    assert [each.message for each in caplog.records] == []
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -246,15 +277,6 @@ def test_the_outputs_carry_what_a_tool_needs(local: tuple[Recorder, dict[str, An
         "logGroup": physical("change-log-logs"),
         "mappings": {"users": "uuid-of-change-log-users", "orders": "uuid-of-change-log-orders"},
     }
-
-
-@pytest.mark.parametrize("protect", [True, False])
-def test_protection_reaches_everything_that_holds_data_or_a_position(protect: bool) -> None:
-    recorder, _ = deployed("local", protect=str(protect).lower())
-    assert {bool(each.protect) for each in recorder.registered.values()} == {protect}
-    tables = [each.inputs for (kind, _), each in recorder.registered.items() if kind == kinds.TABLE]
-    assert {inputs["deletionProtectionEnabled"] for inputs in tables} == {protect}
-    assert recorder.one(kinds.BUCKET, "stores-failures").inputs == {"forceDestroy": not protect}
 
 
 def test_every_resource_is_the_child_of_its_component_under_its_name(local: tuple[Recorder, dict[str, Any]]) -> None:

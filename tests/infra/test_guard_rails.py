@@ -1,0 +1,492 @@
+"""What is refused or warned of: every bound of AWS, and what is legal there and unsafe, each with its message.
+
+What one rule says of resources that this program never makes is test_rules' to show.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+import pytest
+
+from infra.archive import runtime
+from infra.consumer import StreamConsumer, Uses
+from infra.grants import Grant, allow, put_if_newer_into, write_to
+from infra.rules import NOTICE, RUNTIMES, Level
+from infra.settings import Settings, Tuning
+from infra.stores import Stores
+from infra.table import Changes, StreamTable, ViewType
+from sandbox.program import ROOT, run
+from tests.program.recording import Recorder, record
+
+REFUSED, UNSAFE, ADVICE = Level.REFUSED, Level.UNSAFE, Level.ADVICE
+StackFile = Mapping[str, Any]
+Program = Callable[[bool], object]
+"""Registers something, protected or not."""
+
+KEY, MAPPING = "table-stream:tuning.mirror", "mirror-orders"
+"""How a finding of the stack file begins where it is an error, and where a warning."""
+
+
+def tuned(**sizes: Any) -> StackFile:
+    return {"tuning": {"mirror": sizes}}
+
+
+def table(protect: bool, name: str = "orders", view_type: ViewType = "NEW_AND_OLD_IMAGES") -> StreamTable:
+    return StreamTable(name, key="id", view_type=view_type, protect=protect)
+
+
+def consumer(*reads: Changes, name: str = "mirror", uses: Uses | None = None, **options: Any) -> StreamConsumer:
+    options.setdefault("tuning", Tuning())
+    if "stores" not in options:
+        options["stores"] = Stores("stores", retention_in_days=30)
+    return StreamConsumer(name, reads=reads, uses=uses or {}, **options)
+
+
+def reading(
+    changes: Callable[[StreamTable], Sequence[Changes]] = lambda orders: [orders.changes()],
+    *,
+    view_type: ViewType = "NEW_AND_OLD_IMAGES",
+    uses: Callable[[StreamTable], Uses] = lambda _: {},
+    **options: Any,
+) -> Program:
+    """A program of one consumer that reads `orders`."""
+
+    def program(protect: bool) -> None:
+        orders = table(protect, view_type=view_type)
+        consumer(*changes(orders), uses=uses(orders), **options)
+
+    return program
+
+
+def fenced(*events: Any, **tests: Any) -> Program:
+    def program(protect: bool) -> None:
+        orders, copy = table(protect), table(protect, "copy")
+        consumer(orders.changes(*events, **tests), uses={"COPY": put_if_newer_into(copy)})
+
+    return program
+
+
+def three_readers(protect: bool) -> None:
+    orders, stores = table(protect), Stores("stores", retention_in_days=30)
+    for name in ("change-log", "mirror", "welcome-email"):
+        consumer(orders.changes(), name=name, stores=stores)
+
+
+def named_at_length(protect: bool) -> None:
+    table(protect, "t" * 242)
+
+
+def stored_at_length(protect: bool) -> None:
+    Stores("s" * 47, retention_in_days=30, protect=protect)
+
+
+def fifo(kind: type[aws.sqs.Queue | aws.sns.Topic], **options: Any) -> Program:
+    return lambda protect: consumer(table(protect).changes(), on_failure=kind("lost", **options))
+
+
+def granted(*actions: str, on: str, **condition: Any) -> Program:
+    return reading(uses=lambda _: {"MINE": Grant("x", [allow(actions, [on], **condition)])})
+
+
+BOUNDS: Sequence[tuple[str, int | str, str]] = (
+    ("memorySize", 127, "should be greater than or equal to 128 (MB, Lambda's limits)"),
+    ("memorySize", 10241, "should be less than or equal to 10240 (MB, Lambda's limits)"),
+    ("timeout", 0, "should be greater than or equal to 1 (seconds, Lambda's limits)"),
+    ("timeout", 901, "should be less than or equal to 900 (seconds, Lambda's limits)"),
+    (
+        "retentionInDays",
+        10,
+        "should be 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, "
+        "2922, 3288 or 3653 (days the log is kept, CloudWatch's choices)",
+    ),
+    (
+        "startingPosition",
+        "AT_TIMESTAMP",
+        "should be 'TRIM_HORIZON' or 'LATEST' (what a stream has; LATEST may miss changes while a mapping is "
+        "created or updated)",
+    ),
+    ("batchSize", 0, "should be greater than or equal to 1 (records, Lambda's limits for a stream)"),
+    ("batchSize", 10001, "should be less than or equal to 10000 (records, Lambda's limits for a stream)"),
+    ("maximumBatchingWindowInSeconds", -1, "should be greater than or equal to 0 (Lambda's limits)"),
+    ("maximumBatchingWindowInSeconds", 301, "should be less than or equal to 300 (Lambda's limits)"),
+    (
+        "parallelizationFactor",
+        0,
+        "should be greater than or equal to 1 (batches of one shard at once, Lambda's limits)",
+    ),
+    ("parallelizationFactor", 11, "should be less than or equal to 10 (batches of one shard at once, Lambda's limits)"),
+    (
+        "maximumRetryAttempts",
+        -2,
+        "should be greater than or equal to -1 (Lambda's limits; -1 is without end: a count would give up in "
+        "the first outage)",
+    ),
+    (
+        "maximumRetryAttempts",
+        10001,
+        "should be less than or equal to 10000 (Lambda's limits; -1 is without end: a count would give up in "
+        "the first outage)",
+    ),
+    (
+        "maximumRecordAgeInSeconds",
+        -1,
+        "must be at least 1500: giveUpAfter and two margins of 300 s, to park in time (a stream keeps 24 h; a "
+        "quarter of it leaves the records behind a crash time to run)",
+    ),
+    (
+        "maximumRecordAgeInSeconds",
+        86401,
+        "should be less than or equal to 86400 (a stream keeps 24 h; a quarter of it leaves the records behind "
+        "a crash time to run)",
+    ),
+    (
+        "maximumRecordAgeInSeconds",
+        1499,
+        "must be at least 1500: giveUpAfter and two margins of 300 s, to park in time (a stream keeps 24 h; a "
+        "quarter of it leaves the records behind a crash time to run)",
+    ),
+    (
+        "giveUpAfter",
+        59,
+        "should be greater than or equal to 60 (seconds until a failing item's change is parked; from a "
+        "minute, for a retry, to a stream's 24 h)",
+    ),
+    (
+        "giveUpAloneAfter",
+        59,
+        "should be greater than or equal to 60 (seconds until a change is parked where nothing else succeeds; "
+        "a minute to 24 h, as giveUpAfter)",
+    ),
+    (
+        "giveUpAloneAfter",
+        86401,
+        "should be less than or equal to 86400 (seconds until a change is parked where nothing else succeeds; "
+        "a minute to 24 h, as giveUpAfter)",
+    ),
+    (
+        "handlerTimeout",
+        0,
+        "should be greater than or equal to 1 (seconds that one change may take; a third of Lambda's 900 is the most)",
+    ),
+    (
+        "handlerTimeout",
+        301,
+        "should be less than or equal to 300 (seconds that one change may take; a third of Lambda's 900 is the most)",
+    ),
+    (
+        "workers",
+        0,
+        "should be greater than or equal to 1 (threads, each with an item of its own; a tenth of the 1,024 "
+        "that Lambda allows)",
+    ),
+    (
+        "workers",
+        101,
+        "should be less than or equal to 100 (threads, each with an item of its own; a tenth of the 1,024 that "
+        "Lambda allows)",
+    ),
+)
+"""A size of one consumer, its value, and what is said of it."""
+
+CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
+    "target": (
+        REFUSED,
+        {"target": "riscv"},
+        (
+            "table-stream:target = \"riscv\": should be 'arm64', 'x86_64' or 'host' (for what the functions "
+            "are built: Lambda's two, or this machine)"
+        ),
+    ),
+    "failures kept for no time": (
+        REFUSED,
+        {"failureRetentionInDays": 0},
+        (
+            'table-stream:failureRetentionInDays = "0": should be greater than or equal to 1 (whole days, S3\'s '
+            "least being one)"
+        ),
+    ),
+    "failures kept for too long": (
+        REFUSED,
+        {"failureRetentionInDays": 3_651},
+        (
+            'table-stream:failureRetentionInDays = "3651": should be less than or equal to 3650 (whole days, S3\'s '
+            "least being one)"
+        ),
+    ),
+    "age below a later parking": (
+        REFUSED,
+        tuned(giveUpAfter=30_000),
+        (
+            "table-stream:tuning.mirror.maximumRecordAgeInSeconds = 21600: must be at least 30600: giveUpAfter and "
+            "two margins of 300 s, to park in time (a stream keeps 24 h; a quarter of it leaves the records behind "
+            "a crash time to run)"
+        ),
+    ),
+    "handler above a third of the function": (
+        REFUSED,
+        tuned(timeout=29),
+        (
+            "table-stream:tuning.mirror.handlerTimeout = 10: must be at most a third of timeout (29), so that a "
+            "batch can make progress (seconds that one change may take; a third of Lambda's 900 is the most)"
+        ),
+    ),
+    "position LATEST": (
+        UNSAFE,
+        tuned(startingPosition="LATEST"),
+        (
+            "startingPosition LATEST: changes made in the minutes while the mapping is created or updated are "
+            "missed; take TRIM_HORIZON, and pass over in the handler what is too old"
+        ),
+    ),
+    "age of the stream": (
+        UNSAFE,
+        tuned(maximumRecordAgeInSeconds=86_400),
+        (
+            "maximumRecordAgeInSeconds 86400: a record that stops the function holds its shard up until the "
+            "stream, after 24 h, forgets it and those behind it; bound it, 21600 leaves these time to run"
+        ),
+    ),
+    "age of one try": (
+        UNSAFE,
+        tuned(giveUpAfter=60, maximumRecordAgeInSeconds=1_200, maximumBatchingWindowInSeconds=300, timeout=900),
+        (
+            "maximumRecordAgeInSeconds 1200: one try may take 1200 s (maximumBatchingWindowInSeconds 300, timeout "
+            "900), so a change that times out once is given up without another; raise the age, or lower these"
+        ),
+    ),
+    "counted retries": (
+        ADVICE,
+        tuned(maximumRetryAttempts=3),
+        (
+            "maximumRetryAttempts 3: the first outage of a dependency uses them up within minutes, and healthy "
+            "changes are given up with the sick; leave it at -1 and bound maximumRecordAgeInSeconds"
+        ),
+    ),
+    "position LATEST in code": (
+        UNSAFE,
+        reading(tuning=Tuning(starting_position="LATEST")),
+        (
+            "mirror-orders: startingPosition LATEST: changes made in the minutes while the mapping is created or "
+            "updated are missed; take TRIM_HORIZON, and pass over in the handler what is too old"
+        ),
+    ),
+    "no stores": (
+        UNSAFE,
+        reading(stores=None, on_failure=None),
+        (
+            "mirror has no stores: a partly failed batch is repeated whole, and nothing is claimed or parked; give "
+            "it stores=Stores(...)\n"
+            "mirror-orders: no destinationConfig.onFailure: what the mapping gives up is gone; name a bucket, "
+            "which gets it whole"
+        ),
+    ),
+    "third reader": (
+        REFUSED,
+        three_readers,
+        (
+            "welcome-email would be the third reader of orders, after change-log and mirror: a stream serves two "
+            "before all are throttled; do its work in one of these, or let one hand its changes on"
+        ),
+    ),
+    "write-back loop": (
+        REFUSED,
+        reading(uses=lambda orders: {"TARGET": write_to(orders)}),
+        (
+            "mirror reads orders and may write it (TARGET): each write would come back to it as a change, for "
+            "ever; write another table, or filter its own writes out and declare loops=[...]"
+        ),
+    ),
+    "more than five filters": (
+        REFUSED,
+        reading(lambda orders: [orders.changes(keys={"id": str(number)}) for number in range(6)]),
+        "mirror has 6 filters on orders: Lambda takes 5 a mapping; join some, or filter in the handler",
+    ),
+    "fenced behind a filter on an image": (
+        UNSAFE,
+        fenced(new={"kind": "order"}),
+        (
+            "mirror on orders: a filter on NewImage, and its writes are fenced: what the filter leaves out, "
+            "removals too, would leave an older item standing for good; filter by keys only, or in the handler"
+        ),
+    ),
+    "fenced behind a filter on events": (
+        UNSAFE,
+        fenced("INSERT", "MODIFY"),
+        (
+            "mirror on orders: a filter on eventName, and its writes are fenced: what the filter leaves out, "
+            "removals too, would leave an older item standing for good; filter by keys only, or in the handler"
+        ),
+    ),
+    "view of keys for a new image": (
+        REFUSED,
+        reading(view_type="KEYS_ONLY", needs="NEW_IMAGE"),
+        (
+            "mirror on orders: streamViewType KEYS_ONLY: each change would lack an image that is needed, and fail; "
+            "take NEW_IMAGE or NEW_AND_OLD_IMAGES"
+        ),
+    ),
+    "view of one image for both": (
+        REFUSED,
+        reading(view_type="NEW_IMAGE", needs="NEW_AND_OLD_IMAGES"),
+        (
+            "mirror on orders: streamViewType NEW_IMAGE: each change would lack an image that is needed, and fail; "
+            "take NEW_AND_OLD_IMAGES"
+        ),
+    ),
+    "filter on an image that is left out": (
+        REFUSED,
+        reading(lambda orders: [orders.changes(old={"kind": "order"})], view_type="NEW_IMAGE"),
+        (
+            "orders: a filter on the old image never matches: its stream's view type is NEW_IMAGE; take OLD_IMAGE "
+            "or NEW_AND_OLD_IMAGES"
+        ),
+    ),
+    "claims outlived by failures": (
+        REFUSED,
+        reading(uses=lambda _: {"REMEMBER_SECONDS": "60"}),
+        "mirror uses REMEMBER_SECONDS: the engine's own; take another name",
+    ),
+    "tombstones outlived, without stores": (
+        REFUSED,
+        reading(uses=lambda _: {"REMEMBER_SECONDS": "60"}, stores=None),
+        "mirror uses REMEMBER_SECONDS: the engine's own; take another name",
+    ),
+    "rights to every call": (
+        UNSAFE,
+        granted("sns:*", on="arn:aws:sns:eu-central-1:1:alerts"),
+        (
+            "mirror's MINE: sns:*: rights that nothing calls, and those that AWS will add; name the calls and "
+            "their resources"
+        ),
+    ),
+    "rights on every topic": (
+        UNSAFE,
+        granted("sns:Publish", on="*"),
+        (
+            "mirror's MINE: sns:Publish on *: on all that others have in the account, too; name the calls and "
+            "their resources"
+        ),
+    ),
+    "FIFO queue": (
+        REFUSED,
+        fifo(aws.sqs.Queue, fifo_queue=True),
+        "mirror cannot deliver to on_failure, which is FIFO: take a standard one",
+    ),
+    "FIFO topic": (
+        REFUSED,
+        fifo(aws.sns.Topic, fifo_topic=True),
+        "mirror cannot deliver to on_failure, which is FIFO: take a standard one",
+    ),
+    "function's name": (
+        REFUSED,
+        reading(name="m" * 48),
+        (f"{'m' * 48}-function: a name of 65 characters with the 8 that Pulumi adds: AWS takes 64; shorten it by 1"),
+    ),
+    "table's name": (
+        REFUSED,
+        named_at_length,
+        f"{'t' * 242}-table: a name of 256 characters with the 8 that Pulumi adds: AWS takes 255; shorten it by 1",
+    ),
+    "bucket's name": (
+        REFUSED,
+        stored_at_length,
+        (f"{'s' * 47}-failures: a name of 64 characters with the 8 that Pulumi adds: AWS takes 63; shorten it by 1"),
+    ),
+} | {
+    f"{size} {value}": (REFUSED, tuned(**{size: value}), f"{KEY}.{size} = {json.dumps(value)}: {message}")
+    for size, value, message in BOUNDS
+}
+
+
+def outcome(
+    what: StackFile | Program, caplog: pytest.LogCaptureFixture, *, protect: bool
+) -> tuple[list[str], list[str]]:
+    """Errors and warnings of a program, or of the whole program with keys in its stack file."""
+    caplog.clear()
+    errors: list[str] = []
+    try:
+        if callable(what):
+            record(lambda: what(protect))
+        else:
+            texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in what.items()}
+            config = {"target": "host", "protect": json.dumps(protect)} | texts
+            namespaced = {f"table-stream:{key}": text for key, text in config.items()}
+            run(ROOT, stack="test", config=namespaced, backend=Recorder())
+    except pulumi.RunError as error:
+        errors = str(error).splitlines()
+        if not callable(what):
+            title, *errors = errors
+            assert title == f"the configuration of stack test has {len(errors)} error{'s' if len(errors) > 1 else ''}:"
+    return [line.strip() for line in errors], [each.message for each in caplog.records]
+
+
+@pytest.mark.parametrize("protect", [True, False], ids=["protected", "unprotected"])
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_unsafe_is_told_at_preview(case: str, protect: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """An error everywhere, an error where something is protected and else a warning, or a warning."""
+    level, what, message = CASES[case]
+    caplog.set_level(logging.WARNING, "pulumi")
+    errors, warnings = outcome(what, caplog, protect=protect)
+    is_error = level is REFUSED or (level is UNSAFE and protect)
+    if not callable(what) and level is not REFUSED:
+        message = f"{KEY if is_error else MAPPING}: {message}"
+    assert (errors, warnings) == ((message.splitlines(), []) if is_error else ([], message.splitlines()))
+
+
+@pytest.mark.parametrize("protect", [True, False])
+def test_a_run_time_near_its_end_is_warned_of(
+    protect: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of Lambda's own run-time, whatever the day; not of the sandbox's, which is this interpreter."""
+    monkeypatch.setitem(RUNTIMES, runtime("arm64"), date.min + NOTICE)
+    monkeypatch.setitem(RUNTIMES, runtime("host"), date.min + NOTICE)
+    caplog.set_level(logging.WARNING, "pulumi")
+    errors, warnings = outcome({"target": "arm64"}, caplog, protect=protect)
+    assert errors == []
+    assert [": ".join(warning.split(": ")[:2]) for warning in warnings] == [
+        f"{consumer}: runtime {runtime('arm64')}" for consumer in ("change-log", "mirror")
+    ]
+    assert outcome({"target": "host"}, caplog, protect=protect) == ([], [])
+
+
+def test_all_that_is_wrong_with_a_stack_file_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Bounds, unknown keys, and what is unsafe since the stack is protected; a value is refused once only."""
+    stack_file = {
+        "colour": "red",
+        "target": "riscv",
+        "tuning": {
+            "mirror": {"memorySize": 1, "startingPosition": "LATEST", "maximumRecordAgeInSeconds": -1},
+            "change-log": {"maximumRecordAgeInSeconds": 86_400, "maximumRetryAttempts": 3},
+            "welcom-email": {"startingPosition": "LATEST"},
+        },
+    }
+    errors, warnings = outcome(stack_file, caplog, protect=True)
+    assert [error.split(": ")[:2] for error in errors] == [
+        ['table-stream:target = "riscv"', "should be 'arm64', 'x86_64' or 'host' (for what the functions are built"],
+        ["table-stream:tuning.mirror.memorySize = 1", "should be greater than or equal to 128 (MB, Lambda's limits)"],
+        ["table-stream:tuning.mirror.maximumRecordAgeInSeconds = -1", "must be at least 1500"],
+        ["table-stream:tuning.welcom-email", "no handler/welcom_email.py; did you mean welcome_email?"],
+        [
+            'table-stream:colour = "red"',
+            "no such key; there are target, protect, mailFrom, failureRetentionInDays, tuning",
+        ],
+        ["table-stream:tuning.mirror", "startingPosition LATEST"],
+        ["table-stream:tuning.change-log", "maximumRecordAgeInSeconds 86400"],
+        ["table-stream:tuning.welcom-email", "startingPosition LATEST"],
+    ]
+    assert warnings == []
+
+
+def test_a_secret_s_value_is_not_told_where_it_is_unsafe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", '["table-stream:tuning"]')
+    config = {"table-stream:protect": "true", "table-stream:tuning": '{"mirror": {"startingPosition": "LATEST"}}'}
+    with pytest.raises(pulumi.RunError) as caught:
+        record(Settings.load, config)
+    assert str(caught.value).splitlines()[1:] == [
+        "  table-stream:tuning.mirror = [secret]: may lose data; make it plain to read why"
+    ]

@@ -1,0 +1,134 @@
+"""The policy pack as its process answers the engine's own questions; no engine, which asks them in tests/engine."""
+
+import subprocess
+from collections.abc import Generator, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.empty_pb2 import Empty
+from pulumi.runtime import rpc
+from pulumi.runtime.proto import analyzer_pb2 as proto
+from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub
+
+from infra.resource import FUNCTION, MAPPING, TABLE
+from infra.rules import RULES, STACK_RULES, Level
+from sandbox.program import Registration
+from tests.program.test_stacks import deployed
+
+PACK = Path(__file__).parents[2] / "policy"
+UNSAFE = {"startingPosition": "LATEST", "maximumRecordAgeInSeconds": 60, "destinationConfig": None}
+
+
+@pytest.fixture(scope="module")
+def pack() -> Generator[Any]:
+    """The pack, started as the engine starts it: it answers on a port that it prints."""
+    python = PACK / ".venv" / "bin" / "python"
+    assert python.exists(), "the pack is not installed (policy/.venv is missing): run make check"
+    with subprocess.Popen(
+        [python, "-u", "-m", "pulumi.policy", "127.0.0.1:1", "."], cwd=PACK, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        with grpc.insecure_channel(f"127.0.0.1:{int(process.stdout.readline())}") as channel:
+            yield AnalyzerStub(channel)  # whose stub leaves out its messages' types
+        process.terminate()
+
+
+def urn(kind: str, name: str) -> str:
+    return f"urn:pulumi:dev::shop::{kind}::{name}"
+
+
+def resource(
+    kind: str, name: str, inputs: Mapping[str, Any], links: Mapping[str, Iterable[str]] | None = None
+) -> proto.AnalyzerResource:
+    made = proto.AnalyzerResource(type=kind, name=name, urn=urn(kind, name))
+    made.properties.update(inputs)
+    for name_, urns in (links or {}).items():
+        made.propertyDependencies[name_].urns.extend(urns)
+    return made
+
+
+def asked(found: Iterable[proto.AnalyzerResource], pack: Any) -> list[proto.AnalyzeDiagnostic]:
+    """What the pack says of each resource by itself, and then of all."""
+    resources = list(found)
+    said: list[proto.AnalyzeDiagnostic] = []
+    for each in resources:
+        request = proto.AnalyzeRequest(type=each.type, name=each.name, urn=each.urn, properties=each.properties)
+        said += pack.Analyze(request).diagnostics
+    return [*said, *pack.AnalyzeStack(proto.AnalyzeStackRequest(resources=resources)).diagnostics]
+
+
+def as_asked(registration: Registration, *, preview: bool) -> proto.AnalyzerResource:
+    """A registered resource; in a preview of something new, what is made of other resources is not known."""
+    links = registration.property_dependencies
+    left_out = {"code", "runtime"}  # the one has no JSON, and the other's rule depends on the day
+    inputs = {name: value for name, value in registration.inputs.items() if name not in left_out}
+    known = {name: rpc.UNKNOWN if preview and links.get(name) else value for name, value in inputs.items()}
+    made = resource(registration.type, registration.name, known, links)
+    made.urn = registration.urn
+    return made
+
+
+def test_every_rule_is_a_policy_at_its_level(pack: Any) -> None:
+    info = pack.GetAnalyzerInfo(Empty())
+    assert {policy.name: policy.enforcementLevel for policy in info.policies} == {
+        rule.name: proto.ADVISORY if rule.level is Level.ADVICE else proto.MANDATORY for rule in (*RULES, *STACK_RULES)
+    }
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_the_program_breaks_no_rule_but_that_of_protection(pack: Any, preview: bool) -> None:
+    """Nothing of a protected stack is complained of; of another one, that tables may be deleted."""
+    for stack, expected in (("prod", set[str]()), ("dev", {"table-without-protection"})):
+        recorder, _ = deployed(stack, mailFrom="shop@example.com", target="host")
+        said = asked([as_asked(each, preview=preview) for each in recorder.registered.values()], pack)
+        assert {each.policyName for each in said} == expected
+
+
+def test_a_message_names_the_resource_and_how_it_is_enforced(pack: Any) -> None:
+    table, function, mapping = urn(TABLE, "items"), urn(FUNCTION, "slow"), urn(MAPPING, "late")
+    links = {"eventSourceArn": [table], "functionName": [function]}
+    said = asked(
+        [
+            resource(TABLE, "items", {"pointInTimeRecovery": {"enabled": True}}),
+            resource(FUNCTION, "slow", {"timeout": 60}),
+            resource(MAPPING, "late", {"eventSourceArn": rpc.UNKNOWN, "functionName": rpc.UNKNOWN} | UNSAFE, links),
+        ],
+        pack,
+    )
+    assert [(each.policyName, each.urn, each.enforcementLevel) for each in said] == [
+        ("table-without-protection", table, proto.ADVISORY),
+        ("mapping-without-destination", mapping, proto.MANDATORY),
+        ("position-latest", mapping, proto.MANDATORY),
+        ("no-partial-responses", mapping, proto.ADVISORY),
+        ("no-second-try", mapping, proto.MANDATORY),
+    ]
+    assert said[-1].message == (
+        "A change that timed out is tried again before it is too old.\n"
+        "late: maximumRecordAgeInSeconds 60: one try may take 60 s (maximumBatchingWindowInSeconds 0, timeout 60), so "
+        "a change that times out once is given up without another; raise the age, or lower these"
+    )
+
+
+def test_what_is_not_known_yet_breaks_no_rule(pack: Any) -> None:
+    """Every input that some rule looks at, unknown in every type that some rule is about."""
+    looked_at = """destinationConfig maximumRecordAgeInSeconds startingPosition maximumRetryAttempts policy policyArn
+        functionResponseTypes eventSourceArn filterCriteria runtime pointInTimeRecovery deletionProtectionEnabled
+        retentionInDays name bucket timeout visibilityTimeoutSeconds fifoQueue arn"""
+    for kind in {kind for rule in RULES for kind in rule.types}:
+        assert asked([resource(kind, "new", dict.fromkeys(looked_at.split(), rpc.UNKNOWN))], pack)[1:] == []
+
+
+def test_the_pack_s_configuration_decides_how_a_rule_is_enforced(pack: Any) -> None:
+    request = proto.ConfigureAnalyzerRequest()
+    request.policyConfig["table-without-protection"].enforcementLevel = proto.MANDATORY
+    request.policyConfig["table-without-recovery"].enforcementLevel = proto.DISABLED
+    pack.Configure(request)
+    try:
+        said = asked([resource(TABLE, "items", {})], pack)
+    finally:
+        pack.Configure(proto.ConfigureAnalyzerRequest())
+    assert [(each.policyName, each.enforcementLevel) for each in said] == [
+        ("table-without-protection", proto.MANDATORY)
+    ]
