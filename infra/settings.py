@@ -46,7 +46,12 @@ class Tuning(BaseModel):
     )
 
     memory_size: int = Field(default=256, ge=128, le=10_240, description="MB, Lambda's limits")
-    timeout: int = Field(default=60, ge=1, le=900, description="seconds, Lambda's limits")
+    timeout: int = Field(
+        default=60,
+        ge=4,
+        le=900,
+        description="seconds, up to Lambda's limit; 4 hold a batch's least",
+    )
     retention_in_days: Literal[
         1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
     ] = Field(default=30, description="days the log is kept, CloudWatch's choices")

@@ -96,8 +96,16 @@ def granted(*actions: str, on: str, **condition: Any) -> Program:
 BOUNDS: Sequence[tuple[str, int | str, str]] = (
     ("memorySize", 127, "should be greater than or equal to 128 (MB, Lambda's limits)"),
     ("memorySize", 10241, "should be less than or equal to 10240 (MB, Lambda's limits)"),
-    ("timeout", 0, "should be greater than or equal to 1 (seconds, Lambda's limits)"),
-    ("timeout", 901, "should be less than or equal to 900 (seconds, Lambda's limits)"),
+    (
+        "timeout",
+        3,
+        "should be greater than or equal to 4 (seconds, up to Lambda's limit; 4 hold a batch's least)",
+    ),
+    (
+        "timeout",
+        901,
+        "should be less than or equal to 900 (seconds, up to Lambda's limit; 4 hold a batch's least)",
+    ),
     (
         "retentionInDays",
         10,
