@@ -157,6 +157,7 @@ class StreamTable(pulumi.ComponentResource):
                 f"{table_name} --stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
             )
         names = [found.hash_key] + ([found.range_key] if found.range_key else [])
+        encrypted = found.server_side_encryption  # none, whatever its type says, where a key of DynamoDB's own does it
         kinds = {attribute.name: attribute.type for attribute in found.attributes}
         return Table(
             name,
@@ -166,7 +167,7 @@ class StreamTable(pulumi.ComponentResource):
             {attribute: kinds[attribute] for attribute in names},
             cast("ViewType", found.stream_view_type),
             protect,
-            found.server_side_encryption.kms_key_arn or None,
+            encrypted.kms_key_arn or None if encrypted else None,
         )
 
 

@@ -277,8 +277,8 @@ _TABLE = """{id: TableName, name: TableName, arn: TableArn, streamArn: LatestStr
     rangeKey: KeySchema[?KeyType=='RANGE'].AttributeName | [0] || '',
     streamEnabled: StreamSpecification.StreamEnabled || `false`,
     streamViewType: StreamSpecification.StreamViewType || '',
-    serverSideEncryption: {enabled: SSEDescription.Status == 'ENABLED',
-                           kmsKeyArn: SSEDescription.KMSMasterKeyArn || ''}}"""
+    serverSideEncryption: SSEDescription && {enabled: SSEDescription.Status == 'ENABLED',
+                                             kmsKeyArn: SSEDescription.KMSMasterKeyArn}}"""
 
 
 def answer(token: str, args: Inputs, aws: Aws) -> Inputs:

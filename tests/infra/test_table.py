@@ -21,7 +21,6 @@ FOUND: dict[str, Any] = {
     "streamEnabled": True,
     "streamViewType": "KEYS_ONLY",
     "streamArn": stream_arn("users"),
-    "serverSideEncryption": {"enabled": False, "kmsKeyArn": ""},
 }
 
 

@@ -342,6 +342,7 @@ def test_functions_of_the_provider(maker: Maker):
     assert (found["hashKey"], found["rangeKey"], found["streamViewType"]) == ("id", "", "NEW_AND_OLD_IMAGES")
     assert found["attributes"] == [{"name": "id", "type": "S"}]
     assert found["streamArn"].startswith(found["arn"])
+    assert found["serverSideEncryption"] is None
 
 
 def _nowhere() -> Aws:
