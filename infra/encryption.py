@@ -34,7 +34,12 @@ class EncryptionKey(pulumi.ComponentResource):
             policy=_policy(),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        aws.kms.Alias(f"{name}-alias", target_key_id=made.key_id, opts=pulumi.ResourceOptions(parent=self))
+        aws.kms.Alias(
+            f"{name}-alias",
+            name=f"alias/{pulumi.get_project()}-{pulumi.get_stack()}-{name}",  # Pulumi's names lack what KMS asks for
+            target_key_id=made.key_id,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
         self.arn = made.arn
         self.register_outputs({"arn": self.arn})
 

@@ -46,9 +46,6 @@ class Alias(Resource):
     replaced_by = frozenset({"name"})
     properties = known("name=AliasName targetKeyId")
 
-    def physical_name(self, name: str) -> str:
-        return f"alias/{super().physical_name(name)}"
-
     def read(self, identity: str) -> Inputs | None:
         pages = self.client.get_paginator("list_aliases").paginate()
         found = (alias for page in pages for alias in page["Aliases"] if alias["AliasName"] == identity)

@@ -6,6 +6,7 @@ service of its own calls KMS: for those, the policies' own tests stand, and that
 can show. Nor does anything here call `dynamodb:ListStreams` and `s3:ListBucket`: Lambda's documentation asks for them.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
@@ -174,7 +175,7 @@ def test_what_is_not_granted_is_refused(guarded: LocalAws, outputs: dict[str, An
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def session(guarded: LocalAws, outputs: dict[str, Any]) -> dict[str, str]:
     """Credentials of the role of welcome-email, such as Lambda has for its mapping."""
     iam, role = guarded.client("iam"), outputs["consumers"]["welcome-email"]["role"]
@@ -186,7 +187,7 @@ def session(guarded: LocalAws, outputs: dict[str, Any]) -> dict[str, str]:
     return guarded.client("sts").assume_role(RoleArn=arn, RoleSessionName="mapping")["Credentials"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def as_role(guarded: LocalAws, session: dict[str, str]) -> Callable[[str], Any]:
     """Clients that act as that role."""
     made: Any = boto3.Session(
@@ -202,21 +203,19 @@ def test_a_mapping_reads_its_stream_and_delivers_failures_by_the_role(
     """The poller in Lambda's place: only its invocations are its own. One user is neither welcomed nor parked."""
     clients = {service: as_role(service) for service in ("dynamodbstreams", "s3")}
     bucket = outputs["stores"]["failures"]
-    poller = Poller(lambda service: clients.get(service) or guarded.client(service), lambda invocation: None)
-    poller.attach(
-        "by-the-role",
-        {
-            "EventSourceArn": outputs["tables"]["users"]["streamArn"],
-            "FunctionName": outputs["consumers"]["welcome-email"]["function"],
-            "StartingPosition": "TRIM_HORIZON",
-            "MaximumRetryAttempts": 0,
-            "FunctionResponseTypes": ["ReportBatchItemFailures"],
-            "DestinationConfig": {"OnFailure": {"Destination": bucket["arn"]}},
-        },
-    )
+    mapping = {
+        "EventSourceArn": outputs["tables"]["users"]["streamArn"],
+        "FunctionName": outputs["consumers"]["welcome-email"]["function"],
+        "StartingPosition": "TRIM_HORIZON",
+        "MaximumRetryAttempts": 0,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "DestinationConfig": {"OnFailure": {"Destination": bucket["arn"]}},
+    }
     guarded.write(outputs["tables"]["users"]["name"], {"id": "9", "email": 9})
-    wait_for(lambda: guarded.objects(bucket["bucket"], "aws/lambda/by-the-role/") and poller.idle(), "a failure record")
-    poller.close()
+    acting = Poller(lambda service: clients.get(service) or guarded.client(service), lambda invocation: None)
+    with contextlib.closing(acting) as poller:
+        poller.attach("by-the-role", mapping)
+        wait_for(lambda: guarded.objects(bucket["bucket"], "aws/lambda/by-the-role/"), "a failure record")
     [body] = guarded.objects(bucket["bucket"], "aws/lambda/by-the-role/").values()
     assert [each["dynamodb"]["Keys"] for each in read_failure(body).records] == [{"id": {"S": "9"}}]
     called = {action for name, action in recorded(guarded) if name == session["AccessKeyId"]}
@@ -248,17 +247,10 @@ def test_the_failure_bucket_takes_nothing_without_tls(
 def test_a_role_may_not_use_the_key_but_through_a_service(
     guarded: LocalAws, outputs: dict[str, Any], as_role: Callable[[str], Any]
 ) -> None:
-    aliases = guarded.client("kms").list_aliases()["Aliases"]
-    [key] = [each["TargetKeyId"] for each in aliases if each["AliasName"].startswith("alias/encryption-alias-")]
-    wanted = {"KeyId": key, "KeySpec": "AES_256"}
+    arn = guarded.client("kms").describe_key(KeyId="alias/table-stream-local-encryption")["KeyMetadata"]["Arn"]
+    wanted = {"KeyId": arn, "KeySpec": "AES_256"}
     assert refused(as_role("kms").generate_data_key, **wanted)
     role = outputs["consumers"]["welcome-email"]["role"]
-    allow(
-        guarded,
-        role,
-        "anyhow",
-        ["kms:GenerateDataKey"],
-        guarded.client("kms").describe_key(KeyId=key)["KeyMetadata"]["Arn"],
-    )
+    allow(guarded, role, "anyhow", ["kms:GenerateDataKey"], arn)
     assert not refused(as_role("kms").generate_data_key, **wanted)
     guarded.client("iam").delete_role_policy(RoleName=role, PolicyName="anyhow")

@@ -43,7 +43,10 @@ def test_the_key_is_rotated_and_ruled_by_iam_and_used_by_the_account_s_logs(prot
     recorder = record(lambda: EncryptionKey("encryption", protect=protect))
     assert recorder.counts() == {kinds.ENCRYPTION_KEY: 1, kinds.KEY: 1, kinds.ALIAS: 1}
     assert {bool(each.protect) for each in recorder.registered.values()} == {protect}
-    assert recorder.one(kinds.ALIAS, "encryption-alias").inputs == {"targetKeyId": "id-of-encryption-key"}
+    assert recorder.one(kinds.ALIAS, "encryption-alias").inputs == {
+        "name": "alias/table-stream-test-encryption",
+        "targetKeyId": "id-of-encryption-key",
+    }
     inputs = dict(recorder.one(kinds.KEY, "encryption-key").inputs)
     assert json.loads(inputs.pop("policy")) == {
         "Version": "2012-10-17",
