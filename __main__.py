@@ -1,8 +1,9 @@
-"""The program: settings, tables, stores, consumers, exports."""
+"""The program: settings, key, tables, stores, consumers, exports."""
 
 import pulumi
 
 from infra.consumer import StreamConsumer
+from infra.encryption import EncryptionKey
 from infra.filters import exists
 from infra.grants import put_if_newer_into, send_email_from
 from infra.settings import Settings
@@ -11,17 +12,27 @@ from infra.table import StreamTable
 
 settings = Settings.load()
 
-users = StreamTable("users", key="id", protect=settings.protect)
-orders = StreamTable("orders", key="customer_id", sort="order_id", protect=settings.protect)
+encryption_key = EncryptionKey("encryption", protect=settings.protect) if settings.encryption == "customer" else None
+
+users = StreamTable("users", key="id", encryption_key=encryption_key, protect=settings.protect)
+orders = StreamTable(
+    "orders", key="customer_id", sort="order_id", encryption_key=encryption_key, protect=settings.protect
+)
 orders_mirror = StreamTable(
     "orders-mirror",
     key="customer_id",
     sort="order_id",
     ttl="expiry",  # tombstones of removed orders go by themselves
+    encryption_key=encryption_key,
     protect=settings.protect,
 )
 
-stores = Stores("stores", retention_in_days=settings.failure_retention_in_days, protect=settings.protect)
+stores = Stores(
+    "stores",
+    retention_in_days=settings.failure_retention_in_days,
+    encryption_key=encryption_key,
+    protect=settings.protect,
+)
 
 consumers = [
     StreamConsumer(

@@ -52,8 +52,8 @@ class StreamConsumer(pulumi.ComponentResource):
     uses
         Environment variables of the handler's own.
     stores
-        Where failures, notes and claims are kept. None is allowed where no table read is protected, with a warning that
-        says what is given up.
+        Where failures, notes and claims are kept; the key that encrypts them encrypts log and variables too. None is
+        allowed where no table read is protected, with a warning that says what is given up.
     tuning
         Sizes.
     on_failure
@@ -120,30 +120,36 @@ class StreamConsumer(pulumi.ComponentResource):
             fifo = on_failure.fifo_queue if isinstance(on_failure, aws.sqs.Queue) else on_failure.fifo_topic
             fifo.apply(lambda fifo: refuse_fifo(name, fifo=fifo))
         destination, deliver = _destination(on_failure, stores)
+        key_arn = stores.key_arn if stores else None
         self.log_group = aws.cloudwatch.LogGroup(
-            f"{name}-logs", retention_in_days=tuning.retention_in_days, opts=pulumi.ResourceOptions(parent=self)
+            f"{name}-logs",
+            retention_in_days=tuning.retention_in_days,
+            kms_key_id=key_arn,
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self.role = aws.iam.Role(
             f"{name}-role",
             assume_role_policy=json.dumps(ASSUMED_BY_LAMBDA),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        statements = [grants.write_logs(self.log_group.arn)]
+        self.function = self._function(f"handler.{module}.handler", variables, tuning, key_arn)
+        statements: list[pulumi.Input[Statement | None]] = [grants.write_logs(self.log_group.arn)]
         statements += [right for table in sources for right in grants.read_stream(table)]
         statements += deliver
         if stores:
             statements += grants.keep_ledger(name, stores.ledger.arn)
             statements += [grants.park_failures(name, stores.bucket.arn)]
+        if key_arn:
+            statements += grants.use_stores_key(key_arn, self.function.arn)
         if tuning.tracing:
             statements += [grants.trace()]
         statements += [right for value in uses.values() if isinstance(value, Grant) for right in value.statements]
         policy = aws.iam.RolePolicy(
             f"{name}-policy",
             role=self.role.name,
-            policy=pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": statements}),
+            policy=grants.policy(statements),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.function = self._function(f"handler.{module}.handler", variables, tuning)
         self.mappings = {
             table.name: self._mapping(table, patterns, destination, tuning, policy)
             for table, patterns in sources.items()
@@ -158,7 +164,11 @@ class StreamConsumer(pulumi.ComponentResource):
         self.register_outputs(self.outputs)
 
     def _function(
-        self, handler: str, variables: Mapping[str, pulumi.Input[str]], tuning: Tuning
+        self,
+        handler: str,
+        variables: Mapping[str, pulumi.Input[str]],
+        tuning: Tuning,
+        key_arn: pulumi.Input[str] | None,
     ) -> aws.lambda_.Function:
         package = build(Settings.load().target)  # for what it is built is the program's to say, once for all consumers
         return aws.lambda_.Function(
@@ -172,6 +182,7 @@ class StreamConsumer(pulumi.ComponentResource):
             memory_size=tuning.memory_size,
             timeout=tuning.timeout,
             environment={"variables": variables},
+            kms_key_arn=key_arn,
             logging_config={"log_format": "JSON", "log_group": self.log_group.name},
             tracing_config={"mode": "Active"} if tuning.tracing else None,
             opts=pulumi.ResourceOptions(parent=self),
@@ -249,13 +260,13 @@ def _environment(consumer: str, uses: Uses, stores: Stores | None, tuning: Tunin
 
 def _destination(
     on_failure: aws.sqs.Queue | aws.sns.Topic | None, stores: Stores | None
-) -> tuple[Destination, list[Statement]]:
+) -> tuple[Destination, Sequence[pulumi.Input[Statement | None]]]:
     """Where the mapping puts what it gives up, and the rights it needs there."""
     match on_failure:
-        case aws.sqs.Queue(arn=arn):
-            rights = [grants.allow(["sqs:SendMessage"], [arn])]
-        case aws.sns.Topic(arn=arn):
-            rights = [grants.allow(["sns:Publish"], [arn])]
+        case aws.sqs.Queue(arn=arn, kms_master_key_id=key):
+            rights = [grants.allow(["sqs:SendMessage"], [arn]), grants.use_destination_key(arn, key)]
+        case aws.sns.Topic(arn=arn, kms_master_key_id=key):
+            rights = [grants.allow(["sns:Publish"], [arn]), grants.use_destination_key(arn, key)]
         case None if stores:
             arn, rights = stores.bucket.arn, grants.deliver_failures(stores.bucket.arn, stores.account)
         case None:

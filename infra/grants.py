@@ -1,5 +1,6 @@
 """Rights, each a pure function from exact ARNs to statements; and values that bring along the rights to use them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,6 +15,7 @@ Statement = Mapping[str, Any]
 
 ReadAction = Literal["GetItem", "BatchGetItem", "Query", "Scan"]
 WriteAction = Literal["PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"]
+KeyAction = Literal["Decrypt", "GenerateDataKey"]
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,14 @@ def read_from(table: StreamTable | Table, *actions: ReadAction) -> Grant:
     """The table's name, with the right to read items, by GetItem, BatchGetItem and Query unless `actions` say."""
     table = table_of(table)
     named = [f"dynamodb:{action}" for action in actions or ("GetItem", "BatchGetItem", "Query")]
-    return Grant(table.table_name, [allow(named, [table.arn])])
+    return Grant(table.table_name, [allow(named, [table.arn]), *_key_of(table)])
 
 
 def write_to(table: StreamTable | Table, *actions: WriteAction) -> Grant:
     """The table's name, with the right to write items, by PutItem, UpdateItem and DeleteItem unless `actions` say."""
     table = table_of(table)
     named = [f"dynamodb:{action}" for action in actions or ("PutItem", "UpdateItem", "DeleteItem")]
-    return Grant(table.table_name, [allow(named, [table.arn])], writes=[table])
+    return Grant(table.table_name, [allow(named, [table.arn]), *_key_of(table)], writes=[table])
 
 
 def put_if_newer_into(table: StreamTable | Table) -> Grant:
@@ -83,6 +85,7 @@ def read_stream(table: Table) -> list[Statement]:
     return [
         allow(["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"], [table.stream_arn]),
         allow(["dynamodb:ListStreams"], [streams]),
+        *_key_of(table),
     ]
 
 
@@ -118,12 +121,75 @@ def deliver_failures(bucket_arn: pulumi.Input[str], account: pulumi.Input[str]) 
     ]
 
 
+def use_key(key_arn: pulumi.Input[str], service: str, *actions: KeyAction) -> Statement:
+    """Use a key through one service (`kms:ViaService`), never by itself."""
+    through = pulumi.Output.from_input(key_arn).apply(lambda arn: f"{service}.{arn.split(':')[3]}.amazonaws.com")
+    return allow([f"kms:{action}" for action in actions], [key_arn], StringEquals={"kms:ViaService": through})
+
+
+def use_stores_key(key_arn: pulumi.Input[str], function_arn: pulumi.Input[str]) -> list[Statement]:
+    """What a consumer and its mapping need of the key that encrypts ledger, failure bucket and variables.
+
+    DynamoDB decrypts a table's key for whoever reads or writes it, and does the rest by its own grant (encryption at
+    rest usage notes); S3 has a data key made for whoever puts an object, a mapping too (Lambda: discarded batches).
+    Variables are decrypted for the role when an environment starts (Lambda: KMSAccessDeniedException otherwise).
+    CloudWatch Logs asks nothing of the role.
+    """
+    variables = {"kms:EncryptionContext:aws:lambda:FunctionArn": function_arn}
+    return [
+        use_key(key_arn, "dynamodb", "Decrypt"),
+        use_key(key_arn, "s3", "GenerateDataKey"),
+        allow(["kms:Decrypt"], [key_arn], StringEquals=variables),
+    ]
+
+
+def use_destination_key(
+    destination_arn: pulumi.Output[str], key: pulumi.Output[str | None]
+) -> pulumi.Output[Statement | None]:
+    """What sending to a queue or topic needs of the key that encrypts it (Lambda: discarded batches).
+
+    Nothing where there is none, or one of AWS's own, which whoever may use the service may use.
+
+    Raises
+    ------
+    pulumi.RunError
+        The queue or topic names its key by an alias: rights on an alias have no effect.
+    """
+
+    def right(arn: str, named: str | None) -> Statement | None:
+        if not named or "alias/aws/" in named:
+            return None
+        if "alias/" in named:
+            raise pulumi.RunError(
+                f"{arn} is encrypted with {named}: a right is to a key, not to an alias; name the key's ARN there"
+            )
+        _, partition, service, region, account, _ = arn.split(":", 5)
+        key_arn = named if named.startswith("arn:") else f"arn:{partition}:kms:{region}:{account}:key/{named}"
+        return use_key(key_arn, service, "GenerateDataKey", "Decrypt")
+
+    return pulumi.Output.all(destination_arn, key).apply(lambda both: right(*both))
+
+
 def trace() -> Statement:
     """Send traces to X-Ray."""
     # X-Ray knows no resources to name here.
     return allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
 
 
+def policy(statements: Sequence[pulumi.Input[Statement | None]]) -> pulumi.Output[str]:
+    """The document of a role's policy; a right that several bring along, such as that to a key, stands once."""
+
+    def document(said: Sequence[Statement | None]) -> str:
+        once = [statement for number, statement in enumerate(said) if statement and statement not in said[:number]]
+        return json.dumps({"Version": "2012-10-17", "Statement": once})
+
+    return pulumi.Output.all(*statements).apply(document)
+
+
 def table_of(table: StreamTable | Table) -> Table:
     """The table of a component, or the table itself."""
     return table.table if isinstance(table, StreamTable) else table
+
+
+def _key_of(table: Table) -> list[Statement]:
+    return [use_key(table.key_arn, "dynamodb", "Decrypt")] if table.key_arn else []

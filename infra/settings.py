@@ -147,6 +147,9 @@ class Settings(BaseModel):
     mail_from: str = Field(
         default="", pattern=r"^([^@\s]+@[^@\s]+\.[^@\s]+)?$", description="an address verified with SES"
     )
+    encryption: Literal["aws", "customer"] = Field(
+        default="aws", description="whose keys encrypt what is kept: AWS's, or one of the stack's own"
+    )
     failure_retention_in_days: int = Field(default=30, ge=1, le=3_650, description="whole days, S3's least being one")
     tunings: dict[Annotated[str, AfterValidator(_has_a_module)], Tuning] = Field(
         default_factory=dict, alias="tuning", description="a consumer's name to its sizes"

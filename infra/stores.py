@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pulumi
 import pulumi_aws as aws
 
+from infra.encryption import EncryptionKey
 from infra.guard import check_name
 from infra.resource import BUCKET
 from infra.rules import DAY
@@ -18,6 +19,8 @@ class Stores(pulumi.ComponentResource):
     retention_in_days
         How long a failure is kept for redriving. Claims and tombstones are kept a day longer: longer than anything can
         come again, from the stream (24 h) or from the failure bucket.
+    encryption_key
+        What encrypts both, and the consumers' logs and variables; keys of AWS's own unless given.
     protect
         Keep both from being deleted; without it the bucket goes with what it holds.
     """
@@ -25,15 +28,23 @@ class Stores(pulumi.ComponentResource):
     bucket: aws.s3.Bucket
     ledger: aws.dynamodb.Table
     account: pulumi.Output[str]  # that both are in
+    key_arn: pulumi.Output[str] | None
     remember_seconds: int  # how long a claim and a tombstone are kept
     outputs: Mapping[str, Mapping[str, pulumi.Output[str]]]
 
     def __init__(
-        self, name: str, *, retention_in_days: int, protect: bool = False, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        *,
+        retention_in_days: int,
+        encryption_key: EncryptionKey | None = None,
+        protect: bool = False,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         check_name(BUCKET, f"{name}-failures")
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:Stores", name, {}, opts)
+        self.key_arn = encryption_key.arn if encryption_key else None
         self.remember_seconds = (retention_in_days + 1) * DAY
         self.bucket = aws.s3.Bucket(
             f"{name}-failures", force_destroy=not protect, opts=pulumi.ResourceOptions(parent=self)
@@ -50,9 +61,32 @@ class Stores(pulumi.ComponentResource):
         aws.s3.BucketLifecycleConfiguration(
             f"{name}-failures-expiry",
             bucket=self.bucket.bucket,
-            rules=[{"id": "expiry", "status": "Enabled", "filter": {}, "expiration": {"days": retention_in_days}}],
+            rules=[
+                {
+                    "id": "expiry",
+                    "status": "Enabled",
+                    "filter": {},
+                    "expiration": {"days": retention_in_days},
+                    "abort_incomplete_multipart_upload": {"days_after_initiation": 1},
+                }
+            ],
             opts=pulumi.ResourceOptions(parent=self),
         )
+        if self.key_arn:
+            aws.s3.BucketServerSideEncryptionConfiguration(
+                f"{name}-failures-encryption",
+                bucket=self.bucket.bucket,
+                rules=[
+                    {
+                        "apply_server_side_encryption_by_default": {
+                            "sse_algorithm": "aws:kms",
+                            "kms_master_key_id": self.key_arn,
+                        },
+                        "bucket_key_enabled": True,  # one call of KMS for many objects
+                    }
+                ],
+                opts=pulumi.ResourceOptions(parent=self),
+            )
         self.ledger = aws.dynamodb.Table(
             f"{name}-ledger",
             attributes=[{"name": "pk", "type": "S"}, {"name": "sk", "type": "S"}],
@@ -61,12 +95,39 @@ class Stores(pulumi.ComponentResource):
             billing_mode="PAY_PER_REQUEST",
             ttl={"attribute_name": "expiry", "enabled": True},
             point_in_time_recovery={"enabled": True},  # a lost claim is an effect twice
+            server_side_encryption={"enabled": True, "kms_key_arn": self.key_arn} if self.key_arn else None,
             deletion_protection_enabled=protect,
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.account = self.ledger.arn.apply(lambda arn: arn.split(":")[4])
+        aws.s3.BucketPolicy(
+            f"{name}-failures-policy",
+            bucket=self.bucket.bucket,
+            policy=_policy(self.bucket.arn, self.account),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
         self.outputs = {
             "failures": {"bucket": self.bucket.bucket, "arn": self.bucket.arn},
             "ledger": {"name": self.ledger.name, "arn": self.ledger.arn},
         }
         self.register_outputs(self.outputs)
+
+
+def _policy(bucket: pulumi.Output[str], account: pulumi.Output[str]) -> pulumi.Output[str]:
+    """What no right of a role's overrides: nothing without TLS, nobody of another account."""
+
+    def deny(sid: str, **condition: Mapping[str, pulumi.Input[str]]) -> Mapping[str, object]:
+        resources = [bucket, pulumi.Output.format("{0}/*", bucket)]
+        return {"Sid": sid, "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": resources} | {
+            "Condition": condition
+        }
+
+    return pulumi.Output.json_dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                deny("TlsOnly", Bool={"aws:SecureTransport": "false"}),
+                deny("ThisAccountOnly", StringNotEquals={"aws:PrincipalAccount": account}),
+            ],
+        }
+    )

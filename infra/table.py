@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import filters
+from infra.encryption import EncryptionKey
 from infra.filters import EventName, Test
 from infra.guard import check_name
 from infra.resource import TABLE
@@ -33,6 +34,7 @@ class Table:
     keys: Mapping[str, str]  # attribute to the key of its type, S, N or B
     view_type: ViewType
     protect: bool
+    key_arn: pulumi.Input[str] | None = None  # of the key that encrypts it, where that is no key of DynamoDB's own
     readers: list[str] = field(default_factory=list[str])
 
     @property
@@ -92,6 +94,8 @@ class StreamTable(pulumi.ComponentResource):
         What a change carries; both images unless there is a reason, since what a stream leaves out cannot be had later.
     ttl
         Attribute holding the epoch second after which DynamoDB deletes an item; none unless named.
+    encryption_key
+        What encrypts it and its stream; a key of AWS's own unless given.
     protect
         Keep the table, and the consumers that read it, from being deleted.
     """
@@ -106,6 +110,7 @@ class StreamTable(pulumi.ComponentResource):
         sort: Key | None = None,
         view_type: ViewType = "NEW_AND_OLD_IMAGES",
         ttl: str | None = None,
+        encryption_key: EncryptionKey | None = None,
         protect: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -114,6 +119,7 @@ class StreamTable(pulumi.ComponentResource):
         super().__init__("table-stream:index:StreamTable", name, {}, opts)
         keys = dict(_typed(part) for part in (key, sort) if part is not None)
         hash_key, *range_key = keys
+        key_arn = encryption_key.arn if encryption_key else None
         made = aws.dynamodb.Table(
             f"{name}-table",
             attributes=[{"name": attribute, "type": kind} for attribute, kind in keys.items()],
@@ -124,10 +130,11 @@ class StreamTable(pulumi.ComponentResource):
             stream_view_type=view_type,
             ttl={"attribute_name": ttl, "enabled": True} if ttl else None,
             point_in_time_recovery={"enabled": True},  # a consumer's mistake, or one's own, can be undone
+            server_side_encryption={"enabled": True, "kms_key_arn": key_arn} if key_arn else None,
             deletion_protection_enabled=protect,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.table = Table(name, made.name, made.arn, made.stream_arn, keys, view_type, protect)
+        self.table = Table(name, made.name, made.arn, made.stream_arn, keys, view_type, protect, key_arn)
         self.changes = self.table.changes
         self.register_outputs(self.table.outputs)
 
@@ -150,6 +157,7 @@ class StreamTable(pulumi.ComponentResource):
                 f"{table_name} --stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
             )
         names = [found.hash_key] + ([found.range_key] if found.range_key else [])
+        encrypted = found.server_side_encryption  # none, whatever its type says, where a key of DynamoDB's own does it
         kinds = {attribute.name: attribute.type for attribute in found.attributes}
         return Table(
             name,
@@ -159,6 +167,7 @@ class StreamTable(pulumi.ComponentResource):
             {attribute: kinds[attribute] for attribute in names},
             cast("ViewType", found.stream_view_type),
             protect,
+            encrypted.kms_key_arn or None if encrypted else None,
         )
 
 

@@ -14,7 +14,7 @@ Inputs = dict[str, Any]
 Properties = Mapping[str, str | None]
 """A property's path in Pulumi to its name in boto3; None where a class sees to it, or where it means nothing here."""
 
-_GONE = {"404", "NoSuchEntity", "NoSuchBucket", "NotFound", "AWS.SimpleQueueService.NonExistentQueue"}
+_GONE = {"404", "NoSuchEntity", "NotFound", "NotFoundException", "AWS.SimpleQueueService.NonExistentQueue"}
 
 
 class ResourceError(SandboxError):

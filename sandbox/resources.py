@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import jmespath  # pyright: ignore[reportMissingTypeStubs] -- untyped, as botocore is
 
+from sandbox import buckets, keys
 from sandbox.resource import Aws, Inputs, Resource, ResourceError, known
 
 
@@ -20,7 +21,8 @@ class Table(Resource):
     properties = known(
         """name=TableName attributes=AttributeDefinitions attributes.name=AttributeName attributes.type=AttributeType
         hashKey= rangeKey= billingMode streamEnabled= streamViewType= deletionProtectionEnabled tags=
-        serverSideEncryption=SSESpecification serverSideEncryption.enabled ttl= ttl.enabled ttl.attributeName
+        serverSideEncryption=SSESpecification serverSideEncryption.enabled
+        serverSideEncryption.kmsKeyArn=KMSMasterKeyId ttl= ttl.enabled ttl.attributeName
         pointInTimeRecovery= pointInTimeRecovery.enabled=PointInTimeRecoveryEnabled"""
     )
     outputs: ClassVar = {"arn": "Table.TableArn", "streamArn": "Table.LatestStreamArn || ''"}
@@ -102,8 +104,9 @@ class Function(Resource):
     replaced_by = frozenset({"name", "packageType"})
     properties = known(
         """name=FunctionName role handler runtime architectures code= sourceCodeHash= description memorySize timeout
-        environment.variables loggingConfig.logFormat loggingConfig.logGroup loggingConfig.applicationLogLevel
-        loggingConfig.systemLogLevel tracingConfig.mode packageType reservedConcurrentExecutions= tags="""
+        environment.variables kmsKeyArn=KMSKeyArn loggingConfig.logFormat loggingConfig.logGroup
+        loggingConfig.applicationLogLevel loggingConfig.systemLogLevel tracingConfig.mode packageType
+        reservedConcurrentExecutions= tags="""
     )
     outputs: ClassVar = {"arn": "FunctionArn", "version": "Version", "codeSha256": "CodeSha256"}
 
@@ -177,7 +180,9 @@ class LogGroup(Resource):
     type, service, key = "aws:cloudwatch/logGroup:LogGroup", "logs", "logGroupName"
     created, deleted = "create_log_group", "delete_log_group"
     replaced_by = frozenset({"name", "logGroupClass"})
-    properties = known("name=logGroupName logGroupClass=logGroupClass retentionInDays= skipDestroy= tags=")
+    properties = known(
+        "name=logGroupName logGroupClass=logGroupClass kmsKeyId=kmsKeyId retentionInDays= skipDestroy= tags="
+    )
 
     def create(self, inputs: Inputs) -> str:
         identity = super().create(inputs)
@@ -190,70 +195,12 @@ class LogGroup(Resource):
         return next(({"arn": arn.removesuffix(":*")} for arn in arns), None)
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        if old and old.get("kmsKeyId") != new.get("kmsKeyId"):
+            raise ResourceError(f"{identity}: the emulator cannot give a log group another key: make it anew")
         if days := new.get("retentionInDays"):
             self.client.put_retention_policy(logGroupName=identity, retentionInDays=days)
         elif old.get("retentionInDays"):
             self.client.delete_retention_policy(logGroupName=identity)
-
-
-class Bucket(Resource):
-    """A bucket; with forceDestroy its objects go with it."""
-
-    type, service, key = "aws:s3/bucket:Bucket", "s3", "Bucket"
-    created, deleted = "create_bucket", "delete_bucket"
-    named_by, id_from = "bucket", "{bucket}"
-    replaced_by = frozenset({"bucket"})
-    properties = known("bucket forceDestroy= tags=")
-    outputs: ClassVar = {"arn": "arn", "region": "region"}
-
-    def request(self, inputs: Inputs) -> Inputs:
-        located = {"CreateBucketConfiguration": {"LocationConstraint": self.aws.region}}
-        return {**super().request(inputs), **(located if self.aws.region != "us-east-1" else {})}
-
-    def describe(self, identity: str) -> Inputs:
-        self.client.head_bucket(Bucket=identity)
-        return {"arn": f"arn:aws:s3:::{identity}", "region": self.aws.region}
-
-    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
-        """Nothing: what can be changed in place means something at the deletion only."""
-
-    def delete(self, identity: str, inputs: Inputs) -> None:
-        if inputs.get("forceDestroy"):
-            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=identity):
-                for item in page.get("Contents", ()):
-                    self.client.delete_object(Bucket=identity, Key=item["Key"])
-        super().delete(identity, inputs)
-
-
-class BucketSetting(Resource):
-    """What Pulumi keeps apart from a bucket: put as one argument."""
-
-    service, key, named_by, id_from = "s3", "Bucket", None, "{bucket}"
-    replaced_by = frozenset({"bucket"})
-    argument: ClassVar[str]
-
-    def request(self, inputs: Inputs) -> Inputs:
-        setting = super().request(inputs)
-        return {"Bucket": setting.pop("Bucket"), self.argument: setting}
-
-
-class BucketPublicAccessBlock(BucketSetting):
-    """What of a bucket may be public."""
-
-    type, argument = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "PublicAccessBlockConfiguration"
-    created, described = "put_public_access_block", "get_public_access_block"
-    deleted = "delete_public_access_block"
-    properties = known("bucket blockPublicAcls blockPublicPolicy ignorePublicAcls restrictPublicBuckets")
-
-
-class BucketLifecycleConfiguration(BucketSetting):
-    """When a bucket's objects expire; the emulator keeps them for as long as it runs."""
-
-    type = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
-    argument = "LifecycleConfiguration"
-    created, described = "put_bucket_lifecycle_configuration", "get_bucket_lifecycle_configuration"
-    deleted = "delete_bucket_lifecycle"
-    properties = known("bucket rules.id=ID rules.status rules.filter rules.filter.prefix rules.expiration.days")
 
 
 class Queue(Resource):
@@ -265,7 +212,7 @@ class Queue(Resource):
     replaced_by = frozenset({"name", "fifoQueue"})
     properties = known(
         """name= fifoQueue contentBasedDeduplication delaySeconds policy redrivePolicy sqsManagedSseEnabled tags=
-        visibilityTimeoutSeconds=VisibilityTimeout messageRetentionSeconds=MessageRetentionPeriod"""
+        kmsMasterKeyId visibilityTimeoutSeconds=VisibilityTimeout messageRetentionSeconds=MessageRetentionPeriod"""
     )
     outputs: ClassVar = {"arn": "Attributes.QueueArn", "url": "url"}
 
@@ -288,7 +235,7 @@ class Topic(Resource):
     created, described, deleted = "create_topic", "get_topic_attributes", "delete_topic"
     id_from = "{TopicArn}"
     replaced_by = frozenset({"name", "fifoTopic"})
-    properties = known("name= displayName fifoTopic policy tags=")
+    properties = known("name= displayName fifoTopic kmsMasterKeyId policy tags=")
     outputs: ClassVar = {"arn": "Attributes.TopicArn"}
 
     def request(self, inputs: Inputs) -> Inputs:
@@ -304,8 +251,9 @@ def _texts(attributes: Inputs) -> dict[str, str]:
 
 
 _CLASSES = (
-    *(Bucket, BucketLifecycleConfiguration, BucketPublicAccessBlock, EventSourceMapping, Function),
-    *(LogGroup, Queue, Role, RolePolicy, Table, Topic),
+    *(EventSourceMapping, Function, LogGroup, Queue, Role, RolePolicy, Table, Topic),
+    *(buckets.Bucket, buckets.BucketLifecycleConfiguration, buckets.BucketPolicy, buckets.BucketPublicAccessBlock),
+    *(buckets.BucketServerSideEncryptionConfiguration, keys.Alias, keys.Key),
 )
 TYPES: dict[str, type[Resource]] = {each.type: each for each in _CLASSES}
 
@@ -328,7 +276,9 @@ _TABLE = """{id: TableName, name: TableName, arn: TableArn, streamArn: LatestStr
     hashKey: KeySchema[?KeyType=='HASH'].AttributeName | [0],
     rangeKey: KeySchema[?KeyType=='RANGE'].AttributeName | [0] || '',
     streamEnabled: StreamSpecification.StreamEnabled || `false`,
-    streamViewType: StreamSpecification.StreamViewType || ''}"""
+    streamViewType: StreamSpecification.StreamViewType || '',
+    serverSideEncryption: SSEDescription && {enabled: SSEDescription.Status == 'ENABLED',
+                                             kmsKeyArn: SSEDescription.KMSMasterKeyArn}}"""
 
 
 def answer(token: str, args: Inputs, aws: Aws) -> Inputs:

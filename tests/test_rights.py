@@ -1,19 +1,27 @@
 """Rights granted are calls made, both ways, with IAM enforced by the emulator and every call on its record.
 
-The emulator does not look at `dynamodb:LeadingKeys`, knows no mail identities (sending counts as an action on `*`), and
-lets Lambda write logs and the poller read streams with rights of their own: for those, the policies' own tests stand.
+What is deployed is encrypted with a key of its own. The emulator does not look at `dynamodb:LeadingKeys`, takes sending
+mail and reading a stream for actions on `*`, has one account, lets Lambda write logs with rights of its own, and no
+service of its own calls KMS: for those, the policies' own tests stand, and that the rights to the key suffice only AWS
+can show. Nor does anything here call `dynamodb:ListStreams` and `s3:ListBucket`: Lambda's documentation asks for them.
 """
 
+import contextlib
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
+import boto3  # pyright: ignore[reportMissingTypeStubs] -- untyped
 import pytest
+from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] -- as above
+from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- as above
 
-from tests.local import LocalAws
+from handler.stream.failures import read_failure
+from sandbox.poller import Poller
+from sandbox.program import stack_config
+from tests.local import LocalAws, wait_for
 
 ENFORCED = {"AUTH": "true", "CLOUDTRAIL_RECORDING": "1", "AWS_ACCESS_KEY_ID": "sandbox"}
-SEND_ANYWHERE = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "ses:SendEmail", "Resource": "*"}}
 BY_THE_MAPPING = {
     "dynamodb:DescribeStream",
     "dynamodb:GetRecords",
@@ -21,6 +29,9 @@ BY_THE_MAPPING = {
     "dynamodb:ListStreams",
     "s3:ListBucket",
 }
+UNCALLED = {"dynamodb:ListStreams", "s3:ListBucket"}
+ANYWHERE = BY_THE_MAPPING - UNCALLED | {"ses:SendEmail"}
+"""What the emulator allows only on `*`."""
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"}
 
 
@@ -35,14 +46,40 @@ def guarded() -> Generator[LocalAws]:
 @pytest.fixture(scope="module")
 def outputs(guarded: LocalAws) -> dict[str, Any]:
     """The whole program's outputs, deployed; it goes with its emulator."""
-    outputs = guarded.deploy().outputs
+    outputs = guarded.deploy(config=stack_config("local") | {"table-stream:encryption": "customer"}).outputs
     role = outputs["consumers"]["welcome-email"]["role"]
-    guarded.client("iam").put_role_policy(RoleName=role, PolicyName="mail", PolicyDocument=json.dumps(SEND_ANYWHERE))
+    allowed = [action for statement in statements(guarded, role) for action in statement["Action"]]
+    allow(guarded, role, "anywhere", [action for action in allowed if action in ANYWHERE], "*")
     return outputs
 
 
+def allow(guarded: LocalAws, role: str, name: str, actions: list[str], resource: str) -> None:
+    """Add to what a role may do."""
+    statement = {"Effect": "Allow", "Action": actions, "Resource": resource}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    guarded.client("iam").put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=document)
+
+
+def statements(guarded: LocalAws, role: str) -> list[dict[str, Any]]:
+    """What a role may do as it was deployed."""
+    iam = guarded.client("iam")
+    [name] = [name for name in iam.list_role_policies(RoleName=role)["PolicyNames"] if name != "anywhere"]
+    return iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]["Statement"]
+
+
 @pytest.fixture(scope="module")
-def calls(guarded: LocalAws, outputs: dict[str, Any]) -> dict[str, set[str]]:
+def tls_only(guarded: LocalAws, outputs: dict[str, Any]) -> str:
+    """The failure bucket's policy as it was: without what it says of TLS now, for the emulator has plain HTTP only."""
+    s3, bucket = guarded.client("s3"), outputs["stores"]["failures"]["bucket"]
+    policy = s3.get_bucket_policy(Bucket=bucket)["Policy"]
+    document = json.loads(policy)
+    document["Statement"] = [each for each in document["Statement"] if each["Sid"] != "TlsOnly"]
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(document))
+    return policy
+
+
+@pytest.fixture(scope="module")
+def calls(guarded: LocalAws, outputs: dict[str, Any], tls_only: str) -> dict[str, set[str]]:
     """What each consumer's function called while changes succeeded, failed and were parked."""
     users = [
         {"id": "1", "email": "ada@example.com"},
@@ -95,7 +132,7 @@ def recorded(guarded: LocalAws) -> set[tuple[str, str]]:
     """Who called which action: one name an assumed role, as the emulator's CloudTrail has it."""
     pages = guarded.client("cloudtrail").get_paginator("lookup_events").paginate()
     return {
-        (event["Username"], f"{event['EventSource'].split('.')[0]}:{event['EventName']}")
+        (event["Username"], f"{event['EventSource'].split('.')[0].removesuffix('streams')}:{event['EventName']}")
         for page in pages
         for event in page["Events"]
         if event["Username"] != "sandbox"
@@ -104,11 +141,9 @@ def recorded(guarded: LocalAws) -> set[tuple[str, str]]:
 
 def granted(guarded: LocalAws, outputs: dict[str, Any], consumer: str) -> set[str]:
     """Actions that the role's policy allows to the function itself."""
-    iam, role = guarded.client("iam"), outputs["consumers"][consumer]["role"]
-    names = [name for name in iam.list_role_policies(RoleName=role)["PolicyNames"] if name != "mail"]
-    documents = [iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in names]
-    statements = [statement for document in documents for statement in document["Statement"]]
-    return {action for statement in statements for action in statement["Action"]} - BY_THE_MAPPING - BY_LAMBDA
+    said = statements(guarded, outputs["consumers"][consumer]["role"])
+    actions = {action for statement in said for action in statement["Action"] if not action.startswith("kms:")}
+    return actions - BY_THE_MAPPING - BY_LAMBDA
 
 
 @pytest.mark.parametrize("consumer", ["change-log", "mirror", "welcome-email"])
@@ -138,3 +173,84 @@ def test_what_is_not_granted_is_refused(guarded: LocalAws, outputs: dict[str, An
     assert json.load(answer["Payload"]) == {
         "batchItemFailures": [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]
     }
+
+
+@pytest.fixture
+def session(guarded: LocalAws, outputs: dict[str, Any]) -> dict[str, str]:
+    """Credentials of the role of welcome-email, such as Lambda has for its mapping."""
+    iam, role = guarded.client("iam"), outputs["consumers"]["welcome-email"]["role"]
+    arn = iam.get_role(RoleName=role)["Role"]["Arn"]
+    ours = {"Effect": "Allow", "Principal": {"AWS": arn.rpartition(":")[0] + ":root"}, "Action": "sts:AssumeRole"}
+    iam.update_assume_role_policy(
+        RoleName=role, PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [ours]})
+    )
+    return guarded.client("sts").assume_role(RoleArn=arn, RoleSessionName="mapping")["Credentials"]
+
+
+@pytest.fixture
+def as_role(guarded: LocalAws, session: dict[str, str]) -> Callable[[str], Any]:
+    """Clients that act as that role."""
+    made: Any = boto3.Session(
+        session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"], guarded.sandbox.aws.region
+    )
+    config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
+    return lambda service: made.client(service, endpoint_url=guarded.sandbox.emulator.endpoint, config=config)
+
+
+def test_a_mapping_reads_its_stream_and_delivers_failures_by_the_role(
+    guarded: LocalAws, outputs: dict[str, Any], tls_only: str, session: dict[str, str], as_role: Callable[[str], Any]
+) -> None:
+    """The poller in Lambda's place: only its invocations are its own. One user is neither welcomed nor parked."""
+    clients = {service: as_role(service) for service in ("dynamodbstreams", "s3")}
+    bucket = outputs["stores"]["failures"]
+    mapping = {
+        "EventSourceArn": outputs["tables"]["users"]["streamArn"],
+        "FunctionName": outputs["consumers"]["welcome-email"]["function"],
+        "StartingPosition": "TRIM_HORIZON",
+        "MaximumRetryAttempts": 0,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "DestinationConfig": {"OnFailure": {"Destination": bucket["arn"]}},
+    }
+    guarded.write(outputs["tables"]["users"]["name"], {"id": "9", "email": 9})
+    acting = Poller(lambda service: clients.get(service) or guarded.client(service), lambda invocation: None)
+    with contextlib.closing(acting) as poller:
+        poller.attach("by-the-role", mapping)
+        wait_for(lambda: guarded.objects(bucket["bucket"], "aws/lambda/by-the-role/"), "a failure record")
+    [body] = guarded.objects(bucket["bucket"], "aws/lambda/by-the-role/").values()
+    assert [each["dynamodb"]["Keys"] for each in read_failure(body).records] == [{"id": {"S": "9"}}]
+    called = {action for name, action in recorded(guarded) if name == session["AccessKeyId"]}
+    assert called == BY_THE_MAPPING - UNCALLED | {"s3:PutObject"}
+
+
+def refused(call: Callable[..., Any], **arguments: Any) -> bool:
+    try:
+        call(**arguments)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException"):
+            return True
+        raise
+    return False
+
+
+def test_the_failure_bucket_takes_nothing_without_tls(
+    guarded: LocalAws, outputs: dict[str, Any], tls_only: str, as_role: Callable[[str], Any]
+) -> None:
+    s3, bucket = guarded.client("s3"), outputs["stores"]["failures"]["bucket"]
+    put = {"Bucket": bucket, "Key": "aws/lambda/plain", "Body": b""}
+    assert not refused(as_role("s3").put_object, **put)
+    lenient = s3.get_bucket_policy(Bucket=bucket)["Policy"]
+    s3.put_bucket_policy(Bucket=bucket, Policy=tls_only)
+    assert refused(as_role("s3").put_object, **put)
+    s3.put_bucket_policy(Bucket=bucket, Policy=lenient)
+
+
+def test_a_role_may_not_use_the_key_but_through_a_service(
+    guarded: LocalAws, outputs: dict[str, Any], as_role: Callable[[str], Any]
+) -> None:
+    arn = guarded.client("kms").describe_key(KeyId="alias/table-stream-local-encryption")["KeyMetadata"]["Arn"]
+    wanted = {"KeyId": arn, "KeySpec": "AES_256"}
+    assert refused(as_role("kms").generate_data_key, **wanted)
+    role = outputs["consumers"]["welcome-email"]["role"]
+    allow(guarded, role, "anyhow", ["kms:GenerateDataKey"], arn)
+    assert not refused(as_role("kms").generate_data_key, **wanted)
+    guarded.client("iam").delete_role_policy(RoleName=role, PolicyName="anyhow")

@@ -57,6 +57,7 @@ def test_a_consumer_of_one_table_registers_exactly_this() -> None:
         (kinds.BUCKET, "stores-failures"),
         (kinds.BUCKET_PRIVATE, "stores-failures-private"),
         (kinds.BUCKET_EXPIRY, "stores-failures-expiry"),
+        (kinds.BUCKET_POLICY, "stores-failures-policy"),
         (kinds.TABLE, "stores-ledger"),
         (kinds.STREAM_CONSUMER, "mirror"),
         (kinds.ROLE, "mirror-role"),

@@ -47,6 +47,7 @@ def test_everything_can_be_said() -> None:
         target="x86_64",
         protect=True,
         mailFrom="shop@example.com",
+        encryption="customer",
         failureRetentionInDays=7,
         tuning={"welcome-email": {"batchSize": 10, "maximumRecordAgeInSeconds": 3_600, "memorySize": 512}},
     )
@@ -55,6 +56,7 @@ def test_everything_can_be_said() -> None:
         target="x86_64",
         protect=True,
         mail_from="shop@example.com",
+        encryption="customer",
         failure_retention_in_days=7,
         tuning={"welcome-email": tuning},
     )
@@ -75,7 +77,7 @@ def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> N
             {"colour": "red"},
             [
                 'table-stream:colour = "red": no such key; there are target, protect, mailFrom, '
-                "failureRetentionInDays, tuning"
+                "encryption, failureRetentionInDays, tuning"
             ],
         ),
         ({"mailfrom": "a@b.org"}, ['table-stream:mailfrom = "a@b.org": no such key; did you mean mailFrom?']),
@@ -91,6 +93,13 @@ def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> N
             [
                 r"""table-stream:mailFrom = "nobody": should match pattern '^([^@\s]+@[^@\s]+\.[^@\s]+)?$' """
                 "(an address verified with SES)"
+            ],
+        ),
+        (
+            {"encryption": "none"},
+            [
+                "table-stream:encryption = \"none\": should be 'aws' or 'customer' "
+                "(whose keys encrypt what is kept: AWS's, or one of the stack's own)"
             ],
         ),
         (

@@ -1,10 +1,12 @@
 """Where failures, notes and claims are kept."""
 
+import json
+
 import pytest
 
 from infra.stores import Stores
 from tests.program import recording as kinds
-from tests.program.recording import physical, record
+from tests.program.recording import ACCOUNT, physical, record
 
 
 @pytest.mark.parametrize(("days", "seconds"), [(1, 172_800), (30, 2_678_400)])
@@ -14,7 +16,15 @@ def test_claims_outlive_the_failures_and_the_stream_by_a_day(days: int, seconds:
     assert made[0].remember_seconds == seconds
     assert recorder.one(kinds.BUCKET_EXPIRY, "stores-failures-expiry").inputs == {
         "bucket": physical("stores-failures"),
-        "rules": [{"id": "expiry", "status": "Enabled", "filter": {}, "expiration": {"days": days}}],
+        "rules": [
+            {
+                "id": "expiry",
+                "status": "Enabled",
+                "filter": {},
+                "expiration": {"days": days},
+                "abortIncompleteMultipartUpload": {"daysAfterInitiation": 1},
+            }
+        ],
     }
 
 
@@ -26,4 +36,24 @@ def test_nothing_of_the_failure_bucket_may_be_public() -> None:
         "blockPublicPolicy": True,
         "ignorePublicAcls": True,
         "restrictPublicBuckets": True,
+    }
+
+
+def test_the_failure_bucket_refuses_what_comes_without_tls_or_from_another_account() -> None:
+    recorder = record(lambda: Stores("stores", retention_in_days=30))
+    made = recorder.one(kinds.BUCKET_POLICY, "stores-failures-policy").inputs
+    bucket = f"arn:aws:s3:::{physical('stores-failures')}"
+    everything = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [bucket, f"{bucket}/*"]}
+    assert made.keys() == {"bucket", "policy"}
+    assert made["bucket"] == physical("stores-failures")
+    assert json.loads(made["policy"]) == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Sid": "TlsOnly", **everything, "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
+            {
+                "Sid": "ThisAccountOnly",
+                **everything,
+                "Condition": {"StringNotEquals": {"aws:PrincipalAccount": ACCOUNT}},
+            },
+        ],
     }

@@ -81,7 +81,7 @@ def test_every_rule_is_a_policy_at_its_level(pack: Any) -> None:
 def test_the_program_breaks_no_rule_but_that_of_protection(pack: Any, preview: bool) -> None:
     """Nothing of a protected stack is complained of; of another one, that tables may be deleted."""
     for stack, expected in (("prod", set[str]()), ("dev", {"table-without-protection"})):
-        recorder, _ = deployed(stack, mailFrom="shop@example.com", target="host")
+        recorder, _ = deployed(stack, mailFrom="shop@example.com", target="host", encryption="customer")
         said = asked([as_asked(each, preview=preview) for each in recorder.registered.values()], pack)
         assert {each.policyName for each in said} == expected
 

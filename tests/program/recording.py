@@ -15,7 +15,11 @@ ACCOUNT, REGION = "123456789012", "eu-central-1"
 TABLE = "aws:dynamodb/table:Table"
 BUCKET = "aws:s3/bucket:Bucket"
 BUCKET_PRIVATE = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
+BUCKET_POLICY = "aws:s3/bucketPolicy:BucketPolicy"
+BUCKET_ENCRYPTION = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
 BUCKET_EXPIRY = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
+KEY = "aws:kms/key:Key"
+ALIAS = "aws:kms/alias:Alias"
 ROLE = "aws:iam/role:Role"
 POLICY = "aws:iam/rolePolicy:RolePolicy"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
@@ -23,8 +27,8 @@ FUNCTION = "aws:lambda/function:Function"
 MAPPING = "aws:lambda/eventSourceMapping:EventSourceMapping"
 QUEUE = "aws:sqs/queue:Queue"
 TOPIC = "aws:sns/topic:Topic"
-STREAM_TABLE, STREAM_CONSUMER, STORES = (
-    f"table-stream:index:{component}" for component in ("StreamTable", "StreamConsumer", "Stores")
+STREAM_TABLE, STREAM_CONSUMER, STORES, ENCRYPTION_KEY = (
+    f"table-stream:index:{component}" for component in ("StreamTable", "StreamConsumer", "Stores", "EncryptionKey")
 )
 
 Outputs = dict[str, Any]
@@ -47,6 +51,10 @@ def stream_arn(name: str) -> str:
     return f"{table_arn(name)}/stream/2026-01-01T00:00:00.000"
 
 
+def key_arn(name: str) -> str:
+    return arn("kms", f"key/id-of-{name}")
+
+
 def _named(service: str, prefix: str) -> Callable[[str], Outputs]:
     return lambda name: {"name": physical(name), "arn": arn(service, prefix + physical(name))}
 
@@ -55,10 +63,15 @@ KNOWN: Mapping[str, Callable[[str], Outputs]] = {
     STREAM_TABLE: lambda name: {},
     STREAM_CONSUMER: lambda name: {},
     STORES: lambda name: {},
+    ENCRYPTION_KEY: lambda name: {},
     TABLE: lambda name: {"name": physical(name), "arn": table_arn(name), "streamArn": stream_arn(name)},
     BUCKET: lambda name: {"bucket": physical(name), "arn": f"arn:aws:s3:::{physical(name)}"},
     BUCKET_PRIVATE: lambda name: {},
+    BUCKET_POLICY: lambda name: {},
+    BUCKET_ENCRYPTION: lambda name: {},
     BUCKET_EXPIRY: lambda name: {},
+    KEY: lambda name: {"keyId": f"id-of-{name}", "arn": key_arn(name)},
+    ALIAS: lambda name: {},
     ROLE: _named("iam", "role/"),
     POLICY: lambda name: {"name": physical(name)},
     LOG_GROUP: _named("logs", "log-group:"),

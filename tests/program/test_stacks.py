@@ -10,7 +10,6 @@ import pytest
 
 from sandbox.program import Archive, run, stack_config
 from tests.program import recording as kinds
-from tests.program.lint import complaints
 from tests.program.recording import Recorder, arn, physical, stream_arn, table_arn
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +27,7 @@ WITHOUT_SENDER = Counter(
         kinds.BUCKET: 1,
         kinds.BUCKET_PRIVATE: 1,
         kinds.BUCKET_EXPIRY: 1,
+        kinds.BUCKET_POLICY: 1,
         kinds.ROLE: 2,
         kinds.POLICY: 2,
         kinds.LOG_GROUP: 2,
@@ -40,6 +40,7 @@ WELCOME_EMAIL = Counter(
 )
 COUNTS = {"local": WITHOUT_SENDER + WELCOME_EMAIL} | dict.fromkeys(("dev", "staging", "prod"), WITHOUT_SENDER)
 LOG_DAYS = {"local": 30, "dev": 7, "staging": 30, "prod": 90}
+WITH_A_KEY = Counter((kinds.ENCRYPTION_KEY, kinds.KEY, kinds.ALIAS, kinds.BUCKET_ENCRYPTION))
 
 
 def deployed(stack: str, **changes: str) -> tuple[Recorder, dict[str, Any]]:
@@ -53,10 +54,11 @@ def local() -> tuple[Recorder, dict[str, Any]]:
     return deployed("local")
 
 
+@pytest.mark.parametrize(("encryption", "more"), [("aws", Counter[str]()), ("customer", WITH_A_KEY)])
 @pytest.mark.parametrize("stack", STACKS)
-def test_each_stack_registers_exactly_what_it_should(stack: str) -> None:
-    recorder, outputs = deployed(stack)
-    assert recorder.counts() == COUNTS[stack]
+def test_each_stack_registers_exactly_what_it_should(stack: str, encryption: str, more: Counter[str]) -> None:
+    recorder, outputs = deployed(stack, encryption=encryption)
+    assert recorder.counts() == COUNTS[stack] + more
     assert set(outputs["consumers"]) == {name for kind, name in recorder.registered if kind == kinds.STREAM_CONSUMER}
 
 
@@ -87,30 +89,6 @@ def test_no_stack_is_warned_of(stack: str, caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.WARNING, "pulumi")
     deployed(stack, mailFrom="shop@example.com", target="host")
     assert [each.message for each in caplog.records] == []
-
-
-@pytest.mark.parametrize("stack", STACKS)
-def test_no_policy_holds_a_wildcard_without_a_reason(stack: str) -> None:
-    recorder, _ = deployed(stack, tuning='{"mirror": {"tracing": true}}', mailFrom="shop@example.com")
-    consumers = [name for kind, name in recorder.registered if kind == kinds.STREAM_CONSUMER]
-    assert len(consumers) == 3
-    for consumer in consumers:
-        assert [complaint for statement in recorder.statements(consumer) for complaint in complaints(statement)] == []
-
-
-@pytest.mark.parametrize(
-    ("action", "resource", "condition"),
-    [
-        ("logs:*", "arn:aws:logs:eu-central-1:1:log-group:a", {}),
-        ("logs:PutLogEvents", "*", {}),
-        ("dynamodb:GetRecords", "arn:aws:dynamodb:eu-central-1:1:table/a/stream/*", {}),
-        ("s3:PutObject", "arn:aws:s3:::bucket/*", {}),
-        ("dynamodb:PutItem", "arn:aws:dynamodb:eu-central-1:1:table/a", {"L": {"dynamodb:LeadingKeys": ["note#*"]}}),
-    ],
-)
-def test_the_linter_would_see_a_wildcard(action: str, resource: str, condition: dict[str, Any]) -> None:
-    statement = {"Effect": "Allow", "Action": [action], "Resource": [resource], "Condition": condition}
-    assert len(list(complaints(statement))) == 1
 
 
 def test_every_table_is_made_as_promised(local: tuple[Recorder, dict[str, Any]]) -> None:
@@ -277,6 +255,33 @@ def test_the_outputs_carry_what_a_tool_needs(local: tuple[Recorder, dict[str, An
         "logGroup": physical("change-log-logs"),
         "mappings": {"users": "uuid-of-change-log-users", "orders": "uuid-of-change-log-orders"},
     }
+
+
+def test_with_a_key_of_one_s_own_nothing_else_changes(local: tuple[Recorder, dict[str, Any]]) -> None:
+    """Each resource that can be encrypted is, and each role may use the key for three things."""
+    recorder, _ = deployed("local", encryption="customer")
+    key = kinds.key_arn("encryption-key")
+    encrypted = {
+        kinds.TABLE: {"serverSideEncryption": {"enabled": True, "kmsKeyArn": key}},
+        kinds.LOG_GROUP: {"kmsKeyId": key},
+        kinds.FUNCTION: {"kmsKeyArn": key},
+    }
+    for (kind, name), plain in local[0].registered.items():
+        inputs = dict(recorder.one(kind, name).inputs)
+        if kind == kinds.POLICY:
+            statements = json.loads(inputs.pop("policy"))["Statement"]
+            of_key = [each for each in statements if each["Resource"] == [key]]
+            assert [each["Action"] for each in of_key] == [["kms:Decrypt"], ["kms:GenerateDataKey"], ["kms:Decrypt"]]
+            rest = [each for each in statements if each not in of_key]
+            assert rest == local[0].statements(name.removesuffix("-policy"))
+            assert inputs.items() < plain.inputs.items()
+        else:
+            assert inputs == plain.inputs | encrypted.get(kind, {})
+
+
+def test_protection_reaches_the_key() -> None:
+    recorder, _ = deployed("prod", encryption="customer")
+    assert {each.protect for each in recorder.registered.values()} == {True}
 
 
 def test_every_resource_is_the_child_of_its_component_under_its_name(local: tuple[Recorder, dict[str, Any]]) -> None:

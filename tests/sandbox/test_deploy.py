@@ -58,9 +58,9 @@ def test_a_program_that_raises_leaves_nothing(aws: LocalAws):
 
 def test_a_type_that_the_sandbox_does_not_know_is_named(aws: LocalAws):
     def program() -> None:
-        aws_resources.kms.Key("lock")
+        aws_resources.ec2.Vpc("net")
 
-    with pytest.raises(ResourceError, match=r"^lock: the sandbox does not know resources of type aws:kms/key:Key$"):
+    with pytest.raises(ResourceError, match=r"^net: the sandbox does not know resources of type aws:ec2/vpc:Vpc$"):
         aws.deploy(program, config={})
 
 

@@ -228,7 +228,8 @@ def test_a_bucket_with_its_settings_and_what_is_in_it(maker: Maker, aws: LocalAw
     made, name, old = maker.make("Bucket", forceDestroy=True)
     made.update(name, old, old)
     maker.make("BucketPublicAccessBlock", bucket=name, blockPublicAcls=True, restrictPublicBuckets=True)
-    rules = [{"id": "expiry", "status": "Enabled", "filter": {}, "expiration": {"days": 30}}]
+    aborting = {"abortIncompleteMultipartUpload": {"daysAfterInitiation": 1}}
+    rules = [{"id": "expiry", "status": "Enabled", "filter": {}, "expiration": {"days": 30}, **aborting}]
     lifecycle, _, _ = maker.make("BucketLifecycleConfiguration", bucket=name, rules=rules)
     lifecycle.update(name, {}, {"bucket": name, "rules": [{**rules[0], "expiration": {"days": 7}}]})
     s3 = aws.client("s3")
@@ -237,6 +238,62 @@ def test_a_bucket_with_its_settings_and_what_is_in_it(maker: Maker, aws: LocalAw
     assert s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]["BlockPublicAcls"] is True
     found = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
     assert [(rule["ID"], rule["Expiration"]["Days"]) for rule in found] == [("expiry", 7)]
+    assert found[0]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+
+
+def test_a_bucket_s_own_policy(maker: Maker, aws: LocalAws):
+    _, name, _ = maker.make("Bucket")
+    statement = STATEMENT | {"Principal": "*", "Resource": f"arn:aws:s3:::{name}/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    made, identity, old = maker.make("BucketPolicy", bucket=name, policy=policy)
+    made.update(identity, old, {**old, "policy": policy.replace("one", "two")})
+    found = json.loads(aws.client("s3").get_bucket_policy(Bucket=name)["Policy"])
+    assert [each["Sid"] for each in found["Statement"]] == ["two"]
+
+
+def test_a_key_its_name_and_what_it_encrypts(maker: Maker, aws: LocalAws, code: Callable[[str], Archive]):
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT | {"Principal": "*", "Action": "kms:*"}]})
+    made, identity, old = maker.make("Key", description="old", policy=policy, enableKeyRotation=True)
+    key = made.read(identity)
+    assert key
+    assert key["keyId"] == identity
+    assert key["arn"] == f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{identity}"
+    kms = aws.client("kms")
+    assert kms.get_key_rotation_status(KeyId=identity)["KeyRotationEnabled"] is True
+    made.update(identity, old, {"description": "new", "policy": policy.replace("one", "two")})
+    assert kms.get_key_rotation_status(KeyId=identity)["KeyRotationEnabled"] is False
+    assert kms.describe_key(KeyId=identity)["KeyMetadata"]["Description"] == "new"
+    found = json.loads(kms.get_key_policy(KeyId=identity, PolicyName="default")["Policy"])
+    assert [each["Sid"] for each in found["Statement"]] == ["two"]
+
+    alias, name, given = maker.make("Alias", name="alias/thing", targetKeyId=identity)
+    assert alias.read(name) == {"arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:{name}"}
+    _, other, _ = maker.make("Key", description="other", policy=policy)
+    alias.update(name, given, {**given, "targetKeyId": other})
+    assert kms.describe_key(KeyId=name)["KeyMetadata"]["KeyId"] == other
+
+    _, named, _ = table(maker, serverSideEncryption={"enabled": True, "kmsKeyArn": key["arn"]})
+    assert answer("aws:dynamodb/getTable:getTable", {"name": named}, maker.aws)["serverSideEncryption"] == {
+        "enabled": True,
+        "kmsKeyArn": key["arn"],
+    }
+    _, bucket, _ = maker.make("Bucket", forceDestroy=True)
+    by_default = {"applyServerSideEncryptionByDefault": {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": key["arn"]}}
+    maker.make(
+        "BucketServerSideEncryptionConfiguration", bucket=bucket, rules=[{**by_default, "bucketKeyEnabled": True}]
+    )
+    put = aws.client("s3").put_object(Bucket=bucket, Key="a", Body=b"x")
+    assert (put["ServerSideEncryption"], put["SSEKMSKeyId"]) == ("aws:kms", key["arn"])
+    _, function_name, _ = function(maker, code("x"), kmsKeyArn=key["arn"])
+    configuration = aws.client("lambda").get_function_configuration(FunctionName=function_name)
+    assert configuration["KMSKeyArn"] == key["arn"]
+    for kind in ("Queue", "Topic"):
+        maker.make(kind, kmsMasterKeyId=key["arn"])
+    logs, group, keyed = maker.make("LogGroup", kmsKeyId=key["arn"])
+    [described] = aws.client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    assert described["kmsKeyId"] == key["arn"]
+    with pytest.raises(ResourceError, match=f"^{group}: the emulator cannot give a log group another key"):
+        logs.update(group, keyed, {"name": group})
 
 
 def test_a_queue(maker: Maker, aws: LocalAws):
@@ -284,6 +341,7 @@ def test_functions_of_the_provider(maker: Maker):
     assert (found["hashKey"], found["rangeKey"], found["streamViewType"]) == ("id", "", "NEW_AND_OLD_IMAGES")
     assert found["attributes"] == [{"name": "id", "type": "S"}]
     assert found["streamArn"].startswith(found["arn"])
+    assert found["serverSideEncryption"] is None
 
 
 def _nowhere() -> Aws:
