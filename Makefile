@@ -12,7 +12,7 @@ demo: .venv/.installed .venv-aws/.installed  ## Deploy everything on this machin
 	@.venv/bin/python -m sandbox demo
 
 sandbox: .venv/.installed .venv-aws/.installed  ## The same, staying up for changes of your own
-	@.venv/bin/python -m sandbox up
+	@.venv/bin/python -m sandbox up --outputs .cache/outputs.json
 
 test: check .venv-aws/.installed  ## Linter, type checker and every test
 	.venv/bin/python -m pytest
