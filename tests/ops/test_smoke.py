@@ -106,6 +106,20 @@ def test_an_item_that_cannot_be_deleted_is_named_and_the_other_one_goes():
     assert "orders-1" not in world.items
 
 
+class Interrupted(World):
+    """Whoever runs it has enough while it waits."""
+
+    def get_paginator(self, operation: str) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_deletes_its_items():
+    world = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        run(world)
+    assert not {"a-1", "orders-1"} & world.items.keys()
+
+
 def test_a_stack_without_a_consumer_that_it_knows_is_refused():
     stack = Stack.model_validate(OUTPUTS | {"consumers": {"own": OUTPUTS["consumers"]["mirror"]}})
     with pytest.raises(SmokeError, match="neither a change-log nor a mirror"):
