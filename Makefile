@@ -32,8 +32,8 @@ check: .venv/.installed policy/.venv/.installed workflows secrets  ## Format, li
 	.venv/bin/basedpyright --venvpath policy policy
 
 workflows: .venv/.installed
-	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	.venv/bin/zizmor --quiet --offline --pedantic --min-severity medium --strict-collection .
 
 secrets: .venv/.installed

@@ -6,11 +6,16 @@ lets Lambda write logs and the poller read streams with rights of their own: for
 
 import json
 from collections.abc import Generator, Mapping
-from typing import Any
+from typing import Any, cast
 
+import boto3  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 import pytest
 
-from tests.local import LocalAws
+from ops.smoke import Smoke
+from ops.stack import Stack
+from sandbox.emulator import ACCOUNT
+from sandbox.program import ROOT
+from tests.local import REGION, LocalAws
 
 ENFORCED = {"AUTH": "true", "CLOUDTRAIL_RECORDING": "1", "AWS_ACCESS_KEY_ID": "sandbox"}
 SEND_ANYWHERE = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "ses:SendEmail", "Resource": "*"}}
@@ -124,6 +129,37 @@ def test_every_right_is_used_by_some_consumer(
     """The engine's rights are the same for all: whether a handler claims stands in its code alone."""
     rights = {action for consumer in calls for action in granted(guarded, outputs, consumer)}
     assert rights == {action for made in calls.values() for action in made}
+
+
+def test_smoke_needs_what_its_document_grants_and_nothing_else(guarded: LocalAws, outputs: dict[str, Any]) -> None:
+    """The deploy role's smoke.json, with a user in the place of the role."""
+    stack = Stack.model_validate(outputs)
+    document = (ROOT / "docs" / "roles" / "smoke.json").read_text()
+    rights = json.loads(document.replace("ACCOUNT_ID", ACCOUNT).replace("REGION", REGION))
+    granted = {action for statement in rights["Statement"] for action in statement["Action"]}
+    iam = guarded.client("iam")
+    iam.create_user(UserName="smoke")
+    iam.put_user_policy(UserName="smoke", PolicyName="rights", PolicyDocument=json.dumps(rights))
+    key = iam.create_access_key(UserName="smoke")["AccessKey"]
+
+    called: set[str] = set()
+
+    def call(model: Any, **_: Any) -> None:
+        called.add(f"{model.service_model.endpoint_prefix}:{model.name}")
+
+    def client(service: str) -> Any:
+        made = cast("Any", boto3).client(
+            service,
+            endpoint_url=guarded.sandbox.emulator.endpoint,
+            region_name=REGION,
+            aws_access_key_id=key["AccessKeyId"],
+            aws_secret_access_key=key["SecretAccessKey"],
+        )
+        made.meta.events.register("before-call", call)
+        return made
+
+    assert Smoke(stack, client).run(60, lambda effect, _: None) == []
+    assert called == granted
 
 
 def test_what_is_not_granted_is_refused(guarded: LocalAws, outputs: dict[str, Any]) -> None:
