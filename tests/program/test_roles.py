@@ -33,7 +33,6 @@ REASONS: Sequence[tuple[str, str, str]] = (
     (r"kms:\w+", r".*:key/\*", "an id by KMS; bound to the stack's tags"),
     (r"kms:CreateKey", r"\*", "there is no key yet; bound to the stack's tags"),
     (r"kms:ListAliases", r"\*", "a search"),
-    (r"kms:\w+Alias", r".*:alias/\*", "no tags; the key that it is for is bound to them"),
 )
 """What `*` may stand in; `?` stands for a letter of the random end of a name."""
 
