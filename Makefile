@@ -3,7 +3,7 @@ PYTHON ?= python3
 MAKEFLAGS += --jobs=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test prove bench check format lock clean
+.PHONY: help demo sandbox pr test prove bench check workflows secrets locked format lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,9 +12,11 @@ demo: .venv/.installed .venv-aws/.installed  ## Deploy everything on this machin
 	@.venv/bin/python -m sandbox demo
 
 sandbox: .venv/.installed .venv-aws/.installed  ## The same, staying up for changes of your own
-	@.venv/bin/python -m sandbox up
+	@.venv/bin/python -m sandbox up --outputs .cache/outputs.json
 
-test: check .venv-aws/.installed  ## Linter, type checker and every test
+pr: test locked  ## All that a pull request must pass: what CI runs
+
+test: check .venv-aws/.installed  ## Every check and every test
 	.venv/bin/python -m pytest
 
 prove: .venv/.installed  ## Order, once and completeness in 10,000 random histories of failures, other ones each time
@@ -23,11 +25,19 @@ prove: .venv/.installed  ## Order, once and completeness in 10,000 random histor
 bench: .venv/.installed  ## What the engine costs, as ratios to its peers in the same run
 	@.venv/bin/python -m bench.engine
 
-check: .venv/.installed policy/.venv/.installed  ## Linter and type checker alone
+check: .venv/.installed policy/.venv/.installed workflows secrets  ## Format, lint, types, workflows and secrets alone
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/basedpyright
 	.venv/bin/basedpyright --venvpath policy policy
+
+workflows: .venv/.installed
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	.venv/bin/zizmor --quiet --offline --pedantic --min-severity medium --strict-collection .
+
+secrets: .venv/.installed
+	git ls-files -z --cached --others --exclude-standard | xargs -0 .venv/bin/detect-secrets-hook --no-verify
 
 format: .venv/.installed  ## Format the code and mend what the linter can
 	.venv/bin/ruff format .
@@ -42,16 +52,22 @@ format: .venv/.installed  ## Format the code and mend what the linter can
 policy/.venv/.installed: policy/requirements.txt
 	@$(PYTHON) sandbox/environment.py policy/.venv $^
 
-LOCK := .venv/bin/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-emit-index-url \
-	--python-version 3.11 --custom-compile-command 'make lock'
+LOCKS := requirements.txt handler/requirements.txt requirements-dev.txt sandbox/requirements.txt policy/requirements.txt
 RUNTIME_HAS := boto3 botocore s3transfer python-dateutil six urllib3
+FOR_handler/requirements.txt := --python-platform x86_64-manylinux_2_28 $(RUNTIME_HAS:%=--no-emit-package %)
+# $(call compile,LOCK,OUTPUT): versions that stand in OUTPUT stay, unless told --upgrade.
+compile = .venv/bin/uv pip compile --quiet --generate-hashes --no-annotate --no-emit-index-url --python-version 3.11 \
+	--custom-compile-command 'make lock' $(or $(FOR_$(1)),--universal) $(1:.txt=.in) -o $(2)
 
-lock: .venv/.installed  ## Lock every requirements.in again, at the newest versions it allows
-	$(LOCK) --universal requirements.in -o requirements.txt
-	$(LOCK) --python-platform x86_64-manylinux_2_28 $(RUNTIME_HAS:%=--no-emit-package %) handler/requirements.in -o handler/requirements.txt
-	$(LOCK) --universal requirements-dev.in -o requirements-dev.txt
-	$(LOCK) --universal sandbox/requirements.in -o sandbox/requirements.txt
-	$(LOCK) --universal policy/requirements.in -o policy/requirements.txt
+lock: .venv/.installed  ## Lock every requirements.in again, at the newest versions (with UPGRADE= only what changed)
+	$(foreach lock,$(LOCKS),$(call compile,$(lock),$(lock)) $(UPGRADE) &&) true
+UPGRADE := --upgrade
+
+locked: .venv/.installed
+	@rm -rf .cache/locks
+	@$(foreach lock,$(LOCKS),mkdir -p .cache/locks/$(dir $(lock)) && cp $(lock) .cache/locks/$(lock) && \
+		$(call compile,$(lock),.cache/locks/$(lock)) && diff -u $(lock) .cache/locks/$(lock) &&) true \
+		|| { echo "the locks are not what requirements.in asks for: make lock UPGRADE="; false; }
 
 clean:  ## Remove what make made
 	rm -rf .venv .venv-aws policy/.venv .cache

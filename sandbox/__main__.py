@@ -1,6 +1,7 @@
 """python -m sandbox: the program on this machine, to be watched (demo), used (up) and fed (put)."""
 
 import argparse
+import json
 import os
 import queue
 import shlex
@@ -23,8 +24,8 @@ def demo(started: float) -> int:
     return 0 if Demo(Console(), started).run() else 1
 
 
-def up(port: int | None) -> int:
-    """Deploy the program, and tell of every invocation until interrupted."""
+def up(port: int | None, outputs: Path | None) -> int:
+    """Deploy the program, and tell of every invocation until interrupted; its outputs go to a file where asked for."""
     from sandbox.deploy import STACK, Sandbox
     from sandbox.outcome import Names, lines, outcome
     from sandbox.poller import Invocation
@@ -34,7 +35,10 @@ def up(port: int | None) -> int:
     observed: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
     config = stack_config(STACK)
     with Sandbox(config["aws:region"], observed.put, port=port) as sandbox:
-        names = Names.of(sandbox.deploy(config=config).outputs)
+        deployed = sandbox.deploy(config=config).outputs
+        names = Names.of(deployed)
+        if outputs:
+            outputs.write_text(json.dumps(deployed, indent=2), encoding="utf-8")
         for name, value in sandbox.emulator.variables().items():
             print(f"export {name}={shlex.quote(value)}")
         print("ready", flush=True)
@@ -79,6 +83,7 @@ def main() -> int:
     commands.add_parser("demo", help="deploy everything, write changes, make some fail, and check every promise")
     upper = commands.add_parser("up", help="deploy the program and stay, telling of every invocation")
     upper.add_argument("--port", type=int, help="port of the emulator on loopback (a free one)")
+    upper.add_argument("--outputs", type=Path, help="write the stack's outputs here, for python -m ops")
     putter = commands.add_parser("put", help="write items to a table of the sandbox that is up")
     putter.add_argument("--table", required=True, help="its name, or its name in the program: users")
     putter.add_argument("file", type=Path, help="JSON lines: a table export's or plain ones, gzipped or not")
@@ -90,7 +95,7 @@ def main() -> int:
             case "demo":
                 return demo(started)
             case "up":
-                return up(arguments.port)
+                return up(arguments.port, arguments.outputs)
             case _:
                 return put(arguments.table, arguments.file)
     except SandboxError as error:

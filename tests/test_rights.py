@@ -9,7 +9,7 @@ can show. Nor does anything here call `dynamodb:ListStreams` and `s3:ListBucket`
 import contextlib
 import json
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import boto3  # pyright: ignore[reportMissingTypeStubs] -- untyped
 import pytest
@@ -17,9 +17,12 @@ from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] --
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- as above
 
 from handler.stream.failures import read_failure
+from ops.smoke import Smoke
+from ops.stack import Stack
+from sandbox.emulator import ACCOUNT
 from sandbox.poller import Poller
-from sandbox.program import stack_config
-from tests.local import LocalAws, wait_for
+from sandbox.program import ROOT, stack_config
+from tests.local import REGION, LocalAws, wait_for
 
 ENFORCED = {"AUTH": "true", "CLOUDTRAIL_RECORDING": "1", "AWS_ACCESS_KEY_ID": "sandbox"}
 BY_THE_MAPPING = {
@@ -161,6 +164,37 @@ def test_every_right_is_used_by_some_consumer(
     assert rights == {action for made in calls.values() for action in made}
 
 
+def test_smoke_needs_what_its_document_grants_and_nothing_else(guarded: LocalAws, outputs: dict[str, Any]) -> None:
+    """The deploy role's smoke.json, with a user in the place of the role."""
+    stack = Stack.model_validate(outputs)
+    document = (ROOT / "docs" / "roles" / "smoke.json").read_text()
+    rights = json.loads(document.replace("ACCOUNT_ID", ACCOUNT).replace("REGION", REGION))
+    granted = {action for statement in rights["Statement"] for action in statement["Action"]}
+    iam = guarded.client("iam")
+    iam.create_user(UserName="smoke")
+    iam.put_user_policy(UserName="smoke", PolicyName="rights", PolicyDocument=json.dumps(rights))
+    key = iam.create_access_key(UserName="smoke")["AccessKey"]
+
+    called: set[str] = set()
+
+    def call(model: Any, **_: Any) -> None:
+        called.add(f"{model.service_model.endpoint_prefix}:{model.name}")
+
+    def client(service: str) -> Any:
+        made = cast("Any", boto3).client(
+            service,
+            endpoint_url=guarded.sandbox.emulator.endpoint,
+            region_name=REGION,
+            aws_access_key_id=key["AccessKeyId"],
+            aws_secret_access_key=key["SecretAccessKey"],
+        )
+        made.meta.events.register("before-call", call)
+        return made
+
+    assert Smoke(stack, client).run(60, lambda effect, _: None) == []
+    assert called == granted
+
+
 def test_what_is_not_granted_is_refused(guarded: LocalAws, outputs: dict[str, Any]) -> None:
     """Without the mirror's right to write, its change is reported: the emulator does enforce."""
     iam, role = guarded.client("iam"), outputs["consumers"]["mirror"]["role"]
@@ -207,6 +241,7 @@ def test_a_mapping_reads_its_stream_and_delivers_failures_by_the_role(
         "EventSourceArn": outputs["tables"]["users"]["streamArn"],
         "FunctionName": outputs["consumers"]["welcome-email"]["function"],
         "StartingPosition": "TRIM_HORIZON",
+        "FilterCriteria": {"Filters": [{"Pattern": '{"dynamodb": {"Keys": {"id": {"S": ["9"]}}}}'}]},
         "MaximumRetryAttempts": 0,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
         "DestinationConfig": {"OnFailure": {"Destination": bucket["arn"]}},

@@ -118,9 +118,11 @@ def started(process: "subprocess.Popen[str]") -> dict[str, str]:
 
 
 def test_up_stays_and_tells_until_it_is_interrupted(tmp_path: Path):
-    process = command("up")
+    process = command("up", "--outputs", str(tmp_path / "outputs.json"))
     assert process.stdout
     variables = started(process)
+    outputs = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
+    assert outputs["tables"]["users"]["name"].startswith("users-table-")
     assert set(variables) == {
         *("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     }

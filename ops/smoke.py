@@ -1,0 +1,168 @@
+"""Writes, updates and deletes a marked item, and waits until the consumers have done with it what they should."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from handler.stream.change import encode_item
+from ops import OpsError
+from ops.stack import Client, Stack
+
+EVENTS = ("INSERT", "MODIFY", "REMOVE")
+MIRRORS = {"orders": "orders-mirror"}
+"""What the mirror copies where, by the tables' names in the program."""
+POLL_SECONDS = 1.0
+"""CloudWatch Logs takes five searches a second of an account."""
+LOOK_BACK_SECONDS = 300
+"""How far this machine's clock may be ahead of CloudWatch's."""
+
+
+class SmokeError(OpsError):
+    """The stack has nothing to try, or a marked item could not be removed."""
+
+
+class Effect(NamedTuple):
+    """What a consumer is to make of one change of the marked item."""
+
+    consumer: str
+    table: str
+    event: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """The marked item of one table."""
+
+    table: str  # in the program
+    name: str  # in AWS
+    key: Mapping[str, Any]  # as boto3's client takes it
+    readers: tuple[str, ...]
+
+    def version(self, marker: str, number: int) -> dict[str, Any]:
+        """The whole item; it holds no address, so that nobody gets a mail."""
+        return {**self.key, **encode_item({"smoke": marker, "version": number})}
+
+
+class Smoke:
+    """One run, planned when it is made: only reads until `run`.
+
+    `welcome-email` and consumers that are not this program's are left out: what they do reaches people, or is not known
+    here.
+
+    Raises
+    ------
+    SmokeError
+        The stack has neither a change-log nor a mirror, or a table's keys are no strings.
+    """
+
+    def __init__(self, stack: Stack, client: Client) -> None:
+        self.marker = f"smoke-{uuid.uuid4().hex}"
+        self._stack, self._client = stack, client
+        readers = {name: consumer.mappings for name, consumer in stack.consumers.items()}
+        logged = list(readers.get("change-log", ()))
+        mirrored = [table for table in readers.get("mirror", ()) if MIRRORS.get(table) in stack.tables]
+        self.pairs = [("change-log", table) for table in logged] + [("mirror", table) for table in mirrored]
+        self.untried = sorted(readers.keys() - {consumer for consumer, _ in self.pairs})
+        if not self.pairs:
+            raise SmokeError("the stack has neither a change-log nor a mirror: there is nothing that smoke can look at")
+        self.items = {
+            table: Item(
+                table,
+                stack.tables[table].name,
+                self._key(table),
+                tuple(sorted(name for name, mappings in readers.items() if table in mappings)),
+            )
+            for table in dict.fromkeys(table for _, table in self.pairs)
+        }
+
+    def _key(self, table: str) -> dict[str, Any]:
+        described = self._client("dynamodb").describe_table(TableName=self._stack.tables[table].name)["Table"]
+        kinds = {each["AttributeName"]: each["AttributeType"] for each in described["AttributeDefinitions"]}
+        names = [each["AttributeName"] for each in described["KeySchema"]]
+        if wrong := [name for name in names if kinds[name] != "S"]:
+            raise SmokeError(f"{table}: the key {wrong[0]} is of type {kinds[wrong[0]]}; only strings can be marked")
+        # Of each table its own: the log of a consumer that reads several does not name them.
+        return encode_item(dict.fromkeys(names, f"{self.marker}-{table}"))
+
+    def run(self, within: float, seen: Callable[[Effect, float], None]) -> list[Effect]:
+        """Change the items and wait for each change's effects; what was missing, after which no further change is made.
+
+        The items are deleted however it ends. The mirror's tombstone stays and expires by itself: without it, a repeat
+        of an older change would bring the item back.
+
+        Parameters
+        ----------
+        within
+            Seconds for the effects of one change.
+        seen
+            Told each effect, and the seconds since its change.
+
+        Raises
+        ------
+        SmokeError
+            An item could not be deleted; it is named.
+        """
+        started = time.time()
+        try:
+            for number, event in enumerate(EVENTS[:2], 1):
+                for item in self.items.values():
+                    put = {"TableName": item.name, "Item": item.version(self.marker, number)}
+                    self._client("dynamodb").put_item(**put)
+                if missing := self._missing(event, started, within, seen):
+                    return missing
+        finally:
+            self._remove()
+        return self._missing(EVENTS[2], started, within, seen)
+
+    def _remove(self) -> None:
+        left: list[str] = []
+        for item in self.items.values():
+            try:
+                self._client("dynamodb").delete_item(TableName=item.name, Key=item.key)
+            except Exception as error:
+                left.append(f"{json.dumps(item.key)} in {item.name} ({error})")
+        if left:
+            raise SmokeError(f"could not be deleted, do it by hand: {'; '.join(left)}")
+
+    def _missing(
+        self, event: str, started: float, within: float, seen: Callable[[Effect, float], None]
+    ) -> list[Effect]:
+        begun = time.monotonic()
+        missing = [Effect(consumer, table, event) for consumer, table in self.pairs]
+        while True:
+            there = set(self._effects({effect.consumer for effect in missing}, started))
+            for effect in [effect for effect in missing if effect in there]:
+                missing.remove(effect)
+                seen(effect, time.monotonic() - begun)
+            if not missing or time.monotonic() - begun > within:
+                return missing
+            time.sleep(POLL_SECONDS)
+
+    def _effects(self, consumers: Iterable[str], started: float) -> Iterator[Effect]:
+        if "change-log" in consumers:
+            yield from self._logged(started)
+        if "mirror" in consumers:
+            yield from self._mirrored()
+
+    def _logged(self, started: float) -> Iterator[Effect]:
+        search = self._client("logs").get_paginator("filter_log_events")
+        for table in (table for consumer, table in self.pairs if consumer == "change-log"):
+            pages = search.paginate(
+                logGroupName=self._stack.consumers["change-log"].log_group,
+                startTime=int((started - LOOK_BACK_SECONDS) * 1000),
+                filterPattern=f'"{self.marker}-{table}"',
+            )
+            lines = (event["message"] for page in pages for event in page["events"])
+            for entry in (json.loads(line) for line in lines if line.startswith("{")):
+                if entry.get("message") == "change" and entry["dynamodb"]["Keys"] == self.items[table].key:
+                    yield Effect("change-log", table, entry["event_name"])
+
+    def _mirrored(self) -> Iterator[Effect]:
+        for table in (table for consumer, table in self.pairs if consumer == "mirror"):
+            name, key = self._stack.tables[MIRRORS[table]].name, self.items[table].key
+            found = self._client("dynamodb").get_item(TableName=name, Key=key, ConsistentRead=True).get("Item", {})
+            version = int(found["version"]["N"]) if "version" in found else 3  # a tombstone, or nothing
+            yield Effect("mirror", table, EVENTS[version - 1])

@@ -1,0 +1,115 @@
+"""python -m ops smoke as a person or a pipeline runs it, against the whole program in the embedded AWS."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.deploy import Deployment
+from sandbox.program import ROOT
+from tests.local import LocalAws
+
+EVENTS = ("INSERT", "MODIFY", "REMOVE")
+
+
+@pytest.fixture
+def smoke(aws: LocalAws, pipeline: Deployment, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """`smoke("--yes", …)`: its exit code, output and errors; the outputs are the deployed program's unless given."""
+
+    def run(*arguments: str, outputs: Mapping[str, Any] = pipeline.outputs) -> tuple[int, str, str]:
+        (tmp_path / "outputs.json").write_text(json.dumps(outputs), encoding="utf-8")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
+        done = subprocess.run(
+            [sys.executable, "-m", "ops", "smoke", "--outputs", str(tmp_path / "outputs.json"), *arguments],
+            cwd=ROOT,
+            env=inherited | aws.sandbox.emulator.variables(),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def marked(aws: LocalAws, pipeline: Deployment, marker: str) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (name, item)
+        for name, table in pipeline.outputs["tables"].items()
+        for item in aws.items(table["name"])
+        if any(str(value).startswith(marker) for value in item.values())
+    ]
+
+
+def test_it_sees_every_effect_sends_no_mail_and_cleans_up(
+    aws: LocalAws, pipeline: Deployment, smoke: Callable[..., tuple[int, str, str]]
+):
+    mails = len(aws.mails())
+    code, out, error = smoke("--yes", "--json")
+    assert code == 0, error
+    result = json.loads(out)
+    assert sorted((each["consumer"], each["table"], each["event"]) for each in result["seen"]) == sorted(
+        (consumer, table, event)
+        for consumer, table in (("change-log", "users"), ("change-log", "orders"), ("mirror", "orders"))
+        for event in EVENTS
+    )
+    assert (result["missing"], result["untried"]) == ([], ["welcome-email"])
+    aws.settle()
+    assert len(aws.mails()) == mails
+    [(table, tombstone)] = marked(aws, pipeline, result["marker"])
+    assert table == "orders-mirror"
+    assert set(tombstone) == {"customer_id", "order_id", "change_version", "expiry"}
+
+
+def test_it_says_what_is_missing_and_still_cleans_up(
+    aws: LocalAws, pipeline: Deployment, smoke: Callable[..., tuple[int, str, str]]
+):
+    """The mirror writes to a table that is not there: the change-log's effects are seen, the mirror's are not."""
+    function, group = (pipeline.outputs["consumers"]["mirror"][each] for each in ("function", "logGroup"))
+    environment = aws.client("lambda").get_function_configuration(FunctionName=function)["Environment"]
+    broken = {"Variables": {**environment["Variables"], "MIRROR_TABLE": "no-such-table"}}
+    aws.client("lambda").update_function_configuration(FunctionName=function, Environment=broken)
+    try:
+        code, out, error = smoke("--yes", "--within", "6")
+    finally:
+        aws.client("lambda").update_function_configuration(FunctionName=function, Environment=environment)
+    assert (code, error) == (1, "")
+    told = out.splitlines()
+    marker = told[0].rpartition(" ")[2]
+    assert sorted(line.split()[1:4] for line in told if line.startswith("✔")) == [
+        ["change-log", "orders", "INSERT"],
+        ["change-log", "users", "INSERT"],
+    ]
+    assert [line for line in told if line.startswith("✖")] == ["✖ mirror       orders       INSERT  not within 6 s"]
+    assert told[-1].startswith(f"mirror: see its log group {group}, ")
+    aws.settle()  # the mirror, mended, has its turn with what waited
+    assert [(name, set(item) - {"change_version", "expiry"}) for name, item in marked(aws, pipeline, marker)] == [
+        ("orders-mirror", {"customer_id", "order_id"})
+    ]
+
+
+def test_a_dry_run_names_what_it_would_do_and_does_nothing(
+    pipeline: Deployment, smoke: Callable[..., tuple[int, str, str]]
+):
+    code, out, error = smoke("--dry-run")
+    assert (code, error) == (0, "")
+    users, orders = (pipeline.outputs["tables"][name]["name"] for name in ("users", "orders"))
+    assert sorted(out.splitlines()[1:]) == sorted(
+        [
+            f"  {users}: write, update and delete an item; read by change-log, welcome-email",
+            f"  {orders}: write, update and delete an item; read by change-log, mirror",
+            "  welcome-email is not tried",
+        ]
+    )
+
+
+def test_nothing_is_written_where_nobody_agrees(smoke: Callable[..., tuple[int, str, str]]):
+    code, _, error = smoke()
+    assert (code, error) == (2, "nobody can be asked: say --yes, or --dry-run to see the plan alone\n")

@@ -1,0 +1,131 @@
+"""Smoke's plan, what it counts as missing, and that it cleans up, over consumers made up here."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ops.smoke import Effect, Smoke, SmokeError
+from ops.stack import Stack
+
+TABLES = {
+    name: {"name": f"{name}-1", "arn": f"arn:aws:dynamodb:eu-west-1:1:table/{name}-1"} for name in ("a", "orders")
+}
+OUTPUTS: dict[str, Any] = {
+    "tables": {**TABLES, "orders-mirror": {"name": "mirror-1", "arn": "arn:aws:dynamodb:eu-west-1:1:table/mirror-1"}},
+    "consumers": {
+        "change-log": {"logGroup": "logs", "mappings": {"a": "1", "orders": "2"}},
+        "mirror": {"logGroup": "mirror-logs", "mappings": {"orders": "3"}},
+    },
+    "stores": {"failures": {"bucket": "bucket"}},
+}
+
+
+class World:
+    """Tables, and the two consumers, which act at once; a change in `ignored` has no effect."""
+
+    def __init__(self, *ignored: Effect, undeletable: str = "", kind: str = "S") -> None:
+        self.items: dict[str, dict[str, Any]] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.log: list[str] = []
+        self._ignored, self._undeletable, self._kind = ignored, undeletable, kind
+
+    def __call__(self, service: str) -> Any:
+        return self
+
+    def describe_table(self, TableName: str) -> Any:  # noqa: N803 -- as boto3 has it
+        attributes = [{"AttributeName": "id", "AttributeType": self._kind}]
+        return {"Table": {"AttributeDefinitions": attributes, "KeySchema": [{"AttributeName": "id"}]}}
+
+    def put_item(self, TableName: str, Item: dict[str, Any]) -> None:  # noqa: N803
+        self.calls.append(("put", TableName))
+        event = "MODIFY" if TableName in self.items else "INSERT"
+        self.items[TableName] = Item
+        self._happens(TableName, event, Item)
+
+    def delete_item(self, TableName: str, Key: dict[str, Any]) -> None:  # noqa: N803
+        self.calls.append(("delete", TableName))
+        if self._undeletable == TableName:
+            raise RuntimeError("denied")
+        if TableName in self.items:
+            del self.items[TableName]
+            self._happens(TableName, "REMOVE", Key)
+
+    def get_item(self, TableName: str, Key: dict[str, Any], ConsistentRead: bool) -> Any:  # noqa: N803
+        return {"Item": self.items[TableName]} if TableName in self.items else {}
+
+    def get_paginator(self, operation: str) -> Any:
+        assert operation == "filter_log_events"
+        return self
+
+    def paginate(self, *, filterPattern: str, **_: Any) -> Iterator[Any]:  # noqa: N803
+        found = [line for line in self.log if filterPattern.strip('"') in line]
+        yield {"events": [{"message": message} for message in ("START", *found)]}
+
+    def _happens(self, name: str, event: str, item: dict[str, Any]) -> None:
+        table = name.removesuffix("-1")
+        if Effect("change-log", table, event) not in self._ignored:
+            keys = {"Keys": {"id": item["id"]}}
+            self.log.append(json.dumps({"message": "change", "event_name": event, "dynamodb": keys}))
+        if table == "orders" and Effect("mirror", table, event) not in self._ignored:
+            self.items["mirror-1"] = {"id": item["id"]} if event == "REMOVE" else item
+
+
+def run(world: World) -> tuple[list[Effect], list[Effect]]:
+    """What was seen and what was missing."""
+    seen: list[Effect] = []
+    missing = Smoke(Stack.model_validate(OUTPUTS), world).run(0, lambda effect, _: seen.append(effect))
+    return seen, missing
+
+
+def test_three_changes_of_each_table_have_all_their_effects():
+    world = World()
+    seen, missing = run(world)
+    pairs = [("change-log", "a"), ("change-log", "orders"), ("mirror", "orders")]
+    assert seen == [Effect(*pair, event) for event in ("INSERT", "MODIFY", "REMOVE") for pair in pairs]
+    assert missing == []
+    assert [call for call, _ in world.calls] == ["put", "put", "put", "put", "delete", "delete"]
+
+
+@pytest.mark.parametrize("event", ["INSERT", "MODIFY", "REMOVE"])
+@pytest.mark.parametrize(("consumer", "table"), [("change-log", "a"), ("mirror", "orders")])
+def test_what_does_not_happen_is_missing_and_the_items_go_all_the_same(consumer: str, table: str, event: str):
+    effect = Effect(consumer, table, event)
+    world = World(effect)
+    seen, missing = run(world)
+    assert missing == [effect]
+    assert effect not in seen
+    assert not {"a-1", "orders-1"} & world.items.keys()
+
+
+def test_an_item_that_cannot_be_deleted_is_named_and_the_other_one_goes():
+    world = World(undeletable="a-1")
+    with pytest.raises(SmokeError, match=r'could not be deleted, do it by hand: \{"id": .*\} in a-1 \(denied\)'):
+        run(world)
+    assert "orders-1" not in world.items
+
+
+class Interrupted(World):
+    """Whoever runs it has enough while it waits."""
+
+    def get_paginator(self, operation: str) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_deletes_its_items():
+    world = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        run(world)
+    assert not {"a-1", "orders-1"} & world.items.keys()
+
+
+def test_a_stack_without_a_consumer_that_it_knows_is_refused():
+    stack = Stack.model_validate(OUTPUTS | {"consumers": {"own": OUTPUTS["consumers"]["mirror"]}})
+    with pytest.raises(SmokeError, match="neither a change-log nor a mirror"):
+        Smoke(stack, World())
+
+
+def test_a_key_that_cannot_hold_the_mark_is_refused():
+    with pytest.raises(SmokeError, match="a: the key id is of type N; only strings can be marked"):
+        Smoke(Stack.model_validate(OUTPUTS), World(kind="N"))

@@ -1,0 +1,52 @@
+"""A stack's outputs: where they come from, and what is said where they cannot be had."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from ops import OpsError
+from ops.stack import Stack
+
+OUTPUTS = """{"tables": {"t": {"name": "t-1", "arn": "arn:aws:dynamodb:eu-west-3:1:table/t-1"}}, "consumers": {},
+              "stores": {"failures": {"bucket": "b"}}}"""
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program named pulumi, the only one on the PATH."""
+    path = tmp_path / "pulumi"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return path
+
+
+def test_the_cli_is_asked_for_the_stack_s_outputs(cli: Path):
+    cli.write_text(f"#!/bin/sh\n[ \"$*\" = 'stack output --json --stack prod' ] && echo '{OUTPUTS}'\n")
+    stack = Stack.load(None, "prod")
+    assert stack.tables["t"].name == "t-1"
+    assert stack.client("dynamodb").meta.region_name == "eu-west-3"
+
+
+def test_what_the_cli_says_is_told(cli: Path):
+    cli.write_text("#!/bin/sh\necho 'error: no stack selected' >&2\nexit 255\n")
+    with pytest.raises(OpsError, match="pulumi stack output --json failed: error: no stack selected"):
+        Stack.load(None, None)
+
+
+def test_without_the_cli_a_file_is_asked_for(cli: Path):
+    cli.unlink()
+    with pytest.raises(OpsError, match="pulumi is not on the PATH: install its CLI, or give the outputs as --outputs"):
+        Stack.load(None, None)
+
+
+def test_outputs_of_another_program_are_refused(tmp_path: Path):
+    (tmp_path / "outputs.json").write_text(OUTPUTS.replace("bucket", "bukket"))
+    with pytest.raises(OpsError, match=r"not the outputs of this program.*: stores\.failures\.bucket: Field required"):
+        Stack.load(tmp_path / "outputs.json", None)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(OpsError, match=r"nothing\.json cannot be read: No such file or directory"):
+        Stack.load(tmp_path / "nothing.json", None)

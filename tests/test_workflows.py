@@ -1,0 +1,59 @@
+"""What the workflows promise and no linter knows: every stack has its turn, and one version of everything."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+WORKFLOWS = {path.stem: path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")}
+STACKS = {path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml")} - {"local"}
+
+
+def jobs(workflow: str) -> dict[str, Any]:
+    return yaml.safe_load(WORKFLOWS[workflow])["jobs"]
+
+
+@pytest.mark.parametrize("workflow", ["pr", "drift"])
+def test_every_stack_is_previewed_under_a_role_of_its_own(workflow: str) -> None:
+    matrix = jobs(workflow)["preview"]["strategy"]["matrix"]["include"]
+    assert {each["stack"] for each in matrix} >= STACKS
+    for each in matrix:
+        assert each["role"] == f"${{{{ vars.PREVIEW_ROLE_{each['stack'].upper()} }}}}"
+
+
+def test_every_stack_is_deployed_after_the_one_before_it() -> None:
+    deployed = {job["with"]["stack"]: job.get("needs") for job in jobs("deploy").values()}
+    assert deployed == {"dev": None, "staging": "dev", "prod": "staging"}
+    assert deployed.keys() >= STACKS
+    assert "up" in jobs("stack")
+
+
+def test_what_is_deployed_is_tried() -> None:
+    steps = jobs("stack")["up"]["steps"]
+    up = next(number for number, step in enumerate(steps) if step.get("with", {}).get("command") == "up")
+    assert [step["run"] for step in steps[up + 1 :]] == ['.venv/bin/python -m ops smoke --stack "$STACK" --yes']
+
+
+def test_a_fork_gets_a_notice_where_others_get_a_preview() -> None:
+    """Each job's condition is the other's opposite, term by term."""
+    opposite = {"==": "!=", "!=": "==", "&&": "||"}
+    preview, notice = (jobs("pr")[job]["if"] for job in ("preview", "no-preview"))
+    assert re.sub(r"==|!=|&&", lambda found: opposite[found[0]], preview) == notice
+
+
+def test_actions_are_pinned_by_hash_each_at_one_version() -> None:
+    uses = [line for text in WORKFLOWS.values() for line in re.findall(r"uses: (.*)", text) if "./" not in line]
+    pinned = [re.fullmatch(r"([\w-]+/[\w-]+)@[0-9a-f]{40} # v\d+\.\d+\.\d+", each) for each in uses]
+    assert all(pinned), uses
+    assert len(set(uses)) == len({found[1] for found in pinned if found})
+
+
+def test_the_cli_is_of_the_sdk_s_version() -> None:
+    version = (ROOT / ".pulumi.version").read_text().strip()
+    assert f"pulumi=={version}\n" in (ROOT / "requirements.in").read_text()
+    used = [line for text in WORKFLOWS.values() for line in re.findall(r"pulumi-version.*", text)]
+    assert set(used) == {"pulumi-version-file: .pulumi.version"}
+    assert len(used) == sum(text.count("pulumi/actions@") for text in WORKFLOWS.values())
