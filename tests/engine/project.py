@@ -10,7 +10,7 @@ from typing import Any
 
 from sandbox.program import ROOT
 
-COPIED = ("__main__.py", "Pulumi.yaml", "Pulumi.local.yaml", "requirements.txt", "handler", "infra")
+COPIED = ("__main__.py", "Pulumi.yaml", "Pulumi.*.yaml", "requirements.txt", "handler", "infra", "policy")
 LINKED = (".venv", ".cache")
 """Made once for all copies: the program's environment, and the archives."""
 
@@ -21,9 +21,11 @@ class Project:
     def __init__(self, directory: Path, provider: str, *, program: str | None = None, stack: str = "local") -> None:
         self.directory = directory / "project"
         self.directory.mkdir(parents=True)
-        for name in COPIED:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, self.directory / name)
+        for path in (path for pattern in COPIED for path in ROOT.glob(pattern)):
+            if path.is_dir():
+                shutil.copytree(path, self.directory / path.name, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+            else:
+                shutil.copy(path, self.directory)
         for name in LINKED:
             (ROOT / name).mkdir(exist_ok=True)
             (self.directory / name).symlink_to(ROOT / name)
