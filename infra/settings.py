@@ -217,8 +217,8 @@ def _line(prefix: str, error: ErrorDetails) -> str:
     if unknown:
         near = get_close_matches(path[-1], fields, n=1, cutoff=0.8)
         cause = "no such key; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}")
-    elif path[-1] in fields:
-        cause += f" ({fields[path[-1]].description})"
+    elif (named := path[0] if path[-1].isdigit() else path[-1]) in fields:
+        cause += f" ({fields[named].description})"
     value = "[secret]" if _is_secret(prefix + path[0]) else json.dumps(error["input"])
     return f"{key} = {value}: {cause}"
 

@@ -137,7 +137,7 @@ class StreamTable(pulumi.ComponentResource):
             server_side_encryption={"enabled": True, "kms_key_arn": key_arn} if key_arn else None,
             deletion_protection_enabled=protect,
             opts=pulumi.ResourceOptions(
-                parent=self, hooks=pulumi.ResourceHookBinding(before_update=[_another_stream_is_confirmed(name)])
+                parent=self, hooks=pulumi.ResourceHookBinding(before_update=[guard_stream(name)])
             ),
         )
         former = list(_former_names(opts))
@@ -178,8 +178,8 @@ class StreamTable(pulumi.ComponentResource):
         )
 
 
-def _another_stream_is_confirmed(table: str) -> pulumi.ResourceHook:
-    """A view type is its stream's for good: another one is refused, in preview too, until the old stream is drained."""
+def guard_stream(table: str) -> pulumi.ResourceHook:
+    """Refuses another view type, in preview too, until the stack file says that the stream which it ends is drained."""
     drained = Settings.load().drained
 
     def check(args: pulumi.ResourceHookArgs) -> None:

@@ -85,6 +85,13 @@ def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> N
                 "encryption, failureRetentionInDays, drained, tuning"
             ],
         ),
+        (
+            {"drained": ["orders"]},
+            [
+                "table-stream:drained.0 = \"orders\": should match pattern '^arn:[^:]+:dynamodb:.+/stream/.+$' "
+                "(ARNs of streams that may end, as the refusal of another view type names them)"
+            ],
+        ),
         ({"mailfrom": "a@b.org"}, ['table-stream:mailfrom = "a@b.org": no such key; did you mean mailFrom?']),
         (
             {"protect": "perhaps"},
