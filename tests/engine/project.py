@@ -11,8 +11,8 @@ from typing import Any
 from sandbox.program import ROOT
 
 COPIED = ("__main__.py", "Pulumi.yaml", "Pulumi.*.yaml", "requirements.txt", "handler", "infra", "policy")
-LINKED = (".venv", ".cache")
-"""Made once for all copies: the program's environment, and the archives."""
+LINKED = (".venv", ".cache", "policy/.venv")
+"""Made once for all copies: the program's environment and the policy pack's, and the archives."""
 
 
 class Project:
@@ -26,9 +26,9 @@ class Project:
                 shutil.copytree(path, self.directory / path.name, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
             else:
                 shutil.copy(path, self.directory)
-        for name in LINKED:
-            (ROOT / name).mkdir(exist_ok=True)
-            (self.directory / name).symlink_to(ROOT / name)
+        for path in (ROOT / name for name in LINKED):
+            if path.exists():
+                (self.directory / path.relative_to(ROOT)).symlink_to(path)
         if program:
             (self.directory / "__main__.py").write_text(program, encoding="utf-8")
         (directory / "state").mkdir()
