@@ -213,8 +213,15 @@ class StreamConsumer(pulumi.ComponentResource):
             maximum_retry_attempts=tuning.maximum_retry_attempts,
             maximum_record_age_in_seconds=tuning.maximum_record_age_in_seconds,
             # A new mapping of the same stream and function is refused while the old one is there; and the role's rights
-            # are checked when it is made.
-            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True, depends_on=[policy]),
+            # are checked when it is made. Another view type is another stream, whose ARN no preview knows: only the
+            # trigger shows there that the mapping is replaced.
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                delete_before_replace=True,
+                depends_on=[policy],
+                replacement_trigger=table.view_type,
+                aliases=[pulumi.Alias(name=f"{self.name}-{former}") for former in table.former_names],
+            ),
         )
 
 

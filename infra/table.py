@@ -1,6 +1,6 @@
 """Tables with a stream: made here, or there already."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, cast
@@ -13,6 +13,7 @@ from infra.encryption import EncryptionKey
 from infra.filters import EventName, Test
 from infra.guard import check_name
 from infra.resource import TABLE
+from infra.settings import Settings
 
 ViewType = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
 KeyType = type[str] | type[int] | type[Decimal] | type[bytes]
@@ -35,6 +36,7 @@ class Table:
     view_type: ViewType
     protect: bool
     key_arn: pulumi.Input[str] | None = None  # of the key that encrypts it, where that is no key of DynamoDB's own
+    former_names: Sequence[str] = ()
     readers: list[str] = field(default_factory=list[str])
 
     @property
@@ -98,6 +100,8 @@ class StreamTable(pulumi.ComponentResource):
         What encrypts it and its stream; a key of AWS's own unless given.
     protect
         Keep the table, and the consumers that read it, from being deleted.
+    opts
+        Aliases, where it has another name in the program now, reach its consumers' mappings too.
     """
 
     table: Table
@@ -132,9 +136,12 @@ class StreamTable(pulumi.ComponentResource):
             point_in_time_recovery={"enabled": True},  # a consumer's mistake, or one's own, can be undone
             server_side_encryption={"enabled": True, "kms_key_arn": key_arn} if key_arn else None,
             deletion_protection_enabled=protect,
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(
+                parent=self, hooks=pulumi.ResourceHookBinding(before_update=[guard_stream(name)])
+            ),
         )
-        self.table = Table(name, made.name, made.arn, made.stream_arn, keys, view_type, protect, key_arn)
+        former = list(_former_names(opts))
+        self.table = Table(name, made.name, made.arn, made.stream_arn, keys, view_type, protect, key_arn, former)
         self.changes = self.table.changes
         self.register_outputs(self.table.outputs)
 
@@ -169,6 +176,35 @@ class StreamTable(pulumi.ComponentResource):
             protect,
             encrypted.kms_key_arn or None if encrypted else None,
         )
+
+
+def guard_stream(table: str) -> pulumi.ResourceHook:
+    """Refuses another view type, in preview too, until the stack file says that the stream which it ends is drained."""
+    drained = Settings.load().drained
+
+    def check(args: pulumi.ResourceHookArgs) -> None:
+        old, new = ((inputs or {}).get("streamViewType") for inputs in (args.old_inputs, args.new_inputs))
+        stream = (args.old_outputs or {}).get("streamArn")
+        if old != new and stream not in drained:
+            raise pulumi.RunError(
+                f"{table}: view type {new} in place of {old} ends the stream and begins another: nobody reads what the "
+                "old one still holds, and no stream has what is written in between. Stop the writers, wait until every "
+                "reader's IteratorAge is 0, and confirm with: "
+                f"pulumi config set --path 'table-stream:drained[0]' {stream}"
+            )
+
+    return pulumi.ResourceHook(f"{table}-stream", check, pulumi.ResourceHookOptions(on_dry_run=True))
+
+
+def _former_names(opts: pulumi.ResourceOptions) -> Iterator[str]:
+    for alias in opts.aliases or ():
+        match alias:
+            case pulumi.Alias(name=str(name)):
+                yield name
+            case str(urn):
+                yield urn.rpartition("::")[2]
+            case _:  # of another parent or type, by the same name
+                pass
 
 
 def _typed(key: Key) -> tuple[str, str]:

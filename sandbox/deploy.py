@@ -101,13 +101,11 @@ class Sandbox:
     ) -> Deployment:
         """Run a program and make what it registers. A run that fails leaves nothing.
 
-        `config` is the stack file's unless given. The address that mail is sent from is verified with SES: on AWS its
-        owner does that.
+        `config` is the stack file's unless given.
         """
         if config is None:
             config = stack_config(stack)
-        if sender := config.get(f"{project()['name']}:mailFrom"):
-            self.aws.client("sesv2").create_email_identity(EmailIdentity=sender)
+        self.verify_sender(config)
         deployment = Deployment(self.aws)
         try:
             deployment.outputs = run(program, stack=stack, config=config, backend=deployment)
@@ -118,6 +116,11 @@ class Sandbox:
                 error.add_note(str(left))
             raise
         return deployment
+
+    def verify_sender(self, config: Mapping[str, str]) -> None:
+        """Verify the address that mail is sent from with SES: on AWS its owner does that."""
+        if sender := config.get(f"{project()['name']}:mailFrom"):
+            self.aws.client("sesv2").create_email_identity(EmailIdentity=sender)
 
     def settle(self, within: float = 60.0) -> None:
         """Wait until every change is processed, parked or discarded.

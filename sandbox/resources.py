@@ -183,6 +183,7 @@ class LogGroup(Resource):
     properties = known(
         "name=logGroupName logGroupClass=logGroupClass kmsKeyId=kmsKeyId retentionInDays= skipDestroy= tags="
     )
+    outputs: ClassVar = {"arn": "arn"}
 
     def create(self, inputs: Inputs) -> str:
         identity = super().create(inputs)

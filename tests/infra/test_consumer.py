@@ -221,3 +221,20 @@ def test_every_module_of_a_consumer_is_found() -> None:
         "mirror",
         "welcome_email",
     ]
+
+
+@pytest.mark.parametrize(
+    ("aliases", "names"),
+    [
+        ([], []),
+        ([pulumi.Alias("people")], ["mirror-people"]),
+        (["urn:pulumi:test::table-stream::table-stream:index:StreamTable::people"], ["mirror-people"]),
+        ([pulumi.Alias("people"), pulumi.Alias("clients")], ["mirror-people", "mirror-clients"]),
+        ([pulumi.Alias(parent=pulumi.ROOT_STACK_RESOURCE)], []),
+    ],
+)
+def test_a_mapping_was_called_after_every_name_of_its_table(
+    aliases: list[str | pulumi.Alias], names: list[str]
+) -> None:
+    recorder = recorded(lambda: consumer(users(opts=pulumi.ResourceOptions(aliases=aliases)).changes()))
+    assert recorder.one(kinds.MAPPING, "mirror-users").aliases == tuple({"name": name} for name in names)

@@ -15,6 +15,9 @@ from tests.program.recording import Recorder, record
 ROOT = Path(__file__).parents[2]
 
 
+STREAM = "arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
+
+
 def load(**config: Any) -> Settings:
     """Settings of a stack with these keys in the project's namespace, objects as the CLI hands them over."""
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
@@ -49,6 +52,7 @@ def test_everything_can_be_said() -> None:
         mailFrom="shop@example.com",
         encryption="customer",
         failureRetentionInDays=7,
+        drained=[STREAM],
         tuning={"welcome-email": {"batchSize": 10, "maximumRecordAgeInSeconds": 3_600, "memorySize": 512}},
     )
     tuning = Tuning(batch_size=10, maximum_record_age_in_seconds=3_600, memory_size=512)
@@ -58,6 +62,7 @@ def test_everything_can_be_said() -> None:
         mail_from="shop@example.com",
         encryption="customer",
         failure_retention_in_days=7,
+        drained=[STREAM],
         tuning={"welcome-email": tuning},
     )
     assert settings.tuning("welcome-email") == tuning
@@ -77,7 +82,14 @@ def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> N
             {"colour": "red"},
             [
                 'table-stream:colour = "red": no such key; there are target, protect, mailFrom, '
-                "encryption, failureRetentionInDays, tuning"
+                "encryption, failureRetentionInDays, drained, tuning"
+            ],
+        ),
+        (
+            {"drained": ["orders"]},
+            [
+                "table-stream:drained.0 = \"orders\": should match pattern '^arn:[^:]+:dynamodb:.+/stream/.+$' "
+                "(ARNs of streams that may end, as the refusal of another view type names them)"
             ],
         ),
         ({"mailfrom": "a@b.org"}, ['table-stream:mailfrom = "a@b.org": no such key; did you mean mailFrom?']),

@@ -1,5 +1,6 @@
 """Tables of one's own, tables that are there already, and what may be read of them."""
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -8,7 +9,7 @@ import pulumi
 import pytest
 
 from infra.filters import exists, prefix
-from infra.table import Changes, Key, StreamTable, Table, ViewType
+from infra.table import Changes, Key, StreamTable, Table, ViewType, guard_stream
 from tests.program import recording as kinds
 from tests.program.recording import record, stream_arn, table_arn
 
@@ -158,3 +159,42 @@ def test_what_could_never_match_is_refused(program: Callable[[], object], messag
 
 def test_all_changes_take_no_filter() -> None:
     assert read(lambda: StreamTable("users", key="id").changes()).pattern == ""
+
+
+ANOTHER_VIEW = (
+    "orders: view type KEYS_ONLY in place of NEW_IMAGE ends the stream and begins another: nobody reads what the old "
+    "one still holds, and no stream has what is written in between. Stop the writers, wait until every reader's "
+    f"IteratorAge is 0, and confirm with: pulumi config set --path 'table-stream:drained[0]' {stream_arn('orders')}"
+)
+
+
+@pytest.mark.parametrize(
+    ("view_type", "drained", "message"),
+    [
+        ("NEW_IMAGE", [], None),
+        ("KEYS_ONLY", [], ANOTHER_VIEW),
+        ("KEYS_ONLY", [stream_arn("users")], ANOTHER_VIEW),
+        ("KEYS_ONLY", [stream_arn("users"), stream_arn("orders")], None),
+    ],
+)
+def test_another_view_type_is_refused_unless_its_stream_is_drained(
+    view_type: str, drained: list[str], message: str | None
+) -> None:
+    """The rule alone: that an engine asks it, and at preview, tests/engine/ shows."""
+    asked = pulumi.ResourceHookArgs(
+        *("urn", "id", "orders-table", kinds.TABLE),
+        old_inputs={"streamViewType": "NEW_IMAGE"},
+        new_inputs={"streamViewType": view_type},
+        old_outputs={"streamArn": stream_arn("orders")},
+    )
+
+    def program() -> None:
+        guard_stream("orders")(asked)
+
+    config = {"table-stream:drained": json.dumps(drained)}
+    if message is None:
+        record(program, config)
+    else:
+        with pytest.raises(pulumi.RunError) as caught:
+            record(program, config)
+        assert str(caught.value) == message

@@ -179,6 +179,7 @@ def test_the_mapping_gets_every_option_and_its_destination(local: tuple[Recorder
         "maximumRecordAgeInSeconds": 21_600,
     }
     assert mapping.delete_before_replace is True
+    assert mapping.replacement_trigger == "NEW_AND_OLD_IMAGES"
     assert recorder.one(kinds.POLICY, "welcome-email-policy").urn in mapping.dependencies
 
 

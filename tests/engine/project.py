@@ -1,0 +1,110 @@
+"""A copy of the project with a stack of its own, deployed by the real engine."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sandbox.program import ROOT
+
+COPIED = ("__main__.py", "Pulumi.yaml", "Pulumi.*.yaml", "requirements.txt", "handler", "infra", "policy")
+LINKED = (".venv", ".cache", "policy/.venv")
+"""Made once for all copies: the program's environment and the policy pack's, and the archives."""
+
+
+class Project:
+    """`pulumi` in a directory of its own: nothing of the caller's stacks, plugins or credentials is seen or touched."""
+
+    def __init__(self, directory: Path, provider: str, *, program: str | None = None, stack: str = "local") -> None:
+        self.directory = directory / "project"
+        self.directory.mkdir(parents=True)
+        for path in (path for pattern in COPIED for path in ROOT.glob(pattern)):
+            if path.is_dir():
+                shutil.copytree(path, self.directory / path.name, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+            else:
+                shutil.copy(path, self.directory)
+        for path in (ROOT / name for name in LINKED):
+            if path.exists():
+                (self.directory / path.relative_to(ROOT)).symlink_to(path)
+        if program:
+            (self.directory / "__main__.py").write_text(program, encoding="utf-8")
+        (directory / "state").mkdir()
+        # Without compiled modules every command takes three seconds more.
+        left_out = ("AWS_", "PULUMI_", "PYTHONDONTWRITEBYTECODE")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+        self._environment = inherited | {
+            "PULUMI_HOME": str(directory / "home"),
+            "PULUMI_BACKEND_URL": f"file://{directory / 'state'}",
+            "PULUMI_CONFIG_PASSPHRASE": "",
+            "PULUMI_DEBUG_PROVIDERS": provider,
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+        }
+        self.run("stack", "init", stack)
+
+    def run(self, *arguments: str) -> str:
+        """What `pulumi` prints; it must succeed."""
+        code, out, error = self._pulumi(*arguments)
+        assert code == 0, f"pulumi {' '.join(arguments)}: {code}\n{out}\n{error}"
+        return out
+
+    def refused(self, *arguments: str) -> str:
+        """What `pulumi` prints, errors too; it must fail."""
+        code, out, error = self._pulumi(*arguments)
+        assert code != 0, f"pulumi {' '.join(arguments)} was expected to fail\n{out}\n{error}"
+        return out + error
+
+    def up(self, *arguments: str) -> None:
+        """Update without a preview."""
+        self.run("up", "--yes", "--skip-preview", *arguments)
+
+    def preview(self, *arguments: str) -> dict[str, str]:
+        """What an update would do, by the resource's name, but for what stays the same."""
+        steps: list[dict[str, Any]] = json.loads(self.run("preview", "--json", *arguments)).get("steps", [])
+        return {_name(step): step["op"] for step in steps if step["op"] not in ("same", "create-replacement")}
+
+    def configure(self, key: str, value: str) -> None:
+        """Set a key of the project's namespace, `tuning.mirror.batchSize` too."""
+        self.run("config", "set", "--path", f"table-stream:{key}", value)
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace the one place where `file` has `old`."""
+        path = self.directory / file
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{file} has {text.count(old)} times {old!r}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def resources(self) -> dict[str, Mapping[str, Any]]:
+        """The state: resources by URN."""
+        exported = json.loads(self.run("stack", "export"))
+        return {each["urn"]: each for each in exported["deployment"].get("resources", [])}
+
+    def ids(self) -> dict[str, str]:
+        """AWS's ids of the resources by their names."""
+        return {_name(each): each["id"] for each in self.resources().values() if "id" in each}
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs."""
+        return json.loads(self.run("stack", "output", "--json"))
+
+    def destroy(self) -> None:
+        """Unmake everything."""
+        self.run("destroy", "--yes", "--skip-preview")
+
+    def _pulumi(self, *arguments: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            ["pulumi", "--non-interactive", "--color=never", *arguments],
+            cwd=self.directory,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+
+def _name(resource: Mapping[str, Any]) -> str:
+    return resource["urn"].rpartition("::")[2]

@@ -1,0 +1,181 @@
+"""The sandbox's resources behind Pulumi's provider protocol, for the real engine: python -m tests.engine.provider."""
+
+# ruff: noqa: N802 -- the protocol's names; provider.proto says what each call is for
+
+import contextlib
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from typing import Any, Protocol, cast
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+from pulumi.runtime.proto.provider_pb2 import DiffResponse
+
+from sandbox.deploy import STACK, Sandbox
+from sandbox.emulator import HOST
+from sandbox.program import THREADS, UNKNOWN, plain, stack_config
+from sandbox.resource import Aws, Inputs, Resource
+from sandbox.resources import answer, resource
+
+Context = grpc.ServicerContext
+
+
+class Named(Protocol):
+    """What every request about a resource says of it."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+class Provider(provider_pb2_grpc.ResourceProviderServicer):
+    """Answers for the package `aws`. Messages are handed back with what is new: the engine's archives stay as they are.
+
+    As the AWS plugin does, a preview of an update takes every computed output to stay what it was. A refresh sees what
+    is gone and what was computed anew, no change of an input.
+    """
+
+    def __init__(self, aws: Aws) -> None:
+        self.aws = aws
+
+    def Attach(self, request: plugin_pb2.PluginAttach, context: Context) -> Empty:
+        return Empty()
+
+    def Cancel(self, request: Empty, context: Context) -> Empty:
+        return Empty()
+
+    def GetPluginInfo(self, request: Empty, context: Context) -> plugin_pb2.PluginInfo:
+        return plugin_pb2.PluginInfo(version=version("pulumi-aws"))
+
+    def CheckConfig(self, request: provider_pb2.CheckRequest, context: Context) -> provider_pb2.CheckResponse:
+        return provider_pb2.CheckResponse(inputs=request.news)
+
+    def DiffConfig(self, request: provider_pb2.DiffRequest, context: Context) -> DiffResponse:
+        return DiffResponse(changes=DiffResponse.DIFF_NONE)
+
+    def Configure(self, request: provider_pb2.ConfigureRequest, context: Context) -> provider_pb2.ConfigureResponse:
+        return provider_pb2.ConfigureResponse(supportsPreview=True)
+
+    def Invoke(self, request: provider_pb2.InvokeRequest, context: Context) -> provider_pb2.InvokeResponse:
+        reply = provider_pb2.InvokeResponse()
+        getattr(reply, "return").update(answer(request.tok, _decoded(request.args), self.aws))
+        return reply
+
+    def Check(self, request: provider_pb2.CheckRequest, context: Context) -> provider_pb2.CheckResponse:
+        kind, given = self._kind(request), _decoded(request.news)
+        kept = {name: value for name, value in MessageToDict(request.olds).items() if name == kind.named_by}
+        inputs = kind.check(request.name, kept | given)
+        reply = provider_pb2.CheckResponse(inputs=request.news)
+        reply.inputs.update({name: value for name, value in inputs.items() if name not in given})
+        return reply
+
+    def Diff(self, request: provider_pb2.DiffRequest, context: Context) -> DiffResponse:
+        old, new = _old_and_new(request)
+        changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+        return DiffResponse(
+            changes=DiffResponse.DIFF_SOME if changed else DiffResponse.DIFF_NONE,
+            diffs=changed,
+            replaces=[name for name in changed if name in self._kind(request).replaced_by],
+        )
+
+    def Create(self, request: provider_pb2.CreateRequest, context: Context) -> provider_pb2.CreateResponse:
+        kind = self._kind(request)
+        reply = provider_pb2.CreateResponse(properties=request.properties)
+        if request.preview:
+            reply.properties.update(dict.fromkeys(kind.outputs, UNKNOWN))
+        else:
+            reply.id = kind.create(_decoded(request.properties))
+            reply.properties.update(kind.read(reply.id) or {})
+        return reply
+
+    def Read(self, request: provider_pb2.ReadRequest, context: Context) -> provider_pb2.ReadResponse:
+        found = self._kind(request).read(request.id)
+        if found is None:
+            return provider_pb2.ReadResponse()
+        reply = provider_pb2.ReadResponse(id=request.id, inputs=request.inputs, properties=request.properties)
+        reply.properties.update(found)
+        return reply
+
+    def Update(self, request: provider_pb2.UpdateRequest, context: Context) -> provider_pb2.UpdateResponse:
+        kind = self._kind(request)
+        reply = provider_pb2.UpdateResponse(properties=request.news)
+        if request.preview:
+            before = MessageToDict(request.olds)
+            reply.properties.update({name: before.get(name) for name in kind.outputs})
+        else:
+            kind.update(request.id, *_old_and_new(request))
+            reply.properties.update(kind.read(request.id) or {})
+        return reply
+
+    def Delete(self, request: provider_pb2.DeleteRequest, context: Context) -> Empty:
+        self._kind(request).delete(request.id, _decoded(request.old_inputs))
+        return Empty()
+
+    def _kind(self, request: Named) -> Resource:
+        return resource(request.type, request.name, self.aws)
+
+
+def _old_and_new(request: provider_pb2.DiffRequest | provider_pb2.UpdateRequest) -> tuple[Inputs, Inputs]:
+    new = MessageToDict(request.news)
+    paths = {value["hash"]: value["path"] for value in new.values() if _is_archive(value) and "path" in value}
+    return _decoded(request.old_inputs, paths), _decoded(request.news)
+
+
+def _decoded(message: Struct, paths: Mapping[str, str] | None = None) -> Inputs:
+    """Plain Python. Of an archive that need not be read the engine tells the hash alone: one in `paths`, or no file."""
+    values = MessageToDict(message)
+    for value in values.values():
+        if _is_archive(value):
+            value.setdefault("path", (paths or {}).get(value["hash"], value["hash"]))
+    return plain(values)
+
+
+def _is_archive(value: Any) -> bool:
+    return isinstance(value, dict) and "hash" in value
+
+
+@contextlib.contextmanager
+def serving(aws: Aws) -> Generator[str]:
+    """The provider on a free port of loopback; yields the value of PULUMI_DEBUG_PROVIDERS that leads there."""
+    server = grpc.server(ThreadPoolExecutor(THREADS, "provider"))
+    cast("Any", provider_pb2_grpc).add_ResourceProviderServicer_to_server(Provider(aws), server)
+    port = server.add_insecure_port(f"{HOST}:0")
+    server.start()
+    try:
+        yield f"aws:{port}"
+    finally:
+        server.stop(grace=None).wait()
+
+
+def main() -> int:
+    """Stay, for the CLI in another terminal, until interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config = stack_config(STACK)
+    try:
+        with Sandbox(config["aws:region"], lambda _: None) as sandbox, serving(sandbox.aws) as address:
+            sandbox.verify_sender(config)
+            variables = sandbox.emulator.variables() | {
+                "PULUMI_DEBUG_PROVIDERS": address,
+                "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            }
+            for name, value in variables.items():
+                print(f"export {name}={shlex.quote(value)}")
+            print("ready", flush=True)
+            while True:
+                sandbox.emulator.check()
+                time.sleep(1)
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

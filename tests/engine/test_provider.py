@@ -1,0 +1,143 @@
+"""The provider speaks Pulumi's protocol, and its command can be started and ended; needs no Pulumi CLI."""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+from pulumi.runtime.proto.provider_pb2 import DiffResponse
+
+from sandbox.program import ROOT, UNKNOWN
+from tests.engine.provider import serving
+from tests.local import REGION, LocalAws
+
+QUEUE = "aws:sqs/queue:Queue"
+LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
+
+
+@pytest.fixture
+def stub(aws: LocalAws) -> Generator[Any]:
+    """The protocol's client, attached and configured."""
+    with (
+        serving(aws.sandbox.aws) as address,
+        grpc.insecure_channel(f"127.0.0.1:{address.partition(':')[2]}") as channel,
+    ):
+        made = cast("Any", provider_pb2_grpc).ResourceProviderStub(channel)
+        made.Attach(plugin_pb2.PluginAttach(address="127.0.0.1:1"))
+        configured = made.Configure(provider_pb2.ConfigureRequest())
+        assert configured == provider_pb2.ConfigureResponse(supportsPreview=True)
+        yield made
+
+
+def struct(values: Mapping[str, Any]) -> Struct:
+    made = Struct()
+    made.update(values)
+    return made
+
+
+def of(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": kind, "name": "engine", "urn": f"urn:pulumi:local::p::{kind}::engine"} | fields
+
+
+def test_a_resource_is_made_read_changed_and_unmade(stub: Any, aws: LocalAws) -> None:
+    news = struct({"retentionInDays": 30})
+    checked = stub.Check(provider_pb2.CheckRequest(**of(LOG_GROUP, news=news))).inputs
+    name = checked["name"]
+    assert MessageToDict(checked) == {"retentionInDays": 30, "name": name}
+    assert stub.Check(provider_pb2.CheckRequest(**of(LOG_GROUP, news=news, olds=checked))).inputs == checked
+
+    foreseen = stub.Create(provider_pb2.CreateRequest(**of(LOG_GROUP, properties=checked, preview=True)))
+    assert (foreseen.id, foreseen.properties["arn"]) == ("", UNKNOWN)
+    made = stub.Create(provider_pb2.CreateRequest(**of(LOG_GROUP, properties=checked)))
+    arn = f"arn:aws:logs:{REGION}:000000000000:log-group:{name}"
+    assert (made.id, MessageToDict(made.properties)) == (name, MessageToDict(checked) | {"arn": arn})
+    read = stub.Read(provider_pb2.ReadRequest(**of(LOG_GROUP, id=name, properties=made.properties, inputs=checked)))
+    assert (read.id, read.properties, read.inputs) == (name, made.properties, checked)
+
+    changed = struct({"retentionInDays": 7, "name": name})
+    old = {"id": name, "olds": made.properties, "old_inputs": checked}
+    assert stub.Diff(provider_pb2.DiffRequest(**of(LOG_GROUP, news=checked, **old))).changes == DiffResponse.DIFF_NONE
+    diff = stub.Diff(provider_pb2.DiffRequest(**of(LOG_GROUP, news=changed, **old)))
+    assert (diff.changes, list(diff.diffs), list(diff.replaces)) == (DiffResponse.DIFF_SOME, ["retentionInDays"], [])
+    foreseen = stub.Update(provider_pb2.UpdateRequest(**of(LOG_GROUP, news=changed, preview=True, **old)))
+    assert MessageToDict(foreseen.properties) == MessageToDict(changed) | {"arn": arn}
+    assert stub.Update(provider_pb2.UpdateRequest(**of(LOG_GROUP, news=changed, **old))) == foreseen
+    [group] = aws.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    assert group["retentionInDays"] == 7
+
+    stub.Delete(provider_pb2.DeleteRequest(**of(LOG_GROUP, id=name, properties=made.properties, old_inputs=checked)))
+    assert stub.Read(provider_pb2.ReadRequest(**of(LOG_GROUP, id=name))).id == ""
+
+
+def test_what_cannot_be_changed_in_place_is_replaced(stub: Any) -> None:
+    old, new = struct({"name": "a", "delaySeconds": 1}), struct({"name": "b", "delaySeconds": 2})
+    diff = stub.Diff(provider_pb2.DiffRequest(**of(QUEUE, id="a", olds=old, old_inputs=old, news=new)))
+    assert (list(diff.diffs), list(diff.replaces)) == (["delaySeconds", "name"], ["name"])
+
+
+def test_an_archive_is_the_same_while_its_hash_is(stub: Any, tmp_path: Path) -> None:
+    """The engine gives the path where a file is to be read, and keeps the hash alone."""
+    code = tmp_path / "code.zip"
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("m.py", "def handler(event, context): return 1\n")
+    function = "aws:lambda/function:Function"
+    role = "arn:aws:iam::000000000000:role/engine"
+
+    def inputs(**archive: str) -> Struct:
+        sign = {"4dabf18193072939515e22adb298388d": "0def7320c3a5731c473e5ecbe6d01bc7"}  # pragma: allowlist secret
+        rest = {"name": "engine-code", "role": role, "handler": "m.handler", "runtime": "python3.11"}
+        return struct({"code": sign | archive, **rest})
+
+    new, kept = inputs(hash="a", path=str(code)), inputs(hash="a")
+    made = stub.Create(provider_pb2.CreateRequest(**of(function, properties=new)))
+    old = {"id": made.id, "olds": kept, "old_inputs": kept}
+    assert stub.Diff(provider_pb2.DiffRequest(**of(function, news=kept, **old))).changes == DiffResponse.DIFF_NONE
+    assert list(stub.Diff(provider_pb2.DiffRequest(**of(function, news=inputs(hash="b"), **old))).diffs) == ["code"]
+    reply = stub.Update(provider_pb2.UpdateRequest(**of(function, news=new, **old)))
+    assert reply.properties["code"]["path"] == str(code)
+    stub.Delete(provider_pb2.DeleteRequest(**of(function, id=made.id, properties=kept, old_inputs=kept)))
+
+
+def test_functions_are_answered_and_what_is_unknown_is_named(stub: Any) -> None:
+    reply = stub.Invoke(provider_pb2.InvokeRequest(tok="aws:index/getRegion:getRegion"))
+    assert getattr(reply, "return")["region"] == REGION
+    with pytest.raises(grpc.RpcError, match="the sandbox does not know resources of type aws:kms/key:Key"):
+        stub.Check(provider_pb2.CheckRequest(**of("aws:kms/key:Key")))
+
+
+def test_the_package_is_the_program_s(stub: Any) -> None:
+    lock = (ROOT / "requirements.txt").read_text()
+    assert f"pulumi-aws=={stub.GetPluginInfo(Empty()).version} " in lock
+
+
+def test_the_command_stays_until_it_is_interrupted() -> None:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
+    command = [sys.executable, "-m", "tests.engine.provider"]
+    with subprocess.Popen(command, cwd=ROOT, env=inherited, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        variables: dict[str, str] = {}
+        while (line := process.stdout.readline()) != "ready\n":
+            name, _, variables[name] = shlex.split(line)[1].partition("=")
+        ports = [int(variables[name].rpartition(":")[2]) for name in ("AWS_ENDPOINT_URL", "PULUMI_DEBUG_PROVIDERS")]
+        assert variables["PULUMI_DEBUG_PROVIDERS"] == f"aws:{ports[1]}"
+        assert [listens(port) for port in ports] == [True, True]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert [listens(port) for port in ports] == [False, False]
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
