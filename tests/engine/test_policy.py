@@ -4,13 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from sandbox.program import ROOT
 from tests.engine.project import Project
 
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(not (ROOT / "policy").is_dir(), reason="there is no policy pack"),
-]
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_the_pack_lets_the_program_pass_and_stops_what_is_unsafe(project: Callable[..., Project]) -> None:

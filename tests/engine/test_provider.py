@@ -113,8 +113,8 @@ def test_an_archive_is_the_same_while_its_hash_is(stub: Any, tmp_path: Path) -> 
 def test_functions_are_answered_and_what_is_unknown_is_named(stub: Any) -> None:
     reply = stub.Invoke(provider_pb2.InvokeRequest(tok="aws:index/getRegion:getRegion"))
     assert getattr(reply, "return")["region"] == REGION
-    with pytest.raises(grpc.RpcError, match="the sandbox does not know resources of type aws:kms/key:Key"):
-        stub.Check(provider_pb2.CheckRequest(**of("aws:kms/key:Key")))
+    with pytest.raises(grpc.RpcError, match="the sandbox does not know resources of type aws:rds/instance:Instance"):
+        stub.Check(provider_pb2.CheckRequest(**of("aws:rds/instance:Instance")))
 
 
 def test_the_package_is_the_program_s(stub: Any) -> None:

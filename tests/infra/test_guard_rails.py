@@ -481,7 +481,7 @@ def test_all_that_is_wrong_with_a_stack_file_is_one_error(caplog: pytest.LogCapt
         ["table-stream:tuning.welcom-email", "no handler/welcom_email.py; did you mean welcome_email?"],
         [
             'table-stream:colour = "red"',
-            "no such key; there are target, protect, mailFrom, encryption, failureRetentionInDays, tuning",
+            "no such key; there are target, protect, mailFrom, encryption, failureRetentionInDays, drained, tuning",
         ],
         ["table-stream:tuning.mirror", "startingPosition LATEST"],
         ["table-stream:tuning.change-log", "maximumRecordAgeInSeconds 86400"],
