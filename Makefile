@@ -17,7 +17,7 @@ sandbox: .venv/.installed .venv-aws/.installed  ## The same, staying up for chan
 pr: test locked  ## All that a pull request must pass: what CI runs
 
 test: check .venv-aws/.installed  ## Every check and every test
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 prove: .venv/.installed  ## Order, once and completeness in 10,000 random histories of failures, other ones each time
 	HISTORIES=10000 .venv/bin/python -m pytest -q tests/property
