@@ -6,6 +6,7 @@ actions go with which resources. That a right suffices is tests/test_rights.py's
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from cfnlint.api import ManualArgs, lint  # pyright: ignore[reportMissingTypeStu
 
 from sandbox.program import ROOT, run, stack_config
 from tests.program.lint import Kind, complaints, documents
-from tests.program.recording import REGION, Recorder
+from tests.program.recording import ACCOUNT, REGION, Recorder
 
 STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 CHANGES = {
@@ -62,6 +63,13 @@ def test_no_document_holds_a_wildcard_without_a_reason_or_what_aws_does_not_know
         for complaint in complaints(statement, kind)
     ] == []
     assert linted(found) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "roles").glob("*.json")), ids=lambda path: path.stem)
+def test_the_roles_of_the_pipeline_hold_nothing_that_aws_does_not_know(path: Path) -> None:
+    """How wide they are is test_roles.py's to judge, whose names have placeholders."""
+    document = json.loads(path.read_text().replace("REGION", REGION).replace("ACCOUNT_ID", ACCOUNT))
+    assert linted([(path.stem, "trust" if path.stem.startswith("trust") else "rights", document)]) == []
 
 
 ROOT_OF_ACCOUNT = {"AWS": "arn:aws:iam::123456789012:root"}

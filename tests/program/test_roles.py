@@ -103,6 +103,14 @@ def test_the_roles_cover_what_the_program_makes_and_nothing_else() -> None:
         assert {pattern for pattern in patterns if not any(fnmatchcase(arn, pattern) for arn in made)} == set()
 
 
+def test_the_role_for_keys_names_the_alias_that_the_program_makes() -> None:
+    recorder = Recorder()
+    run(ROOT, stack="local", config=stack_config("local") | {"table-stream:encryption": "customer"}, backend=recorder)
+    alias = recorder.one(kinds.ALIAS, "encryption-alias").inputs["name"]
+    named = {resource for statement in statements("encrypt") for resource in statement["Resource"]}
+    assert f"arn:aws:kms:REGION:ACCOUNT_ID:{alias.replace('local', 'STACK')}" in named
+
+
 def test_a_pipeline_deletes_nothing_that_holds_data() -> None:
     actions = {action for statement in statements(*RIGHTS) for action in statement["Action"]}
     assert not actions & {"dynamodb:DeleteTable", "s3:DeleteBucket", "kms:ScheduleKeyDeletion", "kms:DisableKey"}
