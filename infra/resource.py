@@ -19,6 +19,9 @@ LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 ROLE, ROLE_POLICY = "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy"
 POLICY, ATTACHMENT = "aws:iam/policy:Policy", "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
 
+TYPED = {"dynamodb", "ec2", "iam", "kms", "lambda", "logs", "secretsmanager", "ses", "states"}
+"""Services whose resources begin with their type, as in table/NAME."""
+
 TABLE_WRITES = [f"dynamodb:{call}" for call in ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem")]
 
 
@@ -80,7 +83,7 @@ def names_nothing(resource: str) -> bool:
     """Whether an ARN, or `*`, leaves open which resource of a service it is."""
     _, _, service, *_, path = ["", "", "", *resource.split(":", 5)][-6:]
     pieces = re.split("[:/]", path)
-    return pieces[0 if len(pieces) == 1 or service in ("s3", "sns", "sqs") else 1].startswith("*")
+    return pieces[1 if len(pieces) > 1 and service in TYPED else 0].startswith("*")
 
 
 def may_write(policy: Resource, table_arn: object) -> bool:

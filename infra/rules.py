@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from infra.resource import (
     ATTACHMENT,
@@ -68,11 +68,12 @@ RUNTIMES = {
 NOTICE = timedelta(days=180)
 """How long before that a run-time is worth a word."""
 
-UNSCOPED = {
-    *("xray:PutTraceSegments", "xray:PutTelemetryRecords", "cloudwatch:PutMetricData"),
-    *("ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DeleteNetworkInterface"),
-}
-"""Actions that AWS lets one allow on `*` only."""
+UNSCOPED = re.compile(
+    r"xray:.+|cloudwatch:PutMetricData|ecr:GetAuthorizationToken|s3:ListAllMyBuckets"
+    r"|(?:ec2|logs|kms|lambda|iam|dynamodb|sqs|sns):(?:Describe|List)\w+s"
+    r"|ec2:\w*(?:NetworkInterface|PrivateIpAddress)\w*"
+)
+"""Actions of functions that AWS lets one allow on `*` only; searches, which bear a plural, among them."""
 
 
 class Level(Enum):
@@ -156,18 +157,6 @@ def mapping_without_destination(mapping: Resource) -> Iterator[str]:
     given = within(mapping.inputs, "destinationConfig", "onFailure", "destinationArn")
     if reads_a_stream(mapping) and not given:
         yield "no destinationConfig.onFailure: what the mapping gives up is gone; name a bucket, which gets it whole"
-
-
-@_rule(Level.UNSAFE, MAPPING)
-def unbounded_age(mapping: Resource) -> Iterator[str]:
-    """A mapping gives a record up while its stream still has it."""
-    age = mapping.inputs.get("maximumRecordAgeInSeconds", -1)
-    bounded = age is not None and age != -1
-    if reads_a_stream(mapping) and not (bounded and (not sources(mapping) or number(age, 0) < DAY)):
-        yield (
-            f"maximumRecordAgeInSeconds {-1 if age is None else age}: a record that stops the function holds its shard "
-            "up until the stream, after 24 h, forgets it and those behind it; bound it, 21600 leaves these time to run"
-        )
 
 
 @_rule(Level.UNSAFE, MAPPING)
@@ -274,7 +263,10 @@ def log_without_retention(group: Resource) -> Iterator[str]:
 @_rule(Level.REFUSED, *LONGEST)
 def name_too_long(resource: Resource) -> Iterator[str]:
     """A name is no longer than AWS takes."""
-    given = resource.inputs.get("bucket" if resource.type == BUCKET else "name")
+    of_its_own = "bucket" if resource.type == BUCKET else "name"
+    if f"{of_its_own}Prefix" in resource.inputs:
+        return  # whoever gives it counts for himself
+    given = resource.inputs.get(of_its_own)
     length = len(given) if isinstance(given, str) else len(resource.name) + SUFFIX
     most = LONGEST[resource.type]
     if length > most:
@@ -296,7 +288,7 @@ def wildcard_rights(policy: Resource) -> Iterator[str]:
         if {"NotAction", "NotResource"} & statement.keys():
             yield f"an Allow by NotAction or NotResource: all that is not thought of is allowed; {narrow}"
         wide = [resource for resource in texts(statement.get("Resource")) if names_nothing(resource)]
-        if wide and "Condition" not in statement and not set(actions) <= UNSCOPED:
+        if wide and "Condition" not in statement and not all(map(UNSCOPED.fullmatch, actions)):
             yield f"{', '.join(actions)} on {', '.join(wide)}: on all that others have in the account, too; {narrow}"
 
 
@@ -305,9 +297,16 @@ def open_policy(resource: Resource) -> Iterator[str]:
     """A bucket, queue or topic is open to those who are named."""
     for statement in allowed(resource.inputs.get("policy")):
         who = statement.get("Principal")
-        everybody = "*" in texts(who if isinstance(who, str) else within(who, "AWS"))
-        tests: Mapping[str, Mapping[str, Any]] = statement.get("Condition") or {}
-        keys = {key.lower() for test in tests.values() for key in test}
+        everybody = "NotPrincipal" in statement or "*" in texts(who if isinstance(who, str) else within(who, "AWS"))
+        tests: Mapping[str, Any] = {} if within(statement, "Condition") is None else statement["Condition"]
+        if tests is UNKNOWN:
+            continue
+        keys = {
+            key.lower()
+            for test in tests.values()
+            if isinstance(test, Mapping)
+            for key in cast("Mapping[str, Any]", test)
+        }
         if everybody and not any(key.startswith(("aws:source", "aws:principal", "s3:resourceaccount")) for key in keys):
             yield (
                 f"{', '.join(texts(statement.get('Action')))} allowed to everybody: the items in it can be read, or "
@@ -316,6 +315,24 @@ def open_policy(resource: Resource) -> Iterator[str]:
 
 
 # Resources compared
+
+
+@_stack_rule(Level.UNSAFE)
+def unbounded_age(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    """A mapping gives a record up while its stream still has it.
+
+    A comparison, since what a mapping reads is known at preview by its dependencies alone.
+    """
+    for mapping in of(resources, MAPPING):
+        age = mapping.inputs.get("maximumRecordAgeInSeconds", -1)
+        bounded = age is not None and age != -1
+        if reads_a_stream(mapping) and not (bounded and (not sources(mapping) or number(age, 0) < DAY)):
+            yield (
+                mapping,
+                f"{mapping.name}: maximumRecordAgeInSeconds {-1 if age is None else age}: a record that stops the "
+                "function holds its shard up until the stream, after 24 h, forgets it and those behind it; bound it, "
+                "21600 leaves these time to run",
+            )
 
 
 @_stack_rule(Level.REFUSED)
@@ -408,6 +425,6 @@ def open_bucket(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]
         if lacking:
             yield (
                 bucket,
-                f"{bucket.name} is not kept from being public: one policy or ACL would show the items in it to "
-                f"everybody; give it a BucketPublicAccessBlock with {', '.join(lacking)}",
+                f"{bucket.name} is not kept from being public: where AWS's default is off, one policy would show the "
+                f"items in it to everybody; give it a BucketPublicAccessBlock with {', '.join(lacking)}",
             )

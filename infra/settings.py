@@ -151,8 +151,9 @@ class Settings(BaseModel):
         default="aws", description="whose keys encrypt what is kept: AWS's, or one of the stack's own"
     )
     failure_retention_in_days: int = Field(default=30, ge=1, le=3_650, description="whole days, S3's least being one")
-    drained: list[Annotated[str, Field(pattern=r"^arn:[^:]+:dynamodb:.+/stream/.+$")]] = Field(
-        default_factory=list, description="ARNs of streams that may end, as the refusal of another view type names them"
+    drained: dict[str, Annotated[str, Field(pattern=r"^arn:[^:]+:dynamodb:.+/stream/.+$")]] = Field(
+        default_factory=dict[str, str],
+        description="a table's name to the ARN of its stream that may end, as the refusal of another view type says",
     )
     tunings: dict[Annotated[str, AfterValidator(_has_a_module)], Tuning] = Field(
         default_factory=dict, alias="tuning", description="a consumer's name to its sizes"
@@ -217,7 +218,7 @@ def _line(prefix: str, error: ErrorDetails) -> str:
     if unknown:
         near = get_close_matches(path[-1], fields, n=1, cutoff=0.8)
         cause = "no such key; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}")
-    elif (named := path[0] if path[-1].isdigit() else path[-1]) in fields:
+    elif (named := path[-1] if path[-1] in fields else path[0]) in fields:
         cause += f" ({fields[named].description})"
     value = "[secret]" if _is_secret(prefix + path[0]) else json.dumps(error["input"])
     return f"{key} = {value}: {cause}"

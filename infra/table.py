@@ -185,12 +185,12 @@ def guard_stream(table: str) -> pulumi.ResourceHook:
     def check(args: pulumi.ResourceHookArgs) -> None:
         old, new = ((inputs or {}).get("streamViewType") for inputs in (args.old_inputs, args.new_inputs))
         stream = (args.old_outputs or {}).get("streamArn")
-        if old != new and stream not in drained:
+        if old != new and stream != drained.get(table):
             raise pulumi.RunError(
                 f"{table}: view type {new} in place of {old} ends the stream and begins another: nobody reads what the "
                 "old one still holds, and no stream has what is written in between. Stop the writers, wait until every "
                 "reader's IteratorAge is 0, and confirm with: "
-                f"pulumi config set --path 'table-stream:drained[0]' {stream}"
+                f"pulumi config set --path 'table-stream:drained.{table}' {stream}"
             )
 
     return pulumi.ResourceHook(f"{table}-stream", check, pulumi.ResourceHookOptions(on_dry_run=True))

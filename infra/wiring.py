@@ -1,7 +1,7 @@
 """What the rules say of a consumer's wiring, all of it at once, before its first resource."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from infra import rules
 from infra.grants import Grant, allow
@@ -73,17 +73,31 @@ def _loops(function: Resource, reads: Sequence[Table], granted: Mapping[str, Gra
     """Writes to what is read: Lambda's own detection of loops does not cover DynamoDB."""
     tables = [Resource(TABLE, table.name, {"arn": table.name}, _urn(table)) for table in reads]
     links = {"eventSourceArn": [table.urn for table in tables], "functionName": [function.urn]}
+    names = {id(table.arn): table.name for table in reads}
     policies = [
         Resource(
             ROLE_POLICY,
             variable,
-            {"policy": {"Statement": allow(["dynamodb:PutItem"], [table.name for table in grant.writes])}},
+            {
+                "policy": {
+                    "Statement": [
+                        allow(["dynamodb:PutItem"], [table.name for table in grant.writes]),
+                        *({**each, "Resource": _named(each.get("Resource"), names)} for each in grant.statements),
+                    ]
+                }
+            },
             dependencies={"role": [function.urn]},
         )
         for variable, grant in granted.items()
     ]
     found = rules.write_back_loop([*tables, *policies, function, Resource(MAPPING, function.name, {}, "", links)])
     yield from ((Level.REFUSED, message) for _, message in found)
+
+
+def _named(resources: object, names: Mapping[int, str]) -> list[str]:
+    """Names of the tables whose ARNs, outputs as yet, stand among a statement's resources."""
+    listed = cast("list[object]", resources) if isinstance(resources, list) else [resources]
+    return [names[id(each)] for each in listed if id(each) in names]
 
 
 def _urn(table: Table) -> str:

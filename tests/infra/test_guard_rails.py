@@ -309,6 +309,18 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
             "ever; write another table, or filter its own writes out and declare loops=[...]"
         ),
     ),
+    "write-back loop by a document of one's own": (
+        REFUSED,
+        reading(
+            uses=lambda orders: {
+                "TARGET": Grant(orders.table.table_name, [allow(["dynamodb:PutItem"], [orders.table.arn])])
+            }
+        ),
+        (
+            "mirror reads orders and may write it (TARGET): each write would come back to it as a change, for "
+            "ever; write another table, or filter its own writes out and declare loops=[...]"
+        ),
+    ),
     "more than five filters": (
         REFUSED,
         reading(lambda orders: [orders.changes(keys={"id": str(number)}) for number in range(6)]),

@@ -107,6 +107,7 @@ def begins(*resources: Resource) -> list[str]:
         (made(FUNCTION, "f" * 56, {}), []),
         (made(FUNCTION, "f" * 57, {}), [f"{'f' * 57}: a name of 65 characters with the 8 that Pulumi adds"]),
         (made(FUNCTION, "f" * 57, {"name": "short"}), []),
+        (made(FUNCTION, "f" * 57, {"namePrefix": "short-"}), []),
         (made(BUCKET_PRIVATE, "p" * 99, {}), []),
         (made(QUEUE, "q", {"name": "q" * 81}), ["q: a name of 81 characters"]),
     ],
@@ -126,7 +127,10 @@ def test_one_resource(resource: Resource, findings: list[str]) -> None:
         (allow("dynamodb:ListStreams", f"{TABLE_ARN}/stream/*"), []),
         (allow("s3:PutObject", "arn:aws:s3:::mine/*"), []),
         (allow("logs:PutLogEvents", "arn:aws:logs:eu-central-1:1:log-group:mine:*"), []),
-        (allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"), []),
+        (allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules"], "*"), []),
+        (allow(["ec2:CreateNetworkInterface", "ec2:DescribeSubnets", "ec2:AssignPrivateIpAddresses"], "*"), []),
+        (allow(["ecr:GetAuthorizationToken", "s3:ListAllMyBuckets"], "*"), []),
+        (allow("execute-api:Invoke", "arn:aws:execute-api:eu-central-1:1:abc123/*/GET/pets"), []),
         (allow("ses:SendEmail", "*", Condition={"StringEquals": {"ses:FromAddress": "a@b.org"}}), []),
         ({"Effect": "Deny", "Action": "*", "Resource": "*"}, []),
         (
@@ -146,6 +150,10 @@ def test_one_resource(resource: Resource, findings: list[str]) -> None:
                 "dynamodb:PutItem on arn:aws:dynamodb:eu-central-1:1:table/*: on all that others have in the account, "
                 f"too; {NARROW}"
             ],
+        ),
+        (
+            allow("dynamodb:GetRecords", "*"),
+            [f"dynamodb:GetRecords on *: on all that others have in the account, too; {NARROW}"],
         ),
         (
             {"Effect": "Allow", "NotAction": ["iam:*"], "Resource": TABLE_ARN},
@@ -182,6 +190,7 @@ def test_a_managed_policy(arn: Any, findings: list[str]) -> None:
         ({"Principal": "*", "Condition": {"Bool": {"aws:SecureTransport": "true"}}}, True),
         ({"Principal": "*", "Condition": {"StringEquals": {"AWS:SourceAccount": "1"}}}, False),
         ({"Principal": "*", "Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-1"}}}, False),
+        ({"NotPrincipal": {"AWS": "arn:aws:iam::1:root"}}, True),
         ({"Principal": "*", "Effect": "Deny"}, False),
         ({"Principal": {"AWS": "arn:aws:iam::1:root"}}, False),
         ({"Principal": {"Service": "s3.amazonaws.com"}}, False),
@@ -296,8 +305,8 @@ def test_a_bucket_that_could_become_public() -> None:
     assert said(bucket, made(BUCKET_PRIVATE, "private", BLOCKED, bucket=bucket.urn)) == []
     half = made(BUCKET_PRIVATE, "private", BLOCKED | {"ignorePublicAcls": False}, bucket=bucket.urn)
     lacks = (
-        "lost is not kept from being public: one policy or ACL would show the items in it to everybody; give it a "
-        "BucketPublicAccessBlock with "
+        "lost is not kept from being public: where AWS's default is off, one policy would show the items in it to "
+        "everybody; give it a BucketPublicAccessBlock with "
     )
     assert said(bucket, half) == [f"{lacks}ignorePublicAcls"]
     assert said(bucket) == said(bucket, made(BUCKET_PRIVATE, "of-another", BLOCKED)) == [lacks + ", ".join(BLOCKED)]

@@ -164,21 +164,22 @@ def test_all_changes_take_no_filter() -> None:
 ANOTHER_VIEW = (
     "orders: view type KEYS_ONLY in place of NEW_IMAGE ends the stream and begins another: nobody reads what the old "
     "one still holds, and no stream has what is written in between. Stop the writers, wait until every reader's "
-    f"IteratorAge is 0, and confirm with: pulumi config set --path 'table-stream:drained[0]' {stream_arn('orders')}"
+    f"IteratorAge is 0, and confirm with: pulumi config set --path 'table-stream:drained.orders' {stream_arn('orders')}"
 )
 
 
 @pytest.mark.parametrize(
     ("view_type", "drained", "message"),
     [
-        ("NEW_IMAGE", [], None),
-        ("KEYS_ONLY", [], ANOTHER_VIEW),
-        ("KEYS_ONLY", [stream_arn("users")], ANOTHER_VIEW),
-        ("KEYS_ONLY", [stream_arn("users"), stream_arn("orders")], None),
+        ("NEW_IMAGE", {}, None),
+        ("KEYS_ONLY", {}, ANOTHER_VIEW),
+        ("KEYS_ONLY", {"users": stream_arn("orders")}, ANOTHER_VIEW),
+        ("KEYS_ONLY", {"orders": stream_arn("users")}, ANOTHER_VIEW),
+        ("KEYS_ONLY", {"users": stream_arn("users"), "orders": stream_arn("orders")}, None),
     ],
 )
 def test_another_view_type_is_refused_unless_its_stream_is_drained(
-    view_type: str, drained: list[str], message: str | None
+    view_type: str, drained: dict[str, str], message: str | None
 ) -> None:
     """The rule alone: that an engine asks it, and at preview, tests/engine/ shows."""
     asked = pulumi.ResourceHookArgs(
