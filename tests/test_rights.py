@@ -165,10 +165,10 @@ def test_every_right_is_used_by_some_consumer(
 
 
 def test_smoke_needs_what_its_document_grants_and_nothing_else(guarded: LocalAws, outputs: dict[str, Any]) -> None:
-    """The deploy role's smoke.json, with a user in the place of the role."""
+    """The deploy role's smoke.json, with a user in the role's place; the emulator names a log group without `:*`."""
     stack = Stack.model_validate(outputs)
     document = (ROOT / "docs" / "roles" / "smoke.json").read_text()
-    rights = json.loads(document.replace("ACCOUNT_ID", ACCOUNT).replace("REGION", REGION))
+    rights = json.loads(document.replace("ACCOUNT_ID", ACCOUNT).replace("REGION", REGION).replace(":*", ""))
     granted = {action for statement in rights["Statement"] for action in statement["Action"]}
     iam = guarded.client("iam")
     iam.create_user(UserName="smoke")

@@ -34,7 +34,9 @@ def test_every_stack_is_deployed_after_the_one_before_it() -> None:
 def test_what_is_deployed_is_tried() -> None:
     steps = jobs("stack")["up"]["steps"]
     up = next(number for number, step in enumerate(steps) if step.get("with", {}).get("command") == "up")
-    assert [step["run"] for step in steps[up + 1 :]] == ['.venv/bin/python -m ops smoke --stack "$STACK" --yes']
+    assert [step["run"] for step in steps[up + 1 :]] == [
+        '.venv/bin/python -m ops smoke --stack "$STACK" --within 600 --yes'
+    ]
 
 
 def test_a_fork_gets_a_notice_where_others_get_a_preview() -> None:

@@ -68,7 +68,9 @@ def test_no_document_holds_a_wildcard_without_a_reason_or_what_aws_does_not_know
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "roles").glob("*.json")), ids=lambda path: path.stem)
 def test_the_roles_of_the_pipeline_hold_nothing_that_aws_does_not_know(path: Path) -> None:
     """How wide they are is test_roles.py's to judge, whose names have placeholders."""
-    document = json.loads(path.read_text().replace("REGION", REGION).replace("ACCOUNT_ID", ACCOUNT))
+    document = json.loads(
+        path.read_text().replace("REGION", REGION).replace("STATE_ACCOUNT", "ACCOUNT").replace("ACCOUNT_ID", ACCOUNT)
+    )
     assert linted([(path.stem, "trust" if path.stem.startswith("trust") else "rights", document)]) == []
 
 

@@ -30,6 +30,7 @@ REASONS: Sequence[tuple[str, str, str]] = (
         "as above, without a condition key",
     ),
     (r"logs:DescribeLogGroups", r".*:log-group:\*", "a search"),
+    (r"logs:\w+", r".*:log-group:[\w?-]+:\*", "how AWS names a group, but where tags are meant"),
     (r"kms:\w+", r".*:key/\*", "an id by KMS; bound to the stack's tags"),
     (r"kms:CreateKey", r"\*", "there is no key yet; bound to the stack's tags"),
     (r"kms:ListAliases", r"\*", "a search"),
@@ -94,7 +95,7 @@ def test_the_roles_cover_what_the_program_makes_and_nothing_else() -> None:
     made = {re.sub(r"^(arn:aws:iam):[^:]*", r"\1:", str(each["arn"])) for each in outputs if "arn" in each}
     for name in ("read", "write"):
         patterns = {
-            resource.replace("ACCOUNT_ID", ACCOUNT).replace("REGION", REGION)
+            resource.replace("ACCOUNT_ID", ACCOUNT).replace("REGION", REGION).removesuffix(":*")
             for statement in statements(name)
             for resource in statement["Resource"]
             if "?" in resource
@@ -126,18 +127,21 @@ def test_reading_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "subjects"),
     [
-        ("trust-preview", ["repo:OWNER/REPOSITORY:pull_request", "repo:OWNER/REPOSITORY:ref:refs/heads/main"]),
-        ("trust-deploy", ["repo:OWNER/REPOSITORY:environment:STACK"]),
+        ("trust-preview", ["pull_request", "ref:refs/heads/main"]),
+        ("trust-deploy", ["environment:STACK"]),
     ],
 )
 def test_only_the_workflows_of_this_repository_may_assume_them(name: str, subjects: list[str]) -> None:
+    """GitHub names a repository with its ids where that is new or renamed, and without them elsewhere."""
+    repositories = ("OWNER@OWNER_ID/REPOSITORY@REPOSITORY_ID", "OWNER/REPOSITORY")
+    named = [f"repo:{repository}:{subject}" for repository in repositories for subject in subjects]
     issuer = "token.actions.githubusercontent.com"
     assert statements(name) == [
         {
             "Effect": "Allow",
             "Principal": {"Federated": f"arn:aws:iam::ACCOUNT_ID:oidc-provider/{issuer}"},
             "Action": "sts:AssumeRoleWithWebIdentity",
-            "Condition": {"StringEquals": {f"{issuer}:aud": "sts.amazonaws.com", f"{issuer}:sub": subjects}},
+            "Condition": {"StringEquals": {f"{issuer}:aud": "sts.amazonaws.com", f"{issuer}:sub": named}},
         }
     ]
 
