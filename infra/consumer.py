@@ -132,7 +132,6 @@ class StreamConsumer(pulumi.ComponentResource):
             assume_role_policy=json.dumps(ASSUMED_BY_LAMBDA),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.function = self._function(f"handler.{module}.handler", variables, tuning, key_arn)
         statements: list[pulumi.Input[Statement | None]] = [grants.write_logs(self.log_group.arn)]
         statements += [right for table in sources for right in grants.read_stream(table)]
         statements += deliver
@@ -140,7 +139,7 @@ class StreamConsumer(pulumi.ComponentResource):
             statements += grants.keep_ledger(name, stores.ledger.arn)
             statements += [grants.park_failures(name, stores.bucket.arn)]
         if key_arn:
-            statements += grants.use_stores_key(key_arn, self.function.arn)
+            statements += grants.use_stores_key(key_arn)
         if tuning.tracing:
             statements += [grants.trace()]
         statements += [right for value in uses.values() if isinstance(value, Grant) for right in value.statements]
@@ -150,6 +149,14 @@ class StreamConsumer(pulumi.ComponentResource):
             policy=grants.policy(statements),
             opts=pulumi.ResourceOptions(parent=self),
         )
+        self.function = self._function(f"handler.{module}.handler", variables, tuning, key_arn, policy)
+        if key_arn:
+            aws.iam.RolePolicy(  # apart from the other rights, which the function waits for: it names the function
+                f"{name}-variables",
+                role=self.role.name,
+                policy=grants.policy([grants.decrypt_variables(key_arn, self.function.arn)]),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
         self.mappings = {
             table.name: self._mapping(table, patterns, destination, tuning, policy)
             for table, patterns in sources.items()
@@ -169,6 +176,7 @@ class StreamConsumer(pulumi.ComponentResource):
         variables: Mapping[str, pulumi.Input[str]],
         tuning: Tuning,
         key_arn: pulumi.Input[str] | None,
+        policy: pulumi.Resource,
     ) -> aws.lambda_.Function:
         package = build(Settings.load().target)  # for what it is built is the program's to say, once for all consumers
         return aws.lambda_.Function(
@@ -185,7 +193,8 @@ class StreamConsumer(pulumi.ComponentResource):
             kms_key_arn=key_arn,
             logging_config={"log_format": "JSON", "log_group": self.log_group.name},
             tracing_config={"mode": "Active"} if tuning.tracing else None,
-            opts=pulumi.ResourceOptions(parent=self),
+            # Lambda refuses to trace for a role that may not.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
         )
 
     def _mapping(

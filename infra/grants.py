@@ -127,20 +127,20 @@ def use_key(key_arn: pulumi.Input[str], service: str, *actions: KeyAction) -> St
     return allow([f"kms:{action}" for action in actions], [key_arn], StringEquals={"kms:ViaService": through})
 
 
-def use_stores_key(key_arn: pulumi.Input[str], function_arn: pulumi.Input[str]) -> list[Statement]:
-    """What a consumer and its mapping need of the key that encrypts ledger, failure bucket and variables.
+def use_stores_key(key_arn: pulumi.Input[str]) -> list[Statement]:
+    """What a consumer and its mapping need of the key that encrypts ledger and failure bucket.
 
     DynamoDB decrypts a table's key for whoever reads or writes it, and does the rest by its own grant (encryption at
     rest usage notes); S3 has a data key made for whoever puts an object, a mapping too (Lambda: discarded batches).
-    Variables are decrypted for the role when an environment starts (Lambda: KMSAccessDeniedException otherwise).
     CloudWatch Logs asks nothing of the role.
     """
+    return [use_key(key_arn, "dynamodb", "Decrypt"), use_key(key_arn, "s3", "GenerateDataKey")]
+
+
+def decrypt_variables(key_arn: pulumi.Input[str], function_arn: pulumi.Input[str]) -> Statement:
+    """What an environment of the function needs to start (Lambda: KMSAccessDeniedException otherwise)."""
     variables = {"kms:EncryptionContext:aws:lambda:FunctionArn": function_arn}
-    return [
-        use_key(key_arn, "dynamodb", "Decrypt"),
-        use_key(key_arn, "s3", "GenerateDataKey"),
-        allow(["kms:Decrypt"], [key_arn], StringEquals=variables),
-    ]
+    return allow(["kms:Decrypt"], [key_arn], StringEquals=variables)
 
 
 def use_destination_key(

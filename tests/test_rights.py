@@ -66,8 +66,9 @@ def allow(guarded: LocalAws, role: str, name: str, actions: list[str], resource:
 def statements(guarded: LocalAws, role: str) -> list[dict[str, Any]]:
     """What a role may do as it was deployed."""
     iam = guarded.client("iam")
-    [name] = [name for name in iam.list_role_policies(RoleName=role)["PolicyNames"] if name != "anywhere"]
-    return iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]["Statement"]
+    names = [name for name in iam.list_role_policies(RoleName=role)["PolicyNames"] if name != "anywhere"]
+    documents = [iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in names]
+    return [statement for document in documents for statement in document["Statement"]]
 
 
 @pytest.fixture(scope="module")

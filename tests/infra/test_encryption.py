@@ -105,9 +105,8 @@ def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consu
         ],
     }
     function = arn("lambda", f"function:{physical('mirror-function')}")
-    assert kms(recorder) == [
-        decrypt_in_dynamodb(),
-        through("s3", KEY, "GenerateDataKey"),
+    assert kms(recorder) == [decrypt_in_dynamodb(), through("s3", KEY, "GenerateDataKey")]
+    assert json.loads(recorder.one(kinds.POLICY, "mirror-variables").inputs["policy"])["Statement"] == [
         {
             "Effect": "Allow",
             "Action": ["kms:Decrypt"],
@@ -115,6 +114,21 @@ def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consu
             "Condition": {"StringEquals": {"kms:EncryptionContext:aws:lambda:FunctionArn": function}},
         },
     ]
+
+
+def test_a_function_waits_for_the_rights_that_lambda_asks_for_when_it_is_made() -> None:
+    """Lambda refuses to trace for a role that may not."""
+
+    def program() -> None:
+        key = EncryptionKey("encryption")
+        stores = Stores("stores", retention_in_days=30, encryption_key=key)
+        users = StreamTable("users", key="id", encryption_key=key)
+        StreamConsumer("mirror", reads=[users.changes()], uses={}, stores=stores, tuning=Tuning(tracing=True))
+
+    recorder = record(program)
+    function, policy = recorder.one(kinds.FUNCTION, "mirror-function"), recorder.one(kinds.POLICY, "mirror-policy")
+    assert policy.urn in function.dependencies
+    assert function.urn not in policy.dependencies
 
 
 def test_a_table_brings_the_right_to_its_own_key_along_be_it_read_written_or_there_already() -> None:

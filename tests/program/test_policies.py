@@ -52,8 +52,9 @@ def linted(found: list[tuple[str, Kind, dict[str, Any]]]) -> list[str]:
 def test_no_document_holds_a_wildcard_without_a_reason_or_what_aws_does_not_know(stack: str) -> None:
     found = every_document(stack)
     assert sorted(name for name, _, _ in found) == [
-        *("change-log-policy", "change-log-role", "encryption-key", "mirror-policy", "mirror-role"),
-        *("stores-failures-policy", "welcome-email-policy", "welcome-email-role"),
+        *("change-log-policy", "change-log-role", "change-log-variables", "encryption-key"),
+        *("mirror-policy", "mirror-role", "mirror-variables", "stores-failures-policy"),
+        *("welcome-email-policy", "welcome-email-role", "welcome-email-variables"),
     ]
     assert {(*document, document["Version"]) for _, _, document in found} == {("Version", "Statement", "2012-10-17")}
     assert [
