@@ -250,7 +250,7 @@ def table_without_recovery(table: Resource) -> Iterator[str]:
 def table_without_protection(table: Resource) -> Iterator[str]:
     """A table is not deleted by mistake."""
     if not table.inputs.get("deletionProtectionEnabled"):
-        yield "no deletionProtectionEnabled: one mistake deletes it, its stream and its backups' window; enable it"
+        yield "no deletionProtectionEnabled: one mistake deletes it, its stream and its days to restore; enable it"
 
 
 @_rule(Level.ADVICE, LOG_GROUP)
