@@ -216,7 +216,8 @@ def _line(prefix: str, error: ErrorDetails) -> str:
     if "[key]" in error["loc"]:
         return f"{key}: {cause}"
     if unknown:
-        near = get_close_matches(path[-1], fields, n=1, cutoff=0.8)
+        begun = [name for name in fields if name.lower().startswith(path[-1].lower())]
+        near = begun if len(begun) == 1 else get_close_matches(path[-1], fields, n=1, cutoff=0.8)
         cause = "no such key; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}")
     elif (named := path[-1] if path[-1] in fields else path[0]) in fields:
         cause += f" ({fields[named].description})"

@@ -66,7 +66,7 @@ def confirmed(console: Console) -> bool:
     """
     if not sys.stdin.isatty():
         raise OpsError("nobody can be asked: say --yes, or --dry-run to see the plan alone")
-    return console.input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+    return console.input("Go on? [y/N] ", markup=False).strip().lower() in ("y", "yes")
 
 
 def main() -> int:

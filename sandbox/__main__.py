@@ -1,6 +1,7 @@
 """python -m sandbox: the program on this machine, to be watched (demo), used (up) and fed (put)."""
 
 import argparse
+import contextlib
 import json
 import os
 import queue
@@ -8,11 +9,16 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from sandbox import SandboxError
+
+if TYPE_CHECKING:
+    from sandbox.deploy import Deployment, Sandbox
 
 # Commands import what they need: put waits for no Pulumi, and what a command takes is measured with its imports.
 
@@ -25,31 +31,52 @@ def demo(started: float) -> int:
 
 
 def up(port: int | None, outputs: Path | None) -> int:
-    """Deploy the program, and tell of every invocation until interrupted; its outputs go to a file where asked for."""
+    """Deploy the program, again after each change of its files, and tell of every invocation until interrupted.
+
+    Its outputs go to a file where asked for.
+    """
     from sandbox.deploy import STACK, Sandbox
     from sandbox.outcome import Names, lines, outcome
     from sandbox.poller import Invocation
-    from sandbox.program import stack_config
+    from sandbox.program import stack_config, versions
 
     console = Console(highlight=False, soft_wrap=True)
     observed: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
-    config = stack_config(STACK)
+    config, deployed = stack_config(STACK), versions(STACK)
     with Sandbox(config["aws:region"], observed.put, port=port) as sandbox:
-        deployed = sandbox.deploy(config=config).outputs
-        names = Names.of(deployed)
-        if outputs:
-            outputs.write_text(json.dumps(deployed, indent=2), encoding="utf-8")
+        deployment = sandbox.deploy(config=config)
+        names = Names.of(deployment.outputs)
+        write(outputs, deployment.outputs)
+        print("# in a second terminal:")
         for name, value in sandbox.emulator.variables().items():
             print(f"export {name}={shlex.quote(value)}")
         print("ready", flush=True)
         while True:
-            try:
-                found = outcome(observed.get(timeout=1), names)
-            except queue.Empty:
-                sandbox.emulator.check()
+            with contextlib.suppress(queue.Empty):
+                for line in lines(outcome(observed.get(timeout=1), names)):
+                    console.print(line)
+            sandbox.emulator.check()
+            if (now := versions(STACK)) == deployed:
                 continue
-            for line in lines(found):
-                console.print(line)
+            deployed, told = now, redeployed(sandbox, deployment)
+            names = Names.of(deployment.outputs)
+            write(outputs, deployment.outputs)
+            print(told, flush=True)
+
+
+def redeployed(sandbox: "Sandbox", deployment: "Deployment") -> str:
+    """Deploy the program again; a line on what came of it. What is wrong with it is for its author to mend."""
+    try:
+        done = sandbox.redeploy(deployment)
+    except Exception as error:
+        return f"not redeployed: {type(error).__name__}: {' '.join(str(error).split())}"
+    return f"redeployed: {', '.join(done)}" if done else "nothing to redeploy"
+
+
+def write(path: Path | None, outputs: Mapping[str, Any]) -> None:
+    """Write a stack's outputs as JSON, if anywhere."""
+    if path:
+        path.write_text(json.dumps(outputs, indent=2), encoding="utf-8")
 
 
 def put(table: str, path: Path) -> int:
@@ -58,7 +85,7 @@ def put(table: str, path: Path) -> int:
 
     from sandbox.emulator import Clients
     from sandbox.put import PutError
-    from sandbox.put import put as write
+    from sandbox.put import put as put_items
 
     endpoint, region = os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_REGION")
     if not endpoint or not region:
@@ -66,9 +93,12 @@ def put(table: str, path: Path) -> int:
             "AWS_ENDPOINT_URL and AWS_REGION are not set: run the export lines that python -m sandbox up prints"
         )
     try:
-        report = write(Clients(endpoint, region)("dynamodb"), table, path)
+        report = put_items(Clients(endpoint, region)("dynamodb"), table, path)
     except EndpointConnectionError as error:
-        raise PutError(f"nothing answers at {endpoint}: is python -m sandbox up running?") from error
+        raise PutError(
+            f"nothing answers at {endpoint}: is python -m sandbox up running? Its port is a new one after each start: "
+            "run the export lines that it prints again"
+        ) from error
     for number, why in report.refused:
         print(f"{path}:{number}: {why}", file=sys.stderr)
     print(f"{report.written} items written to {report.table}")

@@ -30,30 +30,79 @@ class Made:
     registration: Registration
     resource: Resource
     id: str
+    inputs: dict[str, Any]
     outputs: dict[str, Any]
 
 
 @dataclass
 class Deployment:
-    """What a program has made, and what it says of it; the backend that the program runs against."""
+    """What a program has made, and what it says of it; the backend that the program runs against, again and again."""
 
     aws: Aws
-    made: list[Made] = field(default_factory=list[Made])
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
+    _made: dict[str, Made] = field(default_factory=dict[str, Made])  # by URN, in the order of the latest run
+    _registered: set[str] = field(default_factory=set[str])
+    _done: list[str] = field(default_factory=list[str])
+
+    @property
+    def made(self) -> list[Made]:
+        """Every resource that exists, what others depend on before them."""
+        return list(self._made.values())
+
+    def run(self, program: Callable[[], None] | Path, *, stack: str, config: Mapping[str, str]) -> list[str]:
+        """Make true what a program registers, and unmake what earlier runs have made and it registers no more.
+
+        Returns
+        -------
+        list[str]
+            The resources that are not as they were before: `orders-table`, `orders-table unmade`.
+
+        Raises
+        ------
+        Exception
+            The program's own, or DeployError; what exists by then stays.
+        """
+        self._registered.clear()
+        self._done.clear()
+        self.outputs = run(program, stack=stack, config=config, backend=self)
+        self._unmake([made for urn, made in self._made.items() if urn not in self._registered])
+        return sorted(self._done)
 
     def register(self, registration: Registration) -> tuple[str, dict[str, Any]]:
-        """Make a resource. Components and providers are only names here."""
+        """Make a resource, or change the one that an earlier run has made. Components and providers are only names."""
         if not registration.custom or registration.type.startswith("pulumi:"):
             return registration.name, {}
         kind = resource(registration.type, registration.name, self.aws)
-        inputs = kind.check(registration.name, registration.inputs)
+        old = self._made.get(registration.urn)
+        named = {kind.named_by: old.inputs[kind.named_by]} if old and kind.named_by else {}
+        inputs = kind.check(registration.name, named | registration.inputs)
         try:
-            identity = kind.create(inputs)
-            outputs = {**inputs, **(kind.read(identity) or {})}
+            made = self._changed(old, registration, inputs) if old else self._created(kind, registration, inputs)
         except Exception as error:
-            raise DeployError(f"{registration.type} {registration.name} could not be made: {error}") from error
-        self.made.append(Made(registration, kind, identity, outputs))
-        return identity, outputs
+            raise DeployError(
+                f"{registration.type} {registration.name} could not be {'changed' if old else 'made'}: {error}"
+            ) from error
+        self._made.pop(registration.urn, None)
+        self._made[registration.urn] = made
+        self._registered.add(registration.urn)
+        return made.id, made.outputs
+
+    def _created(self, kind: Resource, registration: Registration, inputs: dict[str, Any]) -> Made:
+        identity = kind.create(inputs)
+        self._done.append(f"{registration.name} made")
+        return Made(registration, kind, identity, inputs, {**inputs, **(kind.read(identity) or {})})
+
+    def _changed(self, old: Made, registration: Registration, inputs: dict[str, Any]) -> Made:
+        kind = old.resource
+        changed = {name for name in old.inputs | inputs if old.inputs.get(name) != inputs.get(name)}
+        if not changed:
+            return old
+        if changed & kind.replaced_by:
+            self._unmake([old])
+            return self._created(kind, registration, kind.check(registration.name, registration.inputs))
+        kind.update(old.id, old.inputs, inputs)
+        self._done.append(registration.name)
+        return Made(registration, kind, old.id, inputs, {**inputs, **(kind.read(old.id) or {})})
 
     def invoke(self, token: str, args: dict[str, Any]) -> dict[str, Any]:
         """Answer a function of the provider."""
@@ -70,13 +119,18 @@ class Deployment:
         DeployError
             Something could not be unmade; the rest is.
         """
+        self._unmake(self.made)
+
+    def _unmake(self, unwanted: list[Made]) -> None:
         failed: list[str] = []
-        while self.made:
-            made = self.made.pop()
+        for made in reversed(unwanted):
             try:
-                made.resource.delete(made.id, made.outputs)
+                made.resource.delete(made.id, made.inputs)
             except Exception as error:
                 failed.append(f"{made.registration.type} {made.id}: {error}")
+            else:
+                del self._made[made.registration.urn]
+                self._done.append(f"{made.registration.name} unmade")
         if failed:
             raise DeployError("could not be unmade: " + "; ".join(failed))
 
@@ -103,12 +157,9 @@ class Sandbox:
 
         `config` is the stack file's unless given.
         """
-        if config is None:
-            config = stack_config(stack)
-        self.verify_sender(config)
         deployment = Deployment(self.aws)
         try:
-            deployment.outputs = run(program, stack=stack, config=config, backend=deployment)
+            self.redeploy(deployment, program, stack=stack, config=config)
         except BaseException as error:
             try:
                 deployment.destroy()
@@ -116,6 +167,20 @@ class Sandbox:
                 error.add_note(str(left))
             raise
         return deployment
+
+    def redeploy(
+        self,
+        deployment: Deployment,
+        program: Callable[[], None] | Path = ROOT,
+        *,
+        stack: str = STACK,
+        config: Mapping[str, str] | None = None,
+    ) -> list[str]:
+        """Run a program again over what it has made; what that changes. A run that fails leaves what there is."""
+        if config is None:
+            config = stack_config(stack)
+        self.verify_sender(config)
+        return deployment.run(program, stack=stack, config=config)
 
     def verify_sender(self, config: Mapping[str, str]) -> None:
         """Verify the address that mail is sent from with SES: on AWS its owner does that."""

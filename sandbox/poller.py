@@ -217,7 +217,8 @@ class Poller:
         try:
             tell = cast("Callable[[_Attached, Action], Callable[[], None]]", perform[type(action)])(attached, action)
         except Exception:
-            _log.exception("mapping %s stopped: %s failed", attached.uuid, type(action).__name__)
+            if not self._closed.is_set():  # when it is, AWS may have gone in the middle of an answer
+                _log.exception("mapping %s stopped: %s failed", attached.uuid, type(action).__name__)
             return
         with self._changed:
             tell()

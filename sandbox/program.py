@@ -152,6 +152,20 @@ def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
     return {key: _scalar(f"Pulumi.{stack}.yaml: {key}", value) for key, value in config.items()}
 
 
+def versions(stack: str, root: Path = ROOT) -> dict[Path, int]:
+    """The files that make a program what it is, with when they were written (ns): what differs calls for another run.
+
+    Modules of infra are none of them: a process imports them once.
+    """
+    handler = (path for path in (root / "handler").rglob("*") if path.suffix != ".pyc" and path.name[0] != ".")
+    found: dict[Path, int] = {}
+    for path in (root / "__main__.py", root / f"Pulumi.{stack}.yaml", *handler):
+        with contextlib.suppress(FileNotFoundError):  # editors save by renaming
+            if path.is_file():
+                found[path] = path.stat().st_mtime_ns
+    return found
+
+
 def run(
     program: Callable[[], None] | Path,
     *,

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,17 +20,18 @@ from rich.console import Console
 
 from sandbox.demo import Demo
 from sandbox.deploy import Deployment
+from sandbox.emulator import Clients
 from sandbox.program import ROOT
 from sandbox.scene import ODD_ORDER
 from tests.local import LocalAws
 
 
-def command(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
+def command(*arguments: str, root: Path = ROOT, **variables: str) -> "subprocess.Popen[str]":
     """`python -m sandbox …` in an environment without a terminal, and without what the tests' own might hold."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
     return subprocess.Popen(
         [sys.executable, "-m", "sandbox", *arguments],
-        cwd=ROOT,
+        cwd=root,
         env=inherited | {"COLUMNS": "80"} | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -38,7 +40,7 @@ def command(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
 
 
 def finished(*arguments: str, **variables: str) -> tuple[int, str, str]:
-    process = command(*arguments, **variables)
+    process = command(*arguments, root=ROOT, **variables)
     out, error = process.communicate(timeout=60)
     return process.returncode, out, error
 
@@ -109,6 +111,7 @@ def started(process: "subprocess.Popen[str]") -> dict[str, str]:
     """The variables that `up` prints before it says that it is ready."""
     assert process.stdout
     variables: dict[str, str] = {}
+    assert process.stdout.readline() == "# in a second terminal:\n"
     for line in process.stdout:
         if line == "ready\n":
             return variables
@@ -140,6 +143,74 @@ def test_up_stays_and_tells_until_it_is_interrupted(tmp_path: Path):
     _, error = process.communicate(timeout=30)
     assert (process.returncode, error) == (0, "")
     assert not listens(variables["AWS_ENDPOINT_URL"])
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the project, to be edited."""
+    root = tmp_path / "project"
+    root.mkdir()
+    for name in ("handler", "infra", "sandbox"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__main__.py", "Pulumi.yaml", "Pulumi.local.yaml"):
+        shutil.copy(ROOT / name, root)
+    for name in (".venv-aws", ".cache"):
+        if (ROOT / name).exists():
+            (root / name).symlink_to(ROOT / name)
+    return root
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_up_redeploys_what_is_edited_over_what_is_there(copy: Path, tmp_path: Path):
+    """The language that the code gets is written only then: no mapping reads its stream from the start again."""
+    process = command("up", "--outputs", str(tmp_path / "outputs.json"), root=copy)
+    assert process.stdout
+
+    def told(pattern: str) -> str:
+        while not re.match(pattern, line := process.stdout.readline()):  # pyright: ignore[reportOptionalMemberAccess]
+            assert line
+        return line
+
+    def put(**user: str) -> None:
+        (tmp_path / "users.json").write_text(json.dumps(user), encoding="utf-8")
+        assert finished("put", "--table", "users", str(tmp_path / "users.json"), **variables)[0] == 0
+
+    variables = started(process)
+    aws = Clients(variables["AWS_ENDPOINT_URL"], variables["AWS_REGION"])
+    before = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
+    put(id="1", email="a@example.com", language="fr")
+    told(r"  ✖ INSERT id=1: NoTemplateError: .* → parked$")
+
+    edit(
+        copy / "handler" / "welcome_email.py", '    "de": Temp', '    "fr": Template("Bienvenue", ""),\n    "de": Temp'
+    )
+    functions = "change-log-function, mirror-function, welcome-email-function"
+    assert told("redeployed") == f"redeployed: {functions}\n"
+    put(id="2", email="b@example.com", language="fr")
+    assert told("welcome-email").startswith("welcome-email  users        1 change  ✔ 1  ")
+
+    edit(copy / "__main__.py", "settings = Settings.load()", "settings = Setings.load()")
+    assert told("not redeployed") == ("not redeployed: NameError: name 'Setings' is not defined\n")
+    edit(copy / "__main__.py", "settings = Setings.load()", "settings = Settings.load()")
+    assert told("nothing") == "nothing to redeploy\n"
+    edit(
+        copy / "Pulumi.local.yaml", "table-stream:mailFrom: hello@example.com", "table-stream:failureRetentionInDays: 9"
+    )
+    assert "welcome-email-function unmade" in told("redeployed")
+
+    after = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
+    assert set(before["consumers"]) - set(after["consumers"]) == {"welcome-email"}
+    assert after["tables"] == before["tables"]
+    items = aws("dynamodb").scan(TableName=after["tables"]["users"]["name"])["Items"]
+    assert sorted(item["id"]["S"] for item in items) == ["1", "2"]
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (0, "")
 
 
 def test_up_ends_on_sigterm_while_it_is_still_deploying():
@@ -194,7 +265,10 @@ def test_put_names_the_malformed_lines(aws: LocalAws, pipeline: Deployment, vari
     ("change", "message"),
     [
         ({"AWS_ENDPOINT_URL": ""}, "AWS_ENDPOINT_URL and AWS_REGION are not set: run the export lines"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "nothing answers at http://127.0.0.1:9: is python -m sandbox up"),
+        (
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+            "nothing answers at http://127.0.0.1:9: is python -m sandbox up running? Its port",
+        ),
         ({}, "there is no table nobody; there are "),
     ],
 )

@@ -2,6 +2,7 @@
 
 # ruff: noqa: N802 -- the protocol's names; provider.proto says what each call is for
 
+import argparse
 import contextlib
 import shlex
 import signal
@@ -158,6 +159,8 @@ def serving(aws: Aws) -> Generator[str]:
 
 def main() -> int:
     """Stay, for the CLI in another terminal, until interrupted."""
+    description = "The sandbox's resources for the real engine: prints export lines for the CLI, then ready, and stays."
+    argparse.ArgumentParser(prog="python -m tests.engine.provider", description=description).parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = stack_config(STACK)
     try:

@@ -135,6 +135,19 @@ def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> N
             ["table-stream:tuning.mirror.batch_size = 5: no such key; did you mean batchSize?"],
         ),
         (
+            {"tuning": {"mirror": {"Memory": 512}}},
+            ["table-stream:tuning.mirror.Memory = 512: no such key; did you mean memorySize?"],
+        ),
+        (
+            {"tuning": {"mirror": {"maximum": 5}}},  # of several, none is meant
+            [
+                "table-stream:tuning.mirror.maximum = 5: no such key; there are memorySize, timeout, "
+                "retentionInDays, tracing, enabled, startingPosition, batchSize, maximumBatchingWindowInSeconds, "
+                "parallelizationFactor, bisectBatchOnFunctionError, maximumRetryAttempts, giveUpAfter, "
+                "giveUpAloneAfter, maximumRecordAgeInSeconds, handlerTimeout, workers"
+            ],
+        ),
+        (
             {"tuning": {"mirror": {"tumblingWindowInSeconds": 30}}},
             [
                 "table-stream:tuning.mirror.tumblingWindowInSeconds = 30: no such key; there are memorySize, timeout, "

@@ -1,6 +1,7 @@
 """A program is made real as a whole or not at all, and what is made can be unmade."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws_resources
@@ -82,3 +83,83 @@ def test_what_cannot_be_unmade_is_told_and_the_rest_is_unmade(aws: LocalAws):
 def test_the_sender_of_mail_is_verified(deployed: Deployed, aws: LocalAws):
     deployed(lambda: None, config={"table-stream:mailFrom": "sender@example.com"})
     assert aws.client("sesv2").get_email_identity(EmailIdentity="sender@example.com")["VerifiedForSendingStatus"]
+
+
+def queue(name: str, **inputs: Any) -> None:
+    pulumi.export(name, aws_resources.sqs.Queue(name, **inputs).url)
+
+
+def table(key: str) -> None:
+    attribute = aws_resources.dynamodb.TableAttributeArgs(name=key, type="S")
+    made = aws_resources.dynamodb.Table(
+        "again-table", hash_key=key, attributes=[attribute], billing_mode="PAY_PER_REQUEST"
+    )
+    pulumi.export("table", made.name)
+
+
+def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, aws: LocalAws):
+    def first() -> None:
+        queue("again-same")
+        queue("again-changed", delay_seconds=1)
+        queue("again-gone")
+        table("id")
+
+    def second() -> None:
+        queue("again-new")
+        table("other")
+        queue("again-changed", delay_seconds=2)
+        queue("again-same")
+
+    deployment = deployed(first, config={})
+    before = deployment.outputs
+    aws.write(before["table"], {"id": "1"})
+    assert aws.sandbox.redeploy(deployment, first, config={}) == []
+    assert deployment.outputs == before
+    assert aws.items(before["table"]) == [{"id": "1"}]
+
+    done = aws.sandbox.redeploy(deployment, second, config={})
+    after = deployment.outputs
+    assert done == [
+        *("again-changed", "again-gone unmade", "again-new made", "again-table made", "again-table unmade"),
+    ]
+    assert {name: after[name] for name in ("again-same", "again-changed")} == {
+        name: before[name] for name in ("again-same", "again-changed")
+    }
+    assert after["table"] != before["table"]
+    assert set(queues(aws, "again-")) == {url for name, url in after.items() if name != "table"}
+    found = aws.client("sqs").get_queue_attributes(QueueUrl=after["again-changed"], AttributeNames=["DelaySeconds"])
+    assert found["Attributes"] == {"DelaySeconds": "2"}
+    tables = aws.client("dynamodb").list_tables()["TableNames"]
+    assert [name for name in tables if name.startswith("again-table")] == [after["table"]]
+    assert {made.registration.name for made in deployment.made} == {
+        *("again-same", "again-changed", "again-new", "again-table")
+    }
+
+
+def test_another_run_that_fails_leaves_what_there_is(deployed: Deployed, aws: LocalAws):
+    def program() -> None:
+        queue("left-one")
+        queue("left-two")
+
+    def failing() -> None:
+        queue("left-one")
+        raise pulumi.RunError("a typo")
+
+    deployment = deployed(program, config={})
+    with pytest.raises(pulumi.RunError, match="a typo"):
+        aws.sandbox.redeploy(deployment, failing, config={})
+    assert set(queues(aws, "left-")) == set(deployment.outputs.values())
+    assert aws.sandbox.redeploy(deployment, program, config={}) == []
+
+
+def test_what_another_run_could_not_unmake_is_tried_again(deployed: Deployed, aws: LocalAws):
+    def program() -> None:
+        pulumi.export("bucket", aws_resources.s3.Bucket("kept").bucket)
+
+    deployment = deployed(program, config={})
+    bucket = deployment.outputs["bucket"]
+    aws.client("s3").put_object(Bucket=bucket, Key="kept", Body=b"")
+    with pytest.raises(DeployError, match=f"could not be unmade: aws:s3/bucket:Bucket {bucket}: .*BucketNotEmpty"):
+        aws.sandbox.redeploy(deployment, lambda: None, config={})
+    aws.client("s3").delete_object(Bucket=bucket, Key="kept")
+    assert aws.sandbox.redeploy(deployment, lambda: None, config={}) == ["kept unmade"]

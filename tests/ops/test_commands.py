@@ -1,0 +1,23 @@
+"""What the commands ask of a person."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from ops.__main__ import confirmed
+
+
+class Terminal(StringIO):
+    """A person at it types what it holds."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "agreed"), [("y\n", True), ("\n", False)])
+def test_the_question_shows_its_answers(monkeypatch: pytest.MonkeyPatch, typed: str, agreed: bool):
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
+    shown = StringIO()
+    assert confirmed(Console(file=shown)) is agreed
+    assert shown.getvalue() == "Go on? [y/N] "
