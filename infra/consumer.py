@@ -8,7 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import grants
-from infra.archive import build, module_of, runtime
+from infra.archive import Package, build, module_of, runtime
 from infra.grants import Grant, Statement
 from infra.guard import check_name, judge
 from infra.resource import FUNCTION
@@ -96,7 +96,7 @@ class StreamConsumer(pulumi.ComponentResource):
         sources = _by_table(name, reads)
         variables = _environment(name, uses, stores, tuning)
         protect = any(table.protect for table in sources)
-        target = Settings.load().target
+        target = Settings.load().target  # for what it is built is the program's to say, once for all consumers
         found = findings(
             name,
             sources,
@@ -149,7 +149,7 @@ class StreamConsumer(pulumi.ComponentResource):
             policy=grants.policy(statements),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.function = self._function(f"handler.{module}.handler", variables, tuning, key_arn, policy)
+        self.function = self._function(f"handler.{module}.handler", build(target), variables, tuning, key_arn, policy)
         if key_arn:
             aws.iam.RolePolicy(  # apart from the other rights, which the function waits for: it names the function
                 f"{name}-variables",
@@ -173,12 +173,12 @@ class StreamConsumer(pulumi.ComponentResource):
     def _function(
         self,
         handler: str,
+        package: Package,
         variables: Mapping[str, pulumi.Input[str]],
         tuning: Tuning,
         key_arn: pulumi.Input[str] | None,
         policy: pulumi.Resource,
     ) -> aws.lambda_.Function:
-        package = build(Settings.load().target)  # for what it is built is the program's to say, once for all consumers
         return aws.lambda_.Function(
             f"{self.name}-function",
             role=self.role.arn,

@@ -13,7 +13,7 @@ from sandbox import SandboxError
 from sandbox.emulator import Emulator
 from sandbox.poller import Invocation, Poller
 from sandbox.program import ROOT, InvokeError, Registration, project, run, stack_config
-from sandbox.resource import Aws, Resource
+from sandbox.resource import Aws, Resource, changed
 from sandbox.resources import answer, resource
 
 STACK = "local"
@@ -94,10 +94,10 @@ class Deployment:
 
     def _changed(self, old: Made, registration: Registration, inputs: dict[str, Any]) -> Made:
         kind = old.resource
-        changed = {name for name in old.inputs | inputs if old.inputs.get(name) != inputs.get(name)}
-        if not changed:
+        differing = changed(old.inputs, inputs)
+        if not differing:
             return old
-        if changed & kind.replaced_by:
+        if differing & kind.replaced_by:
             self._unmake([old])
             return self._created(kind, registration, kind.check(registration.name, registration.inputs))
         kind.update(old.id, old.inputs, inputs)

@@ -130,6 +130,11 @@ class Resource:
         return _translated(self.properties, inputs, "")
 
 
+def changed(old: Inputs, new: Inputs) -> set[str]:
+    """The properties that differ."""
+    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+
+
 def known(paths: str) -> Properties:
     """Properties by path, and what boto3 calls them: the same, capitalised, or as said; `tags=` is for the class."""
     split = (path.partition("=") for path in paths.split())

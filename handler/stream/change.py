@@ -280,21 +280,21 @@ def encode(value: Any) -> dict[str, Any]:
     raise TypeError(f"{value!r} ({given}) is nothing that DynamoDB can hold")
 
 
-ENCODERS: list[tuple[type | tuple[type, ...], str, Callable[[Any], Any]]] = [
-    (type(None), "NULL", lambda _: True),
-    (bool, "BOOL", bool),
-    (str, "S", str),
-    ((int, Decimal), "N", lambda number: _finite(number)),
-    ((bytes, bytearray), "B", bytes),
-    ((list, tuple), "L", lambda values: [encode(value) for value in values]),
-    (dict, "M", lambda item: encode_item(item)),
-]
-
-
 def _finite(number: int | Decimal) -> str:
     if isinstance(number, Decimal) and not number.is_finite():
         raise TypeError(f"{number!r} is nothing that DynamoDB can hold")
     return str(number)
+
+
+ENCODERS: list[tuple[type | tuple[type, ...], str, Callable[[Any], Any]]] = [
+    (type(None), "NULL", lambda _: True),
+    (bool, "BOOL", bool),
+    (str, "S", str),
+    ((int, Decimal), "N", _finite),
+    ((bytes, bytearray), "B", bytes),
+    ((list, tuple), "L", lambda values: [encode(value) for value in values]),
+    (dict, "M", lambda item: encode_item(item)),
+]
 
 
 def encode_item(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pulumi.runtime.proto.provider_pb2 import DiffResponse
 from sandbox.deploy import STACK, Sandbox
 from sandbox.emulator import HOST
 from sandbox.program import THREADS, UNKNOWN, plain, stack_config
-from sandbox.resource import Aws, Inputs, Resource
+from sandbox.resource import Aws, Inputs, Resource, changed
 from sandbox.resources import answer, resource
 
 Context = grpc.ServicerContext
@@ -80,12 +80,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return reply
 
     def Diff(self, request: provider_pb2.DiffRequest, context: Context) -> DiffResponse:
-        old, new = _old_and_new(request)
-        changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+        differing = changed(*_old_and_new(request))
         return DiffResponse(
-            changes=DiffResponse.DIFF_SOME if changed else DiffResponse.DIFF_NONE,
-            diffs=changed,
-            replaces=[name for name in changed if name in self._kind(request).replaced_by],
+            changes=DiffResponse.DIFF_SOME if differing else DiffResponse.DIFF_NONE,
+            diffs=sorted(differing),
+            replaces=sorted(differing & self._kind(request).replaced_by),
         )
 
     def Create(self, request: provider_pb2.CreateRequest, context: Context) -> provider_pb2.CreateResponse:

@@ -26,22 +26,23 @@ class Steps:
         self._items, self._busy = list(items), []
         self.last_words = last_words if left else None
         for _ in range(2):  # up to its first change, and that change
-            self._step(self._items[:1])
+            self._step(1)
         while self._items:
-            self._step(self._items[: self._workers])
+            self._step(self._workers)
 
     def others(self) -> None:
         """Called by a handler: items that could run beside it go on for a while."""
         for _ in range(self._rng.randint(0, 2)):
-            self._step(self._items[: self._workers])
+            self._step(self._workers)
 
     def all_others(self) -> None:
         """Called by a handler that runs on: all that can run beside it ends."""
         while len(self._items) > len(self._busy) and len(self._busy) < self._workers:
-            self._step(self._items[: self._workers])
+            self._step(self._workers)
 
-    def _step(self, items: Sequence[Iterator[None]]) -> None:
-        free = [item for item in items if item not in self._busy]
+    def _step(self, first: int) -> None:
+        """A step of one of the first items."""
+        free = [item for item in self._items[:first] if item not in self._busy]
         if not free or len(self._busy) >= self._workers:
             return
         item = self._rng.choice(free)
