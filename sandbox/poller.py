@@ -132,9 +132,9 @@ class Poller:
             for other in self._attached.values():
                 if (other.stream_arn, other.function_arn) == (attached.stream_arn, attached.function_arn):
                     raise MappingError(
-                        f"ResourceConflictException: The event source arn ({attached.stream_arn}) and function "
-                        f"({attached.function}) provided mapping already exists: update or delete the existing "
-                        f"mapping with UUID {other.uuid}"
+                        f'ResourceConflictException: The event source arn (" {attached.stream_arn} ") and function '
+                        f'(" {attached.function} ") provided mapping already exists. Please update or delete the '
+                        f"existing mapping with UUID {other.uuid}"
                     )
             self._attached[uuid] = attached
             self._changed.notify()

@@ -262,10 +262,13 @@ def test_a_detached_mapping_does_nothing_and_a_new_one_starts_afresh(
 def test_a_second_mapping_of_the_same_stream_and_function_names_the_first(aws: Emulator, poller: Poller) -> None:
     source = Source(aws, "twice")
     poller.attach("first", source.request)
-    with pytest.raises(
-        MappingError, match=r"^ResourceConflictException: .* mapping already exists: update or delete .* UUID first"
-    ):
+    with pytest.raises(MappingError) as refused:
         poller.attach("second", source.request)
+    assert str(refused.value) == (
+        f'ResourceConflictException: The event source arn (" {source.request["EventSourceArn"]} ") and function '
+        f'(" {source.function} ") provided mapping already exists. Please update or delete the existing mapping with '
+        "UUID first"
+    )
 
 
 def test_a_stream_or_function_that_does_not_exist_is_refused(aws: Emulator, poller: Poller) -> None:
