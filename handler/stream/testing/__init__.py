@@ -3,14 +3,18 @@
 import base64
 import itertools
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from handler.stream import aws
 from handler.stream.change import Change, encode_item
 from handler.stream.entry import Consumer
 from handler.stream.environment import Environment
+from handler.stream.invocation import Invocation
+from handler.stream.ledger import Ledger
 from handler.stream.processor import KeyOrderedProcessor
+from handler.stream.retry import RetryRun
+from handler.stream.testing.dynamodb import MemoryDynamoDB
 from handler.stream.workers import Workers
 
 TABLES = "arn:aws:dynamodb:eu-central-1:111122223333:table"
@@ -20,12 +24,75 @@ _numbers = itertools.count(10**20)
 _workers = Workers(Environment().workers)  # for all deliveries: their threads do not end
 
 
-class Delivery(NamedTuple):
-    """What came of the changes of a delivery; each stands in one of the three."""
+def _no_helper(context: Any, payload: dict[str, Any]) -> None:
+    raise AssertionError(f"more items are held than a test can mean: {context} {payload}")
 
-    applied: list[Change]
-    retried: list[Change]
-    parked: list[Change]
+
+class Delivery:
+    """The result of a delivery: each change is applied, held or parked.
+
+    Attributes
+    ----------
+    applied : list of Change
+        The handler returned.
+    held : list of Change
+        A change failed, or an earlier one of its item did: it waits for a retry run.
+    parked : list of Change
+        The handler raised a PermanentError, or the change cannot be decoded.
+    """
+
+    def __init__(self, handler: Consumer, changes: Sequence[Change], clients: Mapping[str, Any]) -> None:
+        self._handler, self._clients = handler, clients
+        self._changes = {change.sequence_number: change for change in changes}
+        self._applied, self._parked = list[str](), list[str]()
+        ledger = MemoryDynamoDB()
+        self._ledger = Ledger.of(lambda: ledger, "ledger", "consumer", lambda _: None)
+        self._processor = KeyOrderedProcessor(
+            ledger=self._ledger, failures=self, executor=_workers, sleep=lambda _: None
+        )
+        self._show()
+
+    def retry(self) -> "Delivery":
+        """Run the held changes once more, as the next retry run does; this same result then tells of that run."""
+        run = RetryRun(
+            *(self._processor, self._ledger, self._run, Invocation(None, time.time)),
+            invoke=_no_helper,
+            everything=True,
+        )
+        with aws.stand_in(self._clients):
+            run.run()
+        return self._show()
+
+    def deliver(self) -> "Delivery":
+        """Deliver every change once, a batch a table."""
+        batches: dict[str, list[Change]] = {}
+        for change in self._changes.values():
+            batches.setdefault(change.stream_arn, []).append(change)
+        with aws.stand_in(self._clients):
+            for batch in batches.values():
+                self._processor([change.record for change in batch], self._run).process()
+        return self._show()
+
+    def park(self, change: Change, _: str, /) -> None:
+        """Keep a change, as the failure store does."""
+        self._parked.append(change.sequence_number)
+
+    def _run(self, change: Change) -> Any:
+        result = self._handler.function(change)
+        self._applied.append(change.sequence_number)
+        return result
+
+    def _show(self) -> "Delivery":
+        holds = self._ledger.holds
+        waiting = [each for row in holds.every() if row.is_held for each in holds.waiting(row)]
+        self.applied, self.parked = self._named(self._applied), self._named(self._parked)
+        self.held = self._named([each.change.sequence_number for each in waiting])
+        self._applied.clear()
+        self._parked.clear()
+        return self
+
+    def _named(self, numbers: Sequence[str]) -> list[Change]:
+        return [change for number, change in self._changes.items() if number in numbers]
 
 
 def inserted(table: str, /, key: Key = "id", **item: Any) -> Change:
@@ -46,8 +113,9 @@ def removed(table: str, /, key: Key = "id", **item: Any) -> Change:
 def deliver(handler: Consumer, *changes: Change, clients: Mapping[str, Any] | None = None) -> Delivery:
     """Deliver changes once, a batch a table, without AWS.
 
-    Order, failures and parking are the engine's own. Nothing is noted or claimed, so whatever is delivered again runs
-    again: Lambda delivers at least once, and a test may ask what that does.
+    Order, failures, holds and parking are the engine's own, with stores in memory and no pause between tries. Nothing
+    is claimed, so a change that is delivered again runs again: Lambda delivers at least once, and a test may ask what
+    that does.
 
     Parameters
     ----------
@@ -64,29 +132,7 @@ def deliver(handler: Consumer, *changes: Change, clients: Mapping[str, Any] | No
         >>> deliver(welcome_email.handler, user, clients={"sesv2": FakeMail()}).applied == [user]
         True
     """
-    parked, retried = list[Change](), list[Change]()
-    batches: dict[str, list[Change]] = {}
-    for change in changes:
-        batches.setdefault(change.stream_arn, []).append(change)
-    processor = KeyOrderedProcessor(failures=_Store(parked), executor=_workers)
-    with aws.stand_in(clients or {}):
-        for batch in batches.values():
-            processor([change.raw for change in batch], handler.function).process()
-            again = {failure["itemIdentifier"] for failure in processor.response()["batchItemFailures"]}
-            retried += [change for change in batch if change.sequence_number in again]
-    kept = {change.sequence_number for change in (*parked, *retried)}
-    return Delivery(
-        applied=[change for change in changes if change.sequence_number not in kept],
-        retried=retried,
-        parked=[change for change in changes if change not in retried and change.sequence_number in kept],
-    )
-
-
-class _Store(NamedTuple):
-    parked: list[Change]
-
-    def park(self, change: Change, _: str, /) -> None:
-        self.parked.append(change)
+    return Delivery(handler, changes, clients or {}).deliver()
 
 
 def _change(name: str, table: str, key: Key, **images: Mapping[str, Any]) -> Change:
