@@ -103,6 +103,7 @@ class Poller:
         self._observe = observe
         self._switches = switches or Switches(back_off=quick_back_off)
         self._attached: dict[str, _Attached] = {}
+        self._scheduled: dict[str, tuple[str, bool]] = {}
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._lost = 0
@@ -153,6 +154,16 @@ class Poller:
         """Stop the work of a mapping and forget its position; what runs is still observed."""
         with self._changed:
             del self._attached[uuid]
+
+    def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
+        """Remember what a function is invoked with for its retries, and whether it is."""
+        with self._changed:
+            self._scheduled[function_arn] = (input_text, enabled)
+
+    def unschedule(self, function_arn: str) -> None:
+        """Forget a function's schedule; there may be none."""
+        with self._changed:
+            self._scheduled.pop(function_arn, None)
 
     def idle(self) -> bool:
         """Whether every enabled mapping has, since this call, found its stream's end and has nothing to do.

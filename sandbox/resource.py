@@ -22,7 +22,7 @@ class ResourceError(SandboxError):
 
 
 class Mappings(Protocol):
-    """Who does the work of event source mappings, since the emulator's own know nothing of failures."""
+    """Who does the work of mappings and schedules, since the emulator's own mappings know nothing of failures."""
 
     def attach(self, uuid: str, request: Mapping[str, Any]) -> None:
         """Begin the work of a mapping."""
@@ -34,6 +34,14 @@ class Mappings(Protocol):
 
     def detach(self, uuid: str) -> None:
         """Stop the work of a mapping."""
+        ...
+
+    def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
+        """Invoke a function with `input_text` as often as its schedule says, or leave it while that is disabled."""
+        ...
+
+    def unschedule(self, function_arn: str) -> None:
+        """Forget a function's schedule; there may be none."""
         ...
 
 

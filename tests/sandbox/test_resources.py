@@ -39,6 +39,12 @@ class Mappings:
     def detach(self, uuid: str) -> None:
         self.told.append(("detach", {}))
 
+    def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
+        self.told.append(("schedule", {"function": function_arn, "input": input_text, "enabled": enabled}))
+
+    def unschedule(self, function_arn: str) -> None:
+        self.told.append(("unschedule", {"function": function_arn}))
+
 
 @dataclass
 class Maker:
