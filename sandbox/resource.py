@@ -22,7 +22,7 @@ class ResourceError(SandboxError):
 
 
 class Mappings(Protocol):
-    """Who does the work of mappings and schedules, since the emulator's own mappings know nothing of failures."""
+    """Does the work of event source mappings and schedules: the emulator's own mappings know nothing of failures."""
 
     def attach(self, uuid: str, request: Mapping[str, Any]) -> None:
         """Begin the work of a mapping."""
@@ -37,17 +37,17 @@ class Mappings(Protocol):
         ...
 
     def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
-        """Invoke a function with `input_text` as often as its schedule says, or leave it while that is disabled."""
+        """Invoke a function with this input by a schedule; a second call changes the input."""
         ...
 
     def unschedule(self, function_arn: str) -> None:
-        """Forget a function's schedule; there may be none."""
+        """End a function's schedule."""
         ...
 
 
 @dataclass(frozen=True)
 class Aws:
-    """What resources are made in: clients of the emulator, and who does the work of its mappings."""
+    """What resources are made in: clients of the emulator, and what does the work of its mappings and schedules."""
 
     client: Callable[[str], Any]
     region: str

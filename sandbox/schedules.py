@@ -34,7 +34,11 @@ class Schedule(Resource):
 
     def create(self, inputs: Inputs) -> str:
         identity = super().create(inputs)
-        self._fire(inputs)
+        try:
+            self._fire(inputs)
+        except Exception:
+            super().delete(identity, inputs)
+            raise
         return identity
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:

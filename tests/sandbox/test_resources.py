@@ -40,10 +40,12 @@ class Mappings:
         self.told.append(("detach", {}))
 
     def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
-        self.told.append(("schedule", {"function": function_arn, "input": input_text, "enabled": enabled}))
+        if self.refuses:
+            raise ValueError("no such function")
+        self.told.append(("schedule", {"arn": function_arn, "input": input_text, "enabled": enabled}))
 
     def unschedule(self, function_arn: str) -> None:
-        self.told.append(("unschedule", {"function": function_arn}))
+        self.told.append(("unschedule", {"arn": function_arn}))
 
 
 @dataclass

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from sandbox.program import Archive
 from tests.local import REGION, LocalAws
 from tests.sandbox.test_resources import ACCOUNT, Maker, code, function, maker
@@ -54,12 +56,25 @@ def test_a_schedule_stays_off_and_somebody_else_is_told_to_fire_it(maker: Maker,
     assert aws.client("scheduler").get_schedule(Name=name)["Target"]["Arn"] == other
     made.delete(identity, elsewhere)
     assert maker.mappings.told == [
-        ("schedule", {"function": one, "input": RETRY, "enabled": True}),
-        ("schedule", {"function": one, "input": RETRY, "enabled": False}),
-        ("unschedule", {"function": one}),
-        ("schedule", {"function": other, "input": RETRY, "enabled": False}),
-        ("unschedule", {"function": other}),
+        ("schedule", {"arn": one, "input": RETRY, "enabled": True}),
+        ("schedule", {"arn": one, "input": RETRY, "enabled": False}),
+        ("unschedule", {"arn": one}),
+        ("schedule", {"arn": other, "input": RETRY, "enabled": False}),
+        ("unschedule", {"arn": other}),
     ]
+
+
+def test_a_schedule_that_nobody_can_fire_is_unmade(maker: Maker, aws: LocalAws):
+    maker.mappings.refuses = True
+    with pytest.raises(ValueError, match="no such function"):
+        maker.make(
+            "Schedule",
+            scheduleExpression="rate(1 minute)",
+            flexibleTimeWindow={"mode": "OFF"},
+            target={"arn": "arn:none", "roleArn": f"arn:aws:iam::{ACCOUNT}:role/retry"},
+        )
+    names = [each["Name"] for each in aws.client("scheduler").list_schedules()["Schedules"]]
+    assert [name for name in names if name.startswith("thing-")] == []
 
 
 def test_asynchronous_calls_of_a_function(maker: Maker, code: Callable[[str], Archive], aws: LocalAws):
