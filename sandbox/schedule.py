@@ -69,7 +69,8 @@ class Schedule:
             self._held = True
             self._all_due |= self._asked_all
         else:
-            self.held = int(cast("dict[str, Any]", answer).get("held", 0))
+            counts = cast("dict[str, Any]", answer)  # of items: those held when the run began, and those released in it
+            self.held = max(int(counts.get("held", 0)) - int(counts.get("released", 0)), 0)
             self._held = self._news or self.held > 0
         if not self._all_due or failed:
             self._next = self._tick(now, MINUTE_SECONDS if self._held else LOOK_SECONDS)

@@ -1,19 +1,21 @@
-"""What infra/ and handler/ each know of the other without importing it: variables, name by name, and the margin."""
+"""What infra/ and handler/ each know of the other without importing it: variables, name by name, and the record age."""
 
 import ast
+import importlib
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from handler.stream import patience
 from handler.stream.environment import Environment
-from infra import settings
+from infra import engine
 from sandbox.program import ROOT, run, stack_config
 from tests.program.recording import FUNCTION, Recorder
 
 HANDLER = Path(__file__).parent.parent / "handler"
-ENGINE = {field.name.upper() for field in fields(Environment)}
+BY_THE_SANDBOX = {"MINUTE_SECONDS"}
+"""What the sandbox alone gives to a function, so that nobody waits there as long as on AWS."""
+ENGINE = {field.name.upper() for field in fields(Environment)} - BY_THE_SANDBOX
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_IDEMPOTENCY_DISABLED"}
 
 
@@ -62,5 +64,6 @@ def test_the_engine_reads_its_environment_in_one_place() -> None:
     assert elsewhere == {}
 
 
-def test_both_sides_keep_the_same_margin_to_the_record_age() -> None:
-    assert settings.MARGIN == patience.MARGIN
+@pytest.mark.xfail(reason="the engine that holds is not on this branch", raises=ModuleNotFoundError, strict=True)
+def test_both_sides_know_the_same_record_age() -> None:
+    assert importlib.import_module("handler.stream.batch_run").RECORD_AGE_SECONDS == engine.RECORD_AGE

@@ -40,6 +40,8 @@ class Mappings:
         self.told.append(("detach", {}))
 
     def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
+        if self.refuses:
+            raise ValueError("no such function")
         self.told.append(("schedule", {"arn": function_arn, "input": input_text, "enabled": enabled}))
 
     def unschedule(self, function_arn: str) -> None:
