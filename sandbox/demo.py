@@ -142,6 +142,7 @@ class Demo:
         self.started = started
         self.arrivals = Arrivals()
         self.written: dict[Version, float] = {}  # when each order's version was, in epoch seconds
+        self.measured_from = 0.0
         self._observed: queue.SimpleQueue[tuple[float, Invocation]] = queue.SimpleQueue()
         self._invocations: list[Invocation] = []
 
@@ -185,20 +186,32 @@ class Demo:
         self.show.done(f"{len(self.deployment.made)} resources deployed", took, aside)
 
     def _write(self) -> float:
-        """Write it all, the orders when the first change of a user is processed; when that was."""
+        """Write it all; when the first change was processed.
+
+        Users and the first group of orders start the functions. The other groups are what the lateness is measured of.
+        """
         self.show.line(f"writing {ORDERS * VERSIONS} changes to {ORDERS} orders, and {USERS} users")
         odd = f"one order cannot be written for {OUTAGE_SECONDS:.0f} s · one user's language has no template"
         self.show.line(f"  [dim]{odd}[/]")
+        starting, *others = orders()
         self._batch("users", users())
+        self._write_orders(starting)
         first = self._next(within=FIRST_WITHIN_SECONDS)
-        if first is None:
-            raise DemoError(f"no change was processed within {FIRST_WITHIN_SECONDS} s: see python -m sandbox up")
-        for group in orders():
-            for together in group:
-                self.written |= dict.fromkeys(map(version_of, together), time.time())
-                self._batch("orders", together)
+        deadline = time.monotonic() + FIRST_WITHIN_SECONDS
+        while first is None or len(self.arrivals.first) < TOGETHER * VERSIONS:
+            if time.monotonic() > deadline:
+                raise DemoError(f"no change was processed within {FIRST_WITHIN_SECONDS} s: see python -m sandbox up")
+            first = self._next(within=0.05) or first
+        self.measured_from = time.time()
+        for group in others:
+            self._write_orders(group)
             self._watch_for(PAUSE_SECONDS)
         return first
+
+    def _write_orders(self, group: list[list[dict[str, Any]]]) -> None:
+        for together in group:
+            self.written |= dict.fromkeys(map(version_of, together), time.time())
+            self._batch("orders", together)
 
     def _batch(self, table: str, items: list[dict[str, Any]]) -> None:
         requests = [{"PutRequest": {"Item": item}} for item in items]
@@ -241,6 +254,7 @@ class Demo:
             [(self.written[_version(event)], event) for event in self._events("mirror")],
             mapping.resource.request(mapping.registration.inputs),
             refuses=lambda event, now: outage.refuses(_version(event), now),
+            refused_seconds=self.arrivals.refused_seconds,
         )
 
     def _order(self, stock: list[Timed]) -> bool:
@@ -252,15 +266,15 @@ class Demo:
         return self.show.check("order", f"{behind} of {len(written())} out of order", aside, holds=holds)
 
     def _prompt(self, stock: list[Timed]) -> bool:
-        """No change of another order has waited until the odd order could be written."""
+        """No change of another order was as late as the one that could not be written."""
         arrived, applied = self.arrivals.first, dict[Version, float]()
         for at, event in stock:
             applied.setdefault(_version(event), at)
-        odd = arrived.get((ODD_ORDER, ODD_VERSION), 0.0)
-        holds = all(arrived[version] < odd for version in self.written if version[0] != ODD_ORDER)
-        told = f"others at most {latest_of_others(self.written, arrived):.1f} s late"
-        aside = f"(stock batch processor, same run: {latest_of_others(self.written, applied):.1f} s)"
-        return self.show.check("prompt", told, aside, holds=holds)
+        measured = {version: at for version, at in self.written.items() if at >= self.measured_from}
+        odd, late = (ODD_ORDER, ODD_VERSION), latest_of_others(measured, arrived)
+        aside = f"(stock batch processor, same run: {latest_of_others(measured, applied):.1f} s)"
+        holds = late < arrived[odd] - self.written[odd]
+        return self.show.check("prompt", f"others at most {late:.1f} s late", aside, holds=holds)
 
     def _once(self) -> bool:
         """One mail to each user whose language has a template, also when their changes are delivered again."""

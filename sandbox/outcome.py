@@ -60,8 +60,8 @@ class Entry:
     held_seconds: float
 
     @property
-    def name(self) -> str:
-        """The item in a few words, with what happened to it where one change is meant: MODIFY customer_id=c7."""
+    def change(self) -> str:
+        """The change in a few words: MODIFY customer_id=c7 order_id=31."""
         keys = " ".join(f"{name}={value}" for name, value in self.keys.items())
         return f"{self.event_name} {keys}".strip()
 

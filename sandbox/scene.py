@@ -99,6 +99,7 @@ class Arrivals:
         self.first: dict[Version, float] = {}  # when each version was first written, in epoch seconds
         self._clock = clock
         self._seen: set[str] = set()
+        self._refused: dict[str, tuple[float, float]] = {}  # of each refused call the first and the last attempt
         self._lock = threading.Lock()
 
     def refuses(self, call: Call) -> bool:
@@ -109,9 +110,15 @@ class Arrivals:
         with self._lock:
             now = self._clock()
             if self.outage.refuses(version, now):
+                self._refused[call.id] = (self._refused.get(call.id, (now, now))[0], now)
                 return True
             if call.id not in self._seen:
                 self._seen.add(call.id)
                 self.versions.append(version)
                 self.first.setdefault(version, now)
             return False
+
+    @property
+    def refused_seconds(self) -> float:
+        """How long a refused call took with the SDK's own retries, on average."""
+        return sum(last - first for first, last in self._refused.values()) / max(len(self._refused), 1)

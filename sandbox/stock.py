@@ -21,9 +21,12 @@ class RefusedError(Exception):
 
 
 def stock_writes(
-    events: Sequence[Timed], mapping: Mapping[str, Any], refuses: Callable[[Event, float], bool]
+    events: Sequence[Timed],
+    mapping: Mapping[str, Any],
+    refuses: Callable[[Event, float], bool],
+    refused_seconds: float = 0.0,
 ) -> list[Timed]:
-    """The changes as a stock processor applies them, each with when it does; it takes no time for them.
+    """The changes as a stock processor applies them, each with when it does: it takes time only for what is refused.
 
     Parameters
     ----------
@@ -33,33 +36,38 @@ def stock_writes(
         The mapping, as create_event_source_mapping takes it. It retries with AWS's recorded back-off.
     refuses
         Whether the write of a change fails at a moment.
+    refused_seconds
+        How long such a write takes, with the SDK's own retries.
     """
     applied: list[Timed] = []
     unread = list(events)
     now = unread[0][0]
 
     def write(record: Any) -> None:
+        nonlocal now
         if refuses(record.raw_event, now):
+            now += refused_seconds
             raise RefusedError
         applied.append((now, record.raw_event))
 
     machine = EventSourceMapping(Configuration.model_validate(mapping), poll=POLL_SECONDS)
-    while True:
-        for action in machine.advance(now):
-            match action:
-                case Describe():
-                    machine.discover([("shard", None)])
-                case Read():
-                    page = [event for at, event in unread if at <= now]
-                    del unread[: len(page)]
-                    machine.read(action, page, now)
-                case Invoke():
-                    machine.answer(action, _process(action, write), now)
-                case _:
-                    raise AssertionError(action)
-        if not unread and machine.at_rest():
-            return applied
+    while unread or not machine.at_rest():
+        while actions := machine.advance(now):
+            for action in actions:
+                match action:
+                    case Describe():
+                        machine.discover([("shard", None)])
+                    case Read():
+                        page = [event for at, event in unread if at <= now]
+                        del unread[: len(page)]
+                        machine.read(action, page, now)
+                    case Invoke():
+                        answer = _process(action, write)
+                        machine.answer(action, answer, now)
+                    case _:
+                        raise AssertionError(action)
         now = max(now, machine.due() or now)
+    return applied
 
 
 def _process(action: Invoke, write: Callable[[Any], None]) -> Outcome:

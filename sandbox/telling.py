@@ -21,6 +21,7 @@ class Teller:
 
     def __init__(self) -> None:
         self._why: dict[str, str] = {}  # the failure that was told last, by item
+        self._keys: dict[str, str] = {}  # what each item is called, since not every entry says so
         self._errors: dict[str, str] = {}  # the same of the retry runs themselves, by consumer
         self._told_at: dict[str, float] = {}  # when something that is held was told last, by consumer
 
@@ -31,6 +32,7 @@ class Teller:
 
     def lines(self, outcome: Outcome) -> Iterator[str]:
         """The outcome in rich's markup."""
+        self._keys |= {entry.item: _keys(entry) for entry in outcome.entries if entry.keys}
         told = list(self._retry_run(outcome) if outcome.scheduled else self._batch(outcome))
         self._why |= {entry.item: entry.why for entry in (*outcome.logged(HELD), *outcome.logged(RETRY_FAILED))}
         for entry in outcome.logged(RELEASED):
@@ -59,15 +61,15 @@ class Teller:
         failed = (f"{named(event)}: {escape(why)}" for event, why in outcome.failed)
         yield from _listed([f"  [red]✖[/] {each} → comes again" for each in failed])
         yield from _listed([f"  {_held(entry, outcome.at)}" for entry in outcome.logged(HELD)])
-        yield from _listed([f"  {_waits(entry)}" for entry in outcome.logged(WAIT)])
+        yield from _listed([f"  {self._waits(entry)}" for entry in outcome.logged(WAIT)])
 
     def _retry_run(self, outcome: Outcome) -> Iterator[str]:
         failed = outcome.logged(RETRY_FAILED)
         repeated = [entry for entry in failed if self._why.get(entry.item) == entry.why]
-        told = _listed([_released(entry) for entry in outcome.logged(RELEASED)])
-        told = [*told, *_listed([_progress(entry) for entry in outcome.logged(PROGRESS)])]
+        told = _listed([self._released(entry) for entry in outcome.logged(RELEASED)])
+        told = [*told, *_listed([self._progress(entry) for entry in outcome.logged(PROGRESS)])]
         told += _listed([_parked(entry) for entry in outcome.logged(PARKED)])
-        told += _listed([f"[red]✖[/] {escape(entry.name)}: its hold is broken" for entry in outcome.logged(BROKEN)])
+        told += _listed([f"[red]✖[/] {self._item(entry)}: its hold is broken" for entry in outcome.logged(BROKEN)])
         told += _listed([_still(entry, outcome.at) for entry in failed if entry not in repeated])
         if repeated and outcome.at >= self._told_at.get(outcome.consumer, 0.0) + REPEATED_SECONDS:
             told.append(_repeats(repeated, outcome.at))
@@ -75,6 +77,25 @@ class Teller:
             told.append(f"[red]✖ nothing is tried: {escape(outcome.error)}[/]")
         self._errors[outcome.consumer] = outcome.error or ""
         yield from (f"{outcome.consumer:<14} {'retry':<12} {line}" for line in told)
+
+    def _item(self, entry: Entry) -> str:
+        return escape(self._keys.get(entry.item, entry.item))
+
+    def _waits(self, entry: Entry) -> str:
+        more = f"{_changes(entry.changes, 'more')} {_verb(entry.changes)}"
+        return f"[yellow]‖[/] {self._item(entry)}: {more}, {entry.waiting} in all"
+
+    def _released(self, entry: Entry) -> str:
+        done = f"{_changes(entry.changes)} done" if entry.changes else "nothing waits"
+        return f"[green]▶[/] {self._item(entry)}: released after {entry.held_seconds:.0f} s, {done}"
+
+    def _progress(self, entry: Entry) -> str:
+        done = f"{_changes(entry.changes)} done"
+        return f"[green]✔[/] {self._item(entry)}: {done}, {entry.waiting} still {_verb(entry.waiting)}"
+
+
+def _keys(entry: Entry) -> str:
+    return " ".join(f"{name}={value}" for name, value in entry.keys.items())
 
 
 def named(event: Event) -> str:
@@ -85,7 +106,7 @@ def named(event: Event) -> str:
 
 def _parked(entry: Entry) -> str:
     expected = entry.reason in {"", "PermanentError", "Undecodable"}
-    return f"[red]✖[/] {escape(entry.name)}: {escape(entry.why or entry.reason)} → parked" + (
+    return f"[red]✖[/] {escape(entry.change)}: {escape(entry.why or entry.reason)} → parked" + (
         "" if expected or not entry.why else f" ({escape(entry.reason)})"
     )
 
@@ -93,47 +114,26 @@ def _parked(entry: Entry) -> str:
 def _held(entry: Entry, now: float) -> str:
     later = f"; {_changes(entry.changes - 1, 'later')} {_verb(entry.changes - 1)}" if entry.changes > 1 else ""
     why = escape(entry.why) or "not tried"
-    return f"[yellow]‖[/] {escape(entry.name)}: {why} → held, {_next(entry, now)}{later}"
-
-
-def _waits(entry: Entry) -> str:
-    return (
-        f"[yellow]‖[/] {escape(entry.name)}: {_changes(entry.changes, 'more')} {_verb(entry.changes)}, "
-        f"{entry.waiting} in all"
-    )
+    return f"[yellow]‖[/] {escape(entry.change)}: {why} → held, {_next(entry, now)}{later}"
 
 
 def _still(entry: Entry, now: float) -> str:
-    return (
-        f"[yellow]‖[/] {escape(entry.name)}: {escape(entry.why)} → still held, try {entry.tries}, {_next(entry, now)}; "
-        f"{_changes(entry.waiting)} {_verb(entry.waiting)}"
-    )
+    held = f"still held, try {entry.tries}, {_next(entry, now)}"
+    waits = f"{_changes(entry.waiting)} {_verb(entry.waiting)}"
+    return f"[yellow]‖[/] {escape(entry.change)}: {escape(entry.why)} → {held}; {waits}"
 
 
 def _repeats(entries: list[Entry], now: float) -> str:
     if len(entries) == 1:
-        return f"[yellow]‖[/] {escape(entries[0].name)}: still held, try {entries[0].tries}, {_next(entries[0], now)}"
+        return f"[yellow]‖[/] {escape(entries[0].change)}: still held, try {entries[0].tries}, {_next(entries[0], now)}"
     soonest = min(entries, key=lambda entry: entry.next_try or now)
     return f"[yellow]‖[/] {len(entries)} items still held, {_next(soonest, now)}"
-
-
-def _released(entry: Entry) -> str:
-    return (
-        f"[green]▶[/] {escape(entry.name)}: released after {entry.held_seconds:.1f} s, {_changes(entry.changes)} done"
-    )
-
-
-def _progress(entry: Entry) -> str:
-    return (
-        f"[green]✔[/] {escape(entry.name)}: {_changes(len(entry.sequences))} done, "
-        f"{entry.waiting} still {_verb(entry.waiting)}"
-    )
 
 
 def _next(entry: Entry, now: float) -> str:
     if entry.next_try is None:
         return "next try soon"
-    return f"next try in {max(entry.next_try - now, 0):.0f} s"
+    return f"next try in {max(entry.next_try - now, 1):.0f} s"
 
 
 def _changes(count: int, which: str = "") -> str:

@@ -88,9 +88,9 @@ def test_each_change_is_done_failed_to_come_again_held_waiting_or_parked():
     assert found.waiting == (records[5],)
     assert found.done == (records[6],)
     [held] = found.logged(HELD)
-    assert (held.table, held.name, held.sequence, held.sequences) == ("orders", "MODIFY id=c", 4, (4, 5))
+    assert (held.table, held.change, held.sequence, held.sequences) == ("orders", "MODIFY id=c", 4, (4, 5))
     assert (held.changes, held.tries, held.next_try) == (2, 3, 1795687201)
-    assert [(each.name, each.waiting) for each in found.logged(WAIT)] == [("id=d", 3)]
+    assert [(each.change, each.waiting) for each in found.logged(WAIT)] == [("id=d", 3)]
 
 
 def test_a_long_queue_is_named_by_its_first_changes_alone():

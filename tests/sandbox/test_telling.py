@@ -73,12 +73,12 @@ def test_a_retry_run_tells_what_it_tried():
     assert retry(
         Teller(),
         entry(RETRY_FAILED, 4, "no", tries=2, waiting=3, next_try=SOON),
-        entry(PROGRESS, id="b", sequences=[5, 6], waiting=1),
-        entry(RELEASED, id="c", changes=1, sequences=[7], held_seconds=3.25),
+        entry(PROGRESS, id="b", changes=2, sequences=[5, 6], waiting=1),
+        entry(RELEASED, id="c", changes=1, sequences=[7], held_seconds=3),
         entry(PARKED, 8, "never", id="d", reason="PermanentError"),
         entry(BROKEN, id="e"),
     ) == [
-        "mirror         retry        [green]▶[/] id=c: released after 3.2 s, 1 change done",
+        "mirror         retry        [green]▶[/] id=c: released after 3 s, 1 change done",
         "mirror         retry        [green]✔[/] id=b: 2 changes done, 1 still waits",
         "mirror         retry        [red]✖[/] MODIFY id=d: SomeError: never → parked",
         "mirror         retry        [red]✖[/] id=e: its hold is broken",
@@ -96,7 +96,7 @@ def test_what_fails_again_for_the_same_reason_is_told_again_after_a_while_only()
     batch(teller, [record(1, id="a")], entry(HELD, 1, "no", changes=1, sequences=[1]))
     told = {at: retry(teller, fails("no", tries=at), at=float(at)) for at in range(2, 24)}
     assert {at: line for at, [line] in ((at, lines) for at, lines in told.items() if lines)} == {
-        at: f"mirror         retry        [yellow]‖[/] MODIFY id=a: still held, try {at}, next try in 0 s"
+        at: f"mirror         retry        [yellow]‖[/] MODIFY id=a: still held, try {at}, next try in 1 s"
         for at in (int(REPEATED_SECONDS), int(2 * REPEATED_SECONDS))
     }
 
@@ -105,7 +105,7 @@ def test_many_that_fail_again_are_one_line():
     teller = Teller()
     retry(teller, fails("no"), fails("no", id="b"))
     assert retry(teller, fails("no"), fails("no", id="b"), at=REPEATED_SECONDS) == [
-        "mirror         retry        [yellow]‖[/] 2 items still held, next try in 0 s"
+        "mirror         retry        [yellow]‖[/] 2 items still held, next try in 1 s"
     ]
 
 
@@ -130,3 +130,13 @@ def test_a_retry_run_that_fails_is_told_once():
     assert retry(teller, **broken) == []
     assert retry(teller) == []
     assert len(retry(teller, **broken)) == 1
+
+
+def test_an_item_keeps_its_name_where_an_entry_has_none():
+    teller = Teller()
+    batch(teller, [record(1, id="a")], entry(HELD, 1, "no", changes=1, sequences=[1]))
+    nameless = [entry(message, keys={}, changes=0, held_seconds=7) for message in (RELEASED, BROKEN)]
+    assert retry(teller, *nameless) == [
+        "mirror         retry        [green]▶[/] id=a: released after 7 s, nothing waits",
+        "mirror         retry        [red]✖[/] id=a: its hold is broken",
+    ]
