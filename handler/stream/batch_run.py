@@ -1,11 +1,12 @@
 """One batch through the engine: each item's changes in order, a failing item held, only the rest reported."""
 
 import threading
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from handler.stream.attempt import Health, InPlace, reason_to_park
+from handler.stream.attempt import Health, InPlace, attempt, reason_to_park
 from handler.stream.batch import Batch, Function, Item
 from handler.stream.change import Change
 from handler.stream.environment import Environment
@@ -77,14 +78,16 @@ class BatchRun:
 
     def __init__(self, setting: Setting, batch: Batch, function: Function, invocation: Invocation) -> None:
         self._setting, self._batch, self._invocation = setting, batch, invocation
-        self._settings, self._ledger = setting.settings, setting.ledger
-        self._in_place = InPlace(function, invocation, setting.sleep, setting.settings.handler_timeout_seconds)
+        self._settings, self._ledger, self._function = setting.settings, setting.ledger, function
+        self._handler_timeout = setting.settings.handler_timeout_seconds
+        self._in_place = InPlace(function, invocation, setting.sleep, self._handler_timeout)
         self._parking = Parking(setting.failures, invocation)
         self._states = [UNDONE] * len(batch.records)
         self._note = Note()
         self._rows: Mapping[str, HoldRow] = {}
-        self._running: dict[Item, list[int]] = {}
+        self._running: dict[Item, deque[int]] = {}
         self._owned: dict[Item, _OwnedHold] = {}
+        self._is_late = False
         self._lock = threading.Lock()
 
     def undone_numbers(self) -> list[str]:
@@ -147,7 +150,7 @@ class BatchRun:
         if row.has_settled(change):
             self._states[position] = HELD
             return
-        self._invocation.counts["OutOfSequence"] += 1
+        self._invocation.count("OutOfSequence")
         error = OutOfSequenceError(f"its item's hold has taken in changes up to {row.tail}")
         if self._parking.park(change, error, "OutOfSequence"):
             self._states[position] = HELD
@@ -183,62 +186,78 @@ class BatchRun:
     def _items(self) -> list[Iterator[None]]:
         return [self._item(item, positions) for item, positions in self._by_item().items()]
 
-    def _item(self, item: Item, positions: list[int]) -> Iterator[None]:
-        """Run an item's changes one after the other; `positions` are those that are left."""
-        row = self._rows.get(self._digest(positions[0])) if self._rows else None
+    def _item(self, item: Item, own: list[int]) -> Iterator[None]:
+        """Run an item's changes one after the other."""
+        left = deque(own)
+        row = self._rows.get(self._digest(left[0])) if self._rows else None
         if row is not None:
             yield
-            if version_of(self._change(positions[0])) <= row.tail:
+            if version_of(self._change(left[0])) <= row.tail:
                 return  # it is out of sequence and cannot be parked
             if row.is_held:
-                positions = self._append(row, positions)
-        while positions:
+                left = self._append(row, left)
+        invocation, health, handler_timeout = self._invocation, self._setting.health, self._handler_timeout
+        while left:
             yield
-            if positions[0] != self._first and self._invocation.left() <= self._settings.handler_timeout_seconds:
-                if any(map(self._is_too_old, positions)):
-                    self._hold(positions, UntriedError("its turn did not come in time"), tries=0)
+            if left[0] != self._first and invocation.left() <= handler_timeout:
+                if any(map(self._is_too_old, left)):
+                    self._hold(left, UntriedError("its turn did not come in time"), tries=0)
                 return
-            if self._ledger and not self._setting.health.may_try(self._invocation.clock()):
-                positions = self._hold(
-                    positions, UntriedError("the changes before it failed one after the other"), tries=0
-                )
-                continue
-            positions = self._try(item, positions)
+            if self._ledger and not health.may_try(invocation.clock()):
+                left = self._hold(left, UntriedError("the changes before it failed one after the other"), tries=0)
+            else:
+                left = self._try(item, left)
 
-    def _try(self, item: Item, positions: list[int]) -> list[int]:
-        """Run the first of an item's changes; the positions that are still to be run."""
-        with self._lock:
-            self._running[item] = positions
-        change = self._change(positions[0])
-        error, tries = self._in_place.run(change)
-        with self._lock:
-            del self._running[item]
-            owned = self._owned.get(item)
-        reason = error and reason_to_park(error)
-        is_parked = bool(error and reason and self._parking.park(change, error, reason))
-        if error is None:
+    def _try(self, item: Item, left: deque[int]) -> deque[int]:
+        """Run the first of the changes that an item has left; those that are left then."""
+        position = left[0]
+        change = self._change(position)
+        began = self._invocation.clock()
+        self._running[item] = left
+        error, tries = attempt(self._function, change), 1
+        if error is not None:
+            error, tries = self._in_place.again(change, error, began)
+        del self._running[item]
+        owned = self._owned_hold(item) if self._is_late else None
+        if error is None and owned is None:
             self._setting.health.succeeded()
+            self._states[position] = DONE
+            left.popleft()
+            return left
+        return self._conclude(left, error, tries, owned)
+
+    def _conclude(
+        self, left: deque[int], error: BaseException | None, tries: int, owned: "_OwnedHold | None"
+    ) -> deque[int]:
+        """Park or hold a change that failed; move a hold on that was made while its handler ran."""
+        change, reason = self._change(left[0]), error and reason_to_park(error)
+        is_parked = bool(error and reason and self._parking.park(change, error, reason))
         if owned is not None:
             owned.made.wait()
             if owned.row is not None:
-                self._end_owned(owned.row, positions, None if is_parked else error)
-                return []
+                self._end_owned(owned.row, left, None if is_parked else error)
+                return deque()
         if error is None or is_parked:
-            self._states[positions[0]] = DONE if error is None else HELD
-            return positions[1:]
+            self._states[left[0]] = DONE if error is None else HELD
+            left.popleft()
+            return left
         self._in_place.failed_items += 1
         if not reason:
             self._setting.health.failed(self._invocation.clock())
-        return self._hold(positions, error, tries=tries)
+        return self._hold(left, error, tries=tries)
+
+    def _owned_hold(self, item: Item) -> "_OwnedHold | None":
+        with self._lock:
+            return self._owned.get(item)
 
     # Holds
 
-    def _hold(self, positions: list[int], error: BaseException, *, tries: int, deaths: int = 0) -> list[int]:
-        """Hold an item, of which these changes wait; the positions of those that may run now after all."""
-        changes = [self._change(position) for position in positions]
+    def _hold(self, left: Collection[int], error: BaseException, *, tries: int, deaths: int = 0) -> deque[int]:
+        """Hold an item, of which these changes wait; those that may run now after all."""
+        changes = [self._change(position) for position in left]
         if self._ledger is None:
             log_failure("change failed", changes[0], error)
-            return []
+            return deque()
         now = self._invocation.clock()
         due = now + self._settings.minute_seconds
         try:
@@ -246,12 +265,12 @@ class BatchRun:
                 digest_of(changes[0]), changes, error, now=now, due=due, tries=tries, deaths=deaths
             )
         except RefusedError as refused:
-            return self._refused(refused, positions)
+            return self._refused(refused, left)
         except Exception:
             logger.exception("the ledger cannot hold an item: its changes come again", **described(changes[0]))
             log_failure("change failed", changes[0], error)
-            return []
-        self._waits(positions)
+            return deque()
+        self._waits(left)
         log_failure(
             "item held",
             changes[0],
@@ -261,25 +280,25 @@ class BatchRun:
             next_try=moment(due),
             **listed(changes),
         )
-        return []
+        return deque()
 
-    def _append(self, row: HoldRow, positions: list[int]) -> list[int]:
-        """Let an item's later changes wait, too; the positions of those that may run now after all."""
+    def _append(self, row: HoldRow, left: Collection[int]) -> deque[int]:
+        """Let an item's later changes wait, too; those that may run now after all."""
         if self._ledger is None:
-            return positions
+            return deque(left)
         if row.waiting >= MOST_WAITING:
-            positions = [position for position in positions if not self._park_full(row, position)]
-        changes = [self._change(position) for position in positions]
+            left = [position for position in left if not self._park_full(row, position)]
+        changes = [self._change(position) for position in left]
         if not changes:
-            return []
+            return deque()
         try:
             row = self._ledger.holds.append(row.digest, changes)
         except RefusedError as refused:
-            return self._refused(refused, positions)
+            return self._refused(refused, left)
         except Exception:
             logger.exception("the ledger cannot hold changes: they come again", **described(changes[0]))
-            return []
-        self._waits(positions)
+            return deque()
+        self._waits(left)
         first = (row.next or "").rpartition("#")[2].lstrip("0")
         logger.info(
             "changes wait",
@@ -289,21 +308,21 @@ class BatchRun:
             waiting=row.waiting,
             **listed(changes),
         )
-        return []
+        return deque()
 
-    def _refused(self, refused: RefusedError, positions: list[int]) -> list[int]:
+    def _refused(self, refused: RefusedError, left: Collection[int]) -> deque[int]:
         """A hold stands otherwise than this batch knew: settle what it took in, and let the rest wait, or run."""
         row = HoldRow.read(refused.row) if refused.row is not None else None
         if row is None:
-            return positions
+            return deque(left)
         if row.format > FORMAT:
             logger.error("a newer version is at work: these changes come again", item=row.digest)
-            return []
-        for position in positions:
+            return deque()
+        for position in left:
             self._settle(position, row)
-        rest = [position for position in positions if self._states[position] == UNDONE]
+        rest = deque(position for position in left if self._states[position] == UNDONE)
         if any(version_of(self._change(position)) <= row.tail for position in rest):
-            return []  # what is out of sequence and cannot be parked comes again, with all that is after it
+            return deque()  # what is out of sequence and cannot be parked comes again, with all that is after it
         return self._append(row, rest) if row.is_held else rest
 
     def _park_full(self, row: HoldRow, position: int) -> bool:
@@ -313,10 +332,10 @@ class BatchRun:
             self._states[position] = HELD
         return is_parked
 
-    def _waits(self, positions: Sequence[int]) -> None:
+    def _waits(self, positions: Collection[int]) -> None:
         for position in positions:
             self._states[position] = HELD
-        self._invocation.counts["HeldChanges"] += len(positions)
+        self._invocation.count("HeldChanges", len(positions))
 
     def _is_too_old(self, position: int) -> bool:
         """Whether the mapping could discard a change before it is delivered again."""
@@ -327,8 +346,9 @@ class BatchRun:
 
     def _on_deadline(self) -> None:
         """Save what is done before Lambda ends the function, and hold the items whose handlers still run."""
-        with self._lock:
-            running = dict(self._running)
+        with self._lock:  # a handler that ends from now on looks for a hold of its item
+            self._is_late = True
+            running = {item: list(left) for item, left in list(self._running.items())}
             owned = {item: _OwnedHold() for item in running} if self._ledger else {}
             self._owned |= owned
         self._write_note(0)
@@ -374,7 +394,7 @@ class BatchRun:
         )
         return row
 
-    def _end_owned(self, row: HoldRow, positions: Sequence[int], error: BaseException | None) -> None:
+    def _end_owned(self, row: HoldRow, left: Sequence[int], error: BaseException | None) -> None:
         """A handler has ended after its item was held: move the hold on as its owner."""
         assert self._ledger is not None  # noqa: S101 - an owned hold has a ledger
         now, holds = self._invocation.clock(), self._ledger.holds
@@ -382,10 +402,10 @@ class BatchRun:
             if error is not None:
                 unmoved = Position(row.next, 0, row.since, 0, 0)
                 holds.hand_back(row, unmoved, now + self._settings.minute_seconds)
-            elif len(positions) == 1:
+            elif len(left) == 1:
                 holds.release(row, row.tail, now)
             else:
-                following = version_of(self._change(positions[1]))
+                following = version_of(self._change(left[1]))
                 holds.hand_back(row, Position(following, 1, now, 0, 0), now)
         except RefusedError:
             logger.warning("a hold is no longer this invocation's", item=row.digest)
@@ -417,7 +437,7 @@ class BatchRun:
         except Exception:
             repeats = sum(state == DONE for state in states.values())
             logger.exception("the note cannot be written: what is done comes again", repeats=repeats)
-            self._invocation.counts["RepeatedChanges"] += repeats
+            self._invocation.count("RepeatedChanges", repeats)
 
     def _change(self, position: int) -> Change:
         return Change(self._batch.records[position])

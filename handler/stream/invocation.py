@@ -1,5 +1,6 @@
 """One invocation: the time that it has left, and the counts that it flushes once, at its end."""
 
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +22,13 @@ class Invocation:
         self.owner = uuid.uuid4().hex
         self.began = clock()
         self.counts = Counter[str]()
+        self._lock = threading.Lock()
         self._millis: Callable[[], float] | None = getattr(context, "get_remaining_time_in_millis", None)
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a count; any thread may."""
+        with self._lock:
+            self.counts[name] += number
 
     @property
     def is_timed(self) -> bool:
