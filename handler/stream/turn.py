@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from handler.stream.attempt import attempt, reason_to_park
 from handler.stream.batch import Function
-from handler.stream.batch_run import SuspectError
 from handler.stream.environment import Environment
+from handler.stream.holding import SuspectError
 from handler.stream.invocation import Invocation
 from handler.stream.ledger.holds import PASSED, Holds, Lease, Position
 from handler.stream.ledger.rows import HoldBrokenError, HoldRow, Waiting

@@ -4,7 +4,7 @@ Change rows are written before the row that makes them count, and a row counts a
 so a write that fails half-way, or is repeated, adds no change and loses none.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -22,8 +22,6 @@ from handler.stream.ledger.rows import (
 )
 from handler.stream.ledger.table import Item, LedgerTable, RefusedError, key_of, typed
 
-PAGE = 100
-"""Hold rows that one read shows: at less than 300 bytes each, what one Query returns for about 8 read units."""
 KEPT_SECONDS = 3_600.0
 """How long a released hold's row stays: a late redelivery must find what the hold has settled."""
 DESCRIPTION = "!"
@@ -61,11 +59,12 @@ class Holds:
 
     # Reading
 
-    def of_items(self, digests: Callable[[], Iterable[str]]) -> dict[str, HoldRow]:
-        """The rows of a batch's items by digest; `digests` is asked only where more rows are kept than a page shows."""
-        items, more = self._table.page(self._partition, limit=PAGE)
-        if more is not None:
-            items = self._table.get(self._partition, sorted(digests()))
+    def read(self, digests: Iterable[str]) -> list[Item]:
+        """The rows of these items, of those that have one, as DynamoDB returns them."""
+        return self._table.get(self._partition, sorted(digests))
+
+    def rows(self, items: Iterable[Item]) -> dict[str, HoldRow]:
+        """Rows by digest, of items that DynamoDB returned."""
         return {row.digest: row for row in map(HoldRow.read, items)}
 
     def every(self) -> Iterator[HoldRow]:
