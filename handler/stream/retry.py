@@ -168,7 +168,7 @@ class RetryRun:
             for row in rows[:PURGED]:
                 if not self._may_begin():
                     return
-                self._holds.purge(row)
+                self._holds.purge(row, self._invocation.clock())
         except Exception:
             logger.exception("the ledger cannot remove released items: the next run does")
 
