@@ -91,21 +91,21 @@ def read_stream(table: Table) -> list[Statement]:
 
 def keep_ledger(ledger_name: str, ledger_arn: pulumi.Input[str]) -> list[Statement]:
     """The engine's notes, claims and holds: this consumer's items of the ledger, and no other's."""
-    # After the name of a note, a claim or a lone batch stands a stream's ARN or an event's id; after that of a hold the
-    # digest of an item's key, or nothing for the list of what is held.
+    # After the name stands a stream's ARN, an event's id, or the digest of an item's key; nothing where the held items are
+    # listed.
     # A claim that is taken comes back with the refusal of PutItem, so nobody needs GetItem.
-    held = f"hold#{ledger_name}"
     calls = {
-        (f"note#{ledger_name}#*",): ("Query", "PutItem"),
-        (f"claim#{ledger_name}#*",): ("PutItem", "UpdateItem", "DeleteItem"),
-        (held, f"{held}#*"): ("Query", "BatchGetItem", "UpdateItem", "DeleteItem", "BatchWriteItem"),
-        (f"alone#{ledger_name}#*",): ("UpdateItem", "DeleteItem"),
+        f"note#{ledger_name}#*": ("Query", "PutItem"),
+        f"claim#{ledger_name}#*": ("PutItem", "UpdateItem", "DeleteItem"),
+        f"hold#{ledger_name}": ("Query", "BatchGetItem", "UpdateItem", "DeleteItem"),
+        f"hold#{ledger_name}#*": ("Query", "BatchWriteItem", "UpdateItem", "DeleteItem"),
+        f"alone#{ledger_name}#*": ("UpdateItem", "DeleteItem"),
     }
     return [
         allow(
             [f"dynamodb:{call}" for call in made],
             [ledger_arn],
-            **{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(keys)}},
+            **{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [keys]}},
         )
         for keys, made in calls.items()
     ]
