@@ -57,6 +57,13 @@ class LocalAws:
         pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
         return [{name: decode(value) for name, value in item.items()} for page in pages for item in page["Items"]]
 
+    def set_variables(self, function: str, **variables: str) -> None:
+        """Change environment variables of a function (its physical name), between two of its invocations."""
+        functions = self.client("lambda")
+        there = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        with self.sandbox.poller.quiet(function):
+            functions.update_function_configuration(FunctionName=function, Environment={"Variables": there | variables})
+
     def settle(self, within: float = 60.0, *, released: bool = True) -> None:
         """Wait until every mapping has read its stream to the end and nothing is in flight or waits for a retry.
 
