@@ -12,19 +12,25 @@ from sandbox.emulator import HOST
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect"}
 REFUSAL = b'{"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "refused on purpose"}'
+"""An error of DynamoDB's; of any other service only the status counts, which is 500."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One attempt of a call to DynamoDB; `id` is the same for all attempts of the SDK at one call."""
+    """One attempt of a call; `id` is the same for all attempts of the SDK at one call.
+
+    Of DynamoDB it has the operation and its arguments; of a service that speaks in paths, such as S3, the method as
+    the operation, the path, and no arguments.
+    """
 
     operation: str
     id: str
     body: dict[str, Any]
+    path: str = "/"
 
 
 class Proxy:
-    """Passes every request on to the emulator's port, unless `refuses` says of a DynamoDB call that it fails.
+    """Passes every request on to the emulator's port, unless `refuses` says of a call that it fails.
 
     `refuses` is called on many threads at once.
     """
@@ -77,9 +83,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refused(self, body: bytes) -> bool:
         service, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
-        if not service.startswith("DynamoDB_"):
-            return False
-        return self.judge(Call(operation, self.headers.get("amz-sdk-invocation-id", ""), json.loads(body)))
+        call = self.headers.get("amz-sdk-invocation-id", "")
+        if service.startswith("DynamoDB_"):
+            return self.judge(Call(operation, call, json.loads(body)))
+        return not service and self.judge(Call(self.command, call, {}, self.path))
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response_only(status)

@@ -19,10 +19,10 @@ REGION = "eu-west-1"
 class LocalAws:
     """The sandbox, with short words for what tests do. Items are plain Python; numbers are Decimal when read."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None, *, port: int | None = None) -> None:
         self._lock = threading.Lock()
         self._invocations: list[Invocation] = []
-        self.sandbox = Sandbox(REGION, self._observe, environment=environment)
+        self.sandbox = Sandbox(REGION, self._observe, port=port, environment=environment)
 
     def _observe(self, invocation: Invocation) -> None:
         with self._lock:

@@ -101,7 +101,8 @@ def test_the_proxy_passes_on_all_but_what_is_refused(aws: LocalAws, deployed: Ca
     def refuses(call: Call) -> bool:
         with lock:
             calls.append(call)
-        return call.operation == "PutItem" and call.body["Item"]["id"]["S"] == "odd"
+        is_odd_item = call.operation == "PutItem" and call.body["Item"]["id"]["S"] == "odd"
+        return is_odd_item or (call.operation == "PUT" and call.path.endswith("/odd"))
 
     with Proxy(aws.sandbox.emulator.port, refuses) as proxy:
         clients = Clients(proxy.url, REGION)
@@ -114,9 +115,12 @@ def test_the_proxy_passes_on_all_but_what_is_refused(aws: LocalAws, deployed: Ca
         s3.put_object(Bucket=made["s3"], Key="a/b c", Body=b"\x00" * 100_000)
         assert len(s3.get_object(Bucket=made["s3"], Key="a/b c")["Body"].read()) == 100_000
         assert s3.head_object(Bucket=made["s3"], Key="a/b c")["ContentLength"] == 100_000
+        with pytest.raises(ClientError, match="500"):
+            s3.put_object(Bucket=made["s3"], Key="odd", Body=b"")
     assert aws.items(made["dynamodb"]) == [{"id": "even"}]
-    assert [call.operation for call in calls] == ["PutItem", "PutItem", "GetItem"]
-    assert len({call.id for call in calls}) == 3
+    assert list(aws.objects(made["s3"])) == ["a/b c"]
+    assert [call.operation for call in calls] == ["PutItem", "PutItem", "GetItem", "PUT", "GET", "HEAD", "PUT"]
+    assert len({call.id for call in calls}) == 7
 
 
 def stream(every: float = 0.0) -> list[tuple[float, dict[str, Any]]]:
