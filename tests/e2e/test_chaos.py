@@ -7,6 +7,7 @@ seed decides what is written and where it hurts; where a kill falls the machine 
 
 import contextlib
 import io
+import json
 import os
 import random
 import signal
@@ -28,70 +29,65 @@ from sandbox.proxy import Call, Proxy
 from tests.local import LocalAws, wait_for
 
 SEED, ORDERS, VERSIONS, USERS = 20_261, 20, 12, 24
+POISON = 7
+"""The version that can never be processed, of some orders."""
 CONFIG = {
     "table-stream:target": "host",
     "table-stream:mailFrom": "hello@example.com",
     # What a killed function has claimed or leased stays its own until its time would have been over.
-    "table-stream:tuning": '{"welcome-email": {"timeout": 9, "handlerTimeout": 1},'
-    ' "mirror": {"timeout": 9, "handlerTimeout": 1}}',
+    "table-stream:tuning": '{"welcome-email": {"timeout": 6, "handlerTimeout": 1},'
+    ' "mirror": {"timeout": 6, "handlerTimeout": 1}}',
 }
 CONCURRENT = 10
 """Claims that one function holds at once: its workers."""
 
 
+Calls = Callable[[Call], bool]
+"""Whether a call is one of those that are meant."""
+
+
 class Weather:
-    """What the proxy refuses at the moment, and how often it did; it also kills a function that leases a held item."""
+    """What the proxy refuses at the moment, and which calls are the last of the functions that make them."""
 
     def __init__(self) -> None:
         self.refused = Counter[str]()
         self.killed = Counter[str]()
-        self._down: dict[str, Callable[[Call], bool]] = {}
-        self._kill: tuple[str, int] | None = None  # a function, by its consumer, and how many of its retry runs
-        self._functions: dict[str, str] = {}
+        self._down: dict[str, Calls] = {}
+        self._deaths: list[tuple[Calls, str]] = []
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def down(self, name: str, refuses: Callable[[Call], bool], seconds: float) -> Generator[None]:
-        """Refuse what that says, while the context lasts and for these seconds at least."""
+    def down(self, name: str, calls: Calls, seconds: float) -> Generator[None]:
+        """Refuse calls while the context lasts, for these seconds at least, and until one was refused."""
         until = time.monotonic() + seconds
         with self._lock:
-            self._down[name] = refuses
+            self._down[name] = calls
         yield
-        time.sleep(max(until - time.monotonic(), 0))
+        wait_for(lambda: time.monotonic() > until and self.refused[name], f"a call that is refused: {name}")
         with self._lock:
             del self._down[name]
 
-    def kill_retry_runs(self, consumer: str, function: str, count: int) -> None:
-        """Kill that many retry runs of a function, each when it has leased an item."""
+    def kill(self, function: str, calls: Calls, times: int) -> None:
+        """Kill a function soon after such a call, so many times."""
         with self._lock:
-            self._functions[consumer] = function
-            self._kill = (consumer, count)
+            self._deaths += [(calls, function)] * times
 
     def refuses(self, call: Call) -> bool:
         """Whether a call fails."""
         with self._lock:
-            self._maybe_kill(call)
-            for name, refuses in self._down.items():
-                if refuses(call):
-                    self.refused[name] += 1
-                    return True
-        return False
+            death = next((each for each in self._deaths if each[0](call)), None)
+            if death:
+                self._deaths.remove(death)
+                threading.Timer(0.03, self._kill, [death[1]]).start()
+            name = next((name for name, calls in self._down.items() if calls(call)), None)
+            if name:
+                self.refused[name] += 1
+        return name is not None
 
-    def _maybe_kill(self, call: Call) -> None:
-        if self._kill and call.operation == "UpdateItem":
-            consumer, left = self._kill
-            leases = call.body["Key"].get("pk") == {"S": f"hold#{consumer}"} and ":until" in call.body.get(
-                "ExpressionAttributeValues", {}
-            )
-            if leases:
-                self._kill = (consumer, left - 1) if left > 1 else None
-                threading.Timer(0.05, self._kill_all, [consumer]).start()
-
-    def _kill_all(self, consumer: str) -> None:
-        for function, process in function_processes():
-            if function == self._functions[consumer]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
+    def _kill(self, function: str) -> None:
+        for process in processes(function):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
                 self.killed[function] += 1
 
 
@@ -124,7 +120,6 @@ class Chaos:
         self.code = Path(made.inputs["code"].path).read_bytes()
         self.random = random.Random(SEED)
         self.poisoned = {str(order) for order in self.random.sample(range(ORDERS), 3)}
-        self.kills = Counter[str]()
         self.version = 0
 
     def write(self, *, poison: bool = False) -> None:
@@ -138,16 +133,6 @@ class Chaos:
         new = [user for user in range(USERS) if user % VERSIONS == self.version - 1]
         self.aws.write(self.tables["users"], *({"id": f"chaos-{user}", "email": address(user)} for user in new))
 
-    def kill_one(self) -> None:
-        """Kill the process of one of the functions, wherever in its batch it is."""
-        killable = {self.functions[name] for name in ("mirror", "welcome-email")}
-        running = [(function, process) for function, process in function_processes() if function in killable]
-        if running:
-            function, process = self.random.choice(sorted(running))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-            self.kills[function] += 1
-
     def deploy_mirror(self, code: bytes) -> None:
         """Give the mirror other code, as saving a file does."""
         with self.aws.sandbox.poller.quiet(self.functions["mirror"]):
@@ -155,66 +140,77 @@ class Chaos:
         self.aws.sandbox.poller.make_all_due()
 
     def uses_ledger(self, call: Call) -> bool:
-        """Whether a call goes to the ledger."""
+        """Any call to the ledger."""
         return self.ledger in (call.body.get("TableName"), *call.body.get("RequestItems", {}))
 
+    def begins_batch(self, call: Call) -> bool:
+        """The mirror's first call of a batch: it reads the note."""
+        return call.operation == "Query" and '"note#mirror#' in json.dumps(call.body)
+
+    def leases(self, call: Call) -> bool:
+        """The call with which a retry run of the mirror leases an item."""
+        return call.operation == "UpdateItem" and all(
+            each in json.dumps(call.body) for each in ('"hold#mirror"', ":until")
+        )
+
+    def claims(self, call: Call) -> bool:
+        """The call with which the welcome mail claims a change."""
+        return call.operation == "PutItem" and '"claim#welcome-email#' in json.dumps(call.body)
+
     def parks(self, call: Call) -> bool:
-        """Whether a call writes to the failure store."""
+        """A call that writes to the failure store."""
         return call.operation == "PUT" and call.path.startswith(f"/{self.bucket}/")
 
-    def mirrors(self, call: Call) -> bool:
-        """Whether a call writes one of the first orders to the mirror."""
-        return (
-            call.operation == "PutItem"
-            and call.body["TableName"] == self.tables["orders-mirror"]
-            and int(call.body["Item"]["order_id"]["S"]) < ORDERS // 4
-        )
+    def mirrors_some(self, call: Call) -> bool:
+        """A call that writes one of the first orders to the mirror."""
+        is_mirrored = call.operation == "PutItem" and call.body["TableName"] == self.tables["orders-mirror"]
+        return is_mirrored and int(call.body["Item"]["order_id"]["S"]) < ORDERS // 4
 
     def held(self) -> list[str]:
         """The items that the ledger says are held."""
         rows = self.aws.items(self.ledger)
         return [row["sk"] for row in rows if row["pk"].startswith("hold#") and row.get("state") == "held"]
 
-    def batches(self) -> list[Invocation]:
-        """Every batch that a consumer was given."""
-        return [each for function in self.functions.values() for each in self.aws.invocations(function)]
-
 
 def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, weather: Weather):
     chaos = Chaos(aws, weather, aws.deploy(config=CONFIG))
-    mirror, orders = chaos.functions["mirror"], ORDERS
+    mirror, welcome = chaos.functions["mirror"], chaos.functions["welcome-email"]
     chaos.write()
     aws.settle()  # the functions run
 
-    for _ in range(3):  # deaths in batches
+    weather.kill(mirror, chaos.begins_batch, times=2)
+    weather.kill(welcome, chaos.claims, times=2)
+    for _ in range(3):
         chaos.write()
-        chaos.kill_one()
     with weather.down("ledger", chaos.uses_ledger, seconds=1.5):
         chaos.write()
     with throttled(aws, mirror):
         chaos.write()
     with weather.down("failure store", chaos.parks, seconds=1.5):
         chaos.write(poison=True)
-        assert chaos.version == VERSIONS // 2 + 1
-    with weather.down("mirror", chaos.mirrors, seconds=2.5):
+        assert chaos.version == POISON
+    with weather.down("mirror", chaos.mirrors_some, seconds=2.5):
         chaos.write()
         wait_for(chaos.held, "a held item")
-        weather.kill_retry_runs("mirror", mirror, 2)
+        weather.kill(mirror, chaos.leases, times=1)
         chaos.write()
     bad_deployment_fails_everything_and_blocks_nothing(chaos)
+    weather.kill(mirror, chaos.begins_batch, times=1)
     while chaos.version < VERSIONS:
         chaos.write()
-        chaos.kill_one()
     aws.settle()
 
     assert chaos.held() == []
-    batches = chaos.batches()
-    assert any(each.error and "Worker" in each.error for each in batches), f"no batch was hit by {chaos.kills}"
-    assert weather.killed[mirror] >= 1, "no retry run was killed"
-    assert any(each.error and "Worker" in each.error for each in aws.retry_runs(mirror)), "no retry run died"
     assert set(weather.refused) == {"ledger", "failure store", "mirror"}
-    check_orders(chaos, orders)
+    assert set(weather.killed) == {mirror, welcome}
+    assert any(died(each) for each in aws.invocations(mirror)), "no batch was hit"
+    assert any(died(each) for each in aws.retry_runs(mirror)), "no retry run was hit"
+    check_orders(chaos)
     check_mails(chaos)
+
+
+def died(invocation: Invocation) -> bool:
+    return "Worker" in (invocation.error or "")
 
 
 def bad_deployment_fails_everything_and_blocks_nothing(chaos: Chaos) -> None:
@@ -232,36 +228,33 @@ def bad_deployment_fails_everything_and_blocks_nothing(chaos: Chaos) -> None:
     assert {(str(each.response), each.error) for each in batches} == {("{'batchItemFailures': []}", None)}
     chaos.deploy_mirror(chaos.code)
     aws.settle()
-    at_once = [
-        run.response for run in aws.retry_runs(mirror) if run.scheduled == {"table-stream": "retry", "now": True}
-    ]
-    assert any(answer and answer["released"] for answer in at_once), f"nothing was released at once: {at_once}"
+    assert {"table-stream": "retry", "now": True} in [run.scheduled for run in aws.retry_runs(mirror)]
 
 
-def check_orders(chaos: Chaos, orders: int) -> None:
+def check_orders(chaos: Chaos) -> None:
     """Complete, in order, and what could never be processed kept whole, once."""
-    aws, poison = chaos.aws, VERSIONS // 2 + 1
+    aws = chaos.aws
     source = {item["order_id"]: item["version"] for item in aws.items(chaos.tables["orders"])}
     mirror = {item["order_id"]: item["version"] for item in aws.items(chaos.tables["orders-mirror"])}
-    assert source == dict.fromkeys(map(str, range(orders)), VERSIONS)
+    assert source == dict.fromkeys(map(str, range(ORDERS)), VERSIONS)
     assert mirror == source, "complete: the last version of each order came after its poison"
     for order, versions in versions_written(aws, chaos.mirror_stream).items():
         assert versions == sorted(versions), f"order {order} went back in time: {versions}"
-        wanted = set(range(1, VERSIONS + 1)) - ({poison} if order in chaos.poisoned else set())
+        wanted = set(range(1, VERSIONS + 1)) - ({POISON} if order in chaos.poisoned else set())
         assert set(versions) == wanted, f"order {order} misses versions: {versions}"
     failures = [read_failure(body) for body in aws.objects(chaos.bucket).values()]
     parked = [record["dynamodb"]["NewImage"] for failure in failures for record in failure.records]
     assert sorted(image["order_id"]["S"] for image in parked) == sorted(chaos.poisoned), (
         "kept: each poison, whole, once"
     )
-    assert {image["version"]["N"] for image in parked} == {str(poison)}
+    assert {image["version"]["N"] for image in parked} == {str(POISON)}
 
 
 def check_mails(chaos: Chaos) -> None:
     """Once, plus once for each death of a claim's holder."""
     mails = Counter(mail["To"][0] for mail in chaos.aws.mails())
     assert set(mails) == {address(user) for user in range(USERS)}
-    assert mails.total() - USERS <= chaos.kills[chaos.functions["welcome-email"]] * CONCURRENT
+    assert mails.total() - USERS <= chaos.weather.killed[chaos.functions["welcome-email"]] * CONCURRENT
 
 
 def broken(code: bytes) -> bytes:
@@ -277,19 +270,13 @@ def broken(code: bytes) -> bytes:
     return changed.getvalue()
 
 
-def function_processes() -> Iterator[tuple[str, int]]:
-    """Functions that run on this machine, by their physical names, each with its process id."""
+def processes(function: str) -> Iterator[int]:
+    """The processes of a function (its physical name)."""
+    name = f"AWS_LAMBDA_FUNCTION_NAME={function}".encode()
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it has ended, or is not ours
-        names = [
-            value.partition(b"=")[2].decode() for value in environment if value.startswith(b"AWS_LAMBDA_FUNCTION_NAME=")
-        ]
-        yield from ((name, int(entry.name)) for name in names)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # ended, or not ours
+            if entry.name.isdecimal() and name in (entry / "environ").read_bytes().split(b"\0"):
+                yield int(entry.name)
 
 
 @contextlib.contextmanager
