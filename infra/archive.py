@@ -34,7 +34,7 @@ PLATFORMS = {
 RUNTIME_HAS = {"boto3", "botocore", "s3transfer"}
 """What Lambda's runtime brings along stays out, even where a lock names it."""
 
-NOT_SHIPPED = ("__pycache__", "tests", "testing.py", "requirements.in", "requirements.txt")
+NOT_SHIPPED = ("__pycache__", "tests", "testing", "testing.py", "requirements.in", "requirements.txt")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 FORMAT = "1"
 """Part of every cache key: raise it when the same inputs are to make another zip."""

@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-from handler.stream.environment import Environment
+from handler.stream.environment import current
 
 RETRIED_FROM_SECONDS = 4.0
 """Of a handler's time: with less there is one attempt, since botocore waits up to a second before another."""
@@ -14,11 +14,16 @@ _clients: dict[str, Any] = {}
 _lock = threading.Lock()  # boto3 makes clients one at a time; made clients are free of threads
 
 
+LEDGER = "ledger"
+"""The name of the ledger's own DynamoDB client, whose time-outs are shorter than those of a handler's clients."""
+
+
 def client(service: str) -> Any:
     """The boto3 client of a service, shared by all threads.
 
     Its attempts, two where there is time for them, together end within HANDLER_TIMEOUT_SECONDS (10 unless set): a
-    hanging service is then a failure that can be tried again, not the function's time-out.
+    hanging service is then a failure that can be tried again, not the function's time-out. The ledger's client gives
+    up after 3 s: two attempts of at most 1.5 s, so that the reserve at an invocation's end holds a call.
     """
     if service not in _clients:
         with _lock:
@@ -44,11 +49,13 @@ def _make(service: str) -> Any:
     import boto3  # pyright: ignore[reportMissingTypeStubs] # it has none
     from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] # it has none
 
-    settings = Environment.read()
+    settings = current()
     seconds = settings.handler_timeout_seconds
     attempts = 2 if seconds >= RETRIED_FROM_SECONDS else 1
     each = (seconds - 1) / 2 if attempts == 2 else 0.8 * seconds
     connect = min(1.0, each / 2)
+    if service == LEDGER:
+        service, attempts, connect, each = "dynamodb", 2, 0.5, 1.5
     config = Config(
         connect_timeout=connect,
         read_timeout=each - connect,

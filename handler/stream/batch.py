@@ -2,16 +2,16 @@
 
 import inspect
 from collections.abc import Callable, Hashable, Mapping
-from decimal import Decimal
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
-from handler.stream.change import Change, decode
+from handler.stream.change import Change
 
 Function = Callable[[Change], Any]
 Record = Mapping[str, Any]
 Item = Hashable
-"""Stream and full primary key."""
+"""Stream and full primary key, as the stream writes it."""
+KEY_TYPES = ("S", "N", "B")
 
 NOT_RUN_BY_A_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 UNRUN = (inspect.isawaitable, inspect.isgenerator, inspect.isasyncgen)
@@ -74,13 +74,11 @@ def _named(body: Record, stream: str) -> tuple[int, Item]:
 
 
 def _key(name: str, value: Any) -> Hashable:
-    try:
-        key = decode(value)
-    except ValueError as error:
-        raise InvalidBatchError(f"dynamodb.Keys.{name}: {error}") from error
-    if not isinstance(key, str | Decimal | bytes):
-        raise InvalidBatchError(f"dynamodb.Keys.{name}: {value!r} is not of a key's type")
-    return key
+    if isinstance(value, dict) and len(cast(Record, value)) == 1:
+        [(kind, content)] = cast(Record, value).items()
+        if kind in KEY_TYPES and isinstance(content, str):
+            return kind, content
+    raise InvalidBatchError(f"dynamodb.Keys.{name}: {value!r} is not of a key's type")
 
 
 def refuse_async(function: Function) -> None:

@@ -2,8 +2,11 @@
 
 import base64
 import binascii
+import json
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -17,6 +20,8 @@ STREAM_ARN = re.compile(r"(arn:[^:]+:dynamodb:[^:]*:[^:]*:table/([^/]+))/stream/
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 LAST_SECOND = 253_402_300_800
 """The end of the year 9999, the last that Python's dates can tell."""
+MOST_NESTING = 10_000
+"""Levels of JSON that are written: many times DynamoDB's 32 levels, and within a thread's stack of 8 MB."""
 SEQUENCE_DIGITS = 40
 """A sequence number has 21 to 40 digits (DynamoDB Streams API): padded to the most, its text orders as it does."""
 
@@ -34,11 +39,38 @@ class ImageNotInStreamError(Exception):
 
 
 def text_of(error: BaseException) -> str:
-    """An error's text; a handler's own error may have none, or fail to tell it."""
+    """An error's text, or why there is none: the __str__ of a handler's own error may raise anything."""
     try:
         return str(error)
-    except Exception as failed:  # whatever its author's __str__ does
+    except BaseException as failed:
         return f"(no text: its __str__ raised {type(failed).__name__})"
+
+
+def to_json(value: Any) -> str:
+    """The value as JSON, however deep it is nested."""
+    try:
+        return json.dumps(value)
+    except RecursionError:
+        with _deep_recursion():
+            return json.dumps(value)
+
+
+@contextmanager
+def _deep_recursion() -> Generator[None]:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, MOST_NESTING))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copied(part) for name, part in cast(dict[str, Any], value).items()}
+    if isinstance(value, list):
+        return [_copied(part) for part in cast(list[Any], value)]
+    return value
 
 
 class StreamName(NamedTuple):
@@ -65,35 +97,44 @@ class Change:
     """One change of one item, as its stream recorded it.
 
     Values are native: numbers are `Decimal`, exact whatever their digits, binary is `bytes`, sets are `set`. Nothing is
-    decoded before it is looked at; what cannot be decoded raises `MalformedChangeError`, naming record and field. `raw`
-    is the record as it came, `origin` how it came: from the stream, redriven from a failure store, or backfilled.
+    decoded before it is looked at; what cannot be decoded raises `MalformedChangeError`, naming record and field.
+    `origin` says how the change came: from the stream, redriven from a failure store, or backfilled.
     """
 
-    __slots__ = ("_images", "origin", "raw")
+    __slots__ = ("_images", "_raw", "origin", "record")
 
-    def __init__(self, raw: Mapping[str, Any], origin: Origin = "stream") -> None:
-        self.raw = raw
+    def __init__(self, record: Mapping[str, Any], origin: Origin = "stream") -> None:
+        self.record = record  # the engine's: what is held or parked, so nobody may change it
         self.origin: Origin = origin
         self._images: dict[str, dict[str, Any] | None] = {}
+        self._raw: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
-        return f"<Change {self.raw.get('eventName')} {self.raw.get('eventID')} of {self.raw.get('eventSourceARN')}>"
+        record = self.record
+        return f"<Change {record.get('eventName')} {record.get('eventID')} of {record.get('eventSourceARN')}>"
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """The record as the stream delivered it; a copy, made when first looked at."""
+        if self._raw is None:
+            self._raw = cast(dict[str, Any], _copied(self.record))
+        return self._raw
 
     @property
     def event_id(self) -> str:
         """Unique to this change, the same at each delivery of it."""
-        return self._text(self.raw, "eventID", "eventID")
+        return self._text(self.record, "eventID", "eventID")
 
     @property
     def event_name(self) -> Literal["INSERT", "MODIFY", "REMOVE"]:
         """What happened to the item."""
         self.check_name()
-        return self.raw["eventName"]
+        return self.record["eventName"]
 
     def check_name(self) -> None:
         """Raise where the record has no event name, or an unknown one: nobody can tell what happened to the item."""
-        if self.raw.get("eventName") not in EVENT_NAMES:
-            raise self._malformed("eventName", f"{self.raw.get('eventName')!r} is none of {', '.join(EVENT_NAMES)}")
+        if self.record.get("eventName") not in EVENT_NAMES:
+            raise self._malformed("eventName", f"{self.record.get('eventName')!r} is none of {', '.join(EVENT_NAMES)}")
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -142,7 +183,7 @@ class Change:
     @property
     def stream_arn(self) -> str:
         """The stream that recorded the change."""
-        return self._text(self.raw, "eventSourceARN", "eventSourceARN")
+        return self._text(self.record, "eventSourceARN", "eventSourceARN")
 
     @property
     def stream(self) -> StreamName:
@@ -165,7 +206,7 @@ class Change:
     @property
     def is_expiry(self) -> bool:
         """Whether DynamoDB removed the item because its time to live was over."""
-        identity: Any = self.raw.get("userIdentity")
+        identity: Any = self.record.get("userIdentity")
         return (
             isinstance(identity, dict)
             and cast(dict[str, Any], identity).get("type") == "Service"
@@ -174,13 +215,13 @@ class Change:
 
     @property
     def _body(self) -> Mapping[str, Any]:
-        body: Any = self.raw.get("dynamodb")
+        body: Any = self.record.get("dynamodb")
         if not isinstance(body, dict):
             raise self._malformed("dynamodb", "missing, or not an object")
         return cast(dict[str, Any], body)
 
     def _malformed(self, field: str, why: str) -> MalformedChangeError:
-        return MalformedChangeError(f"record {self.raw.get('eventID')!r}: {field}: {why}")
+        return MalformedChangeError(f"record {self.record.get('eventID')!r}: {field}: {why}")
 
     def _text(self, record: Mapping[str, Any], name: str, field: str) -> str:
         value = record.get(name)
@@ -213,6 +254,8 @@ class Change:
                 found[attribute] = decode(value)
             except ValueError as error:
                 raise self._malformed(f"dynamodb.{name}.{attribute}", str(error)) from error
+            except RecursionError as error:
+                raise self._malformed(f"dynamodb.{name}.{attribute}", "nested too deep") from error
         return found
 
 

@@ -103,7 +103,7 @@ class Claims:
                 if not attempt.done and attempt.error is None:
                     raise
                 if isinstance(error, IdempotencyPersistenceLayerError):
-                    count(FailedMarks=1)
+                    count({"FailedMarks": 1})
                     logger.exception("the claim cannot be marked", event_id=change.event_id)
             if attempt.error is not None:
                 raise attempt.error

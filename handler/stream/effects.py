@@ -6,7 +6,7 @@ from typing import Any
 
 from handler.stream.aws import client, error_code
 from handler.stream.change import Change, PermanentError, encode_item
-from handler.stream.environment import Environment
+from handler.stream.environment import current
 
 VERSION, EXPIRY = "change_version", "expiry"
 """The fence's own attributes in a target table; its time to live is on `expiry`."""
@@ -56,7 +56,7 @@ def put_if_newer(
     fence: dict[str, Any] = {VERSION: change.version}
     if content is None:
         content = change.keys if key is None else key
-        fence[EXPIRY] = int(time.time() + Environment.read().remember_seconds)
+        fence[EXPIRY] = int(time.time() + current().remember_seconds)
     taken = {VERSION, EXPIRY} & content.keys()
     if taken:
         raise UnfencedItemError(f"{change!r}: {', '.join(sorted(taken))} is the fence's own in {table}; rename it")
@@ -107,9 +107,9 @@ def transact(change: Change, items: Sequence[Mapping[str, Any]]) -> bool:
     botocore.exceptions.ClientError
         Where it is cancelled for another reason, such as a condition of one of the items.
     """
-    settings = Environment.read()
+    settings = current()
     claim = {
-        "pk": f"claim#{settings.powertools_service_name}#{change.event_id}",
+        "pk": f"claim#{settings.consumer}#{change.event_id}",
         "sk": "transact",
         "expiry": int(time.time() + settings.remember_seconds),
     }

@@ -6,25 +6,35 @@ import time
 from collections.abc import Callable
 from typing import Any, cast, overload
 
-from handler.stream import aws
+from handler.stream import aws, environment
+from handler.stream.attempt import pause
 from handler.stream.batch import Function, InvalidBatchError, refuse_async
 from handler.stream.environment import Environment
 from handler.stream.failures import Bucket
+from handler.stream.invocation import Invocation
+from handler.stream.ledger import Ledger
 from handler.stream.processor import KeyOrderedProcessor
-from handler.stream.progress import Notes
 from handler.stream.telemetry import begin, traced
 from handler.stream.workers import Executor
 
+REQUEST = "table-stream"
+"""The key of an event that is a request of ours, and no batch."""
+
 
 class NoLedgerError(Exception):
-    """A consumer claims its changes and has no ledger to keep the claims in."""
+    """A consumer has no ledger, and claims its changes or is asked about held items."""
+
+
+class UnknownRequestError(ValueError):
+    """The event is neither a batch nor a request that a consumer answers."""
 
 
 class Engine:
     """A consumer's function with all that `settings` give it: what one Lambda environment runs.
 
-    `client` gives the boto3 client of "dynamodb" and "s3" when first needed; executor and clock are the processor's.
-    Raises NoLedgerError and ClaimsDisabledError where changes cannot be claimed.
+    `client` gives the boto3 client of "dynamodb", "s3" and "lambda", and of "ledger" the ledger's own DynamoDB client,
+    when first needed; executor, clock and sleep are the processor's. Raises NoLedgerError and ClaimsDisabledError where
+    changes cannot be claimed.
     """
 
     def __init__(
@@ -36,36 +46,96 @@ class Engine:
         client: Callable[[str], Any] = aws.client,
         executor: Executor | None = None,
         clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = pause,
     ) -> None:
-        name, ledger, bucket = settings.powertools_service_name, settings.ledger_table, settings.failure_bucket
-        if claim and not ledger:
+        name, table, bucket = settings.consumer, settings.ledger_table, settings.failure_bucket
+        if claim and not table:
             raise NoLedgerError(f"{name} claims its changes, but LEDGER_TABLE is not set: give the consumer stores")
         self._function = traced(function) if settings.tracing else function
         self._claims = None
         if claim:
             from handler.stream.claims import Claims  # 0.1 s, which only a consumer that claims pays
 
-            self._claims = Claims(client("dynamodb"), ledger, name, settings.remember_seconds)
+            self._claims = Claims(client("dynamodb"), table, name, settings.remember_seconds)
             self._function = self._claims.claimed(self._function)
+        self._client = client
         self._processor = KeyOrderedProcessor(
             settings,
-            notes=Notes(functools.partial(client, "dynamodb"), ledger, name) if ledger else None,
+            ledger=Ledger(functools.partial(client, aws.LEDGER), table, name, sleep) if table else None,
             failures=Bucket(functools.partial(client, "s3"), bucket, name) if bucket else None,
             executor=executor,
             clock=clock,
+            sleep=sleep,
         )
 
-        self.needs_ledger = bool(ledger)
-
     def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
-        """Process one batch; the answer names what is to come again. Raises InvalidBatchError before anything runs."""
+        """Answer a batch, or a request: `retry`, `skip` or `redrive`.
+
+        Parameters
+        ----------
+        event : dict
+            `{"Records": [...]}`, a batch: the answer names the records that are to come again.
+            `{"table-stream": "retry"}`, from the schedule: runs the changes of held items that are due, with
+            `"now": true` of all; the answer counts items.
+            `{"table-stream": "skip", "item": digest}`: parks the item's first waiting change.
+            `{"table-stream": "redrive", "records": [...]}`: puts stream records into their items' holds.
+
+        Raises
+        ------
+        InvalidBatchError
+            Before anything runs.
+        UnknownRequestError
+            For any other event.
+        NoLedgerError
+            For a request to a consumer without stores.
+        """
         if not isinstance(event, dict):
             raise InvalidBatchError(f"the event is {event!r}, not an object with Records")
+        event = cast(dict[str, Any], event)
         begin(context)
         if self._claims:
             self._claims.begin(context)
-        self._processor(cast(dict[str, Any], event).get("Records"), self._function, context).process()
+        if REQUEST in event:
+            return self._answer(event, context)
+        self._processor(event.get("Records"), self._function, context).process()
         return self._processor.response()
+
+    def _answer(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        from handler.stream import repair, retry  # a batch of a cold environment need not wait for them
+
+        ledger = self._processor.ledger
+        if ledger is None:
+            raise NoLedgerError("LEDGER_TABLE is not set: a consumer without stores holds no items")
+        invocation = Invocation(context, self._processor.clock)
+        match event:
+            case {"table-stream": "retry"}:
+                return retry.RetryRun(
+                    *(self._processor, ledger, self._function, invocation),
+                    invoke=retry.invoke_again(self._client),
+                    everything=event.get("now") is True,
+                    part=_part(event.get("slice")),
+                ).run()
+            case {"table-stream": "skip", "item": str(digest)}:
+                return repair.skip(self._processor, ledger, invocation, digest)
+            case {"table-stream": "redrive", "records": records}:
+                return repair.redrive(ledger, invocation, records)
+            case _:
+                raise UnknownRequestError(
+                    f"{ {name: event[name] for name in sorted(event)}!r} is no request that a consumer answers: "
+                    'they are {"table-stream": "retry"}, {"table-stream": "skip", "item": "<digest>"} and '
+                    '{"table-stream": "redrive", "records": [...]}'
+                )
+
+
+def _part(value: Any) -> tuple[int, int] | None:
+    """A helper's share of the items: `[1, 3]` is the second of three. Raises UnknownRequestError."""
+    match value:
+        case None:
+            return None
+        case [int(number), int(of)] if 0 <= number < of:
+            return number, of
+        case _:
+            raise UnknownRequestError(f"slice is {value!r}, not two numbers such as [1, 3]")
 
 
 class Consumer:
@@ -74,17 +144,20 @@ class Consumer:
     def __init__(self, function: Function, *, claim: bool = False) -> None:
         refuse_async(function)
         functools.update_wrapper(self, function)
-        self.function, self._claim = function, claim
-        if "AWS_LAMBDA_FUNCTION_NAME" in os.environ and self.engine.needs_ledger:
-            aws.client("dynamodb")  # made while Lambda starts the environment, with a whole processor to itself
+        self.function, self.claims = function, claim
+        if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+            settings = Environment.read()
+            environment.fix(settings)
+            if settings.ledger_table:
+                aws.client(aws.LEDGER)  # made while Lambda starts the environment, with a whole processor to itself
 
     @functools.cached_property
     def engine(self) -> Engine:
         """The engine of this environment."""
-        return Engine(self.function, Environment.read(), claim=self._claim)
+        return Engine(self.function, environment.current(), claim=self.claims)
 
     def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
-        """Process one batch."""
+        """Answer a batch or a request."""
         return self.engine(event, context)
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from handler.stream.aws import error_code
-from handler.stream.change import Change, padded, text_of
+from handler.stream.change import Change, padded, text_of, to_json
 
 
 class UnreadableFailureError(Exception):
@@ -18,8 +18,8 @@ class Failure:
     """What a failure record says, whether the engine or the mapping wrote it."""
 
     condition: str
-    """Why it was given up: the mapping's RetryAttemptsExhausted or RecordAgeExceeded; the engine's PermanentError,
-    GiveUpAfterExceeded, GiveUpAloneAfterExceeded or RecordAgeExceeded."""
+    """Why it is here: the mapping's RetryAttemptsExhausted or RecordAgeExceeded; the engine's PermanentError,
+    Undecodable, GivenUp, HoldFull, Skipped or OutOfSequence."""
     error: str | None
     """As far as the record tells it."""
     stream_arn: str
@@ -50,7 +50,7 @@ def read_failure(text: str | bytes) -> Failure:
 def failure_key(consumer: str, change: Change) -> str:
     """The object's name: the same each time a change is parked, in stream order within a stream."""
     stream = change.place
-    name = f"{padded(change.sequence_number)}-{change.raw.get('eventID')}"
+    name = f"{padded(change.sequence_number)}-{change.record.get('eventID')}"
     return f"engine/{consumer}/{stream.table_name}/{stream.label}/{name}"
 
 
@@ -81,9 +81,9 @@ def failure_body(change: Change, error: BaseException, reason: str, context: Any
             "batchSize": 1,
             "streamArn": change.stream_arn,
         },
-        "payload": json.dumps({"Records": [change.raw]}),
+        "payload": to_json({"Records": [change.record]}),
     }
-    return json.dumps(body)
+    return to_json(body)
 
 
 def _time(seconds: float, precision: str) -> str:

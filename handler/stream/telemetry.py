@@ -1,7 +1,9 @@
-"""The one Logger, and the counts that alarms watch."""
+"""The one Logger, and the metrics that alarms watch."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -9,7 +11,10 @@ from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from handler.stream.batch import Function
 from handler.stream.change import Change, text_of
-from handler.stream.environment import Environment
+from handler.stream.environment import current as current_settings
+
+LISTED = 100
+"""Sequence numbers that one log line lists."""
 
 logger = Logger(serialize_stacktrace=False)
 """Each line logged while a change is handled carries its event id, and what `thread_safe_append_keys` adds for it."""
@@ -21,7 +26,7 @@ current: ContextVar[Change | None] = ContextVar("current", default=None)
 def _name_the_change(line: logging.LogRecord) -> bool:
     change = current.get()
     if change is not None and not hasattr(line, "event_id"):
-        line.event_id = change.raw.get("eventID")
+        line.event_id = change.record.get("eventID")
     return True
 
 
@@ -40,30 +45,47 @@ def traced(function: Function) -> Function:
     return Tracer().capture_method(capture_response=False)(function)
 
 
-def log_change(message: str, change: Change, error: BaseException) -> None:
-    """One line about a change that failed or was parked, with the error's traceback."""
-    logger.error(
-        message,
-        exc_info=error,
-        event_id=change.raw.get("eventID"),
-        event_name=change.raw.get("eventName"),
-        table=change.place.table_name,
-        keys={name: _plain(value) for name, value in change.raw["dynamodb"]["Keys"].items()},
-        sequence_number=change.sequence_number,
-        error={"type": type(error).__name__, "text": text_of(error)},
-    )
+def log_failure(message: str, change: Change, error: BaseException, **more: Any) -> None:
+    """One line about a change that failed, with the error's traceback; `more` is added to it."""
+    told = {"type": type(error).__name__, "text": text_of(error)}
+    logger.error(message, exc_info=error, **described(change), error=told, **more)
 
 
-def _plain(key: dict[str, str]) -> str | int:
+def described(change: Change) -> dict[str, Any]:
+    """The fields of a log line that name a change and its item."""
+    return {
+        "event_id": change.record.get("eventID"),
+        "event_name": change.record.get("eventName"),
+        "table": change.place.table_name,
+        "keys": {name: _plain(value) for name, value in change.record["dynamodb"]["Keys"].items()},
+        "sequence_number": change.sequence_number,
+    }
+
+
+def listed(changes: Sequence[Change]) -> dict[str, Any]:
+    """The fields of a log line that count changes and name the first of them."""
+    return {"changes": len(changes), "sequence_numbers": [change.sequence_number for change in changes[:LISTED]]}
+
+
+def moment(seconds: float) -> str:
+    """A time in seconds since 1970 as ISO 8601."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _plain(key: Any) -> Any:
     [(kind, text)] = key.items()
     return int(text) if kind == "N" and text.lstrip("-").isdecimal() else text
 
 
-def count(**counts: int) -> None:
-    """Print what is not zero as one line that CloudWatch reads as metrics, by consumer."""
-    found = {name: value for name, value in counts.items() if value}
-    if found:
-        metrics = EphemeralMetrics(namespace=Environment.read().powertools_metrics_namespace, service=logger.service)
-        for name, value in found.items():
-            metrics.add_metric(name=name, unit="Count", value=value)
+def count(counts: Mapping[str, int], gauges: Mapping[str, tuple[float, str]] | None = None) -> None:
+    """Print one line that CloudWatch reads as metrics, by consumer.
+
+    Counts of zero are left out; gauges, each a value and its unit, are not.
+    """
+    values = {name: (float(value), "Count") for name, value in counts.items() if value} | dict(gauges or {})
+    if values:
+        namespace = current_settings().powertools_metrics_namespace
+        metrics = EphemeralMetrics(namespace=namespace, service=logger.service)
+        for name, (value, unit) in values.items():
+            metrics.add_metric(name=name, unit=unit, value=value)
         metrics.flush_metrics()

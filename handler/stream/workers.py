@@ -15,11 +15,11 @@ class Executor(Protocol):
     """Runs a list of generators, one an item, each to its end; they yield before each change.
 
     It returns when none is running any more. Where `left` (seconds) is given and nothing is left while one still runs,
-    it calls `last_words` once and goes on waiting. A `Death` out of an item is raised again.
+    it calls `on_deadline` once and goes on waiting. A `Death` out of an item is raised again.
     """
 
     def __call__(
-        self, items: Sequence[Iterator[None]], left: Callable[[], float] | None, last_words: Callable[[], None]
+        self, items: Sequence[Iterator[None]], left: Callable[[], float] | None, on_deadline: Callable[[], None]
     ) -> None:
         """Run the items."""
         ...
@@ -42,7 +42,7 @@ class Workers:
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
 
     def __call__(
-        self, items: Sequence[Iterator[None]], left: Callable[[], float] | None, last_words: Callable[[], None]
+        self, items: Sequence[Iterator[None]], left: Callable[[], float] | None, on_deadline: Callable[[], None]
     ) -> None:
         """Run the items; as many threads as items, at most the number of workers."""
         wanted = min(self._number, len(items))
@@ -58,7 +58,7 @@ class Workers:
                 errors.append(job.done.get(timeout=None if left is None else max(0.0, left())))
             except queue.Empty:
                 left = None
-                last_words()
+                on_deadline()
                 errors.append(job.done.get())
         for error in errors:
             if error is not None:

@@ -1,0 +1,122 @@
+"""One change through its handler: what counts as its failure, and when it is tried again in place."""
+
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+
+from handler.stream.batch import Function, call
+from handler.stream.change import Change, MalformedChangeError, PermanentError
+from handler.stream.invocation import Invocation
+from handler.stream.telemetry import current
+from handler.stream.workers import Death
+
+PAUSES = (0.2, 0.4)
+"""Seconds before the second and the third try in place: most transient errors are over by then."""
+LONGEST_TRIED_SECONDS = 1.0
+"""A change that has used this much time is not tried again in place: a slow failure would make the batch wait."""
+FAILED_ITEMS = 10
+"""Failing items of a batch from which on no change is tried again in place: this is no passing error of one item."""
+FAILURES_IN_A_ROW = 20
+"""Failures without a success between them after which an environment takes what the handler needs to be down."""
+PROBE_SECONDS = 10.0
+"""How often a change is tried while that is down."""
+
+
+def pause(seconds: float) -> None:
+    """Wait about as long, so that environments that failed together do not try again together."""
+    import random  # only a failure pays for it
+
+    time.sleep(seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+
+
+def attempt(function: Function, change: Change) -> BaseException | None:
+    """Run a handler for a change; the error, whatever it is, or None. A Death is raised."""
+    try:
+        contextvars.copy_context().run(_run, function, change)
+    except Death:
+        raise
+    except BaseException as error:  # whatever a handler raises is its change's failure
+        return error
+    return None
+
+
+def _run(function: Function, change: Change) -> None:
+    current.set(change)
+    change.check_name()
+    call(function, change)
+
+
+def reason_to_park(error: BaseException) -> str | None:
+    """Why trying again is of no use; None where it may be."""
+    if isinstance(error, MalformedChangeError):
+        return "Undecodable"
+    return "PermanentError" if isinstance(error, PermanentError) else None
+
+
+class InPlace:
+    """Attempts of one batch's changes, each up to three times within the invocation."""
+
+    def __init__(
+        self,
+        function: Function,
+        invocation: Invocation,
+        sleep: Callable[[float], None],
+        handler_timeout_seconds: float,
+    ) -> None:
+        self._function, self._invocation, self._sleep = function, invocation, sleep
+        self._handler_timeout = handler_timeout_seconds
+        self.failed_items = 0
+        """Items of the batch that have failed for good."""
+
+    def again(self, change: Change, error: BaseException, began: float) -> tuple[BaseException | None, int]:
+        """Try a change again that has failed once; its last error, None where it is done, and how often it ran."""
+        tries, last = 1, error
+        for seconds in PAUSES:
+            if reason_to_park(last) or not self._may_try_again(began, seconds):
+                break
+            self._sleep(seconds)
+            tries += 1
+            outcome = attempt(self._function, Change(change.record, change.origin))
+            if outcome is None:
+                return None, tries
+            last = outcome
+        return last, tries
+
+    def _may_try_again(self, began: float, seconds: float) -> bool:
+        has_time = self._invocation.left() > seconds + self._handler_timeout
+        is_quick = self._invocation.clock() - began < LONGEST_TRIED_SECONDS
+        return has_time and is_quick and self.failed_items < FAILED_ITEMS
+
+
+class Health:
+    """Whether what the handlers of an environment need is down; it outlives invocations.
+
+    After 20 failures in a row the changes that come are held untried, until one that is tried succeeds.
+    """
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._probe_at = 0.0
+        self._lock = threading.Lock()
+
+    def succeeded(self) -> None:
+        """A change is done."""
+        self._failures = 0
+
+    def failed(self, now: float) -> None:
+        """A change has failed for good in its invocation."""
+        with self._lock:
+            self._failures += 1
+            if self._failures == FAILURES_IN_A_ROW:
+                self._probe_at = now + PROBE_SECONDS
+
+    def may_try(self, now: float) -> bool:
+        """Whether a change may be tried: always while nothing is down, else once every 10 s."""
+        if self._failures < FAILURES_IN_A_ROW:
+            return True
+        with self._lock:
+            if now < self._probe_at:
+                return False
+            self._probe_at = now + PROBE_SECONDS
+            return True

@@ -1,0 +1,211 @@
+"""DynamoDB's expressions, as far as MemoryDynamoDB evaluates them."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+Item = dict[str, Any]
+Values = Mapping[str, Any]
+
+TOKEN = re.compile(r"\s*(<>|<=|>=|[=<>(),+-]|[#:]?\w+)")
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": lambda a, b: a == b,
+    "<>": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+class Scope(NamedTuple):
+    """What an expression is evaluated on."""
+
+    item: Item
+    names: Values
+    values: Values
+
+    @classmethod
+    def of(cls, item: Item, request: Mapping[str, Any]) -> "Scope":
+        """The scope of a request's expressions on an item."""
+        return cls(item, request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {}))
+
+    def name(self, token: str) -> str:
+        """The attribute that a name or its placeholder means."""
+        return self.names[token] if token.startswith("#") else token
+
+    def value(self, token: str) -> Any:
+        """An attribute or a given value as DynamoDB's JSON; None where the attribute is missing."""
+        return self.values[token] if token.startswith(":") else self.item.get(self.name(token))
+
+    def partition(self, expression: str, key: str) -> str:
+        """The partition that a key condition names, as `pk = :partition`."""
+        tokens = TOKEN.findall(expression)
+        place = next(at for at, token in enumerate(tokens) if token[0] != ":" and self.name(token) == key)
+        return str(next(iter(self.values[tokens[place + 2]].values())))
+
+
+Condition = Callable[[Scope], bool]
+Operand = Callable[[Scope], Any]
+
+
+def _plain(value: Any) -> Any:
+    """A value to compare; None where it is missing."""
+    if value is None:
+        return None
+    [(kind, content)] = value.items()
+    return Decimal(content) if kind == "N" else content
+
+
+def _sum(first: Operand, sign: int, second: Operand) -> Operand:
+    return lambda scope: {"N": str(_plain(first(scope)) + sign * _plain(second(scope)))}
+
+
+class _Parser:
+    def __init__(self, expression: str) -> None:
+        self._tokens = TOKEN.findall(expression)
+        self._expression, self._at = expression, 0
+        if "".join(self._tokens) != re.sub(r"\s+", "", expression):
+            raise self.unknown()
+
+    def unknown(self) -> NotImplementedError:
+        return NotImplementedError(f"MemoryDynamoDB cannot evaluate {self._expression!r}")
+
+    def peek(self) -> str:
+        return self._tokens[self._at] if self._at < len(self._tokens) else ""
+
+    def take(self, *expected: str) -> str:
+        token = self.peek()
+        if not token or (expected and token.upper() not in expected):
+            raise self.unknown()
+        self._at += 1
+        return token
+
+    def took(self, token: str) -> bool:
+        if self.peek().upper() != token:
+            return False
+        self._at += 1
+        return True
+
+    def condition(self) -> Condition:
+        parts = [self._conjunction()]
+        while self.took("OR"):
+            parts.append(self._conjunction())
+        return parts[0] if len(parts) == 1 else lambda scope: any(part(scope) for part in parts)
+
+    def _conjunction(self) -> Condition:
+        parts = [self._negation()]
+        while self.took("AND"):
+            parts.append(self._negation())
+        return parts[0] if len(parts) == 1 else lambda scope: all(part(scope) for part in parts)
+
+    def _negation(self) -> Condition:
+        if self.took("NOT"):
+            inner = self._negation()
+            return lambda scope: not inner(scope)
+        if self.took("("):
+            inner = self.condition()
+            self.take(")")
+            return inner
+        if self.peek() in ("attribute_exists", "attribute_not_exists"):
+            exists, name = self.take() == "attribute_exists", self._arguments()[0]
+            return lambda scope: (scope.value(name) is not None) == exists
+        if self.took("BEGINS_WITH"):
+            name, prefix = self._arguments()
+            return lambda scope: str(_plain(scope.value(name)) or "").startswith(_plain(scope.value(prefix)))
+        return self._comparison()
+
+    def _arguments(self) -> list[str]:
+        self.take("(")
+        arguments = [self.take()]
+        while self.took(","):
+            arguments.append(self.take())
+        self.take(")")
+        return arguments
+
+    def _comparison(self) -> Condition:
+        left = self.take()
+        if self.took("BETWEEN"):
+            low = self.take()
+            self.take("AND")
+            high = self.take()
+            return lambda scope: (
+                scope.value(left) is not None
+                and _plain(scope.value(low)) <= _plain(scope.value(left)) <= _plain(scope.value(high))
+            )
+        compare, right = COMPARISONS[self.take(*COMPARISONS)], self.take()
+
+        def holds(scope: Scope) -> bool:
+            found, given = _plain(scope.value(left)), _plain(scope.value(right))
+            return found is not None and given is not None and compare(found, given)
+
+        return holds
+
+    def update(self) -> Iterator[Callable[[Scope, Item], None]]:
+        while self.peek():
+            match self.take("SET", "REMOVE", "ADD").upper():
+                case "SET":
+                    yield from self._listed(self._assignment)
+                case "REMOVE":
+                    yield from self._listed(self._removal)
+                case _:
+                    yield from self._listed(self._addition)
+
+    def _listed(self, one: Callable[[], Callable[[Scope, Item], None]]) -> Iterator[Callable[[Scope, Item], None]]:
+        yield one()
+        while self.took(","):
+            yield one()
+
+    def _assignment(self) -> Callable[[Scope, Item], None]:
+        name = self.take()
+        self.take("=")
+        value = self._operand()
+        if self.peek() in ("+", "-"):
+            value = _sum(value, 1 if self.take() == "+" else -1, self._operand())
+        return lambda scope, item: item.update({scope.name(name): value(scope)})
+
+    def _operand(self) -> Operand:
+        token = self.take()
+        if token != "if_not_exists":  # noqa: S105 - a function of DynamoDB's
+            return lambda scope: scope.value(token)
+        name, default = self._arguments()
+        return lambda scope: scope.value(default) if scope.value(name) is None else scope.value(name)
+
+    def _removal(self) -> Callable[[Scope, Item], None]:
+        name = self.take()
+        return lambda scope, item: cast(None, item.pop(scope.name(name), None))
+
+    def _addition(self) -> Callable[[Scope, Item], None]:
+        name, value = self.take(), self.take()
+
+        def add(scope: Scope, item: Item) -> None:
+            before = _plain(item.get(scope.name(name))) or Decimal(0)
+            item[scope.name(name)] = {"N": str(before + _plain(scope.value(value)))}
+
+        return add
+
+
+@cache
+def parse_condition(expression: str) -> Condition:
+    """A condition or key condition; raises NotImplementedError."""
+    parser = _Parser(expression)
+    condition = parser.condition()
+    if parser.peek():
+        raise parser.unknown()
+    return condition
+
+
+@cache
+def parse_update(expression: str) -> Callable[[Scope], Item]:
+    """What an update expression makes of an item; raises NotImplementedError."""
+    steps = list(_Parser(expression).update())
+
+    def update(scope: Scope) -> Item:
+        item = dict(scope.item)
+        for step in steps:
+            step(scope, item)
+        return item
+
+    return update
