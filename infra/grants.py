@@ -91,8 +91,8 @@ def read_stream(table: Table) -> list[Statement]:
 
 def keep_ledger(ledger_name: str, ledger_arn: pulumi.Input[str]) -> list[Statement]:
     """The engine's notes, claims and holds: this consumer's items of the ledger, and no other's."""
-    # After the name stands a stream's ARN, an event's id, or the digest of an item's key; nothing where the held items are
-    # listed.
+    # After the name stands a stream's ARN, an event's id, or the digest of an item's key. Nothing stands there in
+    # the list of held items.
     # A claim that is taken comes back with the refusal of PutItem, so nobody needs GetItem.
     calls = {
         f"note#{ledger_name}#*": ("Query", "PutItem"),

@@ -1,9 +1,10 @@
 """Rights granted are calls made, both ways, with IAM enforced by the emulator and every call on its record.
 
-What is deployed is encrypted with a key of its own. The emulator does not look at `dynamodb:LeadingKeys`, takes sending
-mail and reading a stream for actions on `*`, has one account, lets Lambda write logs with rights of its own, and no
-service of its own calls KMS: for those, the policies' own tests stand, and that the rights to the key suffice only AWS
-can show. Nor does anything here call `dynamodb:ListStreams` and `s3:ListBucket`: Lambda's documentation asks for them.
+What is deployed is encrypted with a key of its own. The emulator does not look at `dynamodb:LeadingKeys`: the calls on
+record are compared with them here. It takes sending mail and reading a stream for actions on `*`, has one account, lets
+Lambda write logs with rights of its own, and no service of its own calls KMS: for those, the policies' own tests stand,
+and that the rights to the key suffice only AWS can show. Its schedules are off, so no role of theirs is used.
+Nor does anything here call `dynamodb:ListStreams` and `s3:ListBucket`: Lambda's documentation asks for them.
 """
 
 import contextlib
