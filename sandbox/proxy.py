@@ -1,5 +1,6 @@
 """A loopback proxy between functions and the emulator: it sees what they ask AWS for, and can refuse it."""
 
+import contextlib
 import http.client
 import json
 import threading
@@ -67,12 +68,19 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
         self._emulator = http.client.HTTPConnection(HOST, self.upstream)
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # the caller, or the emulator, has ended in the middle of a call
+            super().handle()
+
     def finish(self) -> None:
         self._emulator.close()
         super().finish()
 
     def _pass_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionError("the caller has ended before it said all")
         if self._refused(body):
             self._answer(500, {"content-length": str(len(REFUSAL))}, REFUSAL)
             return

@@ -172,6 +172,7 @@ class Chaos:
         return [row["sk"] for row in rows if row["pk"].startswith("hold#") and row.get("state") == "held"]
 
 
+@pytest.mark.timeout(240)  # half a minute where nothing else runs
 def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, weather: Weather):
     chaos = Chaos(aws, weather, aws.deploy(config=CONFIG))
     mirror, welcome = chaos.functions["mirror"], chaos.functions["welcome-email"]
@@ -198,7 +199,7 @@ def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, weather: We
     weather.kill(mirror, chaos.begins_batch, times=1)
     while chaos.version < VERSIONS:
         chaos.write()
-    aws.settle()
+    aws.settle(within=120)
 
     assert chaos.held() == []
     assert set(weather.refused) == {"ledger", "failure store", "mirror"}
@@ -216,7 +217,7 @@ def died(invocation: Invocation) -> bool:
 def bad_deployment_fails_everything_and_blocks_nothing(chaos: Chaos) -> None:
     """Every order is held while the code is bad; no batch of it comes again; the good code releases them all."""
     aws, mirror = chaos.aws, chaos.functions["mirror"]
-    aws.settle()
+    aws.settle(within=120)
     before = len(aws.invocations(mirror))
     chaos.deploy_mirror(broken(chaos.code))
     chaos.write()

@@ -197,6 +197,22 @@ def test_up_redeploys_what_is_edited_over_what_is_there(copy: Path, tmp_path: Pa
     put(id="2", email="b@example.com", language="fr")
     assert told("welcome-email").startswith("welcome-email  users        1 change  ✔ 1  ")
 
+    edit(
+        copy / "handler" / "welcome_email.py",
+        "    user = change.new_image or {}",
+        "    raise OSError('no [mail] server')",
+    )
+    assert told("redeployed") == f"redeployed: {functions}\n"
+    put(id="3", email="c@example.com")
+    assert told("  ‖").startswith("  ‖ INSERT id=3: OSError: no [mail] server → held, next try in 1 s")
+    edit(
+        copy / "handler" / "welcome_email.py",
+        "    raise OSError('no [mail] server')",
+        "    user = change.new_image or {}",
+    )
+    assert told("redeployed") == f"redeployed: {functions}\n"
+    assert re.fullmatch(r"welcome-email  retry +▶ id=3: released after \d+ s, 1 change done\n", told(".* ▶"))
+
     edit(copy / "__main__.py", "settings = Settings.load()", "settings = Setings.load()")
     assert told("not redeployed") == ("not redeployed: NameError: name 'Setings' is not defined\n")
     edit(copy / "__main__.py", "settings = Setings.load()", "settings = Settings.load()")
@@ -210,7 +226,7 @@ def test_up_redeploys_what_is_edited_over_what_is_there(copy: Path, tmp_path: Pa
     assert set(before["consumers"]) - set(after["consumers"]) == {"welcome-email"}
     assert after["tables"] == before["tables"]
     items = aws("dynamodb").scan(TableName=after["tables"]["users"]["name"])["Items"]
-    assert sorted(item["id"]["S"] for item in items) == ["1", "2"]
+    assert sorted(item["id"]["S"] for item in items) == ["1", "2", "3"]
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert (process.returncode, error) == (0, "")
