@@ -89,6 +89,8 @@ class Outcome:
     held: tuple[Event, ...]
     waiting: tuple[Event, ...]
     entries: tuple[Entry, ...]
+    still_held: int | None
+    """How many items a retry run has left held; None where it did not say."""
 
     def logged(self, message: str) -> list[Entry]:
         """The entries with that message."""
@@ -121,7 +123,16 @@ def outcome(invocation: Invocation, names: Names) -> Outcome:
         held=tuple(each for at, each in records.items() if at in held),
         waiting=tuple(each for at, each in records.items() if at in waiting),
         entries=entries,
+        still_held=still_held(invocation.response) if invocation.scheduled is not None else None,
     )
+
+
+def still_held(answer: Any) -> int | None:
+    """How many items a retry run has left held, by its answer; None where that is none."""
+    if not isinstance(answer, dict) or "held" not in answer:
+        return None
+    counts = cast("dict[str, Any]", answer)  # the items held when the run began, and those released in it
+    return max(int(counts["held"]) - int(counts.get("released", 0)), 0)
 
 
 def _from_first_on(records: Mapping[int, Event], entries: Iterable[Entry], message: str) -> Iterator[int]:

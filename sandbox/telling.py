@@ -21,6 +21,7 @@ class Teller:
 
     def __init__(self) -> None:
         self._why: dict[str, str] = {}  # the failure that was told last, by item
+        self._held: dict[str, dict[str, float]] = {}  # what was told to be held, by consumer and item, and when
         self._keys: dict[str, str] = {}  # what each item is called, since not every entry says so
         self._errors: dict[str, str] = {}  # the same of the retry runs themselves, by consumer
         self._told_at: dict[str, float] = {}  # when something that is held was told last, by consumer
@@ -34,12 +35,28 @@ class Teller:
         """The outcome in rich's markup."""
         self._keys |= {entry.item: _keys(entry) for entry in outcome.entries if entry.keys}
         told = list(self._retry_run(outcome) if outcome.scheduled else self._batch(outcome))
-        self._why |= {entry.item: entry.why for entry in (*outcome.logged(HELD), *outcome.logged(RETRY_FAILED))}
+        held = self._held.setdefault(outcome.consumer, {})
+        for entry in (*outcome.logged(HELD), *outcome.logged(RETRY_FAILED)):
+            self._why[entry.item] = entry.why
+            held[entry.item] = outcome.at
         for entry in outcome.logged(RELEASED):
-            self._why.pop(entry.item, None)
+            self._forget_item(outcome.consumer, entry.item)
+        told += self._released_elsewhere(outcome, held)
         if told and (outcome.logged(HELD) or outcome.logged(RETRY_FAILED)):
             self._told_at[outcome.consumer] = outcome.at
         yield from told
+
+    def _released_elsewhere(self, outcome: Outcome, held: dict[str, float]) -> Iterator[str]:
+        """What is held no longer, though no run of the schedule said so: functions also invoke themselves."""
+        if outcome.still_held == 0:
+            gone = [item for item, at in held.items() if at < outcome.at - outcome.seconds]
+            yield from _listed([_retry(outcome, f"[green]▶[/] {self._name(item)}: held no longer") for item in gone])
+            for item in gone:
+                self._forget_item(outcome.consumer, item)
+
+    def _forget_item(self, consumer: str, item: str) -> None:
+        self._why.pop(item, None)
+        self._held[consumer].pop(item, None)
 
     def _batch(self, outcome: Outcome) -> Iterator[str]:
         """A line for the batch, one for each of its changes and items that is not simply done."""
@@ -69,29 +86,33 @@ class Teller:
         told = _listed([self._released(entry) for entry in outcome.logged(RELEASED)])
         told = [*told, *_listed([self._progress(entry) for entry in outcome.logged(PROGRESS)])]
         told += _listed([_parked(entry) for entry in outcome.logged(PARKED)])
-        told += _listed([f"[red]✖[/] {self._item(entry)}: its hold is broken" for entry in outcome.logged(BROKEN)])
+        told += _listed([f"[red]✖[/] {self._name(entry.item)}: its hold is broken" for entry in outcome.logged(BROKEN)])
         told += _listed([_still(entry, outcome.at) for entry in failed if entry not in repeated])
         if repeated and outcome.at >= self._told_at.get(outcome.consumer, 0.0) + REPEATED_SECONDS:
             told.append(_repeats(repeated, outcome.at))
         if outcome.error and outcome.error != self._errors.get(outcome.consumer):
             told.append(f"[red]✖ nothing is tried: {escape(outcome.error)}[/]")
         self._errors[outcome.consumer] = outcome.error or ""
-        yield from (f"{outcome.consumer:<14} {'retry':<12} {line}" for line in told)
+        yield from (_retry(outcome, line) for line in told)
 
-    def _item(self, entry: Entry) -> str:
-        return escape(self._keys.get(entry.item, entry.item))
+    def _name(self, item: str) -> str:
+        return escape(self._keys.get(item, item))
 
     def _waits(self, entry: Entry) -> str:
         more = f"{_changes(entry.changes, 'more')} {_verb(entry.changes)}"
-        return f"[yellow]‖[/] {self._item(entry)}: {more}, {entry.waiting} in all"
+        return f"[yellow]‖[/] {self._name(entry.item)}: {more}, {entry.waiting} in all"
 
     def _released(self, entry: Entry) -> str:
         done = f"{_changes(entry.changes)} done" if entry.changes else "nothing waits"
-        return f"[green]▶[/] {self._item(entry)}: released after {entry.held_seconds:.0f} s, {done}"
+        return f"[green]▶[/] {self._name(entry.item)}: released after {entry.held_seconds:.0f} s, {done}"
 
     def _progress(self, entry: Entry) -> str:
         done = f"{_changes(entry.changes)} done"
-        return f"[green]✔[/] {self._item(entry)}: {done}, {entry.waiting} still {_verb(entry.waiting)}"
+        return f"[green]✔[/] {self._name(entry.item)}: {done}, {entry.waiting} still {_verb(entry.waiting)}"
+
+
+def _retry(outcome: Outcome, line: str) -> str:
+    return f"{outcome.consumer:<14} {'retry':<12} {line}"
 
 
 def _keys(entry: Entry) -> str:

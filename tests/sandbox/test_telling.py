@@ -140,3 +140,13 @@ def test_an_item_keeps_its_name_where_an_entry_has_none():
         "mirror         retry        [green]▶[/] id=a: released after 7 s, nothing waits",
         "mirror         retry        [red]✖[/] id=a: its hold is broken",
     ]
+
+
+def test_what_a_run_of_the_functions_own_released_is_told_by_the_next_that_finds_nothing_held():
+    teller = Teller()
+    none: dict[str, Any] = {"response": {"held": 0, "released": 0}}
+    batch(teller, [record(1, id="a")], entry(HELD, 1, "no", changes=1, sequences=[1]), at=5.0)
+    assert retry(teller, at=7.0) == []
+    assert retry(teller, at=5.04, **none) == [], "the run began before the item was held"
+    assert retry(teller, at=8.0, **none) == ["mirror         retry        [green]▶[/] id=a: held no longer"]
+    assert retry(teller, at=9.0, **none) == []
