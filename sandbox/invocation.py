@@ -18,7 +18,7 @@ Client = Callable[[str], Any]
 TAIL_BYTES = 4096
 """How much of its log an invocation answers with; AWS: Invoke, LogType."""
 QUIET_WITHIN_SECONDS = 5.0
-"""How long an update waits for what runs; the emulator then ends it, where AWS would let it go on."""
+"""How long an update waits for running invocations. After that the emulator ends them; AWS would let them go on."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,10 +51,10 @@ class Ran:
 
 @dataclass(frozen=True)
 class Invocation:
-    """One invocation of a function by a mapping or by its schedule, and what came of it.
+    """One invocation of a function by a mapping or by its schedule, with its result.
 
-    A schedule's has no mapping, no stream and no records, but the input that the schedule gave. `at` is when it was
-    answered, in epoch seconds.
+    An invocation by the schedule has no mapping, no stream and no records; `scheduled` is its input. `at` is the moment
+    of the answer, in epoch seconds.
     """
 
     uuid: str
@@ -87,7 +87,7 @@ class Functions:
 
     @contextlib.contextmanager
     def quiet(self, name: str) -> Generator[None]:
-        """Let a function rest: what runs is waited for, for QUIET_WITHIN_SECONDS at most, and nothing is begun."""
+        """Wait for the running invocations, for QUIET_WITHIN_SECONDS at most, and begin none until the context ends."""
         with self._changed:
             self._quiet[name] += 1
             self._changed.wait_for(lambda: not self._running[name], QUIET_WITHIN_SECONDS)
@@ -99,7 +99,7 @@ class Functions:
                 self._changed.notify_all()
 
     def run(self, function: Function, event: Mapping[str, Any]) -> Ran:
-        """Invoke a function, once it need not be quiet, and wait for its answer."""
+        """Invoke a function as soon as it need not be quiet, and wait for its answer."""
         with self._changed:
             self._changed.wait_for(lambda: not self._quiet[function.name])
             self._running[function.name] += 1

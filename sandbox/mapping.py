@@ -89,7 +89,7 @@ class _Lane:
     running: bool = False
 
     def oldest(self) -> Record | None:
-        """The record that passes a limit first; batches wait in the stream's order, before what is not cut yet."""
+        """The waiting record that reaches its limit first: the first one, since records wait in the stream's order."""
         waiting = self.batches[0].records if self.batches else self.waiting
         return waiting[0] if waiting else None
 
@@ -306,7 +306,7 @@ class EventSourceMapping:
             self._actions.append(invocation)
 
     def _drop_overdue(self, batch: _Batch, now: float) -> bool:
-        """Discard what has passed a limit, also while it waits for its next try: recorded, at the limit itself."""
+        """Discard records at their limit, also while they wait for the next try; AWS is recorded to do so."""
         for condition, limit in self._limits().items():
             if overdue := _too_old(batch.records, limit, now):
                 self._discard(batch, overdue, condition)
@@ -314,12 +314,12 @@ class EventSourceMapping:
         return False
 
     def _limits(self) -> Mapping[str, float]:
-        """For how many seconds after its creation a record may be delivered, by what discards it then."""
+        """How many seconds after its creation a record is discarded, by the condition."""
         age = self.configuration.maximum_record_age_in_seconds
         return {RETENTION_PASSED: RETENTION_SECONDS} | ({AGE_EXCEEDED: age} if age != -1 else {})
 
     def _cut(self, lane: _Lane, now: float) -> _Batch | None:
-        """The next batch, once it is full by count or bytes, or its window is over; before, only what is too old."""
+        """The next batch, once it is full by count or bytes or its window is over; before that, only records too old."""
         count = size = 0
         for record in lane.waiting:
             size += record.size
@@ -328,8 +328,8 @@ class EventSourceMapping:
             count += 1
         full = count == self.configuration.batch_size or count < len(lane.waiting)
         window = self.configuration.maximum_batching_window_in_seconds
-        over = now >= lane.window_since + window and (count or (window and self._switches.empty_windows))
-        if full or over:
+        has_ended = now >= lane.window_since + window and (count or (window and self._switches.empty_windows))
+        if full or has_ended:
             lane.window_since = now
         else:
             count = _too_old(lane.waiting, min(self._limits().values()), now)

@@ -143,7 +143,7 @@ class Poller:
             del self._attached[uuid]
 
     def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
-        """Invoke a function with this input, a JSON object, whenever its schedule says; once more: with another one.
+        """Invoke a function with this input, a JSON object, as its schedule says. A second call changes the input.
 
         Raises
         ------
@@ -165,18 +165,18 @@ class Poller:
             self._scheduled.pop(function_arn, None)
 
     def quiet(self, function_name: str) -> AbstractContextManager[None]:
-        """Let a function rest while it is updated: the emulator would end what runs."""
+        """Begin no invocation of a function while it is updated, since the emulator would end it."""
         return self._functions.quiet(function_name)
 
     def make_all_due(self) -> None:
-        """Let every function try at once what it holds, whatever the back-off."""
+        """Let every function try everything that it holds at once, whatever the back-off."""
         with self._changed:
             for scheduled in self._scheduled.values():
                 scheduled.schedule.make_all_due(time.time())
             self._changed.notify()
 
     def held(self) -> dict[str, int]:
-        """The functions that may hold items, by name, with how many each has told of last."""
+        """The functions that may hold items, by name, and how many items each held after its last retry run."""
         with self._changed:
             schedules = self._scheduled.values()
             return {each.function.name: each.schedule.held for each in schedules if not each.schedule.at_rest()}

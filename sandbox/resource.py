@@ -46,7 +46,7 @@ class Mappings(Protocol):
         ...
 
     def quiet(self, function_name: str) -> AbstractContextManager[None]:
-        """Let a function rest while it is updated."""
+        """Begin no invocation of a function while it is updated."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What the demo writes, the one write that it lets fail for a while, and how it measures order and lateness."""
+"""What the demo writes, which write it lets fail for a while, and how it measures order and lateness."""
 
 import threading
 import time

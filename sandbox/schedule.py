@@ -1,4 +1,4 @@
-"""A function's schedule decides: a pure state machine on a clock that says when to invoke, so that held items go on."""
+"""A function's schedule decides when to invoke it, so that held items are retried: a pure state machine on a clock."""
 
 import json
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from typing import Any, cast
 from sandbox.outcome import HELD, WAIT, still_held
 
 MINUTE_SECONDS = 1.0
-"""How long a minute of the schedule and of the engine's back-off lasts here: somebody is watching."""
+"""How long a minute of the schedule and of the engine's back-off lasts in the sandbox, where somebody is watching."""
 LOOK_SECONDS = 5.0
-"""How often a function that seems to hold nothing is asked all the same: a tool may have put changes into a hold."""
+"""How often the schedule asks a function that seems to hold nothing: a tool may have put changes into a hold."""
 HOLDING = (HELD, WAIT)
 """What a batch logs that leaves something for the schedule to do."""
 
@@ -18,7 +18,7 @@ class Schedule:
     """When a function is invoked with the input of its schedule, and whether it may hold anything.
 
     On AWS the schedule fires every minute. Here it fires every `MINUTE_SECONDS`, but only while something may be held,
-    and never while an earlier invocation by it runs.
+    and never while its last invocation still runs.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ class Schedule:
         self._enabled = enabled
 
     def make_all_due(self, now: float) -> None:
-        """Ask at once, and let everything that is held be tried, whatever its back-off."""
+        """Invoke the function at once, so that it tries everything that it holds, whatever the back-off."""
         self._all_due = self._held = self._news = True
         self._next = now
 
     def batch_answered(self, log: str, now: float, *, failed: bool) -> None:
-        """Take in the log of a batch. One that failed may have held items with its last words."""
+        """Take in the log of a batch. A batch that failed may have held items before its end."""
         if failed or any(f'"{message}"' in log for message in HOLDING):
             if not self._held:
                 self._next = self._tick(now)
@@ -56,7 +56,7 @@ class Schedule:
         self._known = True
 
     def advance(self, now: float) -> Mapping[str, Any] | None:
-        """The input to invoke the function with now, if it is to be invoked; `answered` is told what came of it."""
+        """The input to invoke the function with now, if any; the caller passes the result to `answered`."""
         due = self.due()
         if due is None or now < due:
             return None
@@ -65,7 +65,7 @@ class Schedule:
         return self._input | ({"now": True} if self._asked_all else {})
 
     def answered(self, answer: object, now: float, *, failed: bool) -> None:
-        """Take in what an invocation answered; where it failed, what it was asked for is asked again."""
+        """Take in the answer of an invocation. Where it failed, the next invocation has the same input."""
         self._running, self._known = False, True
         held = None if failed else still_held(answer)
         if held is None:
@@ -78,15 +78,15 @@ class Schedule:
             self._next = self._tick(now, MINUTE_SECONDS if self._held else LOOK_SECONDS)
 
     def due(self) -> float | None:
-        """When `advance` has something to say even if nothing is told until then; None where it has nothing."""
+        """When `advance` has an input for the function, if nothing happens until then; None for never."""
         if not self._enabled or self._running or not (self._held or self._known):
             return None
         return self._next
 
     def at_rest(self) -> bool:
-        """Whether nothing runs and nothing is held, as far as is known; a schedule that is off releases nothing."""
+        """Whether nothing runs and nothing seems to be held; a schedule that is off has nothing to do."""
         return not self._running and not (self._held and self._enabled)
 
     def _tick(self, now: float, every: float = MINUTE_SECONDS) -> float:
-        """The next moment after `now` at which the schedule fires: always the same fraction of a second."""
+        """The next moment after `now` at which the schedule fires."""
         return self._began + ((now - self._began) // every + 1) * every

@@ -1,4 +1,4 @@
-"""Tells of invocations in lines for a terminal: what happened to which item, and what only repeats itself seldom."""
+"""Shows invocations in lines for a terminal; a failure that only repeats itself is shown every 10 s."""
 
 from collections.abc import Iterator
 
@@ -7,47 +7,47 @@ from rich.markup import escape
 from sandbox.outcome import BROKEN, HELD, PARKED, PROGRESS, RELEASED, RETRY_FAILED, WAIT, Entry, Event, Outcome
 
 LISTED = 5
-"""Lines of one kind that an invocation is told in; of the others the number is told."""
+"""Lines of one kind that the display shows of an invocation; of the others it shows the number."""
 REPEATED_SECONDS = 10.0
-"""How often it is told that what is held is still held."""
+"""How often the display says that an item is still held."""
 
 
-class Teller:
-    """Tells of one invocation after the other.
+class Display:
+    """Shows one invocation after the other.
 
-    A retry run that tries nothing is told in no line. An item that fails again for the same reason is told of again
-    every `REPEATED_SECONDS` only, together with all others of its consumer.
+    A retry run that tries nothing has no line. An item that fails again for the same reason is shown again after
+    `REPEATED_SECONDS`, in one line with all other such items of its consumer.
     """
 
     def __init__(self) -> None:
-        self._why: dict[str, str] = {}  # the failure that was told last, by item
-        self._held: dict[str, dict[str, float]] = {}  # what was told to be held, by consumer and item, and when
-        self._keys: dict[str, str] = {}  # what each item is called, since not every entry says so
-        self._errors: dict[str, str] = {}  # the same of the retry runs themselves, by consumer
-        self._told_at: dict[str, float] = {}  # when something that is held was told last, by consumer
+        self._why: dict[str, str] = {}  # the failure that was shown last, by item
+        self._held: dict[str, dict[str, float]] = {}  # when each item was shown as held, by consumer
+        self._keys: dict[str, str] = {}  # the keys of each item: some entries lack them
+        self._errors: dict[str, str] = {}  # the error of the last retry run, by consumer
+        self._shown_at: dict[str, float] = {}  # when a held item was shown last, by consumer
 
     def forget(self) -> None:
-        """Tell of every failure anew: the code is another one now."""
+        """Show every failure again, since the code has changed."""
         self._why.clear()
         self._errors.clear()
 
     def lines(self, outcome: Outcome) -> Iterator[str]:
         """The outcome in rich's markup."""
         self._keys |= {entry.item: _keys(entry) for entry in outcome.entries if entry.keys}
-        told = list(self._retry_run(outcome) if outcome.scheduled else self._batch(outcome))
+        lines = list(self._retry_run(outcome) if outcome.scheduled else self._batch(outcome))
         held = self._held.setdefault(outcome.consumer, {})
         for entry in (*outcome.logged(HELD), *outcome.logged(RETRY_FAILED)):
             self._why[entry.item] = entry.why
             held[entry.item] = outcome.at
         for entry in outcome.logged(RELEASED):
             self._forget_item(outcome.consumer, entry.item)
-        told += self._released_elsewhere(outcome, held)
-        if told and (outcome.logged(HELD) or outcome.logged(RETRY_FAILED)):
-            self._told_at[outcome.consumer] = outcome.at
-        yield from told
+        lines += self._released_elsewhere(outcome, held)
+        if lines and (outcome.logged(HELD) or outcome.logged(RETRY_FAILED)):
+            self._shown_at[outcome.consumer] = outcome.at
+        yield from lines
 
     def _released_elsewhere(self, outcome: Outcome, held: dict[str, float]) -> Iterator[str]:
-        """What is held no longer, though no run of the schedule said so: functions also invoke themselves."""
+        """The items that were released by a retry run that the function itself has invoked, which nobody observes."""
         if outcome.still_held == 0:
             gone = [item for item, at in held.items() if at < outcome.at - outcome.seconds]
             yield from _listed([_retry(outcome, f"[green]▶[/] {self._name(item)}: held no longer") for item in gone])
@@ -59,9 +59,9 @@ class Teller:
         self._held[consumer].pop(item, None)
 
     def _batch(self, outcome: Outcome) -> Iterator[str]:
-        """A line for the batch, one for each of its changes and items that is not simply done."""
+        """A line for the batch, and one for each change and item of it that is not simply done."""
         parked = outcome.logged(PARKED)
-        told = [
+        parts = [
             f"{outcome.changes} change{'s' if outcome.changes > 1 else ''}",
             f"[green]✔ {len(outcome.done)}[/]" if outcome.done else "",
             f"[red]✖ {len(outcome.failed)} failed[/]" if outcome.failed else "",
@@ -73,7 +73,7 @@ class Teller:
             f"try {outcome.attempt}" if outcome.attempt > 1 else "",
             f"[dim]{outcome.seconds * 1000:.0f} ms[/]",
         ]
-        yield f"{outcome.consumer:<14} {outcome.table:<12} " + "  ".join(part for part in told if part)
+        yield f"{outcome.consumer:<14} {outcome.table:<12} " + "  ".join(part for part in parts if part)
         yield from _listed([f"  {_parked(entry)}" for entry in parked])
         failed = (f"{named(event)}: {escape(why)}" for event, why in outcome.failed)
         yield from _listed([f"  [red]✖[/] {each} → comes again" for each in failed])
@@ -83,17 +83,19 @@ class Teller:
     def _retry_run(self, outcome: Outcome) -> Iterator[str]:
         failed = outcome.logged(RETRY_FAILED)
         repeated = [entry for entry in failed if self._why.get(entry.item) == entry.why]
-        told = _listed([self._released(entry) for entry in outcome.logged(RELEASED)])
-        told = [*told, *_listed([self._progress(entry) for entry in outcome.logged(PROGRESS)])]
-        told += _listed([_parked(entry) for entry in outcome.logged(PARKED)])
-        told += _listed([f"[red]✖[/] {self._name(entry.item)}: its hold is broken" for entry in outcome.logged(BROKEN)])
-        told += _listed([_still(entry, outcome.at) for entry in failed if entry not in repeated])
-        if repeated and outcome.at >= self._told_at.get(outcome.consumer, 0.0) + REPEATED_SECONDS:
-            told.append(_repeats(repeated, outcome.at))
+        lines = [
+            *_listed([self._released(entry) for entry in outcome.logged(RELEASED)]),
+            *_listed([self._progress(entry) for entry in outcome.logged(PROGRESS)]),
+            *_listed([_parked(entry) for entry in outcome.logged(PARKED)]),
+            *_listed([f"[red]✖[/] {self._name(entry.item)}: its hold is broken" for entry in outcome.logged(BROKEN)]),
+            *_listed([_still(entry, outcome.at) for entry in failed if entry not in repeated]),
+        ]
+        if repeated and outcome.at >= self._shown_at.get(outcome.consumer, 0.0) + REPEATED_SECONDS:
+            lines.append(_repeats(repeated, outcome.at))
         if outcome.error and outcome.error != self._errors.get(outcome.consumer):
-            told.append(f"[red]✖ nothing is tried: {escape(outcome.error)}[/]")
+            lines.append(f"[red]✖ nothing is tried: {escape(outcome.error)}[/]")
         self._errors[outcome.consumer] = outcome.error or ""
-        yield from (_retry(outcome, line) for line in told)
+        yield from (_retry(outcome, line) for line in lines)
 
     def _name(self, item: str) -> str:
         return escape(self._keys.get(item, item))
