@@ -319,7 +319,7 @@ class EventSourceMapping:
         return {RETENTION_PASSED: RETENTION_SECONDS} | ({AGE_EXCEEDED: age} if age != -1 else {})
 
     def _cut(self, lane: _Lane, now: float) -> _Batch | None:
-        """The next batch, once it is full by count or bytes or its window is over; before that, only records too old."""
+        """The next batch, once it is full by count or bytes or its window is over; until then, only too old records."""
         count = size = 0
         for record in lane.waiting:
             size += record.size
