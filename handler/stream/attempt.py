@@ -1,7 +1,6 @@
 """One change through its handler: what counts as its failure, and when it is tried again in place."""
 
 import contextvars
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +25,8 @@ PROBE_SECONDS = 10.0
 
 def pause(seconds: float) -> None:
     """Wait about as long, so that environments that failed together do not try again together."""
+    import random  # only a failure pays for it
+
     time.sleep(seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 
 
@@ -69,7 +70,7 @@ class InPlace:
         """Items of the batch that have failed for good."""
 
     def again(self, change: Change, error: BaseException, began: float) -> tuple[BaseException | None, int]:
-        """Try a change again that has failed once; its last error, None where it is done, and how often it was tried."""
+        """Try a change again that has failed once; its last error, None where it is done, and how often it ran."""
         tries, last = 1, error
         for seconds in PAUSES:
             if reason_to_park(last) or not self._may_try_again(began, seconds):

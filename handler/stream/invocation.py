@@ -1,7 +1,7 @@
 """One invocation: the time that it has left, and the counts that it flushes once, at its end."""
 
+import os
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ class Invocation:
 
     def __init__(self, context: Any, clock: Callable[[], float]) -> None:
         self.context, self.clock = context, clock
-        self.owner = uuid.uuid4().hex
+        self.owner = os.urandom(16).hex()
         self.began = clock()
         self.counts = Counter[str]()
         self._lock = threading.Lock()

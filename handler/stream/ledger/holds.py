@@ -4,7 +4,8 @@ Change rows are written before the row that makes them count, and a row counts a
 so a write that fails half-way, or is repeated, adds no change and loses none.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -22,8 +23,6 @@ from handler.stream.ledger.rows import (
 )
 from handler.stream.ledger.table import Item, LedgerTable, RefusedError, key_of, typed
 
-PAGE = 100
-"""Hold rows that one read shows: at less than 300 bytes each, what one Query returns for about 8 read units."""
 KEPT_SECONDS = 3_600.0
 """How long a released hold's row stays: a late redelivery must find what the hold has settled."""
 DESCRIPTION = "!"
@@ -61,11 +60,12 @@ class Holds:
 
     # Reading
 
-    def of_items(self, digests: Callable[[], Iterable[str]]) -> dict[str, HoldRow]:
-        """The rows of a batch's items by digest; `digests` is asked only where more rows are kept than a page shows."""
-        items, more = self._table.page(self._partition, limit=PAGE)
-        if more is not None:
-            items = self._table.get(self._partition, sorted(digests()))
+    def read(self, digests: Iterable[str]) -> list[Item]:
+        """The rows of these items, of those that have one, as DynamoDB returns them."""
+        return self._table.get(self._partition, sorted(digests))
+
+    def rows(self, items: Iterable[Item]) -> dict[str, HoldRow]:
+        """Rows by digest, of items that DynamoDB returned."""
         return {row.digest: row for row in map(HoldRow.read, items)}
 
     def every(self) -> Iterator[HoldRow]:
@@ -150,7 +150,7 @@ class Holds:
             "tries": typed(tries),
             "at": typed(now),
         }
-        self._table.put_and_delete([description, *self._rows(digest, changes)])
+        self._table.put_and_delete([description, *self._rows(digest, changes, now)])
         owned, free = ("#owner = :owner, ", "") if lease else ("", ", #owner")
         try:
             return self._update(
@@ -172,9 +172,9 @@ class Holds:
                 return there  # it was written, and only the answer was lost
             raise
 
-    def append(self, digest: str, changes: Sequence[Change]) -> HoldRow:
+    def append(self, digest: str, changes: Sequence[Change], now: float) -> HoldRow:
         """Let later changes of a held item wait, too. Raises RefusedError where it is held no longer, or has them."""
-        self._table.put_and_delete(self._rows(digest, changes))
+        self._table.put_and_delete(self._rows(digest, changes, now))
         return self._update(
             digest,
             "SET #tail = :tail, #tail_at = :tail_at, #next = if_not_exists(#next, :first), "
@@ -203,22 +203,26 @@ class Holds:
             none="not tried since",
             zero=0,
         )
-        rows = [row for change in changes for row in change_rows(partition, change, is_redriven=True)]
+        rows = [row for change in changes for row in change_rows(partition, change, now, is_redriven=True)]
         self._table.put_and_delete(rows)
-        try:
-            return self._update(digest, "SET #due = :now ADD #redriven :one", "#v = :v AND #state = :held", now=now)
-        except RefusedError as refused:
-            if refused.row is not None and HoldRow.read(refused.row).format > FORMAT:
-                raise
-        return self._update(
-            digest,
-            "SET #v = :v, #state = :held, #tail = if_not_exists(#tail, :none), "
-            "#tail_at = if_not_exists(#tail_at, :zero), #since = :now, #due = :now, #lease = :zero, "
-            "#deaths = :zero, #given_up = :zero, #waiting = :zero REMOVE #expiry, #next, #owner ADD #redriven :one",
-            "attribute_not_exists(#v) OR (#v = :v AND #state = :done)",
-            now=now,
-            none="",
-        )
+        is_first = "(attribute_not_exists(#next) OR #next > :first)"
+        updates = {
+            f"#v = :v AND #state = :held AND {is_first}": "SET #since = :now, #due = :now ADD #redriven :one",
+            "#v = :v AND #state = :held": "SET #due = :now ADD #redriven :one",
+            "attribute_not_exists(#v) OR (#v = :v AND #state = :done)": (
+                "SET #v = :v, #state = :held, #tail = if_not_exists(#tail, :none), "
+                "#tail_at = if_not_exists(#tail_at, :zero), #since = :now, #due = :now, #lease = :zero, "
+                "#deaths = :zero, #given_up = :zero, #waiting = :zero "
+                "REMOVE #expiry, #next, #owner ADD #redriven :one"
+            ),
+        }
+        refusal = RefusedError(None)
+        for condition, update in updates.items():
+            try:
+                return self._update(digest, update, condition, now=now, first=version_of(changes[0]), none="")
+            except RefusedError as refused:
+                refusal = refused
+        raise refusal
 
     # Moving on
 
@@ -249,15 +253,15 @@ class Holds:
         return self._move(row, position, ", #lease = :zero, #due = :due", ", #owner", due=due)
 
     def _move(self, row: HoldRow, position: Position, update: str, remove: str, **values: float) -> HoldRow:
-        keeps = "#next = :former" if row.next else "attribute_not_exists(#next)"
+        keeps = " AND #next = :former" if row.next else ""  # only redriven changes ran: an append may have set it
         following = "" if position.next is None else ", #next = :next"
-        removed = (", #next" if position.next is None else "") + remove
+        removed = (", #next" if position.next is None and row.next else "") + remove
         try:
             return self._update(
                 row.digest,
                 "SET #waiting = #waiting - :passed, #since = :since, #deaths = :deaths, #given_up = :given_up"
                 f"{following}{update}" + (f" REMOVE {removed.removeprefix(', ')}" if removed else ""),
-                f"#owner = :owner AND {keeps}",
+                f"#owner = :owner{keeps}",
                 owner=row.owner or "",
                 former=row.next or "",
                 next=position.next or "",
@@ -269,7 +273,8 @@ class Holds:
             )
         except RefusedError as refused:
             there = HoldRow.read(refused.row) if refused.row is not None else None
-            if there and there.next == position.next and there.owner in (row.owner, None) and there.is_held:
+            is_there = there is not None and (there.next == position.next or row.next is None)
+            if there and is_there and there.owner in (row.owner, None) and there.is_held:
                 return there  # it was written, and only the answer was lost
             raise
 
@@ -305,11 +310,17 @@ class Holds:
         sort_keys = (sort_key for change in changes for sort_key in change.sort_keys())
         self._table.put_and_delete(deletes=[key_of(partition, sort_key) for sort_key in sort_keys])
 
-    def purge(self, row: HoldRow) -> None:
-        """Remove the row of an item that was released long ago, and what a death may have left of its changes."""
+    def purge(self, row: HoldRow, now: float) -> None:
+        """Remove the row of an item that was released long ago, and what deaths and refusals have left of its changes.
+
+        A change row that is written again meanwhile, by a hold that begins, stays: its time is another then.
+        """
         partition = self._changes_of(row.digest)
-        for page in self._table.pages(partition, start="0", end=f"{row.tail}#{LAST}", keys_only=True):
-            self._table.put_and_delete(deletes=[{"pk": item["pk"], "sk": item["sk"]} for item in page])
+        for item in chain.from_iterable(self._table.pages(partition, start="+", end=LAST, keys_only=True)):
+            at = float(item["at"]["N"])
+            if at <= now - KEPT_SECONDS:
+                with suppress(RefusedError):
+                    self._table.delete({"pk": item["pk"], "sk": item["sk"]}, "#at = :at", at=at)
         try:
             self._table.delete(
                 key_of(self._partition, row.digest), "#state = :done AND #tail = :tail", done="done", tail=row.tail
@@ -321,9 +332,9 @@ class Holds:
     def _changes_of(self, digest: str) -> str:
         return f"{self._partition}#{digest}"
 
-    def _rows(self, digest: str, changes: Sequence[Change]) -> list[Item]:
+    def _rows(self, digest: str, changes: Sequence[Change], now: float) -> list[Item]:
         partition = self._changes_of(digest)
-        return [row for change in changes for row in change_rows(partition, change)]
+        return [row for change in changes for row in change_rows(partition, change, now)]
 
     def _update(self, digest: str, update: str, condition: str, **values: str | float) -> HoldRow:
         common: dict[str, str | float] = {"v": FORMAT, "held": "held", "done": "done", "zero": 0, "one": 1}
