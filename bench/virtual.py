@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] # botocore has none
+
 from handler.stream.change import Change
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
@@ -90,7 +92,11 @@ class VirtualDynamoDB(MemoryDynamoDB):
         if self._observe is None:
             return act()
         answered = self._observe(operation, request, self.tables)
-        result = act()
+        try:
+            result = act()
+        except ClientError:
+            answered({})  # refused by a condition
+            raise
         answered(result)
         return result
 
