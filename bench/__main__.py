@@ -50,9 +50,10 @@ NOTES = {
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table()
+    table = Table(padding=(0, 0))
     for name, value in rows[0].items():
-        table.add_column(name, justify="left" if isinstance(value, str) else "right")
+        is_text = isinstance(value, str)
+        table.add_column(name, justify="left" if is_text else "right", min_width=None if is_text else 6)
     for row in rows:
         table.add_row(*map(_text, row.values()))
     return table
@@ -63,7 +64,8 @@ def _text(value: Any) -> str:
         return value
     if value is None:
         return "-"
-    return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    digits = 0 if value >= 100 or isinstance(value, int) else 2 if value >= 1 else 4
+    return f"{value:,.{digits}f}"
 
 
 def main() -> None:
@@ -81,7 +83,7 @@ def main() -> None:
         print()
         return
     console.print(_table(rows))
-    console.print(NOTES[arguments.question])
+    console.print(" ".join(NOTES[arguments.question].split()))
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def measure(*, quick: bool = False) -> list[dict[str, Any]]:
         for failing, share in ((0, "none"), (1_000, "0.1 %"), (20, "5 %")):
             bill = run(changes=changes, rate=rate, failing=failing)
             rows.append(
-                {"changes/s": rate, "fail": share, "changes a batch": bill.changes / bill.batches}
+                {"fail": share, "changes/s": rate, "a batch": bill.changes / bill.batches}
                 | {f"$ {name}": bill.dollars(name) for name in PRICES}
                 | {"$ together": bill.total}
             )
