@@ -141,7 +141,9 @@ def ours(scenario: Scenario) -> World:
     function = Function(handle, workers=WORKERS)
 
     def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[Outcome, float]:
-        return returned(*function({"Records": list(records)}, now))
+        answer = returned(*function({"Records": list(records)}, now))
+        function.answer_asked()
+        return answer
 
     with silence():
         delivery = Delivery(world.shard, {**MAPPING, **OURS, **scenario.mapping}, invoke, function.retry)

@@ -175,10 +175,14 @@ class Function:
     def retry(self, start: float) -> dict[str, Any]:
         """Run what the schedule invokes, and its helpers; the scheduled run's answer."""
         answer, _ = self({"table-stream": "retry"}, start)
+        self.answer_asked()
+        return answer
+
+    def answer_asked(self) -> None:
+        """Run the invocations that the function has asked for."""
         while self.asked:
             at, event = self.asked.pop(0)
             self(event, at)
-        return answer
 
     def _environment(self, start: float) -> tuple[Clock, Engine]:
         for clock, engine in self._environments:

@@ -24,9 +24,11 @@ class Health:
     """What keeps changes from being tried; it outlives invocations.
 
     After 20 failures in a row, 5 s after the first of them, what the handler needs is *down*: changes are held untried,
-    one is tried every 10 s, and the next success ends it. After two slow failures within a minute the environment is
-    *careful*, since each slow failure makes a whole batch wait: an item is held untried, and a retry run beside the shard
-    tries it at once. Once a change of the item has succeeded, there or here, the item is trusted again.
+    one is tried every 10 s, and the next success ends it.
+
+    After two slow failures within a minute the environment is *careful*, since each slow failure makes a whole batch
+    wait: an item is held untried, and a retry run beside the shard tries it at once. Once a change of the item has
+    succeeded, there or here, the item is trusted again.
 
     Parameters
     ----------
