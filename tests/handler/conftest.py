@@ -10,6 +10,7 @@ import pytest
 from handler.stream.telemetry import logger
 
 Lines = Callable[[], list[dict[str, Any]]]
+Counts = Callable[[], dict[str, float]]
 
 
 @pytest.fixture
@@ -23,11 +24,11 @@ def log_lines() -> Iterator[Lines]:
 
 
 @pytest.fixture
-def counts(capsys: pytest.CaptureFixture[str]) -> Callable[[], dict[str, int]]:
+def counts(capsys: pytest.CaptureFixture[str]) -> Counts:
     """The counts printed since the last call."""
 
-    def read() -> dict[str, int]:
-        found = dict[str, int]()
+    def read() -> dict[str, float]:
+        found = dict[str, float]()
         for line in capsys.readouterr().out.splitlines():
             emf = json.loads(line)
             for metric in emf["_aws"]["CloudWatchMetrics"][0]["Metrics"]:

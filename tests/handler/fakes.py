@@ -1,5 +1,6 @@
 """AWS in memory for the engine's tests, and an executor without threads."""
 
+import contextlib
 import json
 import re
 import time
@@ -47,6 +48,14 @@ def record(
             **body,
         },
     }
+
+
+def nested(levels: int) -> Any:
+    """A value of so many levels in DynamoDB's JSON."""
+    value: Any = {"S": "deep"}
+    for _ in range(levels):
+        value = {"M": {"a": value}}
+    return value
 
 
 class Clock:
@@ -287,20 +296,23 @@ class Lambda:
 class Steps:
     """An executor without threads: items take turns, a change each.
 
-    A handler that calls `deadline` lets the invocation's time be over while it runs. Not imitated: two handlers at the
-    same moment.
+    A handler that calls `deadline` lets the invocation's time be over while it runs; one that calls `another` lets
+    another item's handler run at the same time.
     """
 
     def __init__(self) -> None:
         self.deadline: Callable[[], None] = lambda: None
+        self._waiting: list[Iterator[None]] = []
 
     def __call__(self, items: Any, left: Callable[[], float] | None, on_deadline: Callable[[], None]) -> None:
         self.deadline = on_deadline if left else lambda: None
-        waiting: list[Iterator[None]] = list(items)
-        while waiting:
-            item = waiting.pop(0)
-            try:
-                next(item)
-            except StopIteration:
-                continue
-            waiting.append(item)
+        self._waiting = list(items)
+        while self._waiting:
+            self.another()
+
+    def another(self) -> None:
+        """Let the next item take its step."""
+        item = self._waiting.pop(0)
+        with contextlib.suppress(StopIteration):
+            next(item)
+            self._waiting.append(item)

@@ -1,18 +1,19 @@
 """Retry runs: which held items have a turn, what a turn runs, and how it ends."""
 
 import contextlib
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from handler.stream import PermanentError
+from handler.stream import Change, PermanentError
 from handler.stream.failures import read_failure
 from handler.stream.ledger.holds import Lease
 from handler.stream.ledger.rows import HoldRow
-from tests.handler.conftest import Lines
-from tests.handler.fakes import START, STREAM, Context, before, refusal, refused, times, unanswered
+from tests.handler.conftest import Counts, Lines
+from tests.handler.fakes import START, STREAM, Context, before, nested, record, refusal, refused, times, unanswered
 from tests.handler.world import FAILS, FIRST, Died, World, digest
 
 DAY = 86_400.0
@@ -308,9 +309,10 @@ def test_a_timeout_saves_how_far_a_turn_has_come_and_counts_as_one_death() -> No
 
 def test_a_handler_that_ends_after_the_deadline_moves_its_item_on() -> None:
     world = held("aaa")
-    world.trouble = {1: world.ends_late(), 2: world.ends_late()}
-    assert world.retry(now=True)["released"] == 1
-    assert world.applied == [1, 2, 3]
+    world.trouble = {1: world.ends_late()}
+    assert world.retry(now=True)["released"] == 0
+    assert (world.applied, world.waiting()) == ([1], [2, 3])
+    assert (world.held_row().owner, world.held_row().due) == (None, world.clock())
 
 
 # Release
@@ -556,7 +558,7 @@ def test_suspects_run_last_one_at_a_time_fewest_deaths_first() -> None:
     world = flood(5)
     rows = world.ledger("hold#consumer")
     rows[digest("a")] |= {"deaths": {"N": "1"}, "owner": {"S": "dead"}}
-    rows[digest("b")] |= {"owner": {"S": "dead"}}
+    rows[digest("b")] |= {"deaths": {"N": "1"}}
     rows[digest("d")] |= {"deaths": {"N": "3"}}
     at_once = list[int]()
     plain = world.steps
@@ -609,3 +611,184 @@ def test_a_suspect_is_given_up_at_the_lease_without_another_try() -> None:
         "GivenUp",
         "SuspectError: the function died 1 times while this change ran",
     )
+
+
+def test_a_suspect_that_only_fails_waits_like_any_other_again() -> None:
+    """The function has outlived it: the deaths in a row are over."""
+    world = held("a")
+    world.trouble = {1: [Died(), FAILS]}
+    with pytest.raises(Died):
+        world.retry(now=True)
+    world.retry_later(2, now=True)
+    assert world.held_row().is_suspect is False
+
+
+def many(number: int) -> World:
+    """So many held items, all due."""
+    world = World()
+    records = [record(place, f"item-{place}") for place in range(number)]
+    world.trouble = dict.fromkeys(range(number), FAILS)
+    assert world.engine({"Records": records}, Context(world.clock)) == {"batchItemFailures": []}
+    world.ran.clear()
+    world.dynamodb.calls.clear()
+    return world
+
+
+@pytest.mark.parametrize(("number", "helpers"), [(500, 0), (501, 1), (1001, 2), (2600, 4)])
+def test_a_scheduled_run_invokes_a_helper_for_each_500_due_items_beyond_the_first(number: int, helpers: int) -> None:
+    world = many(number)
+    answer = world.retry(now=True)
+    assert (answer["held"], answer["due"]) == (number, number)
+    of = helpers + 1
+    assert world.functions.invoked == [
+        ("mirror", {"table-stream": "retry", "now": True, "slice": [helper, of]}) for helper in range(1, of)
+    ]
+    assert len(world.ran) == answer["tried"]
+    assert (answer["tried"] == number) is (helpers == 0)
+
+
+def test_run_and_helpers_share_the_items_out_and_helpers_invoke_nobody() -> None:
+    world = many(1600)
+    world.retry(now=True)
+    for _, payload in list(world.functions.invoked):
+        assert world.engine(payload, Context(world.clock))["held"] == 1600
+    assert len(world.functions.invoked) == 3
+    assert sorted(world.ran) == list(range(1600))
+
+
+def test_helpers_try_what_the_scheduled_run_calls_due() -> None:
+    world = many(501)
+    assert world.retry_later(1)["due"] == 501
+    assert [payload["now"] for _, payload in world.functions.invoked] == [False]
+
+
+def test_a_helper_that_cannot_be_invoked_leaves_its_items_to_the_next_run(log_lines: Lines) -> None:
+    world = many(501)
+    world.functions.failing = refusal("TooManyRequestsException")
+    answer = world.retry(now=True)
+    assert 0 < answer["tried"] == len(world.ran) < 501
+    assert "a helper cannot be invoked: its items are due in the next run" in [line["message"] for line in log_lines()]
+
+
+# Metrics
+
+
+def test_every_run_tells_how_many_items_are_held_and_for_how_long_zeros_included(
+    capsys: pytest.CaptureFixture[str], counts: Counts
+) -> None:
+    world = World()
+    world.retry()
+    line = json.loads(capsys.readouterr().out)
+    assert (line["HeldItems"], line["OldestHeldSeconds"]) == ([0], [0])
+    units = {each["Name"]: each["Unit"] for each in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    assert units == {"HeldItems": "Count", "OldestHeldSeconds": "Seconds"}
+    world.trouble = {1: FAILS, 2: FAILS}
+    world.deliver("a")
+    world.clock.now = world.held_row().since + 30
+    world.deliver("b", start=2)
+    world.clock.now = world.held_row().since + 40
+    counts()
+    world.retry()
+    assert counts() == {"HeldItems": 2, "OldestHeldSeconds": 40}
+
+
+def test_a_run_counts_what_it_released_and_parked(counts: Counts) -> None:
+    world = held("aa")
+    world.trouble = {1: PermanentError("never")}
+    counts()
+    world.retry(now=True)
+    assert counts() == {"ParkedChanges": 1, "ReleasedItems": 1, "HeldItems": 1, "OldestHeldSeconds": 0}
+
+
+def test_helpers_send_no_gauges(counts: Counts) -> None:
+    world = held("a")
+    counts()
+    world.retry(slice=[1, 2])
+    assert counts() == {}
+
+
+# What stops an item
+
+
+def key(number: int, part: int = 0) -> str:
+    """The sort key of a change's row."""
+    return f"{STREAM.rpartition('/')[2]}#{FIRST + number:040}#{part:04}"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("damage", ["missing", "unreadable", "no record"])
+def test_a_change_row_that_is_missing_or_unreadable_stops_its_item_and_nothing_else(
+    number: int, damage: str, counts: Counts, log_lines: Lines
+) -> None:
+    world = World()
+    world.trouble = {1: FAILS, 11: FAILS}
+    world.deliver("aaa")
+    world.deliver("b", start=11)
+    world.trouble.clear()
+    world.ran.clear()
+    rows = world.ledger(f"hold#consumer#{digest('a')}")
+    match damage:
+        case "missing":
+            del rows[key(number)]
+        case "unreadable":
+            rows[key(number)]["record"] = {"B": b"nonsense"}
+        case _:
+            del rows[key(number)]["record"]
+    counts()
+    assert world.retry(now=True) == NOTHING | {"held": 2, "due": 2, "tried": 1, "released": 1}
+    assert world.ran == [11]
+    assert counts()["HoldBroken"] == 1
+    broken = next(line for line in log_lines() if line["message"] == "hold broken")
+    assert (broken["item"], broken["level"]) == (digest("a"), "ERROR")
+    assert broken["error"]["type"] == "HoldBrokenError"
+    row = world.held_row()
+    assert (row.owner, row.due) == (None, world.clock() + 3600)
+    assert world.deliver("a", start=4) == []
+    assert world.ran == [11]
+
+
+def test_a_broken_item_that_is_repaired_goes_on() -> None:
+    world = held("aa")
+    rows = world.ledger(f"hold#consumer#{digest('a')}")
+    row = rows.pop(key(1))
+    world.trouble.clear()
+    world.retry(now=True)
+    rows[key(1)] = row
+    assert world.retry(now=True)["released"] == 1
+    assert world.applied == [1, 2]
+
+
+def test_items_of_a_newer_version_are_left_to_it(log_lines: Lines) -> None:
+    world = held("a")
+    world.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
+    before_run = world.row()
+    assert world.retry(now=True) == NOTHING | {"held": 1}
+    assert (world.ran, world.row()) == ([], before_run)
+    assert log_lines()[-1]["message"] == "a newer version is at work: the items that it holds are left to it"
+
+
+def test_a_hold_of_more_than_a_page_runs_page_by_page() -> None:
+    world = held("a" * 12)
+    world.dynamodb.page_bytes = 1
+    world.trouble = {7: FAILS}
+    world.retry(now=True)
+    assert (world.applied, world.waiting()) == ([1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12])
+    world.trouble.clear()
+    assert world.retry_later(2)["released"] == 1
+    assert world.applied == list(range(1, 13))
+
+
+def test_a_waiting_change_that_is_deeper_than_json_can_be_read_is_parked_when_its_turn_comes() -> None:
+    world = World()
+    world.trouble = {1: FAILS}
+    world.engine({"Records": [record(1), record(2, NewImage={"n": nested(1000)})]}, Context(world.clock))
+    world.trouble.clear()
+
+    def look(change: Change) -> None:
+        _ = change.new_image
+        world.applied.append(int(change.sequence_number) - FIRST)
+
+    world.handle = look
+    world.engine = world.environment()
+    assert world.retry(now=True)["parked"] == 1
+    assert (world.applied, world.parked()) == ([1], [2])

@@ -52,6 +52,7 @@ class World:
         self._claim, self._executor = claim, executor or self.steps
         self.trouble: dict[int, Trouble] = {}
         self.ran, self.applied, self.paused = list[int](), list[int](), list[float]()
+        self._context: Any = None
         self.engine = self.environment()
 
     def environment(self) -> Engine:
@@ -103,18 +104,23 @@ class World:
 
     def times_out(self) -> None:
         """A handler that hangs until the function is killed, after its last words."""
-        self.steps.deadline()
+        self._end()
         raise Died
 
     def ends_late(self, then: BaseException | None = None) -> Callable[[], None]:
         """A handler that ends after the function's last words, and before it is killed."""
 
         def run() -> None:
-            self.steps.deadline()
+            self._end()
             if then is not None:
                 raise then
 
         return run
+
+    def _end(self) -> None:
+        left = getattr(self._context, "get_remaining_time_in_millis", lambda: 2000)()
+        self.clock.now += left / 1000 - 2
+        self.steps.deadline()
 
     # Invocations
 
@@ -126,12 +132,14 @@ class World:
         A blank stands for a change that is not in the batch.
         """
         records = [record(start + place, item, **fields) for place, item in enumerate(batch) if item != " "]
-        answer = self.engine({"Records": records}, context or Context(self.clock, seconds))
+        self._context = context or Context(self.clock, seconds)
+        answer = self.engine({"Records": records}, self._context)
         return [int(failure["itemIdentifier"]) - FIRST for failure in answer["batchItemFailures"]]
 
     def ask(self, request: str, *, seconds: float = 60, **more: Any) -> dict[str, Any]:
         """Send a request; its answer."""
-        return self.engine({"table-stream": request, **more}, Context(self.clock, seconds))
+        self._context = Context(self.clock, seconds)
+        return self.engine({"table-stream": request, **more}, self._context)
 
     def retry(self, *, seconds: float = 60, **more: Any) -> dict[str, Any]:
         """A retry run; its answer. `now=True` makes everything due."""
