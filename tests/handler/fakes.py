@@ -305,14 +305,18 @@ class Steps:
         self._waiting: list[Iterator[None]] = []
 
     def __call__(self, items: Any, left: Callable[[], float] | None, on_deadline: Callable[[], None]) -> None:
-        self.deadline = on_deadline if left else lambda: None
-        self._waiting = list(items)
-        while self._waiting:
-            self.another()
+        outer = self.deadline, self._waiting  # an invocation may begin while another is under way
+        self.deadline, self._waiting = on_deadline if left else lambda: None, list(items)
+        try:
+            while self._waiting:
+                self.another()
+        finally:
+            self.deadline, self._waiting = outer
 
     def another(self) -> None:
         """Let the next item take its step."""
-        item = self._waiting.pop(0)
+        waiting = self._waiting
+        item = waiting.pop(0)
         with contextlib.suppress(StopIteration):
             next(item)
-            self._waiting.append(item)
+            waiting.append(item)

@@ -217,6 +217,20 @@ def test_a_handler_that_ends_late_waits_until_its_hold_is_written() -> None:
     assert world.held_row().owner is None
 
 
+def test_a_late_end_hands_back_what_a_doubled_delivery_has_appended_meanwhile() -> None:
+    world = World()
+    late = world.ends_late()
+
+    def end() -> None:
+        late()
+        assert world.deliver("aa") == []
+
+    world.trouble[1] = [end]
+    assert world.deliver("a") == []
+    row = world.held_row()
+    assert (world.waiting(), row.owner, row.deaths, row.lease) == ([2], None, 0, 0)
+
+
 # Where the ledger does not answer at the end
 
 

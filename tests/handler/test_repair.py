@@ -48,7 +48,10 @@ def test_skip_parks_the_first_waiting_change_and_makes_the_item_due(counts: Coun
     assert (world.parked(), world.waiting(), world.ran) == ([1], [2, 3], [])
     assert counts() == {"ParkedChanges": 1}
     [body] = world.s3.objects.values()
-    assert (read_failure(body).condition, read_failure(body).error) == ("Skipped", "SkippedError: an operator skipped it")
+    assert (read_failure(body).condition, read_failure(body).error) == (
+        "Skipped",
+        "SkippedError: an operator skipped it",
+    )
     row = world.held_row()
     assert (row.owner, row.due, row.since, row.waiting, row.deaths) == (None, world.clock(), world.clock(), 2, 0)
     assert world.retry()["released"] == 1
@@ -81,6 +84,17 @@ def test_skip_leaves_an_item_to_the_run_that_is_at_work_on_it() -> None:
     assert world.ask("skip", item=digest("a")) == {
         "skipped": False,
         "reason": "a retry run is at work on the item: try again in a minute",
+    }
+    assert (world.parked(), world.row()) == ([], before_skip)
+
+
+def test_skip_leaves_an_item_of_a_newer_version_to_it() -> None:
+    world = held()
+    world.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
+    before_skip = world.row()
+    assert world.ask("skip", item=digest("a")) == {
+        "skipped": False,
+        "reason": "a newer version of the engine holds the item",
     }
     assert (world.parked(), world.row()) == ([], before_skip)
 

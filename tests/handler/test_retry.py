@@ -301,10 +301,10 @@ def test_a_timeout_saves_how_far_a_turn_has_come_and_counts_as_one_death() -> No
         world.retry(now=True)
     assert world.waiting() == [2, 3]
     world.ran.clear()
-    world.trouble = {2: FAILS}
-    world.retry_later(2, now=True)
-    assert world.ran == [2]
-    assert world.held_row().deaths == 1
+    with pytest.raises(Died):
+        world.retry_later(2, now=True)
+    assert (world.ran, world.held_row().deaths) == ([2], 1)
+    assert world.held_row().is_suspect
 
 
 def test_a_handler_that_ends_after_the_deadline_moves_its_item_on() -> None:
@@ -424,7 +424,7 @@ def test_a_turn_whose_lease_was_taken_over_writes_nothing_more(end: BaseExceptio
         world.clock.now += 70
         world.trouble = {2: end}
         with contextlib.suppress(Died):
-            world.environment()({"table-stream": "retry", "now": True}, Context(world.clock))
+            world.retry(now=True)
         rows.append(world.held_row())
 
     world.trouble = {1: freeze}

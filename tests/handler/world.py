@@ -124,6 +124,15 @@ class World:
 
     # Invocations
 
+    def invoke(self, event: Any, context: Any = None) -> dict[str, Any]:
+        """Call the function; in another environment where one call is under way."""
+        outer, self._context = self._context, context or Context(self.clock)
+        engine = self.environment() if outer else self.engine
+        try:
+            return engine(event, self._context)
+        finally:
+            self._context = outer
+
     def deliver(
         self, batch: str, *, seconds: float = 60, context: Any = None, start: int = 1, **fields: Any
     ) -> list[int]:
@@ -132,14 +141,12 @@ class World:
         A blank stands for a change that is not in the batch.
         """
         records = [record(start + place, item, **fields) for place, item in enumerate(batch) if item != " "]
-        self._context = context or Context(self.clock, seconds)
-        answer = self.engine({"Records": records}, self._context)
+        answer = self.invoke({"Records": records}, context or Context(self.clock, seconds))
         return [int(failure["itemIdentifier"]) - FIRST for failure in answer["batchItemFailures"]]
 
     def ask(self, request: str, *, seconds: float = 60, **more: Any) -> dict[str, Any]:
         """Send a request; its answer."""
-        self._context = Context(self.clock, seconds)
-        return self.engine({"table-stream": request, **more}, self._context)
+        return self.invoke({"table-stream": request, **more}, Context(self.clock, seconds))
 
     def retry(self, *, seconds: float = 60, **more: Any) -> dict[str, Any]:
         """A retry run; its answer. `now=True` makes everything due."""
