@@ -1,7 +1,6 @@
 """One change through its handler: what counts as its failure, and when it is tried again in place."""
 
 import contextvars
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -26,24 +25,26 @@ PROBE_SECONDS = 10.0
 
 def pause(seconds: float) -> None:
     """Wait about as long, so that environments that failed together do not try again together."""
+    import random  # only a failure pays for it
+
     time.sleep(seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 
 
 def attempt(function: Function, change: Change) -> BaseException | None:
     """Run a handler for a change; the error, whatever it is, or None. A Death is raised."""
-
-    def run() -> None:
-        current.set(change)
-        change.check_name()
-        call(function, change)
-
     try:
-        contextvars.copy_context().run(run)
+        contextvars.copy_context().run(_run, function, change)
     except Death:
         raise
     except BaseException as error:  # whatever a handler raises is its change's failure
         return error
     return None
+
+
+def _run(function: Function, change: Change) -> None:
+    current.set(change)
+    change.check_name()
+    call(function, change)
 
 
 def reason_to_park(error: BaseException) -> str | None:
@@ -68,18 +69,19 @@ class InPlace:
         self.failed_items = 0
         """Items of the batch that have failed for good."""
 
-    def run(self, change: Change) -> tuple[BaseException | None, int]:
-        """The last error of a change, None where it is done, and how often it was tried."""
-        began = self._invocation.clock()
-        tries = 1
-        error = attempt(self._function, change)
+    def again(self, change: Change, error: BaseException, began: float) -> tuple[BaseException | None, int]:
+        """Try a change again that has failed once; its last error, None where it is done, and how often it ran."""
+        tries, last = 1, error
         for seconds in PAUSES:
-            if error is None or reason_to_park(error) or not self._may_try_again(began, seconds):
+            if reason_to_park(last) or not self._may_try_again(began, seconds):
                 break
             self._sleep(seconds)
             tries += 1
-            error = attempt(self._function, Change(change.record, change.origin))
-        return error, tries
+            outcome = attempt(self._function, Change(change.record, change.origin))
+            if outcome is None:
+                return None, tries
+            last = outcome
+        return last, tries
 
     def _may_try_again(self, began: float, seconds: float) -> bool:
         has_time = self._invocation.left() > seconds + self._handler_timeout
@@ -88,17 +90,15 @@ class InPlace:
 
 
 class Health:
-    """Whether what the handlers of an environment need is down; it outlives invocations."""
+    """Whether what the handlers of an environment need is down; it outlives invocations.
+
+    After 20 failures in a row the changes that come are held untried, until one that is tried succeeds.
+    """
 
     def __init__(self) -> None:
         self._failures = 0
         self._probe_at = 0.0
         self._lock = threading.Lock()
-
-    @property
-    def is_down(self) -> bool:
-        """Whether so many changes have failed in a row that what comes is held untried."""
-        return self._failures >= FAILURES_IN_A_ROW
 
     def succeeded(self) -> None:
         """A change is done."""
@@ -113,7 +113,7 @@ class Health:
 
     def may_try(self, now: float) -> bool:
         """Whether a change may be tried: always while nothing is down, else once every 10 s."""
-        if not self.is_down:
+        if self._failures < FAILURES_IN_A_ROW:
             return True
         with self._lock:
             if now < self._probe_at:

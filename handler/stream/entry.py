@@ -61,7 +61,7 @@ class Engine:
         self._client = client
         self._processor = KeyOrderedProcessor(
             settings,
-            ledger=Ledger.of(functools.partial(client, aws.LEDGER), table, name, sleep) if table else None,
+            ledger=Ledger(functools.partial(client, aws.LEDGER), table, name, sleep) if table else None,
             failures=Bucket(functools.partial(client, "s3"), bucket, name) if bucket else None,
             executor=executor,
             clock=clock,

@@ -1,6 +1,7 @@
 """One invocation: the time that it has left, and the counts that it flushes once, at its end."""
 
-import uuid
+import os
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -18,10 +19,16 @@ class Invocation:
 
     def __init__(self, context: Any, clock: Callable[[], float]) -> None:
         self.context, self.clock = context, clock
-        self.owner = uuid.uuid4().hex
+        self.owner = os.urandom(16).hex()
         self.began = clock()
         self.counts = Counter[str]()
+        self._lock = threading.Lock()
         self._millis: Callable[[], float] | None = getattr(context, "get_remaining_time_in_millis", None)
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a count; any thread may."""
+        with self._lock:
+            self.counts[name] += number
 
     @property
     def is_timed(self) -> bool:

@@ -22,6 +22,6 @@ class Parking:
         except Exception as refused:
             log_failure("change cannot be parked", change, refused, reason=reason)
             return False
-        self._invocation.counts["ParkedChanges"] += 1
+        self._invocation.count("ParkedChanges")
         log_failure("change parked", change, error, reason=reason)
         return True

@@ -93,6 +93,8 @@ class RetryRun:
         mine = self._shared_out(due)
         self._execute([self._turn(row) for row in alternately(row for row in mine if not row.is_suspect)])
         for row in sorted((row for row in mine if row.is_suspect), key=lambda row: (row.deaths, row.since)):
+            if not self._may_begin():
+                break
             self._execute([self._turn(row)])
         if self._part is None:
             self._purge([row for row in rows if not row.is_held and row.expiry <= now])
@@ -166,7 +168,7 @@ class RetryRun:
             for row in rows[:PURGED]:
                 if not self._may_begin():
                     return
-                self._holds.purge(row)
+                self._holds.purge(row, self._invocation.clock())
         except Exception:
             logger.exception("the ledger cannot remove released items: the next run does")
 

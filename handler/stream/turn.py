@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from handler.stream.attempt import attempt, reason_to_park
 from handler.stream.batch import Function
-from handler.stream.batch_run import SuspectError
 from handler.stream.environment import Environment
+from handler.stream.holding import SuspectError
 from handler.stream.invocation import Invocation
 from handler.stream.ledger.holds import PASSED, Holds, Lease, Position
 from handler.stream.ledger.rows import HoldBrokenError, HoldRow, Waiting
@@ -214,7 +214,7 @@ class Turn:
                     self._row = there
                     return False
         self._forget()
-        work.invocation.counts["ReleasedItems"] += 1
+        work.invocation.count("ReleasedItems")
         self._log("item released", held_seconds=round(self._now() - since))
         return True
 
@@ -253,7 +253,7 @@ class Turn:
 
     def _stop_broken(self, error: HoldBrokenError) -> None:
         """The item stops until an operator skips the change: what comes after it must not overtake it."""
-        self._work.invocation.counts["HoldBroken"] += 1
+        self._work.invocation.count("HoldBroken")
         logger.error("hold broken", item=self.digest, error={"type": type(error).__name__, "text": str(error)})
         self.hand_back(self._now() + LONGEST_BACK_OFF_MINUTES * self._work.settings.minute_seconds)
 

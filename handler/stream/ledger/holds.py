@@ -4,7 +4,8 @@ Change rows are written before the row that makes them count, and a row counts a
 so a write that fails half-way, or is repeated, adds no change and loses none.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -22,8 +23,6 @@ from handler.stream.ledger.rows import (
 )
 from handler.stream.ledger.table import Item, LedgerTable, RefusedError, key_of, typed
 
-PAGE = 100
-"""Hold rows that one read shows: at less than 300 bytes each, what one Query returns for about 8 read units."""
 KEPT_SECONDS = 3_600.0
 """How long a released hold's row stays: a late redelivery must find what the hold has settled."""
 DESCRIPTION = "!"
@@ -61,11 +60,12 @@ class Holds:
 
     # Reading
 
-    def of_items(self, digests: Callable[[], Iterable[str]]) -> dict[str, HoldRow]:
-        """The rows of a batch's items by digest; `digests` is asked only where more rows are kept than a page shows."""
-        items, more = self._table.page(self._partition, limit=PAGE)
-        if more is not None:
-            items = self._table.get(self._partition, sorted(digests()))
+    def read(self, digests: Iterable[str]) -> list[Item]:
+        """The rows of these items, of those that have one, as DynamoDB returns them."""
+        return self._table.get(self._partition, sorted(digests))
+
+    def rows(self, items: Iterable[Item]) -> dict[str, HoldRow]:
+        """Rows by digest, of items that DynamoDB returned."""
         return {row.digest: row for row in map(HoldRow.read, items)}
 
     def every(self) -> Iterator[HoldRow]:
@@ -150,7 +150,7 @@ class Holds:
             "tries": typed(tries),
             "at": typed(now),
         }
-        self._table.put_and_delete([description, *self._rows(digest, changes)])
+        self._table.put_and_delete([description, *self._rows(digest, changes, now)])
         owned, free = ("#owner = :owner, ", "") if lease else ("", ", #owner")
         try:
             return self._update(
@@ -172,9 +172,9 @@ class Holds:
                 return there  # it was written, and only the answer was lost
             raise
 
-    def append(self, digest: str, changes: Sequence[Change]) -> HoldRow:
+    def append(self, digest: str, changes: Sequence[Change], now: float) -> HoldRow:
         """Let later changes of a held item wait, too. Raises RefusedError where it is held no longer, or has them."""
-        self._table.put_and_delete(self._rows(digest, changes))
+        self._table.put_and_delete(self._rows(digest, changes, now))
         return self._update(
             digest,
             "SET #tail = :tail, #tail_at = :tail_at, #next = if_not_exists(#next, :first), "
@@ -203,7 +203,7 @@ class Holds:
             none="not tried since",
             zero=0,
         )
-        rows = [row for change in changes for row in change_rows(partition, change, is_redriven=True)]
+        rows = [row for change in changes for row in change_rows(partition, change, now, is_redriven=True)]
         self._table.put_and_delete(rows)
         try:
             return self._update(digest, "SET #due = :now ADD #redriven :one", "#v = :v AND #state = :held", now=now)
@@ -305,11 +305,17 @@ class Holds:
         sort_keys = (sort_key for change in changes for sort_key in change.sort_keys())
         self._table.put_and_delete(deletes=[key_of(partition, sort_key) for sort_key in sort_keys])
 
-    def purge(self, row: HoldRow) -> None:
-        """Remove the row of an item that was released long ago, and what a death may have left of its changes."""
+    def purge(self, row: HoldRow, now: float) -> None:
+        """Remove the row of an item that was released long ago, and what deaths and refusals have left of its changes.
+
+        A change row that is written again meanwhile, by a hold that begins, stays: its time is another then.
+        """
         partition = self._changes_of(row.digest)
-        for page in self._table.pages(partition, start="0", end=f"{row.tail}#{LAST}", keys_only=True):
-            self._table.put_and_delete(deletes=[{"pk": item["pk"], "sk": item["sk"]} for item in page])
+        for item in chain.from_iterable(self._table.pages(partition, start="+", end=LAST, keys_only=True)):
+            at = float(item["at"]["N"])
+            if at <= now - KEPT_SECONDS:
+                with suppress(RefusedError):
+                    self._table.delete({"pk": item["pk"], "sk": item["sk"]}, "#at = :at", at=at)
         try:
             self._table.delete(
                 key_of(self._partition, row.digest), "#state = :done AND #tail = :tail", done="done", tail=row.tail
@@ -321,9 +327,9 @@ class Holds:
     def _changes_of(self, digest: str) -> str:
         return f"{self._partition}#{digest}"
 
-    def _rows(self, digest: str, changes: Sequence[Change]) -> list[Item]:
+    def _rows(self, digest: str, changes: Sequence[Change], now: float) -> list[Item]:
         partition = self._changes_of(digest)
-        return [row for change in changes for row in change_rows(partition, change)]
+        return [row for change in changes for row in change_rows(partition, change, now)]
 
     def _update(self, digest: str, update: str, condition: str, **values: str | float) -> HoldRow:
         common: dict[str, str | float] = {"v": FORMAT, "held": "held", "done": "done", "zero": 0, "one": 1}

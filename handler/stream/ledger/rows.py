@@ -125,8 +125,8 @@ class HoldRow:
         )
 
 
-def change_rows(partition: str, change: Change, *, is_redriven: bool = False) -> Iterator[Item]:
-    """The rows that keep a change whole."""
+def change_rows(partition: str, change: Change, now: float, *, is_redriven: bool = False) -> Iterator[Item]:
+    """The rows that keep a change whole, written now."""
     packed = zlib.compress(to_json(change.record).encode())
     parts = range(0, len(packed), PART_BYTES)
     waiting = Waiting(version_of(change), change, len(parts), is_redriven)
@@ -136,6 +136,7 @@ def change_rows(partition: str, change: Change, *, is_redriven: bool = False) ->
             "sk": {"S": sort_key},
             "record": {"B": packed[start : start + PART_BYTES]},
             "parts": {"N": str(len(parts))},
+            "at": {"N": str(now)},
         }
 
 

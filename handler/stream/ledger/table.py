@@ -47,7 +47,10 @@ class LedgerTable:
         after: Item | None = None,
         keys_only: bool = False,
     ) -> tuple[list[Item], Item | None]:
-        """One page of a partition between two sort keys, and where the next page starts; strongly consistent."""
+        """One page of a partition between two sort keys, and where the next page starts; strongly consistent.
+
+        `keys_only` leaves out everything of an item but its keys and `at`, when it was written.
+        """
         condition, values = "#pk = :pk", {":pk": typed(partition)}
         if start is not None and end is not None:
             condition += " AND #sk BETWEEN :start AND :end"
@@ -64,8 +67,8 @@ class LedgerTable:
             "ConsistentRead": True,
         }
         if keys_only:
-            request["ProjectionExpression"] = "#pk, #sk"
-            request["ExpressionAttributeNames"] = {"#pk": "pk", "#sk": "sk"}
+            request["ProjectionExpression"] = "#pk, #sk, #at"
+            request["ExpressionAttributeNames"] = {"#pk": "pk", "#sk": "sk", "#at": "at"}
         if limit is not None:
             request["Limit"] = limit
         if after is not None:

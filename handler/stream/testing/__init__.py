@@ -46,7 +46,7 @@ class Delivery:
         self._changes = {change.sequence_number: change for change in changes}
         self._applied, self._parked = list[str](), list[str]()
         ledger = MemoryDynamoDB()
-        self._ledger = Ledger.of(lambda: ledger, "ledger", "consumer", lambda _: None)
+        self._ledger = Ledger(lambda: ledger, "ledger", "consumer", lambda _: None)
         self._processor = KeyOrderedProcessor(
             ledger=self._ledger, failures=self, executor=_workers, sleep=lambda _: None
         )
