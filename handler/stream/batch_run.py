@@ -84,7 +84,9 @@ class BatchRun:
                 from handler.stream.holding import SuspectError
 
                 error = SuspectError(f"{deliveries - 1} deliveries of the record alone ended without an answer")
-                self._hold(self._undone(), error, tries=0, deaths=1)
+                rest = self._hold(self._undone(), error, tries=0, deaths=1)
+                if rest:  # its item was released a moment ago
+                    self._hold(rest, error, tries=0, deaths=1)
             else:
                 left = self._invocation.left if self._invocation.is_timed else None
                 self._setting.executor(self._items(), left, self._on_deadline)
@@ -159,7 +161,7 @@ class BatchRun:
             yield
             if left[0] != self._first and invocation.left() <= handler_timeout:
                 if any(map(self._is_too_old, left)):
-                    self._hold_untried(left, "its turn did not come in time")
+                    self._hold_all(left, "its turn did not come in time")
                 return
             if self._ledger and not health.may_try(invocation.clock()):
                 left = self._hold_untried(left, "the changes before it failed one after the other")
@@ -220,6 +222,12 @@ class BatchRun:
 
         return self._hold(left, UntriedError(why), tries=0)
 
+    def _hold_all(self, left: Collection[int], why: str) -> None:
+        """Hold an item whose changes must not be reported, even where it was released a moment ago."""
+        rest = self._hold_untried(left, why)
+        if rest:
+            self._hold_untried(rest, why)
+
     def _is_too_old(self, position: int) -> bool:
         """Whether the mapping could discard a change before it is delivered again."""
         created = self._change(position).created_seconds
@@ -270,7 +278,7 @@ class BatchRun:
             return
         for item, positions in self._by_item().items():
             if item not in running and any(map(self._is_too_old, positions)):
-                self._hold_untried(positions, "its turn did not come in time")
+                self._hold_all(positions, "its turn did not come in time")
 
     # The note
 

@@ -55,6 +55,15 @@ def to_json(value: Any) -> str:
             return json.dumps(value)
 
 
+def from_json(text: str | bytes) -> Any:
+    """The value that JSON holds, however deep it is nested; raises ValueError."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        with _deep_recursion():
+            return json.loads(text)
+
+
 @contextmanager
 def _deep_recursion() -> Generator[None]:
     limit = sys.getrecursionlimit()
@@ -117,7 +126,10 @@ class Change:
     def raw(self) -> dict[str, Any]:
         """The record as the stream delivered it; a copy, made when first looked at."""
         if self._raw is None:
-            self._raw = cast(dict[str, Any], _copied(self.record))
+            try:
+                self._raw = cast(dict[str, Any], _copied(self.record))
+            except RecursionError as error:
+                raise self._malformed("dynamodb", "nested too deep") from error
         return self._raw
 
     @property

@@ -1,12 +1,11 @@
 """The failure record: one object a parked change, in the shape of the mapping's own."""
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from handler.stream.aws import error_code
-from handler.stream.change import Change, padded, text_of, to_json
+from handler.stream.change import Change, from_json, padded, text_of, to_json
 
 
 class UnreadableFailureError(Exception):
@@ -32,9 +31,9 @@ class Failure:
 def read_failure(text: str | bytes) -> Failure:
     """Read a failure record, in each variant that AWS has been seen to write; raises UnreadableFailureError."""
     try:
-        body: dict[str, Any] = json.loads(text)
+        body: dict[str, Any] = from_json(text)
         payload: Any = body.get("payload") or {}
-        event: dict[str, Any] = json.loads(payload) if isinstance(payload, str) else payload
+        event: dict[str, Any] = from_json(payload) if isinstance(payload, str) else payload
         answer: dict[str, Any] = body.get("responseContext") or {}
         return Failure(
             condition=body["requestContext"]["condition"],

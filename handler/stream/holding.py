@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from handler.stream.batch import Batch
 from handler.stream.change import Change
 from handler.stream.invocation import Invocation
-from handler.stream.ledger.holds import Holds, Lease, Position
+from handler.stream.ledger.holds import PASSED, Holds, Lease, Position
 from handler.stream.ledger.notes import HELD, UNDONE
 from handler.stream.ledger.rows import FORMAT, HoldRow, digest_of, version_of
 from handler.stream.ledger.table import RefusedError
@@ -189,7 +189,12 @@ class Holding:
             else:
                 following = version_of(self._change(left[1]))
                 holds.hand_back(row, Position(following, 1, now, 0, 0), now)
-        except RefusedError:
+        except RefusedError as refused:
+            there = HoldRow.read(refused.row) if refused.row is not None else None
+            if there and there.is_held and there.owner == row.owner:
+                passed = Position(f"{row.tail}{PASSED}", len(left), now, 0, 0)
+                holds.hand_back(there, passed, now)  # a doubled delivery has appended meanwhile
+                return
             logger.warning("a hold is no longer this invocation's", item=row.digest)
         except Exception:
             logger.exception("the ledger cannot tell that a handler has ended", item=row.digest)

@@ -8,7 +8,7 @@ from handler.stream.batch_run import Setting
 from handler.stream.change import Change
 from handler.stream.invocation import Invocation
 from handler.stream.ledger import Ledger
-from handler.stream.ledger.rows import HoldBrokenError, digest_of
+from handler.stream.ledger.rows import FORMAT, HoldBrokenError, digest_of, version_of
 from handler.stream.ledger.table import RefusedError
 from handler.stream.parking import Parking
 from handler.stream.telemetry import count, described
@@ -41,6 +41,8 @@ def skip(setting: Setting, ledger: Ledger, invocation: Invocation, digest: str) 
         lambda _: False,
         lambda _: None,
     )
+    if row.format > FORMAT:
+        return {"skipped": False, "reason": "a newer version of the engine holds the item"}
     turn = Turn(work, row)
     if not turn.take():
         return {"skipped": False, "reason": "a retry run is at work on the item: try again in a minute"}
@@ -84,12 +86,12 @@ def redrive(ledger: Ledger, invocation: Invocation, records: Any) -> dict[str, A
 
 
 def _by_item(records: Any) -> Mapping[str, list[Change]]:
-    """The changes by item, in stream order, of whichever streams. Raises InvalidBatchError."""
+    """The changes by item, each once and in stream order, of whichever streams. Raises InvalidBatchError."""
     if not isinstance(records, list) or not records:
         raise InvalidBatchError(f"records is {records!r}, not a list of stream records")
-    items: dict[str, list[Change]] = {}
+    items: dict[str, dict[str, Change]] = {}
     for record in cast(list[Any], records):
         [whole] = read_batch([record]).records
         change = Change(whole, "redrive")
-        items.setdefault(digest_of(change), []).append(change)
-    return items
+        items.setdefault(digest_of(change), {})[version_of(change)] = change
+    return {digest: [changes[version] for version in sorted(changes)] for digest, changes in items.items()}

@@ -92,7 +92,7 @@ class RetryRun:
         gauges = {"HeldItems": (len(held), "Count"), "OldestHeldSeconds": (max(oldest, 0.0), "Seconds")}
         mine = self._shared_out(due)
         self._execute([self._turn(row) for row in alternately(row for row in mine if not row.is_suspect)])
-        for row in sorted((row for row in mine if row.is_suspect), key=lambda row: (row.deaths, row.since)):
+        for row in sorted((row for row in mine if row.is_suspect), key=lambda row: (row.deaths_in_a_row, row.since)):
             if not self._may_begin():
                 break
             self._execute([self._turn(row)])

@@ -152,6 +152,7 @@ class Turn:
         except Exception:
             logger.exception("the ledger cannot tell of a failure", item=self.digest)
         due = now + back_off(self._work.settings, now - self._since)
+        self._deaths = 0  # the function has outlived this try
         self.hand_back(due)
         log_failure(
             "retry failed",
@@ -199,7 +200,7 @@ class Turn:
     def release_or_reload(self) -> bool:
         """Release the item, all of whose known changes have run; False where more wait by now."""
         view, work = self._view(), self._work
-        if view.next is not None and not view.next.startswith(view.tail):
+        if view.next is not None and view.next <= view.tail:
             return False  # the changes that were read are not all
         since = self._row.since
         with self._lock:
@@ -239,7 +240,8 @@ class Turn:
                 raise
             except Exception:
                 tries += 1
-                if tries >= WRITE_TRIES or self._work.invocation.remaining() <= WRITE_SECONDS:
+                invocation = self._work.invocation
+                if invocation.remaining() <= WRITE_SECONDS or (tries >= WRITE_TRIES and not invocation.is_timed):
                     raise
                 self._work.sleep(min(1.0, 0.05 * 2**tries))
 
@@ -252,7 +254,7 @@ class Turn:
             logger.exception("the ledger cannot remove what has run", item=self.digest)
 
     def _stop_broken(self, error: HoldBrokenError) -> None:
-        """The item stops until an operator skips the change: what comes after it must not overtake it."""
+        """The item stops until what is missing is there again: later changes must not overtake it."""
         self._work.invocation.count("HoldBroken")
         logger.error("hold broken", item=self.digest, error={"type": type(error).__name__, "text": str(error)})
         self.hand_back(self._now() + LONGEST_BACK_OFF_MINUTES * self._work.settings.minute_seconds)

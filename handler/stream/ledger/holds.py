@@ -205,20 +205,24 @@ class Holds:
         )
         rows = [row for change in changes for row in change_rows(partition, change, now, is_redriven=True)]
         self._table.put_and_delete(rows)
-        try:
-            return self._update(digest, "SET #due = :now ADD #redriven :one", "#v = :v AND #state = :held", now=now)
-        except RefusedError as refused:
-            if refused.row is not None and HoldRow.read(refused.row).format > FORMAT:
-                raise
-        return self._update(
-            digest,
-            "SET #v = :v, #state = :held, #tail = if_not_exists(#tail, :none), "
-            "#tail_at = if_not_exists(#tail_at, :zero), #since = :now, #due = :now, #lease = :zero, "
-            "#deaths = :zero, #given_up = :zero, #waiting = :zero REMOVE #expiry, #next, #owner ADD #redriven :one",
-            "attribute_not_exists(#v) OR (#v = :v AND #state = :done)",
-            now=now,
-            none="",
-        )
+        is_first = "(attribute_not_exists(#next) OR #next > :first)"
+        updates = {
+            f"#v = :v AND #state = :held AND {is_first}": "SET #since = :now, #due = :now ADD #redriven :one",
+            "#v = :v AND #state = :held": "SET #due = :now ADD #redriven :one",
+            "attribute_not_exists(#v) OR (#v = :v AND #state = :done)": (
+                "SET #v = :v, #state = :held, #tail = if_not_exists(#tail, :none), "
+                "#tail_at = if_not_exists(#tail_at, :zero), #since = :now, #due = :now, #lease = :zero, "
+                "#deaths = :zero, #given_up = :zero, #waiting = :zero "
+                "REMOVE #expiry, #next, #owner ADD #redriven :one"
+            ),
+        }
+        refusal = RefusedError(None)
+        for condition, update in updates.items():
+            try:
+                return self._update(digest, update, condition, now=now, first=version_of(changes[0]), none="")
+            except RefusedError as refused:
+                refusal = refused
+        raise refusal
 
     # Moving on
 
@@ -249,15 +253,15 @@ class Holds:
         return self._move(row, position, ", #lease = :zero, #due = :due", ", #owner", due=due)
 
     def _move(self, row: HoldRow, position: Position, update: str, remove: str, **values: float) -> HoldRow:
-        keeps = "#next = :former" if row.next else "attribute_not_exists(#next)"
+        keeps = " AND #next = :former" if row.next else ""  # only redriven changes ran: an append may have set it
         following = "" if position.next is None else ", #next = :next"
-        removed = (", #next" if position.next is None else "") + remove
+        removed = (", #next" if position.next is None and row.next else "") + remove
         try:
             return self._update(
                 row.digest,
                 "SET #waiting = #waiting - :passed, #since = :since, #deaths = :deaths, #given_up = :given_up"
                 f"{following}{update}" + (f" REMOVE {removed.removeprefix(', ')}" if removed else ""),
-                f"#owner = :owner AND {keeps}",
+                f"#owner = :owner{keeps}",
                 owner=row.owner or "",
                 former=row.next or "",
                 next=position.next or "",
@@ -269,7 +273,8 @@ class Holds:
             )
         except RefusedError as refused:
             there = HoldRow.read(refused.row) if refused.row is not None else None
-            if there and there.next == position.next and there.owner in (row.owner, None) and there.is_held:
+            is_there = there is not None and (there.next == position.next or row.next is None)
+            if there and is_there and there.owner in (row.owner, None) and there.is_held:
                 return there  # it was written, and only the answer was lost
             raise
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from handler.stream.change import Change, padded, to_json
+from handler.stream.change import Change, from_json, padded, to_json
 
 FORMAT = 1
 """The format of hold rows (`v`) that this code reads and writes. A row with a higher one is left to newer code."""
@@ -86,9 +86,14 @@ class HoldRow:
         return self.state == "held"
 
     @property
+    def deaths_in_a_row(self) -> int:
+        """How many functions may have died of the item's first waiting change; call it when no lease runs."""
+        return self.deaths + (self.owner is not None)
+
+    @property
     def is_suspect(self) -> bool:
         """Whether a function may have died of the item's first waiting change."""
-        return self.deaths > 0 or self.owner is not None
+        return self.deaths_in_a_row > 0
 
     def has_settled(self, change: Change) -> bool:
         """Whether the hold took in this change; call it for a change at or below the tail."""
@@ -164,7 +169,7 @@ def _read_change(key: str, parts: Sequence[Mapping[str, Any]]) -> Waiting:
         expected = int(parts[0]["parts"]["N"])
         if len(parts) != expected:
             raise HoldBrokenError(f"{key}: {len(parts)} of its {expected} parts are there")
-        record = json.loads(zlib.decompress(b"".join(bytes(part["record"]["B"]) for part in parts)))
+        record = from_json(zlib.decompress(b"".join(bytes(part["record"]["B"]) for part in parts)))
     except (KeyError, TypeError, ValueError, zlib.error, RecursionError) as error:
         raise HoldBrokenError(f"{key} cannot be read: {type(error).__name__} {error}") from error
     change = Change(record, "redrive" if key.startswith("+") else "stream")
