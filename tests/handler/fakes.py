@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -120,13 +119,11 @@ def before(do: Callable[[], Any], number: int = 1) -> Hook:
 
 
 class DynamoDB(MemoryDynamoDB):
-    """MemoryDynamoDB with a record of its calls, a hook for each, and more of what DynamoDB refuses.
+    """MemoryDynamoDB with a record of its calls, and a hook for each.
 
     A call is known as its operation and what it touches: "Query note", "UpdateItem hold", "BatchWriteItem change",
-    "UpdateItem description", "PutItem mirror". It refuses items over 400 KB, two writes of one item in a request, a
-    BETWEEN whose bounds are the wrong way round, and names and values that no expression uses; pages end at
-    `page_bytes`. Powertools reads the machine's clock; the times of claims are moved to `clock` on their way in, and
-    back on their way out.
+    "UpdateItem description", "PutItem mirror". Powertools reads the machine's clock; the times of claims are moved to
+    `clock` on their way in, and back on their way out.
 
     Attributes
     ----------
@@ -143,17 +140,14 @@ class DynamoDB(MemoryDynamoDB):
         self._clock = clock
         self.calls: list[str] = []
         self.on: dict[str, Hook] = {}
-        self.page_bytes = 1_000_000
 
     def perform(self, operation: str, request: Mapping[str, Any], act: Callable[[], Result]) -> Result:
         name = f"{operation} {_touched(request)}"
         self.calls.append(name)
-        _check(request)
         plain = super().perform
 
         def run() -> Any:
-            answer: Any = plain(operation, request, act)
-            return self._page(answer) if operation == "Query" else answer
+            return plain(operation, request, act)
 
         return self.on[name](run) if name in self.on else run()
 
@@ -190,17 +184,6 @@ class DynamoDB(MemoryDynamoDB):
                 moved[name] = {"N": str(int(float(item[name]["N"]) + shift * unit))}
         return {**item, **moved}
 
-    def _page(self, answer: Item) -> Item:
-        size = 0
-        for place, item in enumerate(answer["Items"]):
-            size += _size(item)
-            if size >= self.page_bytes and place + 1 < len(answer["Items"]):
-                return {"Items": answer["Items"][: place + 1], "LastEvaluatedKey": {k: item[k] for k in ("pk", "sk")}}
-        return answer
-
-
-KINDS = {"note": "note", "alone": "alone", "claim": "claim", "hold": "hold"}
-
 
 def _touched(request: Mapping[str, Any]) -> str:
     """What a request is about: a kind of the ledger's rows, or the table's name."""
@@ -223,40 +206,8 @@ def _kind(table: str, key: Mapping[str, Any]) -> str:
         return table
     parts = key["pk"]["S"].split("#")
     if parts[0] != "hold" or len(parts) == 2:
-        return KINDS[parts[0]]
+        return parts[0]
     return "description" if key.get("sk") == {"S": "!"} and "table" not in key else "change"
-
-
-def _check(request: Mapping[str, Any]) -> None:
-    """Raise where DynamoDB would, whatever is in its tables."""
-    expressions = " ".join(str(request[name]) for name in request if name.endswith(("Expression",)))
-    names, values = request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {})
-    used = set(re.findall(r"[#:]\w+", expressions))
-    if used != names.keys() | values.keys():
-        raise _invalid(f"names and values {sorted(used ^ (names.keys() | values.keys()))}: unused or undefined")
-    for low, high in re.findall(r"BETWEEN (:\w+) AND (:\w+)", request.get("KeyConditionExpression", "")):
-        if values[low]["S"] > values[high]["S"]:
-            raise _invalid("The BETWEEN operator requires upper bound to be greater than or equal to lower bound")
-    writes: list[Item] = []
-    for wanted in request.get("RequestItems", {}).values():
-        touched = wanted["Keys"] if "Keys" in wanted else [_written(write) for write in wanted]
-        keys = [json.dumps([item["pk"], item["sk"]]) for item in touched]
-        if len(keys) != len(set(keys)):
-            raise _invalid("Provided list of item keys contains duplicates")
-        writes += [] if "Keys" in wanted else touched
-    for item in [*writes, request.get("Item", {})]:
-        if _size(item) > 400 * 1024:
-            raise _invalid("Item size has exceeded the maximum allowed size")
-
-
-def _invalid(message: str) -> ClientError:
-    return ClientError({"Error": {"Code": "ValidationException", "Message": message}}, "Call")
-
-
-def _size(item: Mapping[str, Any]) -> int:
-    """About as DynamoDB counts it."""
-    contents = (content for value in item.values() for content in value.values())
-    return sum(map(len, item)) + sum(len(part) if isinstance(part, str | bytes) else 100 for part in contents)
 
 
 class S3:

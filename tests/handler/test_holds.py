@@ -435,27 +435,19 @@ def test_an_item_that_a_newer_version_holds_meanwhile_comes_again() -> None:
 # Many
 
 
-def test_of_more_than_a_hundred_holds_a_batch_reads_those_of_its_items() -> None:
+@pytest.mark.parametrize(("number", "reads"), [(99, 2), (101, 3)])
+def test_of_more_than_a_page_of_holds_a_batch_reads_those_of_its_items(number: int, reads: int) -> None:
     world = World()
-    world.trouble = dict.fromkeys(range(101), FAILS)
-    world.engine({"Records": [record(number, f"item-{number}") for number in range(101)]})
+    world.trouble = dict.fromkeys(range(number), FAILS)
+    world.invoke({"Records": [record(place, f"item-{place}") for place in range(number)]})
     world.engine = world.environment()
     world.ran.clear()
     world.dynamodb.calls.clear()
-    assert world.engine({"Records": [record(200, "item-100"), record(201, "new")]}) == {"batchItemFailures": []}
-    assert world.ran == [201]
-    assert world.dynamodb.calls[:3] == ["Query note", "Query hold", "BatchGetItem hold"]
-    assert world.waiting("item-100") == [100, 200]
-
-
-def test_a_hundred_holds_are_one_read() -> None:
-    world = World()
-    world.trouble = dict.fromkeys(range(100), FAILS)
-    world.engine({"Records": [record(number, f"item-{number}") for number in range(100)]})
-    world.engine = world.environment()
-    world.dynamodb.calls.clear()
-    world.deliver("a", start=200)
-    assert world.dynamodb.calls == ["Query note", "Query hold"]
+    last = f"item-{number - 1}"
+    assert world.invoke({"Records": [record(200, last), record(201, "new")]}) == {"batchItemFailures": []}
+    assert world.dynamodb.calls[:reads] == ["Query note", "Query hold", "BatchGetItem hold"][:reads]
+    assert world.dynamodb.calls[reads] == "BatchWriteItem change"
+    assert (world.ran, world.waiting(last)) == ([201], [number - 1, 200])
 
 
 def test_what_comes_for_an_item_with_10_000_waiting_changes_is_parked(counts: Counts) -> None:
