@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from handler.stream import environment
 from handler.stream.telemetry import logger
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -36,3 +37,17 @@ def counts(capsys: pytest.CaptureFixture[str]) -> Counts:
         return found
 
     return read
+
+
+@pytest.fixture
+def in_lambda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in Lambda, which reads the environment once; what was fixed is put back."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "mirror")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("LEDGER_TABLE", "ledger")
+    monkeypatch.setenv("FAILURE_BUCKET", "failures")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "mirror")
+    monkeypatch.setenv("WORKERS", "2")
+    former = environment.fix(None)
+    yield
+    environment.fix(former)

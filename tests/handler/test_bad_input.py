@@ -1,8 +1,9 @@
 """Handlers that misbehave and records that no handler can read: each harms its own change at most."""
 
+import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,30 +35,27 @@ def empties_everything(change: Change) -> None:
 SPOILERS = [pops_the_body, pops_the_keys, empties_everything]
 
 
-class Spoiled(World):
-    """The handler of one change spoils what it is given, and raises."""
+def spoiled(spoil: Callable[[Change], None], error: BaseException) -> World:
+    """A world where the handler of one change spoils what it is given, and raises."""
+    world = World()
 
-    def __init__(self, spoil: Callable[[Change], None], error: BaseException) -> None:
-        self.spoil: Callable[[Change], None] | None = spoil
-        self._error = error
-        super().__init__()
-
-    def handle(self, change: Change) -> None:
-        if self.spoil and change.sequence_number == str(FIRST + 1):
-            self.spoil(change)
-            raise self._error
+    def look(change: Change) -> None:
         assert change.raw == record(int(change.sequence_number) - FIRST, change.keys["id"])
-        super().handle(change)
+        if change.sequence_number == str(FIRST + 1):
+            spoil(change)
+
+    world.look, world.trouble[1] = look, error
+    return world
 
 
 @pytest.mark.parametrize("spoil", SPOILERS)
 def test_a_handler_that_spoils_its_change_and_raises_has_it_held_whole(spoil: Callable[[Change], None]) -> None:
-    world = Spoiled(spoil, ValueError("down"))
+    world = spoiled(spoil, ValueError("down"))
     assert world.deliver("aab") == []
     assert (world.applied, world.waiting()) == ([3], [1, 2])
     world.retry(now=True)
     assert world.waiting() == [1, 2]
-    world.spoil = None
+    world.trouble.clear()
     world.retry_later(2)
     assert world.applied == [3, 1, 2]
 
@@ -67,9 +65,9 @@ def test_a_handler_that_spoils_its_change_and_raises_has_it_held_whole(spoil: Ca
 def test_a_handler_that_spoils_its_change_and_gives_it_up_has_it_parked_whole(
     spoil: Callable[[Change], None], later: bool
 ) -> None:
-    world = Spoiled(spoil, ValueError("down") if later else PermanentError("never"))
+    world = spoiled(spoil, ValueError("down") if later else PermanentError("never"))
     assert world.deliver("aa") == []
-    world._error = PermanentError("never")  # pyright: ignore[reportPrivateUsage] # its own
+    world.trouble[1] = PermanentError("never")
     world.retry(now=True)
     assert (world.parked(), world.applied) == ([1], [2])
     [body] = world.s3.objects.values()
@@ -87,8 +85,7 @@ def test_every_try_in_place_is_given_the_record_as_it_came() -> None:
         change.raw.clear()
         raise ValueError
 
-    world.handle = spoil
-    world.engine = world.environment()
+    world.look = spoil
     world.deliver("a")
     assert seen == [(json.dumps(record(1)), {"id": "a"}, {"id": "a", "n": 1})] * 3
 
@@ -127,8 +124,7 @@ def looks_at_the_record(change: Change) -> None:
 def test_an_image_of_a_thousand_levels_is_undecodable_so_parked(look: Callable[[Change], None]) -> None:
     deep = record(1, NewImage={"n": nested(1000)})
     world = World()
-    world.handle = look
-    world.engine = world.environment()
+    world.look = look
     assert world.invoke({"Records": [deep, record(2)]}) == {"batchItemFailures": []}
     assert (world.parked(), world.waiting()) == ([1], [])
     [body] = world.s3.objects.values()
@@ -143,20 +139,6 @@ def test_a_handler_that_does_not_look_at_a_deep_image_is_not_troubled_by_it() ->
     world = World()
     assert world.invoke({"Records": [record(1, NewImage={"n": nested(1000)})]}) == {"batchItemFailures": []}
     assert world.applied == [1]
-
-
-@pytest.fixture
-def in_lambda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As in Lambda, which reads the environment once; what was fixed is put back."""
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "mirror")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    monkeypatch.setenv("LEDGER_TABLE", "ledger")
-    monkeypatch.setenv("FAILURE_BUCKET", "failures")
-    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "mirror")
-    monkeypatch.setenv("WORKERS", "2")
-    former = environment.fix(None)
-    yield
-    environment.fix(former)
 
 
 @pytest.mark.usefixtures("in_lambda")
@@ -183,8 +165,17 @@ def test_a_handler_that_sets_the_environment_to_nonsense_breaks_nothing(monkeypa
     assert environment.current().workers == 2
 
 
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    code: int
+
+
 @pytest.mark.parametrize(
-    "error", [ValueError("x"), SystemExit(1), KeyboardInterrupt(), BaseException("x"), TimeoutError(), GeneratorExit()]
+    "error",
+    [
+        *(ValueError("x"), SystemExit(1), KeyboardInterrupt(), BaseException("x"), TimeoutError(), GeneratorExit()),
+        FrozenError(1),
+    ],
 )
 def test_any_exception_is_its_changes_failure_in_a_batch_and_in_a_retry_run(error: BaseException) -> None:
     world = World()
@@ -207,13 +198,8 @@ def test_an_unknown_event_name_is_parked_and_nothing_else_is_lost(name: Any, log
 
 def test_an_image_that_is_not_valid_is_parked_and_nothing_else_is_lost(log_lines: Lines) -> None:
     world = World()
-
-    def look(change: Change) -> None:
-        _ = change.new_image
-        world.applied.append(int(change.sequence_number) - FIRST)
-
-    world.handle = look
-    answer = world.environment()({"Records": [record(1), record(2, NewImage={"n": {"N": "x"}}), record(3)]})
+    world.look = looks_at_the_image
+    answer = world.invoke({"Records": [record(1), record(2, NewImage={"n": {"N": "x"}}), record(3)]})
     assert answer == {"batchItemFailures": []}
     assert (world.applied, world.parked()) == ([1, 3], [2])
     assert log_lines()[0]["error"]["text"] == "record 'event-2': dynamodb.NewImage.n: 'x' is not a number"
@@ -221,8 +207,7 @@ def test_an_image_that_is_not_valid_is_parked_and_nothing_else_is_lost(log_lines
 
 def test_a_parked_record_of_a_thousand_levels_can_be_read_again() -> None:
     world = World()
-    world.handle = looks_at_the_image
-    world.engine = world.environment()
+    world.look = looks_at_the_image
     deep = record(1, NewImage={"n": nested(1000)})
     world.invoke({"Records": [deep]})
     [body] = world.s3.objects.values()

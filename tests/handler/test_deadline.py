@@ -201,7 +201,6 @@ def test_a_handler_that_ends_late_waits_until_its_hold_is_written() -> None:
         ended.set()
 
     running = threading.Event()
-    plain = world.handle
 
     def hold(act: Any) -> Any:
         world.dynamodb.on.clear()
@@ -211,7 +210,6 @@ def test_a_handler_that_ends_late_waits_until_its_hold_is_written() -> None:
 
     world.dynamodb.on["UpdateItem hold"] = hold
     world.trouble[1] = end
-    assert plain is not None
     assert world.deliver("aa", context=Ending(world.clock)) == []
     assert (world.applied, world.waiting()) == ([1], [2])
     assert world.held_row().owner is None

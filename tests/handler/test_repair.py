@@ -1,6 +1,5 @@
 """What an operator asks of a consumer: to skip an item's first waiting change, to put given changes back."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from handler.stream.batch import InvalidBatchError
 from handler.stream.failures import read_failure
 from tests.handler.conftest import Counts
-from tests.handler.fakes import STREAM, Context, before, record, refusal, refused
+from tests.handler.fakes import STREAM, before, record, refusal, refused
 from tests.handler.world import FAILS, FIRST, Died, World, digest
 
 LATER = STREAM.replace("2026-01-01", "2026-02-01")
@@ -289,8 +288,7 @@ def test_a_redriven_change_can_be_parked_and_skipped() -> None:
 def test_the_handler_can_tell_a_redriven_change() -> None:
     world = World()
     seen = list[str]()
-    world.handle = lambda change: seen.append(change.origin)
-    world.engine = world.environment()
+    world.look = lambda change: seen.append(change.origin)
     redrive(world, 1)
     world.deliver("a", start=2)
     world.retry()
@@ -307,10 +305,6 @@ def test_a_redriven_change_is_given_up_by_its_own_time() -> None:
     assert world.parked() == []
 
 
-def purge_after_a_redrive(world: World) -> Callable[[], Any]:
-    return lambda: world.retry_later(60)
-
-
 def test_the_row_of_an_item_that_only_had_redriven_changes_is_purged_and_keeps_no_other_from_it() -> None:
     world = World()
     redrive(world, 1)
@@ -319,4 +313,3 @@ def test_the_row_of_an_item_that_only_had_redriven_changes_is_purged_and_keeps_n
     world.retry_later(60)
     assert (world.row("a"), world.row("b")) == (None, None)
     assert world.ledger(f"hold#consumer#{digest('a')}") == {}
-    assert Context is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from handler.stream import Change, PermanentError
+from handler.stream import PermanentError
 from handler.stream.failures import read_failure
 from handler.stream.ledger.holds import Lease
 from handler.stream.ledger.rows import HoldRow
@@ -498,7 +498,7 @@ def test_when_to_give_up_can_be_set_and_counts_from_when_a_change_became_the_fir
 
 
 def given_up() -> World:
-    """Item a's first change was given up, and its second one has failed since; b, another item, has failed for longer."""
+    """Item a's first change was given up, and its second one fails since then; item b fails for longer."""
     world = held("aaaa", give_up_after_seconds=600.0)
     world.trouble = {1: FAILS, 2: FAILS, 3: FAILS, 11: FAILS}
     world.clock.now += 300
@@ -784,11 +784,6 @@ def test_a_waiting_change_that_is_deeper_than_json_can_be_read_is_parked_when_it
     world.engine({"Records": [record(1), record(2, NewImage={"n": nested(1000)})]}, Context(world.clock))
     world.trouble.clear()
 
-    def look(change: Change) -> None:
-        _ = change.new_image
-        world.applied.append(int(change.sequence_number) - FIRST)
-
-    world.handle = look
-    world.engine = world.environment()
+    world.look = lambda change: change.new_image
     assert world.retry(now=True)["parked"] == 1
     assert (world.applied, world.parked()) == ([1], [2])

@@ -34,6 +34,8 @@ class World:
     trouble : dict
         What becomes of a change's handler: an exception is raised, a function is called, nothing is success; a list
         says it for one call after the other.
+    look : callable
+        What a handler does with its change first; what that returns, the handler returns.
     ran : list
         The changes whose handler was called, in order.
     applied : list
@@ -51,6 +53,7 @@ class World:
         self.steps = Steps()
         self._claim, self._executor = claim, executor or self.steps
         self.trouble: dict[int, Trouble] = {}
+        self.look: Callable[[Change], Any] = lambda change: None
         self.ran, self.applied, self.paused = list[int](), list[int](), list[float]()
         self._context: Any = None
         self.engine = self.environment()
@@ -77,9 +80,10 @@ class World:
         self.paused.append(seconds)
         self.clock.now += seconds
 
-    def handle(self, change: Change) -> None:
+    def handle(self, change: Change) -> Any:
         number = int(change.sequence_number) - FIRST
         self.ran.append(number)
+        result = self.look(change)
         trouble = self.trouble.get(number)
         if isinstance(trouble, list):
             outcomes = cast(list[Outcome], trouble)
@@ -89,6 +93,7 @@ class World:
         if trouble is not None:
             trouble()
         self.applied.append(number)
+        return result
 
     # What a handler may do
 
