@@ -102,20 +102,25 @@ def unanswered(act: Callable[[], Any]) -> Any:
     raise refusal("RequestTimeout")
 
 
-def times(number: int, hook: Hook) -> Hook:
-    """The hook for the first so many calls; later ones are plain."""
-    left = [hook] * number
-    return lambda act: left.pop()(act) if left else act()
+def answered(act: Callable[[], Any]) -> Any:
+    """The call is made as always."""
+    return act()
 
 
-def before(do: Callable[[], Any], number: int = 1) -> Hook:
-    """Something happens before the call, which then is made."""
+def in_turn(*hooks: Hook) -> Hook:
+    """A hook a call; later calls are made as always."""
+    left = list(hooks)
+    return lambda act: left.pop(0)(act) if left else act()
+
+
+def before(do: Callable[[], Any]) -> Hook:
+    """Something happens before the first call, which then is made."""
 
     def hook(act: Callable[[], Any]) -> Any:
         do()
         return act()
 
-    return times(number, hook)
+    return in_turn(hook)
 
 
 class DynamoDB(MemoryDynamoDB):

@@ -39,7 +39,7 @@ def test_a_claimed_change_is_done_once_however_often_it_is_delivered() -> None:
 def test_a_claim_holds_in_another_environment_and_while_it_is_in_progress() -> None:
     """The same batch is delivered to a second environment while the first one runs: there, the item is held."""
     world = World(claim=True)
-    world.trouble[1] = [lambda: world.deliver("a") and None]
+    world.trouble[1] = [lambda: world.deliver("a")]
     assert world.deliver("a") == []
     assert (world.ran, world.applied, world.waiting()) == ([1], [1], [1])
     assert world.retry(now=True)["released"] == 1

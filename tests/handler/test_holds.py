@@ -1,35 +1,20 @@
 """A failing item is held, its later changes wait, and no batch is reported because a handler fails."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from handler.stream import PermanentError
 from handler.stream.failures import read_failure
-from handler.stream.ledger.notes import DONE, UNDONE
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import START, STREAM, record, refusal, refused, times, unanswered
-from tests.handler.world import FAILS, FIRST, World, digest
+from tests.handler.fakes import (
+    START,
+    STREAM,
+    record,
+    refusal,
+)
+from tests.handler.world import FAILS, FIRST, World, digest, mended
 
 LABEL = STREAM.rpartition("/")[2]
 EARLIER, LATER = STREAM.replace("2026-01-01", "2025-01-01"), STREAM.replace("2026-01-01", "2026-02-01")
-MINUTE = 60.0
-
-
-def held(batch: str = "aa", **settings: Any) -> World:
-    """A world whose item of one change is held; nothing has run since."""
-    world = World(**settings)
-    world.trouble[1] = FAILS
-    assert world.deliver(batch) == []
-    world.trouble.clear()
-    world.ran.clear()
-    world.applied.clear()
-    world.dynamodb.calls.clear()
-    return world
-
-
-# Hold
 
 
 def test_a_failing_item_is_held_with_its_later_changes_and_nothing_is_reported() -> None:
@@ -148,11 +133,8 @@ def test_without_a_ledger_a_failing_change_is_reported_with_its_items_later_ones
     assert [line["message"] for line in log_lines()] == ["change failed"]
 
 
-# Append
-
-
 def test_later_batches_append_the_items_changes_and_run_the_others(log_lines: Lines, counts: Counts) -> None:
-    world = held("aa")
+    world = mended("aa")
     counts()
     assert world.deliver("aba", start=3) == []
     assert (world.ran, world.waiting()) == ([4], [1, 2, 3, 5])
@@ -167,13 +149,13 @@ def test_later_batches_append_the_items_changes_and_run_the_others(log_lines: Li
 
 
 def test_appending_needs_no_time_for_a_handler() -> None:
-    world = held()
+    world = mended()
     assert world.deliver("aa", start=3, seconds=3) == []
     assert world.waiting() == [1, 2, 3, 4]
 
 
 def test_after_the_release_the_items_next_change_runs_as_it_comes() -> None:
-    world = held()
+    world = mended()
     world.retry(now=True)
     assert world.deliver("a", start=3) == []
     assert world.applied == [1, 2, 3]
@@ -192,19 +174,16 @@ def test_an_item_is_its_table_and_raw_key() -> None:
 
 
 def test_an_item_of_a_recreated_stream_waits_behind_what_waits() -> None:
-    world = held()
+    world = mended()
     assert world.deliver("a", start=-5, stream=LATER) == []
     assert (world.ran, world.waiting()) == ([], [1, 2, -5])
     assert world.retry(now=True)["released"] == 1
     assert world.applied == [1, 2, -5]
 
 
-# Settled
-
-
 def test_what_the_hold_took_in_is_settled_when_it_comes_again() -> None:
     """A doubled delivery, or a batch whose answer was lost."""
-    world = held("aab")
+    world = mended("aab")
     assert world.deliver("aab") == []
     assert (world.ran, world.waiting()) == ([3], [1, 2])
     world.retry(now=True)
@@ -213,7 +192,7 @@ def test_what_the_hold_took_in_is_settled_when_it_comes_again() -> None:
 
 
 def test_a_longer_batch_comes_again_and_only_the_new_changes_are_appended() -> None:
-    world = held("aa")
+    world = mended("aa")
     assert world.deliver("aaaa") == []
     assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3, 4], 4)
 
@@ -226,7 +205,7 @@ def test_what_is_at_or_below_the_tail_and_not_of_the_hold_is_parked_as_out_of_se
     number: int, stream: str, at: float, released: bool, counts: Counts
 ) -> None:
     """Of an older stream, or younger than the last change that was taken in: no order is left for it."""
-    world = held()
+    world = mended()
     if released:
         world.retry(now=True)
     world.ran.clear()
@@ -241,13 +220,13 @@ def test_what_is_at_or_below_the_tail_and_not_of_the_hold_is_parked_as_out_of_se
 
 def test_an_older_change_of_the_stream_is_settled_by_the_tail() -> None:
     """Sequence numbers of an item grow, so it was taken in or done before."""
-    world = held()
+    world = mended()
     assert world.deliver("a", start=-3) == []
     assert (world.ran, world.parked(), world.waiting()) == ([], [], [1, 2])
 
 
 def test_what_is_out_of_sequence_and_cannot_be_parked_comes_again_with_all_after_it(counts: Counts) -> None:
-    world = held()
+    world = mended()
     world.s3.failing = refusal("SlowDown")
     counts()
     records = [record(-1, at=START + 1), record(3)]
@@ -258,181 +237,9 @@ def test_what_is_out_of_sequence_and_cannot_be_parked_comes_again_with_all_after
 
 
 def test_a_record_that_tells_no_age_is_settled_by_the_tail() -> None:
-    world = held()
+    world = mended()
     assert world.deliver("a", start=1, ApproximateCreationDateTime=None) == []
     assert (world.ran, world.parked()) == ([], [])
-
-
-# Refused
-
-
-def meanwhile(world: World, call: str, do: Callable[[], Any]) -> None:
-    """Something happens just before the next call of a name."""
-
-    def hook(act: Callable[[], Any]) -> Any:
-        del world.dynamodb.on[call]
-        do()
-        return act()
-
-    world.dynamodb.on[call] = hook
-
-
-def test_an_append_refused_since_the_item_was_released_runs_what_is_above_the_tail() -> None:
-    world = held("aa")
-    meanwhile(world, "UpdateItem hold", lambda: world.retry(now=True))
-    assert world.deliver("aaa", start=2) == []
-    assert world.applied == [1, 2, 3, 4]
-    assert world.waiting() == []
-
-
-def test_an_append_refused_since_the_row_is_gone_runs_all() -> None:
-    world = held("aa")
-    world.ledger("hold#consumer")
-
-    def release_and_purge() -> None:
-        world.retry(now=True)
-        world.retry_later(60)
-        assert world.row() is None
-
-    meanwhile(world, "UpdateItem hold", release_and_purge)
-    assert world.deliver("aa", start=3, seconds=7200) == []
-    assert world.applied == [1, 2, 3, 4]
-
-
-def test_an_append_refused_by_a_doubled_delivery_is_settled_by_it() -> None:
-    world = held("aa")
-    meanwhile(world, "UpdateItem hold", lambda: world.deliver("aaa", start=3))
-    assert world.deliver("aa", start=3) == []
-    assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3, 4, 5], 5)
-
-
-def test_an_append_that_a_shorter_doubled_delivery_came_before_appends_the_rest() -> None:
-    world = held("aa")
-    meanwhile(world, "UpdateItem hold", lambda: world.deliver("a", start=3))
-    assert world.deliver("aaa", start=3) == []
-    assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3, 4, 5], 5)
-
-
-def test_a_hold_refused_by_a_doubled_delivery_appends_what_that_one_does_not_have() -> None:
-    world = World()
-    world.trouble[1] = FAILS
-    meanwhile(world, "UpdateItem hold", lambda: world.deliver("aa"))
-    assert world.deliver("aaa") == []
-    assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3], 3)
-
-
-def test_a_hold_refused_since_it_was_released_meanwhile_runs_what_is_above_the_tail() -> None:
-    world = World()
-    world.trouble[1] = FAILS
-
-    def hold_and_release() -> None:
-        world.deliver("aa")
-        world.trouble.clear()
-        world.retry(now=True)
-
-    meanwhile(world, "UpdateItem hold", hold_and_release)
-    assert world.deliver("aaa") == []
-    assert world.applied == [1, 2, 3]
-
-
-@pytest.mark.parametrize("lost", ["UpdateItem hold", "BatchWriteItem change"])
-def test_a_hold_whose_answer_is_lost_is_reported_and_settled_when_it_comes_again(lost: str) -> None:
-    world = World()
-    world.trouble[1] = FAILS
-    world.dynamodb.on[lost] = times(1, unanswered)
-    assert world.deliver("aba") == [1, 3]
-    assert world.note(under=1) == {1: UNDONE, 2: DONE, 3: UNDONE}
-    assert world.deliver("aba") == []
-    assert (world.applied, world.waiting(), world.held_row().waiting) == ([2], [1, 3], 2)
-
-
-def test_an_append_whose_answer_is_lost_is_reported_and_settled_when_it_comes_again() -> None:
-    world = held("aa")
-    world.dynamodb.on["UpdateItem hold"] = times(1, unanswered)
-    assert world.deliver("aa", start=3) == [3, 4]
-    assert world.deliver("aa", start=3) == []
-    assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3, 4], 4)
-
-
-@pytest.mark.parametrize("busy", ["UpdateItem hold", "BatchWriteItem change"])
-def test_where_the_ledger_throttles_batches_are_reported_and_the_stream_is_the_buffer_again(
-    busy: str, log_lines: Lines, counts: Counts
-) -> None:
-    world = World()
-    world.trouble[1] = FAILS
-    world.dynamodb.on[busy] = refused("ProvisionedThroughputExceededException")
-    assert world.deliver("aba") == [1, 3]
-    assert counts() == {"ReportedChanges": 2}
-    assert [line["message"] for line in log_lines()] == [
-        "the ledger cannot hold an item: its changes come again",
-        "change failed",
-    ]
-    world.dynamodb.on.clear()
-    world.trouble.clear()
-    assert world.deliver("aba") == []
-    assert world.applied == [2, 1, 3]
-
-
-@pytest.mark.parametrize("call", ["Query note", "Query hold"])
-def test_where_the_ledger_cannot_be_read_the_whole_batch_is_reported_untried(
-    call: str, counts: Counts, log_lines: Lines
-) -> None:
-    world = World()
-    world.dynamodb.on[call] = refused()
-    assert world.deliver("abc") == [1, 2, 3]
-    assert world.ran == []
-    assert counts() == {"ReportedChanges": 3}
-    assert [line["message"] for line in log_lines()] == ["the ledger cannot be read: the whole batch comes again"]
-
-
-def test_a_held_item_that_cannot_be_appended_to_keeps_no_other_from_running() -> None:
-    world = held("a")
-    world.dynamodb.on["UpdateItem hold"] = refused()
-    assert world.deliver("aba", start=2) == [2, 4]
-    assert world.applied == [3]
-
-
-# A newer version's rows
-
-
-def newer(world: World) -> None:
-    world.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
-
-
-def test_a_batch_with_an_item_whose_hold_is_of_a_newer_version_is_reported(log_lines: Lines) -> None:
-    world = held("a")
-    newer(world)
-    assert world.deliver("bac", start=2) == [2, 3, 4]
-    assert world.ran == []
-    line = log_lines()[-1]
-    assert (line["message"], line["level"], line["item"]) == (
-        "a newer version is at work: the whole batch comes again",
-        "ERROR",
-        digest("a"),
-    )
-
-
-def test_another_items_row_of_a_newer_version_is_nobodys_business() -> None:
-    world = held("a")
-    newer(world)
-    assert world.deliver("b", start=2) == []
-    assert world.applied == [2]
-
-
-def test_an_item_that_a_newer_version_holds_meanwhile_comes_again() -> None:
-    world = World()
-    world.trouble[1] = FAILS
-
-    def hold() -> None:
-        world.deliver("a")
-        newer(world)
-
-    meanwhile(world, "UpdateItem hold", hold)
-    assert world.deliver("aba") == [1, 3]
-    assert world.applied == [2]
-
-
-# Many
 
 
 @pytest.mark.parametrize(("number", "reads"), [(99, 2), (101, 3)])
@@ -451,7 +258,7 @@ def test_of_more_than_a_page_of_holds_a_batch_reads_those_of_its_items(number: i
 
 
 def test_what_comes_for_an_item_with_10_000_waiting_changes_is_parked(counts: Counts) -> None:
-    world = held("a")
+    world = mended("a")
     world.ledger("hold#consumer")[digest("a")]["waiting"] = {"N": "9999"}
     assert world.deliver("a", start=2) == []
     counts()
@@ -463,94 +270,8 @@ def test_what_comes_for_an_item_with_10_000_waiting_changes_is_parked(counts: Co
 
 
 def test_what_a_full_hold_cannot_park_waits_all_the_same() -> None:
-    world = held("a")
+    world = mended("a")
     world.ledger("hold#consumer")[digest("a")]["waiting"] = {"N": "10000"}
     world.s3.failing = refusal("SlowDown")
     assert world.deliver("aa", start=2) == []
     assert world.waiting() == [1, 2, 3]
-
-
-# Down
-
-
-def outage(world: World, items: int = 20, start: int = 100) -> None:
-    """So many items fail one after the other."""
-    for place in range(items):
-        world.trouble[start + place] = FAILS
-    records = [record(start + place, f"down-{start + place}") for place in range(items)]
-    assert world.engine({"Records": records}) == {"batchItemFailures": []}
-    world.ran.clear()
-
-
-def test_after_20_failures_in_a_row_what_comes_is_held_untried(log_lines: Lines) -> None:
-    world = World()
-    outage(world)
-    assert world.deliver("aba") == []
-    assert (world.ran, world.waiting("a"), world.waiting("b")) == ([], [1, 3], [2])
-    line = log_lines()[-1]
-    assert (line["message"], line["attempts"]) == ("item held", 0)
-    assert line["error"] == {"type": "UntriedError", "text": "the changes before it failed one after the other"}
-
-
-def test_19_failures_in_a_row_are_no_outage() -> None:
-    world = World()
-    outage(world, 19)
-    world.deliver("a")
-    assert world.ran == [1]
-
-
-def test_a_success_between_begins_the_row_anew() -> None:
-    world = World()
-    outage(world, 19)
-    world.deliver("a")
-    outage(world, 19, start=200)
-    world.deliver("b", start=2)
-    assert world.ran == [2]
-
-
-def test_while_down_a_probe_every_10_seconds_is_tried_and_its_success_ends_it() -> None:
-    world = World()
-    outage(world)
-    world.clock.now += 9.9
-    world.deliver("a")
-    assert world.ran == []
-    world.clock.now += 0.1
-    world.trouble[2] = FAILS
-    world.deliver("bc", start=2)
-    assert set(world.ran) == {2}
-    assert (world.waiting("b"), world.waiting("c")) == ([2], [3])
-    world.clock.now += 10
-    world.deliver("def", start=4)
-    assert world.applied == [4, 5, 6]
-
-
-def test_a_permanent_error_is_neither_failure_nor_success() -> None:
-    world = World()
-    outage(world, 19)
-    world.trouble[1] = PermanentError("never")
-    world.deliver("a")
-    outage(world, 1, start=300)
-    world.deliver("b", start=2)
-    assert world.ran == []
-
-
-def test_another_environment_finds_out_by_itself() -> None:
-    world = World()
-    outage(world)
-    world.engine = world.environment()
-    world.deliver("a")
-    assert world.applied == [1]
-
-
-def test_without_a_ledger_nothing_is_left_untried() -> None:
-    world = World(ledger_table="")
-    world.trouble = dict.fromkeys(range(1, 30), FAILS)
-    world.engine({"Records": [record(number, f"item-{number}") for number in range(1, 30)]})
-    assert set(world.ran) == set(range(1, 30))
-
-
-def test_a_retry_run_tries_what_is_due_while_down() -> None:
-    world = World()
-    outage(world)
-    world.deliver("a")
-    assert world.retry_later(1)["released"] == 1

@@ -7,20 +7,18 @@ import pytest
 from handler.stream.batch import InvalidBatchError
 from handler.stream.failures import read_failure
 from tests.handler.conftest import Counts
-from tests.handler.fakes import STREAM, before, record, refusal, refused
-from tests.handler.world import FAILS, FIRST, Died, World, digest
+from tests.handler.fakes import (
+    STREAM,
+    answered,
+    before,
+    in_turn,
+    record,
+    refusal,
+    refused,
+)
+from tests.handler.world import FAILS, FIRST, Died, World, digest, mended
 
 LATER = STREAM.replace("2026-01-01", "2026-02-01")
-
-
-def held(batch: str = "aaa") -> World:
-    """A world whose item of one change is held; nothing has run since."""
-    world = World()
-    world.trouble[1] = FAILS
-    assert world.deliver(batch) == []
-    world.ran.clear()
-    world.trouble.clear()
-    return world
 
 
 def redrive(world: World, *numbers: int, item: str = "a", stream: str = STREAM) -> dict[str, Any]:
@@ -37,11 +35,8 @@ def named(number: int) -> dict[str, Any]:
     }
 
 
-# Skip
-
-
 def test_skip_parks_the_first_waiting_change_and_makes_the_item_due(counts: Counts) -> None:
-    world = held()
+    world = mended("aaa")
     counts()
     assert world.ask("skip", item=digest("a")) == {"skipped": True, "change": named(1)}
     assert (world.parked(), world.waiting(), world.ran) == ([1], [2, 3], [])
@@ -58,7 +53,7 @@ def test_skip_parks_the_first_waiting_change_and_makes_the_item_due(counts: Coun
 
 
 def test_skipping_the_last_waiting_change_releases_the_item() -> None:
-    world = held("a")
+    world = mended("a")
     assert world.ask("skip", item=digest("a"))["skipped"] is True
     row = world.row()
     assert row is not None
@@ -68,14 +63,14 @@ def test_skipping_the_last_waiting_change_releases_the_item() -> None:
 
 
 def test_skip_says_that_no_such_item_is_held() -> None:
-    world = held("a")
+    world = mended("a")
     world.retry(now=True)
     for name in (digest("a"), digest("b"), "x"):
         assert world.ask("skip", item=name) == {"skipped": False, "reason": f"no item {name} is held"}
 
 
 def test_skip_leaves_an_item_to_the_run_that_is_at_work_on_it() -> None:
-    world = held()
+    world = mended("aaa")
     world.trouble[1] = Died()
     with pytest.raises(Died):
         world.retry(now=True)
@@ -88,7 +83,7 @@ def test_skip_leaves_an_item_to_the_run_that_is_at_work_on_it() -> None:
 
 
 def test_skip_leaves_an_item_of_a_newer_version_to_it() -> None:
-    world = held()
+    world = mended("aaa")
     world.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
     before_skip = world.row()
     assert world.ask("skip", item=digest("a")) == {
@@ -99,7 +94,7 @@ def test_skip_leaves_an_item_of_a_newer_version_to_it() -> None:
 
 
 def test_skip_ends_the_deaths_of_an_item() -> None:
-    world = held()
+    world = mended("aaa")
     world.trouble[1] = Died()
     with pytest.raises(Died):
         world.retry(now=True)
@@ -109,7 +104,7 @@ def test_skip_ends_the_deaths_of_an_item() -> None:
 
 
 def test_skip_says_where_the_failure_store_refuses_and_leaves_the_change_first() -> None:
-    world = held()
+    world = mended("aaa")
     world.s3.failing = refusal("AccessDenied")
     answer = world.ask("skip", item=digest("a"))
     assert answer == {
@@ -121,15 +116,12 @@ def test_skip_says_where_the_failure_store_refuses_and_leaves_the_change_first()
 
 
 def test_skip_says_that_a_hold_is_broken() -> None:
-    world = held()
+    world = mended("aaa")
     del world.ledger(f"hold#consumer#{digest('a')}")[f"{STREAM.rpartition('/')[2]}#{FIRST + 1:040}#0000"]
     answer = world.ask("skip", item=digest("a"))
     assert answer["skipped"] is False
     assert answer["reason"].startswith("the hold is broken: ")
     assert world.held_row().owner is None
-
-
-# Redrive
 
 
 def test_a_redriven_change_of_an_item_that_is_not_held_makes_a_hold_that_is_due() -> None:
@@ -156,7 +148,7 @@ def test_redriven_changes_run_before_those_that_wait_and_are_newer_whatever_thei
 
 
 def test_redriven_changes_make_their_item_due() -> None:
-    world = held()
+    world = mended("aaa")
     world.clock.now += 4000
     world.trouble[1] = FAILS
     world.retry()
@@ -167,7 +159,7 @@ def test_redriven_changes_make_their_item_due() -> None:
 
 def test_a_redriven_change_never_looks_at_tails_and_leaves_them() -> None:
     """It stands where the stream had it, however far the item's hold has come since."""
-    world = held("aaa")
+    world = mended("aaa")
     world.retry(now=True)
     world.applied.clear()
     tail = world.row()
@@ -226,16 +218,15 @@ def test_a_change_of_the_stream_that_arrives_while_a_redriven_one_runs_disturbs_
 
 
 def test_a_change_that_is_redriven_during_the_turn_runs_in_it() -> None:
-    world = held("aa")
-    world.trouble[2] = lambda: redrive(world, 9) and None
+    world = mended("aa")
+    world.trouble[2] = lambda: redrive(world, 9)
     assert world.retry(now=True)["released"] == 1
     assert world.applied == [1, 2, 9]
 
 
 def test_a_change_that_is_redriven_between_the_last_one_and_the_release_runs_too() -> None:
-    world = held("a")
-    hooks: list[Any] = [lambda act: act(), before(lambda: redrive(world, 9))]
-    world.dynamodb.on["UpdateItem hold"] = lambda act: (hooks.pop(0) if hooks else lambda do: do())(act)
+    world = mended("a")
+    world.dynamodb.on["UpdateItem hold"] = in_turn(answered, before(lambda: redrive(world, 9)))
     assert world.retry(now=True)["released"] == 1
     assert world.applied == [1, 9]
     assert world.waiting() == []
@@ -252,8 +243,7 @@ def test_the_same_change_twice_in_a_request_runs_once() -> None:
 def test_items_are_redriven_each_by_itself() -> None:
     world = World()
     records = [record(1), record(2, "b"), record(3)]
-    hooks = [refused("ThrottlingException")]
-    world.dynamodb.on["BatchWriteItem change"] = lambda act: (hooks.pop() if hooks else lambda do: do())(act)
+    world.dynamodb.on["BatchWriteItem change"] = in_turn(refused("ThrottlingException"))
     answer = world.ask("redrive", records=records)
     assert answer["held"] == ["event-2"]
     assert [each["event_id"] for each in answer["refused"]] == ["event-1", "event-3"]
@@ -262,7 +252,7 @@ def test_items_are_redriven_each_by_itself() -> None:
 
 
 def test_redrive_leaves_an_item_of_a_newer_version_to_it() -> None:
-    world = held("a")
+    world = mended("a")
     world.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
     before_redrive = world.row()
     reason = "a newer version of the engine holds its item"
@@ -297,7 +287,7 @@ def test_the_handler_can_tell_a_redriven_change() -> None:
 
 def test_a_redriven_change_is_given_up_by_its_own_time() -> None:
     """What waits behind it may have failed for a week."""
-    world = held("a")
+    world = mended("a")
     world.trouble = {1: FAILS, -5: FAILS}
     world.clock.now += 7 * 86_400
     redrive(world, -5)

@@ -13,8 +13,8 @@ from tests.handler.fakes import S3, STREAM, Clock, Context, DynamoDB, Lambda, St
 
 FIRST = 10**20
 FAILS = ValueError("down")
-Outcome = BaseException | Callable[[], None] | None
-Trouble = Outcome | list[Outcome]
+Outcome = BaseException | Callable[[], object] | None
+Trouble = Outcome | list[Any]
 
 
 class Died(Death):
@@ -205,3 +205,20 @@ class World:
     def parked(self) -> list[int]:
         """The changes in the failure store, in stream order."""
         return [int(key.rsplit("/", 1)[1].split("-", 1)[0]) - FIRST for key in sorted(self.s3.objects)]
+
+
+def held(batch: str = "aa", **settings: Any) -> World:
+    """A world whose change 1 fails, so that its item is held; nothing has been called since."""
+    world = World(**settings)
+    world.trouble[1] = FAILS
+    assert world.deliver(batch) == []
+    for log in (world.ran, world.applied, world.paused, world.dynamodb.calls):
+        log.clear()
+    return world
+
+
+def mended(batch: str = "aa", **settings: Any) -> World:
+    """The same, where nothing fails any more."""
+    world = held(batch, **settings)
+    world.trouble.clear()
+    return world
