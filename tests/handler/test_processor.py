@@ -27,6 +27,10 @@ def done(change: Change) -> None:
     """A handler that has nothing to do."""
 
 
+def no_pause(seconds: float) -> None:
+    """Between tries in place."""
+
+
 UPDATE = json.loads((Path(__file__).parent.parent / "events" / "dynamodb-update.json").read_text())
 
 
@@ -70,7 +74,7 @@ def test_identifiers_are_ascending_and_as_the_stream_wrote_them() -> None:
     def fail(change: Change) -> None:
         raise ValueError
 
-    processor = KeyOrderedProcessor(executor=Workers(1))
+    processor = KeyOrderedProcessor(executor=Workers(1), sleep=no_pause)
     numbers = ["0099", "100", "0101"]
     records = [record(place, str(place), SequenceNumber=number) for place, number in enumerate(numbers)]
     processor([records[2], records[0], records[1]], fail).process()
@@ -88,7 +92,7 @@ def test_logged_keys_are_plain_json(log_lines: Lines) -> None:
         raise ValueError
 
     keys = {"s": {"S": "a"}, "n": {"N": "7"}, "f": {"N": "1.5"}, "b": {"B": "YQ=="}}
-    KeyOrderedProcessor()([record(1, Keys=keys)], fail).process()
+    KeyOrderedProcessor(sleep=no_pause)([record(1, Keys=keys)], fail).process()
     assert log_lines()[0]["keys"] == {"s": "a", "n": 7, "f": "1.5", "b": "YQ=="}
 
 
@@ -148,7 +152,7 @@ def test_without_stores_a_permanent_error_is_an_ordinary_failure(log_lines: Line
 def test_an_awaitable_result_is_a_failure() -> None:
     async def later() -> None: ...
 
-    processor = KeyOrderedProcessor()
+    processor = KeyOrderedProcessor(sleep=no_pause)
     processor([record(1)], lambda change: later()).process()
     assert len(processor.response()["batchItemFailures"]) == 1
 
@@ -164,7 +168,7 @@ def test_powertools_hands_over_records_handler_and_context_and_asks_for_the_resp
         clock.now += 1000
         raise ValueError
 
-    processor = KeyOrderedProcessor(executor=Workers(1))
+    processor = KeyOrderedProcessor(executor=Workers(1), sleep=no_pause)
     event = {"Records": [record(1), record(2, "b")]}
     answer = respond(event=event, record_handler=handle, processor=processor, context=Context(clock, 900))
     assert seen == ["event-1"]  # no time was left for the second: the context was handed on
@@ -199,7 +203,7 @@ def test_alone_it_refuses_an_async_handler() -> None:
 
 
 def test_a_processor_is_used_again_for_the_next_batch() -> None:
-    processor = KeyOrderedProcessor(Environment(workers=2))
+    processor = KeyOrderedProcessor(Environment(workers=2), sleep=no_pause)
     failing = {"event-1"}
 
     def handle(change: Change) -> None:
