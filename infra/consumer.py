@@ -1,7 +1,8 @@
 """A consumer: a function that processes the changes of tables, and all that it needs to do so."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pulumi
@@ -11,7 +12,9 @@ from infra import grants
 from infra.archive import Package, build, module_of, runtime
 from infra.grants import Grant, Statement
 from infra.guard import check_name, judge
-from infra.resource import FUNCTION
+from infra.mapping_args import MappingArgs, complete
+from infra.resource import ROLE
+from infra.retries import retry_every_minute
 from infra.rules import Level
 from infra.settings import Settings, Tuning
 from infra.stores import Stores
@@ -23,15 +26,18 @@ Uses = Mapping[str, pulumi.Input[str] | Grant]
 
 Destination = aws.lambda_.EventSourceMappingDestinationConfigArgsDict | None
 
-OF_STORES = {"FAILURE_BUCKET", "LEDGER_TABLE", "REMEMBER_SECONDS"}
+OF_STORES = {"FAILURE_BUCKET", "LEDGER_NAME", "LEDGER_TABLE", "REMEMBER_SECONDS"}
 """The engine's variables that come with the stores, which alone can say how long a claim and a tombstone must last."""
+
+LEDGER_NAME = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
+"""How a consumer is written, so that a right to what is its own is to nothing else."""
 
 FILTERS = 5
 """Filters of one mapping (Lambda's quota, unless raised)."""
 
 WITHOUT_STORES = (
-    "has no stores: a partly failed batch is repeated whole, and nothing is claimed or parked; give it "
-    "stores=Stores(...)"
+    "has no stores: a failing change is reported and holds up its shard, a partly failed batch is repeated whole, and "
+    "nothing is claimed or parked; give it stores=Stores(...)"
 )
 
 ASSUMED_BY_LAMBDA = {
@@ -52,10 +58,11 @@ class StreamConsumer(pulumi.ComponentResource):
     uses
         Environment variables of the handler's own.
     stores
-        Where failures, notes and claims are kept; the key that encrypts them encrypts log and variables too. None is
-        allowed where no table read is protected, with a warning that says what is given up.
+        Where failures, notes, claims and held changes are kept; the key that encrypts them encrypts log and variables
+        too. With them comes a schedule that has held changes tried again every minute. None is allowed where no table
+        read is protected, with a warning that says what is given up.
     tuning
-        Sizes.
+        Sizes. The schedule is enabled where the mappings are.
     on_failure
         A queue or topic in place of the failure bucket for what the mapping gives up. It gets a pointer into the stream
         only, which dies with the stream's 24 h.
@@ -63,6 +70,13 @@ class StreamConsumer(pulumi.ComponentResource):
         What the handler looks at of each change, beside its keys.
     loops
         Tables among those read that this consumer may write: each write comes back to it as a change.
+    mapping_args
+        Further arguments of its mappings, by pulumi_aws's names. Those in the place of the engine's own values
+        (`bisect_batch_on_function_error`, `maximum_retry_attempts`, `maximum_record_age_in_seconds`) are judged as all
+        else is.
+    formerly
+        The name under which it was first deployed with stores. What it holds, claims and parks stays under that name
+        for good, and its resources are taken over. After a second rename, the name in between is an alias in `opts`.
 
     Raises
     ------
@@ -75,7 +89,7 @@ class StreamConsumer(pulumi.ComponentResource):
     role: aws.iam.Role
     log_group: aws.cloudwatch.LogGroup
     mappings: Mapping[str, aws.lambda_.EventSourceMapping]  # by the table's name in the program
-    outputs: Mapping[str, Any]
+    outputs: dict[str, Any]
 
     def __init__(
         self,
@@ -88,13 +102,16 @@ class StreamConsumer(pulumi.ComponentResource):
         on_failure: aws.sqs.Queue | aws.sns.Topic | None = None,
         needs: ViewType = "KEYS_ONLY",
         loops: Sequence[StreamTable | Table] = (),
+        mapping_args: MappingArgs | None = None,
+        formerly: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         self.name = name
-        check_name(FUNCTION, f"{name}-function")  # of its children's names the one nearest to its limit
+        check_name(ROLE, f"{name}-retry-role")  # of its children's names the one nearest to its limit
         module = module_of(name)
         sources = _by_table(name, reads)
-        variables = _environment(name, uses, stores, tuning)
+        ledger_name = _ledger_name(name, formerly)
+        variables = _environment(name, ledger_name, uses, stores, tuning)
         protect = any(table.protect for table in sources)
         target = Settings.load().target  # for what it is built is the program's to say, once for all consumers
         found = findings(
@@ -102,6 +119,7 @@ class StreamConsumer(pulumi.ComponentResource):
             sources,
             {variable: value for variable, value in uses.items() if isinstance(value, Grant)},
             tuning,
+            mapping_args or {},
             runtime=None if target == "host" else runtime(target),  # the sandbox asks for no support
             destination=bool(stores or on_failure),
             needs=needs,
@@ -109,10 +127,13 @@ class StreamConsumer(pulumi.ComponentResource):
         )
         without = [] if stores else [(Level.UNSAFE, f"{name} {WITHOUT_STORES}")]
         warnings = judge([*without, *found], protect=protect)
+        if stores:
+            stores.enter(name, ledger_name)
         for table in sources:
             table.readers.append(name)
 
-        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
+        aliases = [pulumi.Alias(name=formerly)] if formerly else None
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None, aliases=aliases))
         super().__init__("table-stream:index:StreamConsumer", name, {}, opts)
         for warning in warnings:
             pulumi.log.warn(warning, self)
@@ -132,14 +153,7 @@ class StreamConsumer(pulumi.ComponentResource):
             assume_role_policy=json.dumps(ASSUMED_BY_LAMBDA),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        statements: list[pulumi.Input[Statement | None]] = [grants.write_logs(self.log_group.arn)]
-        statements += [right for table in sources for right in grants.read_stream(table)]
-        statements += deliver
-        if stores:
-            statements += grants.keep_ledger(name, stores.ledger.arn)
-            statements += [grants.park_failures(name, stores.bucket.arn)]
-        if key_arn:
-            statements += grants.use_stores_key(key_arn)
+        statements = [grants.write_logs(self.log_group.arn), *_rights(ledger_name, sources, stores, deliver)]
         if tuning.tracing:
             statements += [grants.trace()]
         statements += [right for value in uses.values() if isinstance(value, Grant) for right in value.statements]
@@ -157,8 +171,12 @@ class StreamConsumer(pulumi.ComponentResource):
                 policy=grants.policy([grants.decrypt_variables(key_arn, self.function.arn)]),
                 opts=pulumi.ResourceOptions(parent=self),
             )
+        if stores:
+            retry_every_minute(
+                name, self.function, self.role, account=stores.account, enabled=tuning.enabled, parent=self
+            )
         self.mappings = {
-            table.name: self._mapping(table, patterns, destination, tuning, policy)
+            table.name: self._mapping(table, patterns, destination, tuning, complete(mapping_args or {}), policy)
             for table, patterns in sources.items()
         }
         self.outputs = {
@@ -168,6 +186,8 @@ class StreamConsumer(pulumi.ComponentResource):
             "logGroup": self.log_group.name,
             "mappings": {table: mapping.uuid for table, mapping in self.mappings.items()},
         }
+        if stores:
+            self.outputs["ledgerName"] = ledger_name
         self.register_outputs(self.outputs)
 
     def _function(
@@ -203,6 +223,7 @@ class StreamConsumer(pulumi.ComponentResource):
         patterns: Sequence[str],
         destination: Destination,
         tuning: Tuning,
+        further: MappingArgs,
         policy: pulumi.Resource,
     ) -> aws.lambda_.EventSourceMapping:
         return aws.lambda_.EventSourceMapping(
@@ -212,15 +233,12 @@ class StreamConsumer(pulumi.ComponentResource):
             filter_criteria={"filters": [{"pattern": pattern} for pattern in patterns]} if patterns else None,
             function_response_types=["ReportBatchItemFailures"],
             destination_config=destination,
-            metrics_config={"metrics": ["EventCount"]},
             enabled=tuning.enabled,
             starting_position=tuning.starting_position,
             batch_size=tuning.batch_size,
             maximum_batching_window_in_seconds=tuning.maximum_batching_window_in_seconds,
             parallelization_factor=tuning.parallelization_factor,
-            bisect_batch_on_function_error=tuning.bisect_batch_on_function_error,
-            maximum_retry_attempts=tuning.maximum_retry_attempts,
-            maximum_record_age_in_seconds=tuning.maximum_record_age_in_seconds,
+            **further,
             # A new mapping of the same stream and function is refused while the old one is there; and the role's rights
             # are checked when it is made. Another view type is another stream, whose ARN no preview knows: only the
             # trigger shows there that the mapping is replaced.
@@ -251,21 +269,51 @@ def _by_table(consumer: str, reads: Sequence[Changes]) -> dict[Table, list[str]]
     return sources
 
 
-def _environment(consumer: str, uses: Uses, stores: Stores | None, tuning: Tuning) -> dict[str, pulumi.Input[str]]:
+def _ledger_name(consumer: str, formerly: str | None) -> str:
+    """The consumer's name in ledger and failure bucket."""
+    if formerly is None:
+        return consumer
+    if not LEDGER_NAME.fullmatch(formerly) or formerly == consumer:
+        raise pulumi.RunError(
+            f"{consumer} was formerly {formerly!r}: not the name of another consumer, as in formerly='order-mirror'"
+        )
+    return formerly
+
+
+def _rights(
+    ledger_name: str,
+    sources: Iterable[Table],
+    stores: Stores | None,
+    deliver: Sequence[pulumi.Input[Statement | None]],
+) -> Iterator[pulumi.Input[Statement | None]]:
+    """What the mappings and the engine may do."""
+    for table in sources:
+        yield from grants.read_stream(table)
+    yield from deliver
+    if stores:
+        yield from grants.keep_ledger(ledger_name, stores.ledger.arn)
+        yield grants.park_failures(ledger_name, stores.bucket.arn)
+    if stores and stores.key_arn:
+        yield from grants.use_stores_key(stores.key_arn)
+
+
+def _environment(
+    consumer: str, ledger_name: str, uses: Uses, stores: Stores | None, tuning: Tuning
+) -> dict[str, pulumi.Input[str]]:
     """The function's variables: the engine's, which handler.stream reads, and the handler's own."""
     engine: dict[str, pulumi.Input[str]] = {
         "POWERTOOLS_SERVICE_NAME": consumer,
         "POWERTOOLS_METRICS_NAMESPACE": pulumi.get_project(),
-        "MAXIMUM_RECORD_AGE_SECONDS": str(tuning.maximum_record_age_in_seconds),
         "GIVE_UP_AFTER_SECONDS": str(tuning.give_up_after),
-        "GIVE_UP_ALONE_AFTER_SECONDS": str(tuning.give_up_alone_after),
+        "BATCHING_WINDOW_SECONDS": str(tuning.maximum_batching_window_in_seconds),
         "HANDLER_TIMEOUT_SECONDS": str(tuning.handler_timeout),
         "WORKERS": str(tuning.workers),
     }
     if stores:
         engine["FAILURE_BUCKET"] = stores.bucket.bucket
         engine["LEDGER_TABLE"] = stores.ledger.name
-        engine["REMEMBER_SECONDS"] = str(stores.remember_seconds)
+        engine["LEDGER_NAME"] = ledger_name
+        engine["REMEMBER_SECONDS"] = str(stores.remember_seconds(tuning.give_up_after))
     if tuning.tracing:
         engine["TRACING"] = "true"
     if taken := sorted(({*engine} | OF_STORES) & uses.keys()):

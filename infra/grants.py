@@ -89,25 +89,37 @@ def read_stream(table: Table) -> list[Statement]:
     ]
 
 
-def keep_ledger(consumer: str, ledger_arn: pulumi.Input[str]) -> list[Statement]:
-    """The engine's notes and claims: this consumer's items of the ledger, and no other's."""
-    # What follows the consumer's name is a stream's ARN or an event's id.
+def keep_ledger(ledger_name: str, ledger_arn: pulumi.Input[str]) -> list[Statement]:
+    """The engine's notes, claims and holds: this consumer's items of the ledger, and no other's."""
+    # After the name stands a stream's ARN, an event's id, or the digest of an item's key. Nothing stands there in
+    # the list of held items.
     # A claim that is taken comes back with the refusal of PutItem, so nobody needs GetItem.
-    calls = {"note": ("Query", "PutItem"), "claim": ("PutItem", "UpdateItem", "DeleteItem")}
+    calls = {
+        f"note#{ledger_name}#*": ("Query", "PutItem"),
+        f"claim#{ledger_name}#*": ("PutItem", "UpdateItem", "DeleteItem"),
+        f"hold#{ledger_name}": ("Query", "BatchGetItem", "UpdateItem", "DeleteItem"),
+        f"hold#{ledger_name}#*": ("Query", "BatchWriteItem", "UpdateItem", "DeleteItem"),
+        f"alone#{ledger_name}#*": ("UpdateItem", "DeleteItem"),
+    }
     return [
         allow(
             [f"dynamodb:{call}" for call in made],
             [ledger_arn],
-            **{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{kind}#{consumer}#*"]}},
+            **{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [keys]}},
         )
-        for kind, made in calls.items()
+        for keys, made in calls.items()
     ]
 
 
-def park_failures(consumer: str, bucket_arn: pulumi.Input[str]) -> Statement:
+def park_failures(ledger_name: str, bucket_arn: pulumi.Input[str]) -> Statement:
     """The engine's own failure records: this consumer's prefix of the failure bucket."""
     # Under it stands the change that failed: table, stream and sequence number.
-    return allow(["s3:PutObject"], [pulumi.Output.format("{0}/engine/{1}/*", bucket_arn, consumer)])
+    return allow(["s3:PutObject"], [pulumi.Output.format("{0}/engine/{1}/*", bucket_arn, ledger_name)])
+
+
+def invoke(function_arn: pulumi.Input[str]) -> Statement:
+    """Invoke one function, as it is: no version of it."""
+    return allow(["lambda:InvokeFunction"], [function_arn])
 
 
 def deliver_failures(bucket_arn: pulumi.Input[str], account: pulumi.Input[str]) -> list[Statement]:

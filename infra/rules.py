@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from typing import Any, TypeVar, cast
 
+from infra.engine import RECORD_AGE
 from infra.resource import (
     ATTACHMENT,
     BUCKET,
@@ -25,6 +26,7 @@ from infra.resource import (
     QUEUE_POLICY,
     ROLE,
     ROLE_POLICY,
+    SCHEDULE,
     TABLE,
     TOPIC,
     TOPIC_POLICY,
@@ -52,7 +54,7 @@ READERS = 2
 SUFFIX = 8
 """Characters that Pulumi adds to a resource's name where it makes up the physical one: a dash and seven of its own."""
 
-LONGEST = {FUNCTION: 64, ROLE: 64, BUCKET: 63, TABLE: 255, QUEUE: 80}
+LONGEST = {FUNCTION: 64, ROLE: 64, SCHEDULE: 64, BUCKET: 63, TABLE: 255, QUEUE: 80}
 """Characters of a name (AWS's limits)."""
 
 RUNTIMES = {
@@ -169,7 +171,7 @@ def position_latest(mapping: Resource) -> Iterator[str]:
         )
 
 
-@_rule(Level.ADVICE, MAPPING)
+@_rule(Level.UNSAFE, MAPPING)
 def counted_retries(mapping: Resource) -> Iterator[str]:
     """A mapping gives up by age, not by a count of retries."""
     attempts = number(mapping.inputs.get("maximumRetryAttempts"), -1)
@@ -177,6 +179,16 @@ def counted_retries(mapping: Resource) -> Iterator[str]:
         yield (
             f"maximumRetryAttempts {attempts}: the first outage of a dependency uses them up within minutes, and "
             "healthy changes are given up with the sick; leave it at -1 and bound maximumRecordAgeInSeconds"
+        )
+
+
+@_rule(Level.UNSAFE, MAPPING)
+def no_bisect(mapping: Resource) -> Iterator[str]:
+    """A batch that ends its function is halved until what ends it stands alone."""
+    if reads_a_stream(mapping) and not mapping.inputs.get("bisectBatchOnFunctionError"):
+        yield (
+            "no bisectBatchOnFunctionError: a change that ends the function holds up the whole batch around it, and is "
+            "given up together with it; enable it"
         )
 
 
@@ -204,6 +216,19 @@ def fenced_filters(mapping: Resource) -> Iterator[str]:
                 f"a filter on {' and '.join(sorted(named))}, and its writes are fenced: what the filter leaves out, "
                 "removals too, would leave an older item standing for good; filter by keys only, or in the handler"
             )
+
+
+def short_age(mapping: Resource) -> Iterator[str]:
+    """A mapping discards nothing that the engine still counts on.
+
+    Whether it is the engine that is invoked is known to the program alone, so this is none of RULES.
+    """
+    age = number(mapping.inputs.get("maximumRecordAgeInSeconds"), RECORD_AGE)
+    if 0 < age < RECORD_AGE:
+        yield (
+            f"maximumRecordAgeInSeconds {age}: the engine counts on {RECORD_AGE}, so changes that wait in the stream "
+            "while the ledger cannot be reached would be discarded, the healthy too; leave it as it is"
+        )
 
 
 def poor_view(table: Resource, needs: str) -> Iterator[str]:
@@ -331,7 +356,7 @@ def unbounded_age(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str
                 mapping,
                 f"{mapping.name}: maximumRecordAgeInSeconds {-1 if age is None else age}: a record that stops the "
                 "function holds its shard up until the stream, after 24 h, forgets it and those behind it; bound it, "
-                "21600 leaves these time to run",
+                f"{RECORD_AGE} leaves these an hour to run",
             )
 
 

@@ -20,20 +20,31 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from infra import rules
+from infra import engine, rules
 from infra.archive import Target, module_of
 from infra.resource import FUNCTION, MAPPING, TABLE, UNKNOWN, Resource
 from infra.rules import DAY, Level
 
-MARGIN = 300
-"""Seconds by which the engine parks a change before the mapping would discard it: longer than the mapping waits between
-two tries."""
+ENGINE = {to_camel(name): value for name, value in engine.MAPPING.items()}
+"""How a mapping itself gives up, by Pulumi's names."""
+
+GONE = {
+    "maximumRetryAttempts": "a failing item is held and retried for giveUpAfter, however often that is",
+    "bisectBatchOnFunctionError": "it is always on, so that the change that ends the function is found",
+    "maximumRecordAgeInSeconds": "a failing item is held, outside the stream, for giveUpAfter, and the mapping's own "
+    f"limit is {engine.RECORD_AGE}",
+    "giveUpAloneAfter": "giveUpAfter is for every item, whether others succeed or not",
+}
+"""Fields that Tuning had, and what replaced each."""
+
+IN_CODE = "; another value is for StreamConsumer(mapping_args={...})"
 
 
 class Tuning(BaseModel):
     """Sizes of one consumer, under `tuning` in the stack file; a field bears the name of its argument in pulumi_aws.
 
-    The fields without a counterpart there (`give_up_after` to `workers`, `tracing`) are the engine's own.
+    The fields without a counterpart there (`give_up_after` to `workers`, `tracing`) are the engine's own. How a mapping
+    itself gives up is none of them: the engine needs it as it is (infra/engine.py).
     """
 
     model_config = ConfigDict(
@@ -48,16 +59,18 @@ class Tuning(BaseModel):
     memory_size: int = Field(default=256, ge=128, le=10_240, description="MB, Lambda's limits")
     timeout: int = Field(
         default=60,
-        ge=4,
+        ge=6,
         le=900,
-        description="seconds, up to Lambda's limit; 4 hold a batch's least",
+        description="seconds, up to Lambda's limit; 6 hold the shortest handlerTimeout six times",
     )
     retention_in_days: Literal[
         1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
     ] = Field(default=30, description="days the log is kept, CloudWatch's choices")
     tracing: bool = Field(default=False, description="X-Ray, one trace an invocation")
 
-    enabled: bool = Field(default=True, description="a disabled mapping keeps its position for 24 h")
+    enabled: bool = Field(
+        default=True, description="a disabled mapping keeps its position for 24 h; retries stop with it"
+    )
     starting_position: Literal["TRIM_HORIZON", "LATEST"] = Field(
         default="TRIM_HORIZON",
         description="what a stream has; LATEST may miss changes while a mapping is created or updated",
@@ -67,35 +80,14 @@ class Tuning(BaseModel):
     parallelization_factor: int = Field(
         default=1, ge=1, le=10, description="batches of one shard at once, Lambda's limits"
     )
-    bisect_batch_on_function_error: bool = Field(
-        default=True, description="a batch that fails whole is halved until what fails stands alone"
-    )
-    maximum_retry_attempts: int = Field(
-        default=-1,
-        ge=-1,
-        le=10_000,
-        description="Lambda's limits; -1 is without end: a count would give up in the first outage",
-    )
-
     give_up_after: int = Field(
-        default=900,
+        default=7 * DAY,  # long enough to notice, mend and deploy, over a weekend too
         ge=60,
-        le=DAY,
-        description="seconds until a failing item's change is parked; from a minute, for a retry, to a stream's 24 h",
-    )
-    give_up_alone_after: int = Field(
-        default=3_600,
-        ge=60,
-        le=DAY,
-        description="seconds until a change is parked where nothing else succeeds; a minute to 24 h, as giveUpAfter",
-    )
-    maximum_record_age_in_seconds: int = Field(
-        default=21_600,
-        le=DAY,
-        description="a stream keeps 24 h; a quarter of it leaves the records behind a crash time to run",
+        le=30 * DAY,
+        description="seconds for which a failing item is retried; from a minute, for one retry, to 30 days",
     )
     handler_timeout: int = Field(
-        default=10, ge=1, le=300, description="seconds that one change may take; a third of Lambda's 900 is the most"
+        default=10, ge=1, le=150, description="seconds that one change may take; a sixth of Lambda's 900 is the most"
     )
     workers: int = Field(
         default=10,
@@ -104,20 +96,12 @@ class Tuning(BaseModel):
         description="threads, each with an item of its own; a tenth of the 1,024 that Lambda allows",
     )
 
-    @field_validator("maximum_record_age_in_seconds")
-    @classmethod
-    def _old_enough_to_be_parked(cls, age: int, info: ValidationInfo) -> int:
-        least = info.data.get("give_up_after", 0) + 2 * MARGIN
-        if age < least:
-            raise ValueError(f"must be at least {least}: giveUpAfter and two margins of {MARGIN} s, to park in time")
-        return age
-
     @field_validator("handler_timeout")
     @classmethod
     def _leaves_time_for_others(cls, seconds: int, info: ValidationInfo) -> int:
         timeout = info.data.get("timeout")
-        if timeout is not None and seconds * 3 > timeout:
-            raise ValueError(f"must be at most a third of timeout ({timeout}), so that a batch can make progress")
+        if timeout is not None and seconds * 6 > timeout:
+            raise ValueError(f"must be at most a sixth of timeout ({timeout}), so that several changes get their turn")
         return seconds
 
 
@@ -215,7 +199,9 @@ def _line(prefix: str, error: ErrorDetails) -> str:
     cause = str(error.get("ctx", {}).get("error") or error["msg"].removeprefix("String ").removeprefix("Input "))
     if "[key]" in error["loc"]:
         return f"{key}: {cause}"
-    if unknown:
+    if unknown and model is Tuning and path[-1] in GONE:
+        cause = f"no longer a setting: {GONE[path[-1]]}" + (IN_CODE if path[-1] in ENGINE else "")
+    elif unknown:
         begun = [name for name in fields if name.lower().startswith(path[-1].lower())]
         near = begun if len(begun) == 1 else get_close_matches(path[-1], fields, n=1, cutoff=0.8)
         cause = "no such key; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}")
@@ -236,7 +222,7 @@ def _unsafe(prefix: str, values: Mapping[str, Any], errors: Sequence[ErrorDetail
     told = {error["loc"][1:3] for error in errors}
     for consumer, given in cast("dict[str, object]", tunings).items():
         if isinstance(given, dict):
-            sizes = Tuning().model_dump(by_alias=True) | cast("dict[str, Any]", given)
+            sizes = Tuning().model_dump(by_alias=True) | cast("dict[str, Any]", given) | ENGINE
             sizes |= {name: UNKNOWN for name in sizes if (consumer, name) in told}
             where, elsewhere = f"{prefix}tuning.{consumer}", ("destinationConfig", "functionResponseTypes")
             links = {"functionName": ["function"], "eventSourceArn": [f"{TABLE}::any"]}

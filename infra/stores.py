@@ -1,4 +1,4 @@
-"""Where consumers keep what outlives an invocation: failures, notes and claims."""
+"""Where consumers keep what outlives an invocation: failures, notes, claims, and what is held."""
 
 from collections.abc import Mapping
 
@@ -17,8 +17,7 @@ class Stores(pulumi.ComponentResource):
     Parameters
     ----------
     retention_in_days
-        How long a failure is kept for redriving. Claims and tombstones are kept a day longer: longer than anything can
-        come again, from the stream (24 h) or from the failure bucket.
+        How long a failure is kept for redriving.
     encryption_key
         What encrypts both, and the consumers' logs and variables; keys of AWS's own unless given.
     protect
@@ -29,7 +28,7 @@ class Stores(pulumi.ComponentResource):
     ledger: aws.dynamodb.Table
     account: pulumi.Output[str]  # that both are in
     key_arn: pulumi.Output[str] | None
-    remember_seconds: int  # how long a claim and a tombstone are kept
+    consumers: dict[str, str]  # those that keep something here, by their names in the ledger
     outputs: Mapping[str, Mapping[str, pulumi.Output[str]]]
 
     def __init__(
@@ -45,7 +44,8 @@ class Stores(pulumi.ComponentResource):
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:Stores", name, {}, opts)
         self.key_arn = encryption_key.arn if encryption_key else None
-        self.remember_seconds = (retention_in_days + 1) * DAY
+        self.consumers = {}
+        self._retention = retention_in_days * DAY
         self.bucket = aws.s3.Bucket(
             f"{name}-failures", force_destroy=not protect, opts=pulumi.ResourceOptions(parent=self)
         )
@@ -111,6 +111,29 @@ class Stores(pulumi.ComponentResource):
             "ledger": {"name": self.ledger.name, "arn": self.ledger.arn},
         }
         self.register_outputs(self.outputs)
+
+    def enter(self, consumer: str, ledger_name: str) -> None:
+        """Note that `consumer` keeps what is its own under `ledger_name`.
+
+        Raises
+        ------
+        pulumi.RunError
+            Another consumer does.
+        """
+        if other := self.consumers.get(ledger_name):
+            raise pulumi.RunError(
+                f"{consumer} and {other} would both be {ledger_name} in the ledger, and each would run what the other "
+                "holds: once nothing is held there, take formerly= from the one that has it"
+            )
+        self.consumers[ledger_name] = consumer
+
+    def remember_seconds(self, give_up_after: int) -> int:
+        """How long a claim and a tombstone are kept: longer than anything can come again.
+
+        A change fails for `give_up_after` seconds at most, and may be redriven from the failure bucket until that
+        forgets it. The day beside these is the stream's 24 h.
+        """
+        return self._retention + give_up_after + DAY
 
 
 def _policy(bucket: pulumi.Output[str], account: pulumi.Output[str]) -> pulumi.Output[str]:

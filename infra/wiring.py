@@ -6,6 +6,7 @@ from typing import Any, cast
 from infra import rules
 from infra.grants import Grant, allow
 from infra.guard import Finding, judge
+from infra.mapping_args import MappingArgs, as_inputs, refusals
 from infra.resource import FUNCTION, MAPPING, QUEUE, ROLE_POLICY, TABLE, UNKNOWN, Resource
 from infra.rules import Level
 from infra.settings import Tuning
@@ -17,6 +18,7 @@ def findings(
     sources: Mapping[Table, Sequence[str]],
     granted: Mapping[str, Grant],
     tuning: Tuning,
+    mapping_args: MappingArgs,
     *,
     runtime: str | None,
     destination: bool,
@@ -27,6 +29,7 @@ def findings(
 
     Outputs that are not known yet do not matter: what a resource is made of is said by names.
     """
+    yield from ((Level.REFUSED, message) for message in refusals(consumer, mapping_args))
     sizes: dict[str, Any] = tuning.model_dump(by_alias=True)
     given = {
         "destinationConfig": UNKNOWN if destination else None,
@@ -37,7 +40,10 @@ def findings(
         Resource(
             MAPPING,
             f"{consumer}-{table.name}",
-            sizes | given | {"filterCriteria": {"filters": [{"pattern": pattern} for pattern in patterns]}},
+            sizes
+            | as_inputs(mapping_args)
+            | given
+            | {"filterCriteria": {"filters": [{"pattern": pattern} for pattern in patterns]}},
             f"{consumer}-{table.name}",
             {"eventSourceArn": [_urn(table)], "functionName": [consumer]},
         )
@@ -50,6 +56,7 @@ def findings(
     yield from rules.findings([*mappings, function, *rights])
     for mapping, table in zip(mappings, sources, strict=True):
         of = f"{consumer} on {table.name}"
+        yield from ((Level.UNSAFE, f"{mapping.name}: {message}") for message in rules.short_age(mapping))
         if any(grant.fenced for grant in granted.values()):
             yield from ((Level.UNSAFE, f"{of}: {message}") for message in rules.fenced_filters(mapping))
         view = Resource(TABLE, table.name, {"streamViewType": table.view_type})

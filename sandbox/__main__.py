@@ -36,8 +36,8 @@ def up(port: int | None, outputs: Path | None) -> int:
     Its outputs go to a file where asked for.
     """
     from sandbox.deploy import STACK, Sandbox
+    from sandbox.invocation import Invocation
     from sandbox.outcome import Names, lines, outcome
-    from sandbox.poller import Invocation
     from sandbox.program import stack_config, versions
 
     console = Console(highlight=False, soft_wrap=True)

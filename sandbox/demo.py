@@ -15,8 +15,8 @@ from handler.stream.failures import read_failure
 from sandbox import SandboxError
 from sandbox.deploy import STACK, Deployment, Sandbox
 from sandbox.emulator import free_port
+from sandbox.invocation import Invocation
 from sandbox.outcome import Event, Names, Outcome, outcome
-from sandbox.poller import Invocation
 from sandbox.program import stack_config
 from sandbox.proxy import Proxy
 from sandbox.scene import (

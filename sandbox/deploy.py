@@ -11,10 +11,12 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 
 from sandbox import SandboxError
 from sandbox.emulator import Emulator
-from sandbox.poller import Invocation, Poller
+from sandbox.invocation import Invocation
+from sandbox.poller import Poller
 from sandbox.program import ROOT, InvokeError, Registration, project, run, stack_config
 from sandbox.resource import Aws, Resource, changed
 from sandbox.resources import answer, resource
+from sandbox.schedule import MINUTE_SECONDS
 
 STACK = "local"
 
@@ -136,7 +138,10 @@ class Deployment:
 
 
 class Sandbox:
-    """The emulator with the poller that does its mappings' work."""
+    """The emulator with the poller that does the work of its mappings and schedules.
+
+    A second stands for a minute of the retry schedule: in the poller, and by MINUTE_SECONDS in every function.
+    """
 
     def __init__(
         self,
@@ -146,7 +151,8 @@ class Sandbox:
         port: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.emulator = Emulator(region, port=port, environment=environment)
+        quick = {"MINUTE_SECONDS": f"{MINUTE_SECONDS:g}"}
+        self.emulator = Emulator(region, port=port, environment=quick | dict(environment or {}))
         self.poller = Poller(self.emulator.client, observe)
         self.aws = Aws(self.emulator.client, region, self.poller)
 
@@ -159,7 +165,7 @@ class Sandbox:
         """
         deployment = Deployment(self.aws)
         try:
-            self.redeploy(deployment, program, stack=stack, config=config)
+            self._run(deployment, program, stack, config)
         except BaseException as error:
             try:
                 deployment.destroy()
@@ -176,7 +182,21 @@ class Sandbox:
         stack: str = STACK,
         config: Mapping[str, str] | None = None,
     ) -> list[str]:
-        """Run a program again over what it has made; what that changes. A run that fails leaves what there is."""
+        """Run a program again over what it has made, and let what is held be tried at once; what the run changes.
+
+        A run that fails leaves what there is.
+        """
+        done = self._run(deployment, program, stack, config)
+        self.poller.make_all_due()
+        return done
+
+    def _run(
+        self,
+        deployment: Deployment,
+        program: Callable[[], None] | Path,
+        stack: str,
+        config: Mapping[str, str] | None,
+    ) -> list[str]:
         if config is None:
             config = stack_config(stack)
         self.verify_sender(config)
@@ -187,8 +207,8 @@ class Sandbox:
         if sender := config.get(f"{project()['name']}:mailFrom"):
             self.aws.client("sesv2").create_email_identity(EmailIdentity=sender)
 
-    def settle(self, within: float = 60.0) -> None:
-        """Wait until every change is processed, parked or discarded.
+    def settle(self, within: float = 60.0, *, released: bool = True) -> None:
+        """Wait until every change is processed, parked or discarded: also what was held, unless `released` is false.
 
         Raises
         ------
@@ -196,10 +216,12 @@ class Sandbox:
             That takes longer than `within` seconds.
         """
         deadline = time.monotonic() + within
-        while not self.poller.idle():
+        while not self.poller.idle(released=released):
             self.emulator.check()
             if time.monotonic() > deadline:
-                raise DeployError(f"the consumers have not come to rest within {within:.0f} s")
+                holding = [f"{name} ({items} items at its last run)" for name, items in self.poller.held().items()]
+                still = f"; held by {', '.join(sorted(holding))}" if released and holding else ""
+                raise DeployError(f"the consumers have not come to rest within {within:.0f} s{still}")
             time.sleep(0.02)
 
     def close(self) -> None:

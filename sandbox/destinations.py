@@ -1,15 +1,12 @@
 """What a mapping sends to its on-failure destination, in the shapes recorded on AWS, and the sending."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from sandbox.actions import RETRIES_EXHAUSTED, Discard
-
-Client = Callable[[str], Any]
-"""A service's name to its boto3 client."""
+from sandbox.invocation import Client
 
 
 def failure_record(discard: Discard, *, function_arn: str, stream_arn: str, now: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, cast
 from zlib import crc32
 
@@ -86,6 +87,11 @@ class _Lane:
     window_since: float = 0
     batches: deque["_Batch"] = field(default_factory=deque["_Batch"])
     running: bool = False
+
+    def oldest(self) -> Record | None:
+        """The record that passes a limit first; batches wait in the stream's order, before what is not cut yet."""
+        waiting = self.batches[0].records if self.batches else self.waiting
+        return waiting[0] if waiting else None
 
 
 @dataclass
@@ -280,6 +286,8 @@ class EventSourceMapping:
                     yield lane.batches[0].not_before
                 elif not lane.running and (lane.waiting or (window and self._switches.empty_windows)):
                     yield lane.window_since + window
+                if not lane.running and (oldest := lane.oldest()):
+                    yield min(oldest.created + limit for limit in self._limits().values())
 
     def _wants_more(self, shard: _Shard) -> bool:
         unread = not shard.reading and not shard.ended and shard.parent not in self._shards
@@ -287,26 +295,31 @@ class EventSourceMapping:
 
     def _start(self, lane: _Lane, now: float) -> None:
         while not lane.running and (batch := lane.batches.popleft() if lane.batches else self._cut(lane, now)):
+            if self._drop_overdue(batch, now):
+                continue
             if now < batch.not_before:
                 lane.batches.appendleft(batch)
                 return
-            if not self._drop_overdue(batch, now):
-                lane.running = True
-                invocation = Invoke(lane.shard.name, tuple(batch.records), batch.tries + 1)
-                self._running[invocation] = batch
-                self._actions.append(invocation)
+            lane.running = True
+            invocation = Invoke(lane.shard.name, tuple(batch.records), batch.tries + 1)
+            self._running[invocation] = batch
+            self._actions.append(invocation)
 
     def _drop_overdue(self, batch: _Batch, now: float) -> bool:
-        limits = {RETENTION_PASSED: RETENTION_SECONDS, AGE_EXCEEDED: self.configuration.maximum_record_age_in_seconds}
-        for condition, limit in limits.items():
-            young = (index for index, record in enumerate(batch.records) if now - record.created <= limit)
-            if limit != -1 and (overdue := next(young, len(batch.records))):
+        """Discard what has passed a limit, also while it waits for its next try: recorded, at the limit itself."""
+        for condition, limit in self._limits().items():
+            if overdue := _too_old(batch.records, limit, now):
                 self._discard(batch, overdue, condition)
                 return True
         return False
 
+    def _limits(self) -> Mapping[str, float]:
+        """For how many seconds after its creation a record may be delivered, by what discards it then."""
+        age = self.configuration.maximum_record_age_in_seconds
+        return {RETENTION_PASSED: RETENTION_SECONDS} | ({AGE_EXCEEDED: age} if age != -1 else {})
+
     def _cut(self, lane: _Lane, now: float) -> _Batch | None:
-        """The next batch, once it is full by count or bytes, or its window is over."""
+        """The next batch, once it is full by count or bytes, or its window is over; before, only what is too old."""
         count = size = 0
         for record in lane.waiting:
             size += record.size
@@ -315,7 +328,16 @@ class EventSourceMapping:
             count += 1
         full = count == self.configuration.batch_size or count < len(lane.waiting)
         window = self.configuration.maximum_batching_window_in_seconds
-        if not full and (now < lane.window_since + window or not (count or (window and self._switches.empty_windows))):
-            return None
-        lane.window_since = now
+        over = now >= lane.window_since + window and (count or (window and self._switches.empty_windows))
+        if full or over:
+            lane.window_since = now
+        else:
+            count = _too_old(lane.waiting, min(self._limits().values()), now)
+            if not count:
+                return None
         return _Batch(lane, [lane.waiting.popleft() for _ in range(count)])
+
+
+def _too_old(records: Iterable[Record], limit: float, now: float) -> int:
+    """How many records, from the first on, have reached the limit."""
+    return sum(1 for _ in takewhile(lambda record: now >= record.created + limit, records))

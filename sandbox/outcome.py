@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from rich.markup import escape
 
-from sandbox.poller import Invocation
+from sandbox.invocation import Invocation
 
 Event = Mapping[str, Any]
 LISTED = 5

@@ -1,15 +1,14 @@
-"""The event source mapping acts: reads streams, invokes functions and writes to destinations, all over the emulator."""
+"""Mappings and schedules act: read streams, invoke functions and write to destinations, all over the emulator."""
 
 import base64
-import json
 import logging
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any, Literal, cast
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
@@ -28,13 +27,13 @@ from sandbox.actions import (
     Throttled,
 )
 from sandbox.configuration import Configuration, Switches
-from sandbox.destinations import Client, failure_record, send
+from sandbox.destinations import failure_record, send
+from sandbox.invocation import Client, Function, Invocation, Ran, error_code, find, run
 from sandbox.mapping import EventSourceMapping
+from sandbox.schedule import Schedule
 
 POLL_SECONDS = 0.1
 """AWS polls four times a second; here somebody is watching."""
-TAIL_BYTES = 4096
-"""How much of its log an invocation answers with; AWS: Invoke, LogType."""
 THREADS = 32
 """At most so many reads, invocations and deliveries at once."""
 
@@ -45,38 +44,24 @@ class MappingError(Exception):
     """A mapping that AWS refuses to create, by AWS's code: its stream or function is missing, or it exists already."""
 
 
-@dataclass(frozen=True)
-class Invocation:
-    """One invocation of a function by a mapping, and what came of it."""
-
-    uuid: str
-    function: str
-    stream_arn: str
-    records: tuple[Mapping[str, Any], ...]
-    attempt: int
-    seconds: float
-    response: Any
-    error: str | None
-    log: str
-
-
 @dataclass
 class _Attached:
     uuid: str
     mapping: EventSourceMapping
-    function_arn: str
-    log_group: str
+    function: Function
     iterators: dict[str, tuple[Position, str]] = field(default_factory=dict[str, tuple[Position, str]])
     problems: dict[Literal["read", "invoke"], str] = field(default_factory=dict[Literal["read", "invoke"], str])
     sending: int = 0
 
     @property
-    def function(self) -> str:
-        return self.function_arn.rsplit(":", 1)[1]
-
-    @property
     def stream_arn(self) -> str:
         return self.mapping.configuration.event_source_arn
+
+
+@dataclass
+class _Scheduled:
+    schedule: Schedule
+    function: Function
 
 
 def quick_back_off(tries: int) -> float:
@@ -85,7 +70,7 @@ def quick_back_off(tries: int) -> float:
 
 
 class Poller:
-    """Does the work of every mapping attached to it, on threads of its own, until it is closed.
+    """Does the work of every mapping and schedule given to it, on threads of its own, until it is closed.
 
     Parameters
     ----------
@@ -103,6 +88,7 @@ class Poller:
         self._observe = observe
         self._switches = switches or Switches(back_off=quick_back_off)
         self._attached: dict[str, _Attached] = {}
+        self._scheduled: dict[str, _Scheduled] = {}  # by the function's ARN
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._lost = 0
@@ -123,18 +109,18 @@ class Poller:
             A filter pattern is invalid or not imitated.
         """
         mapping = EventSourceMapping(Configuration.model_validate(request), self._switches, POLL_SECONDS)
-        attached = _Attached(uuid, mapping, *self._function(mapping.configuration.function_name))
+        attached = _Attached(uuid, mapping, self._function(mapping.configuration.function_name))
         try:
             self._client("dynamodbstreams").describe_stream(StreamArn=attached.stream_arn)
         except ClientError as error:
             raise MappingError(f"InvalidParameterValueException: Stream not found: {attached.stream_arn}") from error
         with self._changed:
             for other in self._attached.values():
-                if (other.stream_arn, other.function_arn) == (attached.stream_arn, attached.function_arn):
+                if (other.stream_arn, other.function.arn) == (attached.stream_arn, attached.function.arn):
                     raise MappingError(
-                        f"ResourceConflictException: The event source arn ({attached.stream_arn}) and function "
-                        f"({attached.function}) provided mapping already exists: update or delete the existing "
-                        f"mapping with UUID {other.uuid}"
+                        f'ResourceConflictException: The event source arn (" {attached.stream_arn} ") and function '
+                        f'(" {attached.function.name} ") provided mapping already exists. Please update or delete the '
+                        f"existing mapping with UUID {other.uuid}"
                     )
             self._attached[uuid] = attached
             self._changed.notify()
@@ -142,11 +128,11 @@ class Poller:
     def update(self, uuid: str, request: Mapping[str, Any]) -> None:
         """Go on with another configuration from where the mapping stands; raises what `attach` raises."""
         configuration = Configuration.model_validate(request)
-        function_arn, log_group = self._function(configuration.function_name)
+        function = self._function(configuration.function_name)
         with self._changed:
             attached = self._attached[uuid]
             attached.mapping.configure(configuration)
-            attached.function_arn, attached.log_group = function_arn, log_group
+            attached.function = function
             self._changed.notify()
 
     def detach(self, uuid: str) -> None:
@@ -154,15 +140,52 @@ class Poller:
         with self._changed:
             del self._attached[uuid]
 
-    def idle(self) -> bool:
+    def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
+        """Invoke a function with this input, a JSON object, whenever its schedule says; once more: with another one.
+
+        Raises
+        ------
+        MappingError
+            The function does not exist.
+        """
+        function = self._function(function_arn)
+        with self._changed:
+            if function.arn in self._scheduled:
+                self._scheduled[function.arn].schedule.configure(input_text, enabled=enabled)
+            else:
+                schedule = Schedule(input_text, time.time(), enabled=enabled)
+                self._scheduled[function.arn] = _Scheduled(schedule, function)
+            self._changed.notify()
+
+    def unschedule(self, function_arn: str) -> None:
+        """Invoke a function no more; what runs is still observed."""
+        with self._changed:
+            self._scheduled.pop(function_arn, None)
+
+    def make_all_due(self) -> None:
+        """Let every function try at once what it holds, whatever the back-off."""
+        with self._changed:
+            for scheduled in self._scheduled.values():
+                scheduled.schedule.make_all_due(time.time())
+            self._changed.notify()
+
+    def held(self) -> dict[str, int]:
+        """The functions that may hold items, by name, with how many each has told of last."""
+        with self._changed:
+            schedules = self._scheduled.values()
+            return {each.function.name: each.schedule.held for each in schedules if not each.schedule.at_rest()}
+
+    def idle(self, *, released: bool = True) -> bool:
         """Whether every enabled mapping has, since this call, found its stream's end and has nothing to do.
 
-        It waits for the reads that tell, a second at most.
+        And, unless `released` is false, no function holds an item. It waits for the reads that tell, a second at most.
         """
         since = time.time()
 
         def busy() -> bool:
-            return self._closed.is_set() or any(each.sending or not each.mapping.at_rest() for each in self._enabled())
+            if self._closed.is_set() or any(each.sending or not each.mapping.at_rest() for each in self._enabled()):
+                return True
+            return released and not all(each.schedule.at_rest() for each in self._scheduled.values())
 
         def caught_up() -> bool:
             return not busy() and all(each.mapping.caught_up(since) for each in self._enabled())
@@ -193,13 +216,11 @@ class Poller:
     def _enabled(self) -> list[_Attached]:
         return [each for each in self._attached.values() if each.mapping.configuration.enabled]
 
-    def _function(self, name: str) -> tuple[str, str]:
+    def _function(self, name: str) -> Function:
         try:
-            found = self._client("lambda").get_function_configuration(FunctionName=name)
+            return find(self._client, name)
         except ClientError as error:
             raise MappingError(f"ResourceNotFoundException: Function does not exist: {name}") from error
-        group = found.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{found['FunctionName']}"
-        return found["FunctionArn"], group
 
     def _run(self) -> None:
         with self._changed:
@@ -209,7 +230,12 @@ class Poller:
                     for action in attached.mapping.advance(now):
                         attached.sending += isinstance(action, Discard)
                         self._pool.submit(self._perform, attached, action)
-                due = [moment for each in self._attached.values() if (moment := each.mapping.due()) is not None]
+                for scheduled in self._scheduled.values():
+                    if (event := scheduled.schedule.advance(now)) is not None:
+                        self._pool.submit(self._fire, scheduled, event)
+                mappings = (each.mapping.due() for each in self._attached.values())
+                schedules = (each.schedule.due() for each in self._scheduled.values())
+                due = [moment for moment in chain(mappings, schedules) if moment is not None]
                 self._changed.wait(max(min(due) - now, 0) if due else None)
 
     def _perform(self, attached: _Attached, action: Action) -> None:
@@ -247,10 +273,10 @@ class Poller:
                 )["ShardIterator"]
             found = streams.get_records(ShardIterator=iterator)
         except (ClientError, BotoCoreError) as error:
-            if _code(error) == "TrimmedDataAccessException":
+            if error_code(error) == "TrimmedDataAccessException":
                 return lambda: mapping.trimmed(action)
             self._unreadable(attached, error)
-            vanished = _code(error) == "ResourceNotFoundException"
+            vanished = error_code(error) == "ResourceNotFoundException"
             return lambda: mapping.read(action, [], time.time(), ended=vanished)
         attached.problems.pop("read", None)
         events = [lambda_record(record, attached.stream_arn) for record in found["Records"]]
@@ -262,48 +288,37 @@ class Poller:
         return lambda: mapping.read(action, events, time.time(), ended=not following)
 
     def _invoke(self, attached: _Attached, action: Invoke) -> Callable[[], None]:
-        started = time.time()
         records = tuple(record.event for record in action.records)
-        response, error, log = None, None, ""
-        outcome: Outcome = Throttled()
-        try:
-            answer = self._client("lambda").invoke(
-                FunctionName=attached.function_arn, Payload=json.dumps({"Records": records}), LogType="Tail"
-            )
-        except (ClientError, BotoCoreError) as failure:
-            error = str(failure)
-            if _code(failure) != "TooManyRequestsException":
-                self._report(attached, "invoke", f"PROBLEM: {attached.function} cannot be invoked: {failure}")
+        ran = run(self._client, attached.function, {"Records": records})
+        outcome: Outcome = Failed() if ran.failed else Returned(ran.response)
+        if ran.refused:
+            outcome = Throttled()
+            if error_code(ran.refused) != "TooManyRequestsException":
+                problem = f"PROBLEM: {attached.function.name} cannot be invoked: {ran.refused}"
+                self._report(attached, "invoke", problem)
         else:
             attached.problems.pop("invoke", None)
-            response = json.loads(answer["Payload"].read() or b"null")
-            outcome = Returned(response)
-            if answer.get("FunctionError"):
-                outcome = Failed()
-                error = f"{response.get('errorType')}: {response.get('errorMessage')}"
-            tail = base64.b64decode(answer.get("LogResult", ""))
-            log = self._whole_log(attached.log_group, tail, started)
-        seconds, names = time.time() - started, (attached.uuid, attached.function, attached.stream_arn)
-        self._observe(Invocation(*names, records, action.attempt, seconds, response, error, log))
-        return lambda: attached.mapping.answer(action, outcome, time.time())
+        whence = (attached.uuid, attached.function.name, attached.stream_arn, records, action.attempt)
+        self._observe(_invocation(*whence, ran))
 
-    def _whole_log(self, group: str, tail: bytes, started: float) -> str:
-        """An invocation's log; from CloudWatch Logs where the answer's tail was cut, the tail if it is not there."""
-        text = tail.decode(errors="replace")
-        if len(tail) < TAIL_BYTES:
-            return text
-        _, _, end = text.rstrip().partition("\n")
-        pages = self._client("logs").get_paginator("filter_log_events")
-        streams: defaultdict[str, list[str]] = defaultdict(list)
+        def tell() -> None:
+            attached.mapping.answer(action, outcome, time.time())
+            if not ran.refused and (scheduled := self._scheduled.get(attached.function.arn)):
+                scheduled.schedule.batch_answered(ran.log, time.time(), failed=ran.failed)
+
+        return tell
+
+    def _fire(self, scheduled: _Scheduled, event: Mapping[str, Any]) -> None:
         try:
-            for page in pages.paginate(logGroupName=group, startTime=int(started * 1000)):
-                for event in page["events"]:
-                    streams[event["logStreamName"]].append(event["message"])
-        except (ClientError, BotoCoreError) as error:
-            _log.warning("only the end of a log is there: %s cannot be read: %s", group, error)
-            return text
-        logs = ("\n".join(lines) for lines in streams.values())
-        return next((log for log in logs if end in log), text)
+            ran = run(self._client, scheduled.function, event)
+            self._observe(_invocation("", scheduled.function.name, "", (), 1, ran, scheduled=event))
+        except Exception:
+            if not self._closed.is_set():
+                _log.exception("schedule of %s stopped", scheduled.function.name)
+            return
+        with self._changed:
+            scheduled.schedule.answered(ran.response, time.time(), failed=ran.failed or ran.refused is not None)
+            self._changed.notify_all()
 
     def _discard(self, attached: _Attached, action: Discard) -> Callable[[], None]:
         configuration = attached.mapping.configuration
@@ -314,7 +329,7 @@ class Poller:
         elif destination is None:
             reason = "the mapping has no on-failure destination"
         else:
-            arns = {"function_arn": attached.function_arn, "stream_arn": attached.stream_arn}
+            arns = {"function_arn": attached.function.arn, "stream_arn": attached.stream_arn}
             try:
                 send(self._client, destination, attached.uuid, action, failure_record(action, now=time.time(), **arns))
             except (ClientError, BotoCoreError) as error:
@@ -337,8 +352,17 @@ class Poller:
             _log.error("mapping %s: %s", attached.uuid, problem)
 
 
-def _code(error: Exception) -> str | None:
-    return cast("dict[str, Any]", error.response)["Error"]["Code"] if isinstance(error, ClientError) else None
+def _invocation(
+    uuid: str,
+    function: str,
+    stream_arn: str,
+    records: tuple[Mapping[str, Any], ...],
+    attempt: int,
+    ran: Ran,
+    scheduled: Mapping[str, Any] | None = None,
+) -> Invocation:
+    answered = (ran.at, ran.seconds, ran.response, ran.error, ran.log)
+    return Invocation(uuid, function, stream_arn, records, attempt, *answered, scheduled)
 
 
 def lambda_record(record: Mapping[str, Any], stream_arn: str) -> dict[str, Any]:

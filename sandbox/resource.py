@@ -22,7 +22,7 @@ class ResourceError(SandboxError):
 
 
 class Mappings(Protocol):
-    """Who does the work of event source mappings, since the emulator's own know nothing of failures."""
+    """Does the work of event source mappings and schedules: the emulator's own mappings know nothing of failures."""
 
     def attach(self, uuid: str, request: Mapping[str, Any]) -> None:
         """Begin the work of a mapping."""
@@ -36,10 +36,18 @@ class Mappings(Protocol):
         """Stop the work of a mapping."""
         ...
 
+    def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
+        """Invoke a function with this input by a schedule; a second call changes the input."""
+        ...
+
+    def unschedule(self, function_arn: str) -> None:
+        """End a function's schedule."""
+        ...
+
 
 @dataclass(frozen=True)
 class Aws:
-    """What resources are made in: clients of the emulator, and who does the work of its mappings."""
+    """What resources are made in: clients of the emulator, and what does the work of its mappings and schedules."""
 
     client: Callable[[str], Any]
     region: str

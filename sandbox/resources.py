@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import jmespath  # pyright: ignore[reportMissingTypeStubs] -- untyped, as botocore is
 
-from sandbox import buckets, keys
+from sandbox import buckets, keys, schedules
 from sandbox.resource import Aws, Inputs, Resource, ResourceError, known
 
 
@@ -255,6 +255,7 @@ _CLASSES = (
     *(EventSourceMapping, Function, LogGroup, Queue, Role, RolePolicy, Table, Topic),
     *(buckets.Bucket, buckets.BucketLifecycleConfiguration, buckets.BucketPolicy, buckets.BucketPublicAccessBlock),
     *(buckets.BucketServerSideEncryptionConfiguration, keys.Alias, keys.Key),
+    *(schedules.FunctionEventInvokeConfig, schedules.Schedule),
 )
 TYPES: dict[str, type[Resource]] = {each.type: each for each in _CLASSES}
 

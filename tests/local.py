@@ -10,7 +10,7 @@ from typing import Any, cast
 from boto3.dynamodb import types  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
 from sandbox.deploy import Deployment, Sandbox
-from sandbox.poller import Invocation
+from sandbox.invocation import Invocation
 from sandbox.program import ROOT
 
 REGION = "eu-west-1"
@@ -57,12 +57,22 @@ class LocalAws:
         pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
         return [{name: decode(value) for name, value in item.items()} for page in pages for item in page["Items"]]
 
-    def settle(self, within: float = 60.0) -> None:
-        """Wait until every mapping has read its stream to the end and nothing is in flight or waits for a retry."""
-        self.sandbox.settle(within)
+    def settle(self, within: float = 60.0, *, released: bool = True) -> None:
+        """Wait until every mapping has read its stream to the end and nothing is in flight or waits for a retry.
+
+        Nor is held, unless `released` is false.
+        """
+        self.sandbox.settle(within, released=released)
 
     def invocations(self, function: str) -> list[Invocation]:
         """What mappings have invoked of a function (its physical name), in the order of the answers."""
+        return [each for each in self._observed(function) if each.scheduled is None]
+
+    def retry_runs(self, function: str) -> list[Invocation]:
+        """What its schedule has invoked of a function (its physical name), in the order of the answers."""
+        return [each for each in self._observed(function) if each.scheduled is not None]
+
+    def _observed(self, function: str) -> list[Invocation]:
         with self._lock:
             return [each for each in self._invocations if each.function == function]
 

@@ -1,4 +1,4 @@
-"""What infra/ and handler/ each know of the other without importing it: variables, name by name, and the margin."""
+"""What infra/ and handler/ each know of the other without importing it: variables, name by name, and the record age."""
 
 import ast
 from dataclasses import fields
@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from handler.stream import patience
+from handler.stream.batch_run import RECORD_AGE_SECONDS
+from handler.stream.entry import REQUEST
 from handler.stream.environment import Environment
-from infra import settings
+from infra import engine
 from sandbox.program import ROOT, run, stack_config
 from tests.program.recording import FUNCTION, Recorder
 
 HANDLER = Path(__file__).parent.parent / "handler"
-ENGINE = {field.name.upper() for field in fields(Environment)}
+BY_THE_SANDBOX = {"MINUTE_SECONDS"}
+"""What the sandbox alone gives to a function, so that nobody waits there as long as on AWS."""
+ENGINE = {field.name.upper() for field in fields(Environment)} - BY_THE_SANDBOX
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_IDEMPOTENCY_DISABLED"}
 
 
@@ -62,5 +65,9 @@ def test_the_engine_reads_its_environment_in_one_place() -> None:
     assert elsewhere == {}
 
 
-def test_both_sides_keep_the_same_margin_to_the_record_age() -> None:
-    assert settings.MARGIN == patience.MARGIN
+def test_both_sides_know_the_same_record_age() -> None:
+    assert RECORD_AGE_SECONDS == engine.RECORD_AGE
+
+
+def test_the_schedule_asks_what_the_engine_answers() -> None:
+    assert engine.RETRY == {REQUEST: "retry"}

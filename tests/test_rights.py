@@ -1,14 +1,18 @@
 """Rights granted are calls made, both ways, with IAM enforced by the emulator and every call on its record.
 
-What is deployed is encrypted with a key of its own. The emulator does not look at `dynamodb:LeadingKeys`, takes sending
-mail and reading a stream for actions on `*`, has one account, lets Lambda write logs with rights of its own, and no
-service of its own calls KMS: for those, the policies' own tests stand, and that the rights to the key suffice only AWS
-can show. Nor does anything here call `dynamodb:ListStreams` and `s3:ListBucket`: Lambda's documentation asks for them.
+What is deployed is encrypted with a key of its own. The emulator does not look at `dynamodb:LeadingKeys`: the calls on
+record are compared with them here. It takes sending mail and reading a stream for actions on `*`, has one account, lets
+Lambda write logs with rights of its own, and no service of its own calls KMS: for those, the policies' own tests stand,
+and that the rights to the key suffice only AWS can show. Its schedules are off, so no role of theirs is used.
+Nor does anything here call `dynamodb:ListStreams` and `s3:ListBucket`: Lambda's documentation asks for them.
 """
 
 import contextlib
+import itertools
 import json
+import time
 from collections.abc import Callable, Generator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import boto3  # pyright: ignore[reportMissingTypeStubs] -- untyped
@@ -24,7 +28,15 @@ from sandbox.poller import Poller
 from sandbox.program import ROOT, stack_config
 from tests.local import REGION, LocalAws, wait_for
 
-ENFORCED = {"AUTH": "true", "CLOUDTRAIL_RECORDING": "1", "AWS_ACCESS_KEY_ID": "sandbox"}
+ENFORCED = {
+    "AUTH": "true",
+    "CLOUDTRAIL_RECORDING": "1",
+    "CLOUDTRAIL_MAX_EVENTS": "100000",
+    "AWS_ACCESS_KEY_ID": "sandbox",
+}
+LEADING_KEYS = "dynamodb:LeadingKeys"
+HELPED_FROM = 501
+"""Due items with which a retry run invokes a helper, and more than one read of what is held shows."""
 BY_THE_MAPPING = {
     "dynamodb:DescribeStream",
     "dynamodb:GetRecords",
@@ -32,6 +44,8 @@ BY_THE_MAPPING = {
     "dynamodb:ListStreams",
     "s3:ListBucket",
 }
+RETRY = {"table-stream": "retry", "now": True}
+SEQUENCE = itertools.count()
 UNCALLED = {"dynamodb:ListStreams", "s3:ListBucket"}
 ANYWHERE = BY_THE_MAPPING - UNCALLED | {"ses:SendEmail"}
 """What the emulator allows only on `*`."""
@@ -63,10 +77,16 @@ def allow(guarded: LocalAws, role: str, name: str, actions: list[str], resource:
     guarded.client("iam").put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=document)
 
 
+def deny(guarded: LocalAws, role: str, action: str, resource: str) -> None:
+    """Deny something that a role may do, in place of what was denied before."""
+    document = {"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": action, "Resource": resource}}
+    guarded.client("iam").put_role_policy(RoleName=role, PolicyName="denied", PolicyDocument=json.dumps(document))
+
+
 def statements(guarded: LocalAws, role: str) -> list[dict[str, Any]]:
     """What a role may do as it was deployed."""
     iam = guarded.client("iam")
-    names = [name for name in iam.list_role_policies(RoleName=role)["PolicyNames"] if name != "anywhere"]
+    names = set(iam.list_role_policies(RoleName=role)["PolicyNames"]) - {"anywhere", "denied"}
     documents = [iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in names]
     return [statement for document in documents for statement in document["Statement"]]
 
@@ -84,63 +104,153 @@ def tls_only(guarded: LocalAws, outputs: dict[str, Any]) -> str:
 
 @pytest.fixture(scope="module")
 def calls(guarded: LocalAws, outputs: dict[str, Any], tls_only: str) -> dict[str, set[str]]:
-    """What each consumer's function called while changes succeeded, failed and were parked."""
+    """What each consumer's function called while changes succeeded, were held, tried again and parked."""
     users = [
         {"id": "1", "email": "ada@example.com"},
         {"id": "2", "email": "bob@example.com", "language": "xx"},
-        {"id": "3", "email": 3},
+        {"id": "3", "email": 3},  # which SES refuses: it is held
     ]
     orders = [{"customer_id": "c", "order_id": "1"}]
+    many = [{"id": f"held-{number}", "email": number} for number in range(HELPED_FROM)]
     return {
         "change-log": deliver(guarded, outputs, "change-log", "users", users[:1]),
         "mirror": deliver(guarded, outputs, "mirror", "orders", orders),
-        "welcome-email": deliver(guarded, outputs, "welcome-email", "users", users),
+        "welcome-email": deliver(guarded, outputs, "welcome-email", "users", users)
+        | deliver(guarded, outputs, "welcome-email", "users", [{"id": "4", "email": "cy@example.com"}], age=60)
+        | deliver(guarded, outputs, "welcome-email", "users", many)
+        | called(guarded, lambda: ask(guarded, outputs, "welcome-email", RETRY))
+        | called(guarded, lambda: report(guarded, outputs, "welcome-email"))
+        | called(guarded, lambda: forget(guarded, outputs, "welcome-email")),
     }
 
 
+def report(guarded: LocalAws, outputs: dict[str, Any], consumer: str) -> None:
+    """Have a change reported, which leaves a note: of two users one is welcomed and the other cannot be held."""
+    stream, role = outputs["tables"]["users"]["streamArn"], outputs["consumers"][consumer]["role"]
+    records = [inserted(stream, {"id": name, "email": email}) for name, email in (("5", "di@example.com"), ("6", 6))]
+    deny(guarded, role, "dynamodb:BatchWriteItem", outputs["stores"]["ledger"]["arn"])
+    failed = [{"itemIdentifier": records[1]["dynamodb"]["SequenceNumber"]}]
+    assert ask(guarded, outputs, consumer, {"Records": records}) == {"batchItemFailures": failed}
+    guarded.client("iam").delete_role_policy(RoleName=role, PolicyName="denied")
+
+
+def forget(guarded: LocalAws, outputs: dict[str, Any], consumer: str) -> None:
+    """Have an item removed that was released an hour ago, which the ledger is made to say of one that is held."""
+    ledger, held = outputs["stores"]["ledger"]["name"], {":pk": {"S": f"hold#{consumer}"}}
+    dynamodb = guarded.client("dynamodb")
+    row, *_ = dynamodb.query(
+        TableName=ledger, KeyConditionExpression="pk = :pk", ExpressionAttributeValues=held, Limit=1
+    )["Items"]
+    dynamodb.update_item(
+        TableName=ledger,
+        Key={"pk": row["pk"], "sk": row["sk"]},
+        UpdateExpression="SET #state = :done, expiry = :past",
+        ExpressionAttributeNames={"#state": "state"},
+        ExpressionAttributeValues={":done": {"S": "done"}, ":past": {"N": "1"}},
+    )
+    ask(guarded, outputs, consumer, {"table-stream": "retry"})
+    assert "Item" not in dynamodb.get_item(TableName=ledger, Key={"pk": row["pk"], "sk": row["sk"]})
+
+
 def deliver(
-    guarded: LocalAws, outputs: dict[str, Any], consumer: str, table: str, items: list[dict[str, Any]]
+    guarded: LocalAws, outputs: dict[str, Any], consumer: str, table: str, items: list[dict[str, Any]], age: int = 0
 ) -> set[str]:
     """Invoke a consumer's function with inserts of `items`, twice, as a mapping may; the actions that it called."""
-    records = [inserted(outputs["tables"][table]["streamArn"], number, item) for number, item in enumerate(items)]
-    before = {name for name, _ in recorded(guarded)}
-    for _ in range(2):
-        answer = guarded.client("lambda").invoke(
-            FunctionName=outputs["consumers"][consumer]["function"], Payload=json.dumps({"Records": records})
-        )
-        assert "FunctionError" not in answer, answer["Payload"].read()
-        failed = [failure["itemIdentifier"] for failure in json.load(answer["Payload"])["batchItemFailures"]]
-        assert failed == [record["dynamodb"]["SequenceNumber"] for record in records if fails(record)]
+    stream, created = outputs["tables"][table]["streamArn"], int(time.time()) - age
+    records = [inserted(stream, item, created) for item in items]
+
+    def invoke() -> None:
+        for _ in range(2):
+            assert ask(guarded, outputs, consumer, {"Records": records}) == {"batchItemFailures": []}
+
+    return called(guarded, invoke)
+
+
+def ask(guarded: LocalAws, outputs: dict[str, Any], consumer: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    """What a consumer's function answers to an event."""
+    function = outputs["consumers"][consumer]["function"]
+    answer = guarded.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
+    payload = json.load(answer["Payload"])
+    assert "FunctionError" not in answer, payload
+    return payload
+
+
+def called(guarded: LocalAws, invoke: Callable[[], object]) -> set[str]:
+    """The actions that roles call while something runs."""
+    began = time.time()
+    invoke()
     mailed = {"ses:SendEmail"} if guarded.mails() else set[str]()  # the emulator's record leaves mail out
-    return {action for name, action in recorded(guarded) if name not in before} | mailed
+    return {action for _, action in recorded(guarded, began)} | mailed
 
 
-def fails(record: Mapping[str, Any]) -> bool:
-    """A user whose address is a number can be neither welcomed nor parked."""
-    return "N" in record["dynamodb"]["NewImage"].get("email", {})
-
-
-def inserted(stream_arn: str, number: int, item: Mapping[str, Any]) -> dict[str, Any]:
+def inserted(stream_arn: str, item: Mapping[str, Any], created: int | None = None) -> dict[str, Any]:
     image = {name: {"N": str(value)} if isinstance(value, int) else {"S": value} for name, value in item.items()}
     keys = {name: value for name, value in image.items() if name == "id" or name.endswith("_id")}
+    number = 10**20 + next(SEQUENCE)
     return {
         "eventID": f"event-{number}",
         "eventName": "INSERT",
         "eventSource": "aws:dynamodb",
         "eventSourceARN": stream_arn,
-        "dynamodb": {"Keys": keys, "NewImage": image, "SequenceNumber": str(10**20 + number)},
+        "dynamodb": {
+            "Keys": keys,
+            "NewImage": image,
+            "SequenceNumber": str(number),
+            "ApproximateCreationDateTime": int(time.time()) if created is None else created,
+        },
     }
 
 
-def recorded(guarded: LocalAws) -> set[tuple[str, str]]:
-    """Who called which action: one name an assumed role, as the emulator's CloudTrail has it."""
-    pages = guarded.client("cloudtrail").get_paginator("lookup_events").paginate()
-    return {
-        (event["Username"], f"{event['EventSource'].split('.')[0].removesuffix('streams')}:{event['EventName']}")
-        for page in pages
-        for event in page["Events"]
-        if event["Username"] != "sandbox"
-    }
+def trail(guarded: LocalAws, since: float = 0.0) -> list[dict[str, Any]]:
+    """The calls by roles, newest first, as the emulator's CloudTrail has them.
+
+    It answers with fifty, and has no pages. So each lookup ends where the one before it did, to the microsecond: boto3
+    sends whole seconds.
+    """
+    client, found, end = guarded.client("cloudtrail"), dict[str, dict[str, Any]](), time.time() + 60
+
+    def between(params: dict[str, Any], **_: Any) -> None:
+        params["body"] = json.dumps({"StartTime": since, "EndTime": end}).encode()
+
+    client.meta.events.register("before-call.cloudtrail.LookupEvents", between)
+    try:
+        while events := [each for each in client.lookup_events()["Events"] if each["EventId"] not in found]:
+            found |= {each["EventId"]: each for each in events}
+            end = events[-1]["EventTime"].timestamp() + 1e-6
+    finally:
+        client.meta.events.unregister("before-call.cloudtrail.LookupEvents", between)
+    return [each for each in found.values() if each["Username"] != "sandbox"]
+
+
+def recorded(guarded: LocalAws, since: float = 0.0) -> set[tuple[str, str]]:
+    """Who has called which action: one name an assumed role."""
+    return {(event["Username"], action_of(event)) for event in trail(guarded, since)}
+
+
+def action_of(event: Mapping[str, Any]) -> str:
+    """The action that allows a call; of one alone it bears another name."""
+    service, call = event["EventSource"].split(".")[0].removesuffix("streams"), event["EventName"]
+    return "lambda:InvokeFunction" if (service, call) == ("lambda", "Invoke") else f"{service}:{call}"
+
+
+def partitions(asked: Mapping[str, Any], ledger: str) -> set[str]:
+    """The partitions of the ledger that a call of DynamoDB's is about."""
+    if "RequestItems" in asked:
+        match asked["RequestItems"].get(ledger):
+            case {"Keys": keys}:  # read
+                pass
+            case [*writes]:
+                keys = [
+                    each["PutRequest"]["Item"] if "PutRequest" in each else each["DeleteRequest"]["Key"]
+                    for each in writes
+                ]
+            case _:
+                keys = []
+    elif asked["TableName"] == ledger:
+        keys = [asked.get("Key") or asked.get("Item") or {"pk": asked["ExpressionAttributeValues"][":pk"]}]
+    else:
+        keys = []
+    return {key["pk"]["S"] for key in keys}
 
 
 def granted(guarded: LocalAws, outputs: dict[str, Any], consumer: str) -> set[str]:
@@ -163,6 +273,34 @@ def test_every_right_is_used_by_some_consumer(
     """The engine's rights are the same for all: whether a handler claims stands in its code alone."""
     rights = {action for consumer in calls for action in granted(guarded, outputs, consumer)}
     assert rights == {action for made in calls.values() for action in made}
+
+
+def test_the_ledger_is_asked_only_for_what_its_conditions_let_through(
+    guarded: LocalAws, outputs: dict[str, Any], calls: dict[str, set[str]]
+) -> None:
+    """What the emulator does not look at: `dynamodb:LeadingKeys`. Every pattern is some call's."""
+    patterns = {
+        (action, pattern)
+        for consumer in calls
+        for statement in statements(guarded, outputs["consumers"][consumer]["role"])
+        for pattern in statement.get("Condition", {}).get("ForAllValues:StringLike", {}).get(LEADING_KEYS, ())
+        for action in statement["Action"]
+    }
+    asked = {
+        (action_of(event), partition)
+        for event in trail(guarded)
+        if event["EventSource"] == "dynamodb.amazonaws.com"
+        for partition in partitions(
+            json.loads(event["CloudTrailEvent"])["requestParameters"], outputs["stores"]["ledger"]["name"]
+        )
+    }
+    used = {
+        each: [wanted for wanted in patterns if wanted[0] == each[0] and fnmatchcase(each[1], wanted[1])]
+        for each in asked
+    }
+    assert [each for each, through in used.items() if not through] == []
+    let_through = {wanted for through in used.values() for wanted in through}
+    assert {each for each in patterns - let_through if "#welcome-email" in each[1]} == set()
 
 
 def test_smoke_needs_what_its_document_grants_and_nothing_else(guarded: LocalAws, outputs: dict[str, Any]) -> None:
@@ -197,17 +335,17 @@ def test_smoke_needs_what_its_document_grants_and_nothing_else(guarded: LocalAws
 
 
 def test_what_is_not_granted_is_refused(guarded: LocalAws, outputs: dict[str, Any]) -> None:
-    """Without the mirror's right to write, its change is reported: the emulator does enforce."""
-    iam, role = guarded.client("iam"), outputs["consumers"]["mirror"]["role"]
-    denied = {"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "dynamodb:PutItem", "Resource": "*"}}
-    iam.put_role_policy(RoleName=role, PolicyName="denied", PolicyDocument=json.dumps(denied))
-    record = inserted(outputs["tables"]["orders"]["streamArn"], 9, {"customer_id": "c", "order_id": "9"})
-    answer = guarded.client("lambda").invoke(
-        FunctionName=outputs["consumers"]["mirror"]["function"], Payload=json.dumps({"Records": [record]})
-    )
-    assert json.load(answer["Payload"]) == {
-        "batchItemFailures": [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]
-    }
+    """Without the mirror's right to write to the mirror its change is held, without any it is reported.
+
+    So the emulator does enforce.
+    """
+    mirror = outputs["tables"]["orders-mirror"]["arn"]
+    orders = outputs["tables"]["orders"]["streamArn"]
+    changes = [inserted(orders, {"customer_id": "c", "order_id": order}) for order in ("held", "reported")]
+    for change, denied, reported in zip(changes, (mirror, "*"), (False, True), strict=True):
+        deny(guarded, outputs["consumers"]["mirror"]["role"], "dynamodb:*", denied)
+        failed = [{"itemIdentifier": change["dynamodb"]["SequenceNumber"]}] if reported else []
+        assert ask(guarded, outputs, "mirror", {"Records": [change]}) == {"batchItemFailures": failed}
 
 
 @pytest.fixture
@@ -235,7 +373,8 @@ def as_role(guarded: LocalAws, session: dict[str, str]) -> Callable[[str], Any]:
 def test_a_mapping_reads_its_stream_and_delivers_failures_by_the_role(
     guarded: LocalAws, outputs: dict[str, Any], tls_only: str, session: dict[str, str], as_role: Callable[[str], Any]
 ) -> None:
-    """The poller in Lambda's place: only its invocations are its own. One user is neither welcomed nor parked."""
+    """The poller in Lambda's place: only its invocations are its own. While the ledger is denied, nothing is held."""
+    deny(guarded, outputs["consumers"]["welcome-email"]["role"], "dynamodb:Query", outputs["stores"]["ledger"]["arn"])
     clients = {service: as_role(service) for service in ("dynamodbstreams", "s3")}
     bucket = outputs["stores"]["failures"]
     mapping = {

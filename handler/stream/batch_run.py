@@ -62,7 +62,7 @@ class BatchRun:
         self._setting, self._batch, self._invocation = setting, batch, invocation
         self._settings, self._ledger, self._function = setting.settings, setting.ledger, function
         self._handler_timeout = setting.settings.handler_timeout_seconds
-        self._in_place = InPlace(function, invocation, setting.sleep, self._handler_timeout)
+        self._in_place = InPlace(function, invocation, setting.sleep, setting.settings)
         self._parking = Parking(setting.failures, invocation)
         self._states = [UNDONE] * len(batch.records)
         self._note = Note()

@@ -22,7 +22,7 @@ CONFIG = {
     "table-stream:target": "host",
     "table-stream:mailFrom": "hello@example.com",
     # The claim of a function that was killed is held until its time would have been over.
-    "table-stream:tuning": '{"welcome-email": {"timeout": 9, "handlerTimeout": 3}}',
+    "table-stream:tuning": '{"welcome-email": {"timeout": 9, "handlerTimeout": 1}}',
 }
 
 

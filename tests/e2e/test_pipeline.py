@@ -132,6 +132,7 @@ def test_destroying_the_program_leaves_nothing(aws: LocalAws):
                 each["UUID"] for each in aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
             ],
             "roles": [each["RoleName"] for each in aws.client("iam").list_roles()["Roles"]],
+            "schedules": [each["Name"] for each in aws.client("scheduler").list_schedules()["Schedules"]],
             "buckets": [each["Name"] for each in aws.client("s3").list_buckets()["Buckets"]],
             "groups": [each["logGroupName"] for each in aws.client("logs").describe_log_groups()["logGroups"]],
         }
@@ -145,7 +146,8 @@ def test_destroying_the_program_leaves_nothing(aws: LocalAws):
         "streams": 3,
         "functions": 3,
         "mappings": 4,
-        "roles": 3,
+        "roles": 6,
+        "schedules": 3,
         "buckets": 1,
         "groups": 3,
     }

@@ -42,7 +42,8 @@ pulumi.export("group", log.log_group.name)
 """
 PROGRAM = SETUP + CONSUMER
 OTHER_VIEW = ('key="id"', 'key="id", view_type="KEYS_ONLY"')
-CHILDREN = {f"change-log-{part}" for part in ("logs", "role", "policy", "function", "orders")}
+OF_RETRIES = ("invocations", "helpers", "retry", "retry-role", "retry-policy")
+CHILDREN = {f"change-log-{part}" for part in ("logs", "role", "policy", "function", "orders", *OF_RETRIES)}
 
 
 class Writer:
@@ -144,23 +145,51 @@ def test_another_source_replaces_the_mapping_which_reads_that_from_its_beginning
     assert writer.missing() == set()
 
 
-def test_aliases_of_a_consumer_and_a_table_reach_their_children_and_the_mapping_between(
-    project: Projects, aws: LocalAws
-) -> None:
+def renamed(project: Projects, aws: LocalAws, argument: str) -> tuple[Project, Writer, dict[str, str]]:
+    """A program whose consumer and table are about to be renamed: `argument` says so of the consumer."""
     made, writer = deployed(project, aws)
     before = made.ids()
     (made.directory / "handler" / "change_log.py").rename(made.directory / "handler" / "journal.py")
     made.edit("__main__.py", CONSUMER, CONSUMER.replace("change-log", "journal"))
-    made.edit(
-        "__main__.py", '"journal",', '"journal", opts=pulumi.ResourceOptions(aliases=[pulumi.Alias("change-log")]),'
-    )
+    made.edit("__main__.py", '"journal",', f'"journal", {argument},')
     made.edit("__main__.py", '"orders",', '"sales", opts=pulumi.ResourceOptions(aliases=[pulumi.Alias("orders")]),')
+    names = {name: name.replace("change-log", "journal").replace("orders", "sales") for name in before}
+    return made, writer, {names[name]: identity for name, identity in before.items()}
+
+
+def test_aliases_of_a_consumer_and_a_table_reach_their_children_and_the_mapping_between(
+    project: Projects, aws: LocalAws
+) -> None:
+    alias = 'opts=pulumi.ResourceOptions(aliases=[pulumi.Alias("change-log")])'
+    made, writer, expected = renamed(project, aws, alias)
     assert made.preview() == {"journal-function": "update", "journal-policy": "update"}
     with writer.busy():
         made.up()
-    names = {name: name.replace("change-log", "journal").replace("orders", "sales") for name in before}
-    assert made.ids() == {names[name]: identity for name, identity in before.items()}
+    assert made.ids() == expected
     assert writer.missing() == set()
+
+
+def test_a_former_name_does_so_too_and_keeps_what_stands_in_the_ledger(project: Projects, aws: LocalAws) -> None:
+    made, writer, expected = renamed(project, aws, 'formerly="change-log"')
+    assert made.preview() == {"journal-function": "update"}  # its rights are to the same items as before
+    with writer.busy():
+        made.up()
+    assert made.ids() == expected
+    function = aws.client("lambda").get_function_configuration(FunctionName=expected["journal-function"])
+    variables = function["Environment"]["Variables"]
+    assert (variables["POWERTOOLS_SERVICE_NAME"], variables["LEDGER_NAME"]) == ("journal", "change-log")
+    assert writer.missing() == set()
+
+
+def test_a_consumer_that_is_disabled_is_not_invoked_for_retries_either(project: Projects, aws: LocalAws) -> None:
+    made, _ = deployed(project, aws)
+    before = made.ids()
+    made.configure("tuning.change-log.enabled", "false")
+    assert made.preview() == {"change-log-orders": "update", "change-log-retry": "update"}
+    made.up()
+    assert made.ids() == before
+    [schedule] = (each for urn, each in made.resources().items() if urn.endswith("::change-log-retry"))
+    assert schedule["outputs"]["state"] == "DISABLED"
 
 
 def test_what_is_protected_is_neither_replaced_nor_removed_and_what_is_removed_can_come_back(

@@ -1,6 +1,7 @@
 """A consumer by itself: what it registers, what it may do, and the wirings that it refuses."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pulumi
@@ -23,7 +24,8 @@ from tests.program.recording import Recorder, arn, physical, record, stream_arn,
 def consumer(
     *reads: Changes, name: str = "mirror", uses: Uses | None = None, stores: Stores | None = None, **options: Any
 ) -> StreamConsumer:
-    return StreamConsumer(name, reads=reads, uses=uses or {}, stores=stores, tuning=Tuning(), **options)
+    options.setdefault("tuning", Tuning())
+    return StreamConsumer(name, reads=reads, uses=uses or {}, stores=stores, **options)
 
 
 def users(name: str = "users", **options: Any) -> StreamTable:
@@ -64,6 +66,11 @@ def test_a_consumer_of_one_table_registers_exactly_this() -> None:
         (kinds.POLICY, "mirror-policy"),
         (kinds.LOG_GROUP, "mirror-logs"),
         (kinds.FUNCTION, "mirror-function"),
+        (kinds.INVOCATIONS, "mirror-invocations"),
+        (kinds.POLICY, "mirror-helpers"),
+        (kinds.ROLE, "mirror-retry-role"),
+        (kinds.POLICY, "mirror-retry-policy"),
+        (kinds.SCHEDULE, "mirror-retry"),
         (kinds.MAPPING, "mirror-users"),
     }
 
@@ -77,7 +84,11 @@ def test_an_existing_table_is_consumed_like_one_s_own_and_protects_its_consumer(
     assert mapping(recorder)["eventSourceArn"] == stream_arn("users")
     own = {name: each.protect for (_, name), each in recorder.registered.items() if name.startswith("mirror")}
     assert own == dict.fromkeys(
-        ("mirror", "mirror-role", "mirror-policy", "mirror-logs", "mirror-function", "mirror-users"), True
+        (
+            *("mirror", "mirror-role", "mirror-policy", "mirror-logs", "mirror-function", "mirror-users"),
+            *("mirror-invocations", "mirror-helpers", "mirror-retry-role", "mirror-retry-policy", "mirror-retry"),
+        ),
+        True,
     )
 
 
@@ -129,8 +140,57 @@ def test_a_queue_or_a_topic_stands_in_for_the_bucket(destination: str, service: 
     ]
 
 
-def test_without_stores_there_is_no_right_or_variable_of_theirs() -> None:
+@pytest.mark.parametrize(("enabled", "state"), [(True, "ENABLED"), (False, "DISABLED")])
+def test_with_stores_the_function_is_invoked_every_minute(enabled: bool, state: str) -> None:
+    def program() -> None:
+        consumer(users().changes(), stores=stores(), tuning=Tuning(enabled=enabled))
+
+    recorder = recorded(program)
+    function = arn("lambda", f"function:{physical('mirror-function')}")
+    may_invoke = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": ["lambda:InvokeFunction"], "Resource": [function]}],
+    }
+    schedule = recorder.one(kinds.SCHEDULE, "mirror-retry")
+    assert schedule.inputs == {
+        "scheduleExpression": "rate(1 minute)",
+        "flexibleTimeWindow": {"mode": "OFF"},
+        "state": state,
+        "target": {
+            "arn": function,
+            "roleArn": arn("iam", f"role/{physical('mirror-retry-role')}"),
+            "input": '{"table-stream": "retry"}',
+            "retryPolicy": {"maximumRetryAttempts": 0, "maximumEventAgeInSeconds": 60},
+        },
+    }
+    policy = recorder.one(kinds.POLICY, "mirror-retry-policy")
+    assert (policy.inputs["role"], json.loads(policy.inputs["policy"])) == (physical("mirror-retry-role"), may_invoke)
+    assert policy.urn in schedule.dependencies  # the first call comes at once
+    assert json.loads(recorder.one(kinds.ROLE, "mirror-retry-role").inputs["assumeRolePolicy"]) == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "scheduler.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+                "Condition": {"StringEquals": {"aws:SourceAccount": kinds.ACCOUNT}},
+            }
+        ],
+    }
+    assert recorder.one(kinds.INVOCATIONS, "mirror-invocations").inputs == {
+        "functionName": physical("mirror-function"),
+        "maximumRetryAttempts": 0,
+        "maximumEventAgeInSeconds": 60,
+    }
+    helpers = recorder.one(kinds.POLICY, "mirror-helpers").inputs
+    assert (helpers["role"], json.loads(helpers["policy"])) == (physical("mirror-role"), may_invoke)
+
+
+def test_without_stores_there_is_no_resource_right_or_variable_of_theirs() -> None:
     recorder = recorded(lambda: consumer(users().changes()))
+    assert {name for _, name in recorder.registered if name.startswith("mirror")} == {
+        *("mirror", "mirror-role", "mirror-policy", "mirror-logs", "mirror-function", "mirror-users")
+    }
     assert [statement["Action"][0] for statement in recorder.statements("mirror")] == [
         "logs:CreateLogStream",
         "dynamodb:DescribeStream",
@@ -138,7 +198,7 @@ def test_without_stores_there_is_no_right_or_variable_of_theirs() -> None:
     ]
     assert "destinationConfig" not in mapping(recorder)
     variables = recorder.one(kinds.FUNCTION, "mirror-function").inputs["environment"]["variables"]
-    assert not {"FAILURE_BUCKET", "LEDGER_TABLE", "REMEMBER_SECONDS"} & variables.keys()
+    assert not {"FAILURE_BUCKET", "LEDGER_NAME", "LEDGER_TABLE", "REMEMBER_SECONDS"} & variables.keys()
 
 
 def test_a_loop_may_be_declared_and_another_table_is_none() -> None:
@@ -238,3 +298,110 @@ def test_a_mapping_was_called_after_every_name_of_its_table(
 ) -> None:
     recorder = recorded(lambda: consumer(users(opts=pulumi.ResourceOptions(aliases=aliases)).changes()))
     assert recorder.one(kinds.MAPPING, "mirror-users").aliases == tuple({"name": name} for name in names)
+
+
+def test_what_aws_allows_beyond_goes_to_every_mapping_as_it_is() -> None:
+    key = arn("kms", "key/1")
+
+    def program() -> None:
+        given = {"maximum_retry_attempts": 5, "kms_key_arn": key, "metrics_config": None, "tags": {"a": "b"}}
+        consumer(users().changes(), users("others").changes(), stores=stores(), mapping_args=given)
+
+    recorder = recorded(program)
+    for name in ("mirror-users", "mirror-others"):
+        inputs = recorder.one(kinds.MAPPING, name).inputs
+        assert {each: inputs[each] for each in ("maximumRetryAttempts", "kmsKeyArn", "tags")} == {
+            "maximumRetryAttempts": 5,
+            "kmsKeyArn": key,
+            "tags": {"a": "b"},
+        }
+        assert "metricsConfig" not in inputs
+        assert (inputs["bisectBatchOnFunctionError"], inputs["maximumRecordAgeInSeconds"]) == (True, 82_800)
+
+
+def test_what_is_known_after_the_update_breaks_no_rule() -> None:
+    def program() -> None:
+        table, later = users(protect=True), pulumi.Output.from_input(1)
+        given = {"maximum_retry_attempts": later, "maximum_record_age_in_seconds": later}
+        consumer(table.changes(), stores=stores(), mapping_args=given)
+
+    assert mapping(recorded(program))["maximumRetryAttempts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("days", "give_up_after", "remembered"), [(30, 604_800, 3_283_200), (1, 60, 172_860), (7, 2_592_000, 3_283_200)]
+)
+def test_claims_outlast_what_is_held_and_what_is_kept_after_that(
+    days: int, give_up_after: int, remembered: int
+) -> None:
+    """The retention of failures, the time until a change is parked, and a day."""
+
+    def program() -> None:
+        kept = Stores("stores", retention_in_days=days)
+        consumer(users().changes(), stores=kept, tuning=Tuning(give_up_after=give_up_after))
+
+    variables = recorded(program).one(kinds.FUNCTION, "mirror-function").inputs["environment"]["variables"]
+    assert variables["REMEMBER_SECONDS"] == str(remembered)
+    assert variables["GIVE_UP_AFTER_SECONDS"] == str(give_up_after)
+
+
+def test_a_renamed_consumer_keeps_its_name_in_ledger_and_failure_bucket_and_its_resources() -> None:
+    """That the engine takes the alias to the children, the mappings too, is tests/engine's to show."""
+    plain = recorded(lambda: consumer(users().changes(), stores=stores()))
+    renamed = recorded(lambda: consumer(users().changes(), stores=stores(), formerly="order-mirror"))
+    assert renamed.registered.keys() == plain.registered.keys()
+    assert renamed.one(kinds.STREAM_CONSUMER, "mirror").aliases == ({"name": "order-mirror"},)
+    assert plain.one(kinds.STREAM_CONSUMER, "mirror").aliases == ()
+    assert [json.dumps(each) for each in renamed.statements("mirror")] == [
+        json.dumps(each).replace("#mirror", "#order-mirror").replace("engine/mirror/", "engine/order-mirror/")
+        for each in plain.statements("mirror")
+    ]
+    before, after = (
+        each.one(kinds.FUNCTION, "mirror-function").inputs["environment"]["variables"] for each in (plain, renamed)
+    )
+    assert before | {"LEDGER_NAME": "order-mirror"} == after
+    assert (before["LEDGER_NAME"], after["POWERTOOLS_SERVICE_NAME"]) == ("mirror", "mirror")
+
+
+def test_after_a_second_rename_the_name_in_between_is_an_alias() -> None:
+    opts = pulumi.ResourceOptions(aliases=[pulumi.Alias("copy")])
+    recorder = recorded(lambda: consumer(users().changes(), stores=stores(), formerly="order-mirror", opts=opts))
+    assert recorder.one(kinds.STREAM_CONSUMER, "mirror").aliases == ({"name": "copy"}, {"name": "order-mirror"})
+    variables = recorder.one(kinds.FUNCTION, "mirror-function").inputs["environment"]["variables"]
+    assert variables["LEDGER_NAME"] == "order-mirror"
+
+
+def test_without_stores_a_former_name_is_an_alias_alone() -> None:
+    recorder = recorded(lambda: consumer(users().changes(), formerly="order-mirror"))
+    assert recorder.one(kinds.STREAM_CONSUMER, "mirror").aliases == ({"name": "order-mirror"},)
+
+
+@pytest.mark.parametrize("formerly", ["mirror", "", "Mirror", "*", "a#b", "a/b", "a-", "order_mirror"])
+def test_a_former_name_is_that_of_another_consumer(formerly: str) -> None:
+    assert refused(lambda: consumer(users().changes(), formerly=formerly)) == (
+        f"mirror was formerly {formerly!r}: not the name of another consumer, as in formerly='order-mirror'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            [("mirror", "change-log"), ("change-log", None)],
+            "change-log and mirror would both be change-log in the ledger, and each would run what the other holds: "
+            "once nothing is held there, take formerly= from the one that has it",
+        ),
+        (
+            [("mirror", "old"), ("change-log", "old")],
+            "change-log and mirror would both be old in the ledger, and each would run what the other holds: once "
+            "nothing is held there, take formerly= from the one that has it",
+        ),
+    ],
+)
+def test_two_consumers_do_not_share_what_they_hold(names: Sequence[tuple[str, str | None]], message: str) -> None:
+    def program() -> None:
+        kept = stores()
+        for name, formerly in names:
+            consumer(users(f"{name}-source").changes(), name=name, stores=kept, formerly=formerly)
+
+    assert refused(program) == message

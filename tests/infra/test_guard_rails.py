@@ -98,13 +98,15 @@ BOUNDS: Sequence[tuple[str, int | str, str]] = (
     ("memorySize", 10241, "should be less than or equal to 10240 (MB, Lambda's limits)"),
     (
         "timeout",
-        3,
-        "should be greater than or equal to 4 (seconds, up to Lambda's limit; 4 hold a batch's least)",
+        5,
+        "should be greater than or equal to 6 (seconds, up to Lambda's limit; 6 hold the shortest handlerTimeout six "
+        "times)",
     ),
     (
         "timeout",
         901,
-        "should be less than or equal to 900 (seconds, up to Lambda's limit; 4 hold a batch's least)",
+        "should be less than or equal to 900 (seconds, up to Lambda's limit; 6 hold the shortest handlerTimeout six "
+        "times)",
     ),
     (
         "retentionInDays",
@@ -129,62 +131,26 @@ BOUNDS: Sequence[tuple[str, int | str, str]] = (
     ),
     ("parallelizationFactor", 11, "should be less than or equal to 10 (batches of one shard at once, Lambda's limits)"),
     (
-        "maximumRetryAttempts",
-        -2,
-        "should be greater than or equal to -1 (Lambda's limits; -1 is without end: a count would give up in "
-        "the first outage)",
-    ),
-    (
-        "maximumRetryAttempts",
-        10001,
-        "should be less than or equal to 10000 (Lambda's limits; -1 is without end: a count would give up in "
-        "the first outage)",
-    ),
-    (
-        "maximumRecordAgeInSeconds",
-        -1,
-        "must be at least 1500: giveUpAfter and two margins of 300 s, to park in time (a stream keeps 24 h; a "
-        "quarter of it leaves the records behind a crash time to run)",
-    ),
-    (
-        "maximumRecordAgeInSeconds",
-        86401,
-        "should be less than or equal to 86400 (a stream keeps 24 h; a quarter of it leaves the records behind "
-        "a crash time to run)",
-    ),
-    (
-        "maximumRecordAgeInSeconds",
-        1499,
-        "must be at least 1500: giveUpAfter and two margins of 300 s, to park in time (a stream keeps 24 h; a "
-        "quarter of it leaves the records behind a crash time to run)",
+        "giveUpAfter",
+        59,
+        "should be greater than or equal to 60 (seconds for which a failing item is retried; from a minute, for one "
+        "retry, to 30 days)",
     ),
     (
         "giveUpAfter",
-        59,
-        "should be greater than or equal to 60 (seconds until a failing item's change is parked; from a "
-        "minute, for a retry, to a stream's 24 h)",
-    ),
-    (
-        "giveUpAloneAfter",
-        59,
-        "should be greater than or equal to 60 (seconds until a change is parked where nothing else succeeds; "
-        "a minute to 24 h, as giveUpAfter)",
-    ),
-    (
-        "giveUpAloneAfter",
-        86401,
-        "should be less than or equal to 86400 (seconds until a change is parked where nothing else succeeds; "
-        "a minute to 24 h, as giveUpAfter)",
+        2_592_001,
+        "should be less than or equal to 2592000 (seconds for which a failing item is retried; from a minute, for one "
+        "retry, to 30 days)",
     ),
     (
         "handlerTimeout",
         0,
-        "should be greater than or equal to 1 (seconds that one change may take; a third of Lambda's 900 is the most)",
+        "should be greater than or equal to 1 (seconds that one change may take; a sixth of Lambda's 900 is the most)",
     ),
     (
         "handlerTimeout",
-        301,
-        "should be less than or equal to 300 (seconds that one change may take; a third of Lambda's 900 is the most)",
+        151,
+        "should be less than or equal to 150 (seconds that one change may take; a sixth of Lambda's 900 is the most)",
     ),
     (
         "workers",
@@ -226,21 +192,12 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
             "least being one)"
         ),
     ),
-    "age below a later parking": (
+    "handler above a sixth of the function": (
         REFUSED,
-        tuned(giveUpAfter=30_000),
+        tuned(timeout=59),
         (
-            "table-stream:tuning.mirror.maximumRecordAgeInSeconds = 21600: must be at least 30600: giveUpAfter and "
-            "two margins of 300 s, to park in time (a stream keeps 24 h; a quarter of it leaves the records behind "
-            "a crash time to run)"
-        ),
-    ),
-    "handler above a third of the function": (
-        REFUSED,
-        tuned(timeout=29),
-        (
-            "table-stream:tuning.mirror.handlerTimeout = 10: must be at most a third of timeout (29), so that a "
-            "batch can make progress (seconds that one change may take; a third of Lambda's 900 is the most)"
+            "table-stream:tuning.mirror.handlerTimeout = 10: must be at most a sixth of timeout (59), so that several "
+            "changes get their turn (seconds that one change may take; a sixth of Lambda's 900 is the most)"
         ),
     ),
     "position LATEST": (
@@ -253,26 +210,86 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
     ),
     "age of the stream": (
         UNSAFE,
-        tuned(maximumRecordAgeInSeconds=86_400),
+        reading(mapping_args={"maximum_record_age_in_seconds": 86_400}),
         (
-            "maximumRecordAgeInSeconds 86400: a record that stops the function holds its shard up until the "
-            "stream, after 24 h, forgets it and those behind it; bound it, 21600 leaves these time to run"
+            "mirror-orders: maximumRecordAgeInSeconds 86400: a record that stops the function holds its shard up until "
+            "the stream, after 24 h, forgets it and those behind it; bound it, 82800 leaves these an hour to run"
+        ),
+    ),
+    "no age": (
+        UNSAFE,
+        reading(mapping_args={"maximum_record_age_in_seconds": None}),
+        (
+            "mirror-orders: maximumRecordAgeInSeconds -1: a record that stops the function holds its shard up until "
+            "the stream, after 24 h, forgets it and those behind it; bound it, 82800 leaves these an hour to run"
+        ),
+    ),
+    "age below the engine's": (
+        UNSAFE,
+        reading(mapping_args={"maximum_record_age_in_seconds": 82_799}),
+        (
+            "mirror-orders: maximumRecordAgeInSeconds 82799: the engine counts on 82800, so changes that wait in the "
+            "stream while the ledger cannot be reached would be discarded, the healthy too; leave it as it is"
         ),
     ),
     "age of one try": (
         UNSAFE,
-        tuned(giveUpAfter=60, maximumRecordAgeInSeconds=1_200, maximumBatchingWindowInSeconds=300, timeout=900),
+        reading(
+            mapping_args={"maximum_record_age_in_seconds": 1_200},
+            tuning=Tuning(timeout=900, maximum_batching_window_in_seconds=300),
+        ),
         (
-            "maximumRecordAgeInSeconds 1200: one try may take 1200 s (maximumBatchingWindowInSeconds 300, timeout "
-            "900), so a change that times out once is given up without another; raise the age, or lower these"
+            "mirror-orders: maximumRecordAgeInSeconds 1200: one try may take 1200 s (maximumBatchingWindowInSeconds "
+            "300, timeout 900), so a change that times out once is given up without another; raise the age, or lower "
+            "these\n"
+            "mirror-orders: maximumRecordAgeInSeconds 1200: the engine counts on 82800, so changes that wait in the "
+            "stream while the ledger cannot be reached would be discarded, the healthy too; leave it as it is"
         ),
     ),
     "counted retries": (
-        ADVICE,
-        tuned(maximumRetryAttempts=3),
+        UNSAFE,
+        reading(mapping_args={"maximum_retry_attempts": 3}),
         (
-            "maximumRetryAttempts 3: the first outage of a dependency uses them up within minutes, and healthy "
-            "changes are given up with the sick; leave it at -1 and bound maximumRecordAgeInSeconds"
+            "mirror-orders: maximumRetryAttempts 3: the first outage of a dependency uses them up within minutes, and "
+            "healthy changes are given up with the sick; leave it at -1 and bound maximumRecordAgeInSeconds"
+        ),
+    ),
+    "no bisect": (
+        UNSAFE,
+        reading(mapping_args={"bisect_batch_on_function_error": False}),
+        (
+            "mirror-orders: no bisectBatchOnFunctionError: a change that ends the function holds up the whole batch "
+            "around it, and is given up together with it; enable it"
+        ),
+    ),
+    "arguments that are the component's": (
+        REFUSED,
+        reading(
+            mapping_args={
+                "event_source_arn": "x",
+                "function_name": "x",
+                "filter_criteria": {},
+                "function_response_types": [],
+                "destination_config": {},
+                "tumbling_window_in_seconds": 30,
+                "batch_size": 5,
+                "starting_position": "TRIM_HORIZON",
+                "batchSize": 5,
+                "zzz": 1,
+            }
+        ),
+        (
+            "mirror: mapping_args may not set event_source_arn: reads= names the table\n"
+            "mirror: mapping_args may not set function_name: it is the consumer's own function\n"
+            "mirror: mapping_args may not set filter_criteria: reads= makes the filters\n"
+            "mirror: mapping_args may not set function_response_types: the engine answers with the failed records\n"
+            "mirror: mapping_args may not set destination_config: on_failure= names the destination\n"
+            "mirror: mapping_args may not set tumbling_window_in_seconds: the engine answers with no window's state\n"
+            "mirror: mapping_args may not set batch_size: set batchSize in the consumer's tuning\n"
+            "mirror: mapping_args may not set starting_position: set startingPosition in the consumer's tuning\n"
+            "mirror: mapping_args sets batchSize, which is no argument of EventSourceMapping; did you mean "
+            "batch_size?\n"
+            "mirror: mapping_args sets zzz, which is no argument of EventSourceMapping"
         ),
     ),
     "position LATEST in code": (
@@ -287,8 +304,8 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         UNSAFE,
         reading(stores=None, on_failure=None),
         (
-            "mirror has no stores: a partly failed batch is repeated whole, and nothing is claimed or parked; give "
-            "it stores=Stores(...)\n"
+            "mirror has no stores: a failing change is reported and holds up its shard, a partly failed batch is "
+            "repeated whole, and nothing is claimed or parked; give it stores=Stores(...)\n"
             "mirror-orders: no destinationConfig.onFailure: what the mapping gives up is gone; name a bucket, "
             "which gets it whole"
         ),
@@ -402,10 +419,10 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         fifo(aws.sns.Topic, fifo_topic=True),
         "mirror cannot deliver to on_failure, which is FIFO: take a standard one",
     ),
-    "function's name": (
+    "role's name": (
         REFUSED,
-        reading(name="m" * 48),
-        (f"{'m' * 48}-function: a name of 65 characters with the 8 that Pulumi adds: AWS takes 64; shorten it by 1"),
+        reading(name="m" * 46),
+        (f"{'m' * 46}-retry-role: a name of 65 characters with the 8 that Pulumi adds: AWS takes 64; shorten it by 1"),
     ),
     "table's name": (
         REFUSED,
@@ -481,7 +498,7 @@ def test_all_that_is_wrong_with_a_stack_file_is_one_error(caplog: pytest.LogCapt
         "target": "riscv",
         "tuning": {
             "mirror": {"memorySize": 1, "startingPosition": "LATEST", "maximumRecordAgeInSeconds": -1},
-            "change-log": {"maximumRecordAgeInSeconds": 86_400, "maximumRetryAttempts": 3},
+            "change-log": {"startingPosition": "LATEST"},
             "welcom-email": {"startingPosition": "LATEST"},
         },
     }
@@ -489,14 +506,14 @@ def test_all_that_is_wrong_with_a_stack_file_is_one_error(caplog: pytest.LogCapt
     assert [error.split(": ")[:2] for error in errors] == [
         ['table-stream:target = "riscv"', "should be 'arm64', 'x86_64' or 'host' (for what the functions are built"],
         ["table-stream:tuning.mirror.memorySize = 1", "should be greater than or equal to 128 (MB, Lambda's limits)"],
-        ["table-stream:tuning.mirror.maximumRecordAgeInSeconds = -1", "must be at least 1500"],
+        ["table-stream:tuning.mirror.maximumRecordAgeInSeconds = -1", "no longer a setting"],
         ["table-stream:tuning.welcom-email", "no handler/welcom_email.py; did you mean welcome_email?"],
         [
             'table-stream:colour = "red"',
             "no such key; there are target, protect, mailFrom, encryption, failureRetentionInDays, drained, tuning",
         ],
         ["table-stream:tuning.mirror", "startingPosition LATEST"],
-        ["table-stream:tuning.change-log", "maximumRecordAgeInSeconds 86400"],
+        ["table-stream:tuning.change-log", "startingPosition LATEST"],
         ["table-stream:tuning.welcom-email", "startingPosition LATEST"],
     ]
     assert warnings == []

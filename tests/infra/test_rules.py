@@ -20,13 +20,14 @@ from infra.resource import (
     QUEUE,
     QUEUE_POLICY,
     ROLE_POLICY,
+    SCHEDULE,
     TABLE,
     TOPIC,
     TOPIC_POLICY,
     UNKNOWN,
     Resource,
 )
-from infra.rules import RULES, STACK_RULES, runtime_near_its_end
+from infra.rules import RULES, STACK_RULES, runtime_near_its_end, short_age
 
 STREAM = "arn:aws:dynamodb:eu-central-1:1:table/items/stream/2026-01-01T00:00:00.000"
 TABLE_ARN = "arn:aws:dynamodb:eu-central-1:1:table/items"
@@ -34,6 +35,7 @@ SOUND: Mapping[str, Any] = {
     "eventSourceArn": UNKNOWN,
     "startingPosition": "TRIM_HORIZON",
     "maximumRecordAgeInSeconds": 21_600,
+    "bisectBatchOnFunctionError": True,
     "destinationConfig": {"onFailure": {"destinationArn": UNKNOWN}},
     "functionResponseTypes": ["ReportBatchItemFailures"],
 }
@@ -93,6 +95,9 @@ def begins(*resources: Resource) -> list[str]:
         (mapping(maximumRecordAgeInSeconds=604_800, eventSourceArn="arn:aws:kinesis:eu-central-1:1:stream/s"), []),
         (mapping(startingPosition="LATEST"), ["late: startingPosition LATEST"]),
         (mapping(maximumRetryAttempts=0), ["late: maximumRetryAttempts 0"]),
+        (mapping(maximumRetryAttempts=UNKNOWN, bisectBatchOnFunctionError=UNKNOWN), []),
+        (mapping(bisectBatchOnFunctionError=False), ["late: no bisectBatchOnFunctionError"]),
+        (mapping(bisectBatchOnFunctionError=None), ["late: no bisectBatchOnFunctionError"]),
         (
             mapping(functionResponseTypes=[]),
             ["late: functionResponseTypes without ReportBatchItemFailures"],
@@ -110,6 +115,7 @@ def begins(*resources: Resource) -> list[str]:
         (made(FUNCTION, "f" * 57, {"namePrefix": "short-"}), []),
         (made(BUCKET_PRIVATE, "p" * 99, {}), []),
         (made(QUEUE, "q", {"name": "q" * 81}), ["q: a name of 81 characters"]),
+        (made(SCHEDULE, "s" * 57, {}), [f"{'s' * 57}: a name of 65 characters with the 8 that Pulumi adds"]),
     ],
     ids=lambda value: value.name if isinstance(value, Resource) else "",
 )
@@ -276,6 +282,15 @@ def test_an_age_that_one_try_uses_up() -> None:
     assert tried(60, 59) == []
     assert tried(60, 60) == ["late: maximumRecordAgeInSeconds 60"]
     assert tried(UNKNOWN, 900) == tried(60, UNKNOWN) == tried(0, 900) == []  # 0 is what a queue's mapping has
+
+
+@pytest.mark.parametrize(
+    ("age", "is_short"), [(60, True), (82_799, True), (82_800, False), (-1, False), (None, False), (UNKNOWN, False)]
+)
+def test_an_age_that_the_engine_does_not_count_on(age: Any, is_short: bool) -> None:
+    assert [message.partition(":")[0] for message in short_age(mapping(maximumRecordAgeInSeconds=age))] == is_short * [
+        f"maximumRecordAgeInSeconds {age}"
+    ]
 
 
 def test_a_queue_that_shows_a_message_while_it_is_worked_on() -> None:

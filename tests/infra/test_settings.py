@@ -53,9 +53,9 @@ def test_everything_can_be_said() -> None:
         encryption="customer",
         failureRetentionInDays=7,
         drained={"orders": STREAM},
-        tuning={"welcome-email": {"batchSize": 10, "maximumRecordAgeInSeconds": 3_600, "memorySize": 512}},
+        tuning={"welcome-email": {"batchSize": 10, "giveUpAfter": 3_600, "memorySize": 512}},
     )
-    tuning = Tuning(batch_size=10, maximum_record_age_in_seconds=3_600, memory_size=512)
+    tuning = Tuning(batch_size=10, give_up_after=3_600, memory_size=512)
     assert settings == Settings(
         target="x86_64",
         protect=True,
@@ -139,12 +139,11 @@ def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> N
             ["table-stream:tuning.mirror.Memory = 512: no such key; did you mean memorySize?"],
         ),
         (
-            {"tuning": {"mirror": {"maximum": 5}}},  # of several, none is meant
+            {"tuning": {"mirror": {"m": 5}}},  # of several, none is meant
             [
-                "table-stream:tuning.mirror.maximum = 5: no such key; there are memorySize, timeout, "
+                "table-stream:tuning.mirror.m = 5: no such key; there are memorySize, timeout, "
                 "retentionInDays, tracing, enabled, startingPosition, batchSize, maximumBatchingWindowInSeconds, "
-                "parallelizationFactor, bisectBatchOnFunctionError, maximumRetryAttempts, giveUpAfter, "
-                "giveUpAloneAfter, maximumRecordAgeInSeconds, handlerTimeout, workers"
+                "parallelizationFactor, giveUpAfter, handlerTimeout, workers"
             ],
         ),
         (
@@ -152,8 +151,7 @@ def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> N
             [
                 "table-stream:tuning.mirror.tumblingWindowInSeconds = 30: no such key; there are memorySize, timeout, "
                 "retentionInDays, tracing, enabled, startingPosition, batchSize, maximumBatchingWindowInSeconds, "
-                "parallelizationFactor, bisectBatchOnFunctionError, maximumRetryAttempts, giveUpAfter, "
-                "giveUpAloneAfter, maximumRecordAgeInSeconds, handlerTimeout, workers"
+                "parallelizationFactor, giveUpAfter, handlerTimeout, workers"
             ],
         ),
         (
@@ -168,17 +166,48 @@ def test_a_mistake_is_named_with_its_value_its_bound_and_the_source(config: dict
 
 
 @pytest.mark.parametrize(
+    ("setting", "value", "replaced_by"),
+    [
+        (
+            *("maximumRetryAttempts", -1),
+            "a failing item is held and retried for giveUpAfter, however often that is; another value is for "
+            "StreamConsumer(mapping_args={...})",
+        ),
+        (
+            *("bisectBatchOnFunctionError", True),
+            "it is always on, so that the change that ends the function is found; another value is for "
+            "StreamConsumer(mapping_args={...})",
+        ),
+        (
+            *("maximumRecordAgeInSeconds", 21_600),
+            "a failing item is held, outside the stream, for giveUpAfter, and the mapping's own limit is 82800; "
+            "another value is for StreamConsumer(mapping_args={...})",
+        ),
+        (*("giveUpAloneAfter", 3_600), "giveUpAfter is for every item, whether others succeed or not"),
+    ],
+)
+@pytest.mark.parametrize("protect", [False, True])
+def test_an_old_setting_is_refused_with_what_replaced_it(
+    setting: str, value: int, replaced_by: str, protect: bool
+) -> None:
+    assert refused(protect=protect, tuning={"mirror": {setting: value}}) == [
+        f"table-stream:tuning.mirror.{setting} = {json.dumps(value)}: no longer a setting: {replaced_by}"
+    ]
+
+
+@pytest.mark.parametrize(
     "tuning",
     [
         *(
-            {"timeout": 30},
+            {"timeout": 6, "handlerTimeout": 1},
             {"timeout": 900},
-            {"maximumRecordAgeInSeconds": 1_500},
+            {"giveUpAfter": 60},
+            {"giveUpAfter": 2_592_000},
             {"batchSize": 10_000},
             {"workers": 1},
         ),
         *({"memorySize": 128}, {"memorySize": 10_240}, {"maximumBatchingWindowInSeconds": 300}, {"workers": 100}),
-        *({"parallelizationFactor": 10}, {"maximumRetryAttempts": 10_000}, {"timeout": 900, "handlerTimeout": 300}),
+        *({"parallelizationFactor": 10}, {"timeout": 900, "handlerTimeout": 150}),
     ],
 )
 def test_a_bound_itself_is_allowed(tuning: dict[str, Any]) -> None:

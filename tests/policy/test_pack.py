@@ -18,7 +18,12 @@ from sandbox.program import Registration
 from tests.program.test_stacks import deployed
 
 PACK = Path(__file__).parents[2] / "policy"
-UNSAFE = {"startingPosition": "LATEST", "maximumRecordAgeInSeconds": 60, "destinationConfig": None}
+UNSAFE = {
+    "startingPosition": "LATEST",
+    "maximumRecordAgeInSeconds": 60,
+    "maximumRetryAttempts": 3,
+    "destinationConfig": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +106,8 @@ def test_a_message_names_the_resource_and_how_it_is_enforced(pack: Any) -> None:
         ("table-without-protection", table, proto.ADVISORY),
         ("mapping-without-destination", mapping, proto.MANDATORY),
         ("position-latest", mapping, proto.MANDATORY),
+        ("counted-retries", mapping, proto.MANDATORY),
+        ("no-bisect", mapping, proto.MANDATORY),
         ("no-partial-responses", mapping, proto.ADVISORY),
         ("no-second-try", mapping, proto.MANDATORY),
     ]
@@ -114,6 +121,7 @@ def test_a_message_names_the_resource_and_how_it_is_enforced(pack: Any) -> None:
 def test_what_is_not_known_yet_breaks_no_rule(pack: Any) -> None:
     """Every input that some rule looks at, unknown in every type that some rule is about."""
     looked_at = """destinationConfig maximumRecordAgeInSeconds startingPosition maximumRetryAttempts policy policyArn
+        bisectBatchOnFunctionError
         functionResponseTypes eventSourceArn filterCriteria runtime pointInTimeRecovery deletionProtectionEnabled
         retentionInDays name bucket timeout visibilityTimeoutSeconds fifoQueue arn"""
     for kind in {kind for rule in RULES for kind in rule.types}:

@@ -19,7 +19,13 @@ REASONS: Mapping[Kind, Sequence[tuple[str, str, str, str]]] = {
         ("Resource", r"arn:aws:s3:::[\w-]+/aws/lambda/\*", "s3:PutObject", "Lambda names the objects: id and time"),
         ("Resource", r"arn:aws:s3:::[\w-]+/engine/[\w-]+/\*", "s3:PutObject", "the key names the change that failed"),
         ("Resource", r"\*", r"xray:Put(TraceSegments|TelemetryRecords)", "X-Ray has no resources to name"),
-        ("Condition", r"(note|claim)#[\w-]+#\*", "dynamodb:LeadingKeys", "a stream's ARN or an event's id follows"),
+        (
+            "Condition",
+            r"(note|claim|alone)#[\w-]+#\*",
+            "dynamodb:LeadingKeys",
+            "a stream's ARN or an event's id follows",
+        ),
+        ("Condition", r"hold#[\w-]+#\*", "dynamodb:LeadingKeys", "the digest of an item's key follows"),
     ),
     "trust": (),
     "key": (
@@ -37,7 +43,10 @@ REASONS: Mapping[Kind, Sequence[tuple[str, str, str, str]]] = {
 
 ELEMENTS: Mapping[Kind, Sequence[frozenset[str]]] = {
     "rights": [frozenset({"Effect", "Action", "Resource"}), frozenset({"Effect", "Action", "Resource", "Condition"})],
-    "trust": [frozenset({"Effect", "Principal", "Action"})],
+    "trust": [
+        frozenset({"Effect", "Principal", "Action"}),
+        frozenset({"Effect", "Principal", "Action", "Condition"}),
+    ],
     "key": [
         frozenset({"Sid", "Effect", "Principal", "Action", "Resource"}),
         frozenset({"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}),
@@ -78,7 +87,8 @@ def complaints(statement: Statement, kind: Kind = "rights") -> Iterator[str]:
             yield from _without_reason(kind, "Resource", resource, of_denial or [action])
     for principal in principals:
         yield from _without_reason(kind, "Principal", principal, of_denial)
-        if kind == "key" and principal.endswith(".amazonaws.com") and "Condition" not in statement:
+        by_anybody = kind == "key" or principal.startswith("scheduler.")  # Lambda takes a role of its own account alone
+        if by_anybody and principal.endswith(".amazonaws.com") and "Condition" not in statement:
             yield f"{principal} for whomever"
     for tests in statement.get("Condition", {}).values():
         for key, values in tests.items():

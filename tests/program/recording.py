@@ -25,6 +25,8 @@ POLICY = "aws:iam/rolePolicy:RolePolicy"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 FUNCTION = "aws:lambda/function:Function"
 MAPPING = "aws:lambda/eventSourceMapping:EventSourceMapping"
+INVOCATIONS = "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig"
+SCHEDULE = "aws:scheduler/schedule:Schedule"
 QUEUE = "aws:sqs/queue:Queue"
 TOPIC = "aws:sns/topic:Topic"
 STREAM_TABLE, STREAM_CONSUMER, STORES, ENCRYPTION_KEY = (
@@ -77,6 +79,8 @@ KNOWN: Mapping[str, Callable[[str], Outputs]] = {
     LOG_GROUP: _named("logs", "log-group:"),
     FUNCTION: _named("lambda", "function:"),
     MAPPING: lambda name: {"uuid": f"uuid-of-{name}"},
+    INVOCATIONS: lambda name: {},
+    SCHEDULE: _named("scheduler", "schedule/default/"),
     QUEUE: _named("sqs", ""),
     TOPIC: _named("sns", ""),
 }

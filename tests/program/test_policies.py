@@ -51,11 +51,11 @@ def linted(found: list[tuple[str, Kind, dict[str, Any]]]) -> list[str]:
 @pytest.mark.parametrize("stack", STACKS)
 def test_no_document_holds_a_wildcard_without_a_reason_or_what_aws_does_not_know(stack: str) -> None:
     found = every_document(stack)
-    assert sorted(name for name, _, _ in found) == [
-        *("change-log-policy", "change-log-role", "change-log-variables", "encryption-key"),
-        *("mirror-policy", "mirror-role", "mirror-variables", "stores-failures-policy"),
-        *("welcome-email-policy", "welcome-email-role", "welcome-email-variables"),
-    ]
+    of_a_consumer = ("helpers", "policy", "retry-policy", "retry-role", "role", "variables")
+    assert {name for name, _, _ in found} == {"encryption-key", "stores-failures-policy"} | {
+        f"{consumer}-{document}" for consumer in ("change-log", "mirror", "welcome-email") for document in of_a_consumer
+    }
+    assert len(found) == 20
     assert {(*document, document["Version"]) for _, _, document in found} == {("Version", "Statement", "2012-10-17")}
     assert [
         complaint
@@ -78,6 +78,7 @@ def test_the_roles_of_the_pipeline_hold_nothing_that_aws_does_not_know(path: Pat
 ROOT_OF_ACCOUNT = {"AWS": "arn:aws:iam::123456789012:root"}
 LOGS = {"Service": "logs.eu-central-1.amazonaws.com"}
 LAMBDA = {"Service": "lambda.amazonaws.com"}
+SCHEDULER = {"Service": "scheduler.amazonaws.com"}
 TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
@@ -126,6 +127,7 @@ def in_bucket(**more: Any) -> dict[str, Any]:
         ("trust", {"Effect": "Allow", "Action": "sts:*", "Principal": LAMBDA}),
         ("trust", {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}),
         ("trust", {"Effect": "Allow", "Action": "sts:AssumeRole", "NotPrincipal": LAMBDA}),
+        ("trust", {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": SCHEDULER}),
         ("key", in_key(Principal="*")),
         ("key", in_key(Principal={"AWS": "*"})),
         ("key", in_key(Principal={"AWS": "arn:aws:iam::123456789012:role/one"}, Action="kms:*")),

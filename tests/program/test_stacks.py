@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,26 @@ WITHOUT_SENDER = Counter(
         kinds.BUCKET_PRIVATE: 1,
         kinds.BUCKET_EXPIRY: 1,
         kinds.BUCKET_POLICY: 1,
-        kinds.ROLE: 2,
-        kinds.POLICY: 2,
+        kinds.ROLE: 4,
+        kinds.POLICY: 6,
         kinds.LOG_GROUP: 2,
         kinds.FUNCTION: 2,
+        kinds.INVOCATIONS: 2,
+        kinds.SCHEDULE: 2,
         kinds.MAPPING: 3,
     }
 )
 WELCOME_EMAIL = Counter(
-    (kinds.STREAM_CONSUMER, kinds.ROLE, kinds.POLICY, kinds.LOG_GROUP, kinds.FUNCTION, kinds.MAPPING)
+    {
+        kinds.STREAM_CONSUMER: 1,
+        kinds.ROLE: 2,
+        kinds.POLICY: 3,
+        kinds.LOG_GROUP: 1,
+        kinds.FUNCTION: 1,
+        kinds.INVOCATIONS: 1,
+        kinds.SCHEDULE: 1,
+        kinds.MAPPING: 1,
+    }
 )
 COUNTS = {"local": WITHOUT_SENDER + WELCOME_EMAIL} | dict.fromkeys(("dev", "staging", "prod"), WITHOUT_SENDER)
 LOG_DAYS = {"local": 30, "dev": 7, "staging": 30, "prod": 90}
@@ -145,10 +157,10 @@ def test_the_function_gets_its_code_its_log_group_and_its_variables(local: tuple
                 "POWERTOOLS_METRICS_NAMESPACE": "table-stream",
                 "FAILURE_BUCKET": physical("stores-failures"),
                 "LEDGER_TABLE": physical("stores-ledger"),
-                "REMEMBER_SECONDS": str(31 * 86_400),
-                "MAXIMUM_RECORD_AGE_SECONDS": "21600",
-                "GIVE_UP_AFTER_SECONDS": "900",
-                "GIVE_UP_ALONE_AFTER_SECONDS": "3600",
+                "LEDGER_NAME": "mirror",
+                "REMEMBER_SECONDS": str((30 + 7 + 1) * 86_400),
+                "GIVE_UP_AFTER_SECONDS": str(7 * 86_400),
+                "BATCHING_WINDOW_SECONDS": "0",
                 "HANDLER_TIMEOUT_SECONDS": "10",
                 "WORKERS": "10",
                 "MIRROR_TABLE": physical("orders-mirror-table"),
@@ -178,7 +190,7 @@ def test_the_mapping_gets_every_option_and_its_destination(local: tuple[Recorder
         "parallelizationFactor": 1,
         "bisectBatchOnFunctionError": True,
         "maximumRetryAttempts": -1,
-        "maximumRecordAgeInSeconds": 21_600,
+        "maximumRecordAgeInSeconds": 82_800,
     }
     assert mapping.delete_before_replace is True
     assert mapping.replacement_trigger == "NEW_AND_OLD_IMAGES"
@@ -188,8 +200,11 @@ def test_the_mapping_gets_every_option_and_its_destination(local: tuple[Recorder
 def test_the_mirror_may_do_its_work_and_nothing_else(local: tuple[Recorder, dict[str, Any]]) -> None:
     recorder, _ = local
 
-    def items(kind: str) -> dict[str, Any]:
-        return {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{kind}#mirror#*"]}}
+    def items(keys: str) -> dict[str, Any]:
+        return {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [keys]}}
+
+    def calls(names: str) -> list[str]:
+        return [f"dynamodb:{name}" for name in names.split()]
 
     expected: list[tuple[list[str], str, dict[str, Any]]] = [
         (
@@ -205,8 +220,11 @@ def test_the_mirror_may_do_its_work_and_nothing_else(local: tuple[Recorder, dict
         (["dynamodb:ListStreams"], f"{table_arn('orders-table')}/stream/*", {}),
         (["s3:PutObject"], f"{FAILURES}/aws/lambda/*", OWN),
         (["s3:ListBucket"], FAILURES, OWN),
-        (["dynamodb:Query", "dynamodb:PutItem"], LEDGER, items("note")),
-        ([f"dynamodb:{call}" for call in ("PutItem", "UpdateItem", "DeleteItem")], LEDGER, items("claim")),
+        (calls("Query PutItem"), LEDGER, items("note#mirror#*")),
+        (calls("PutItem UpdateItem DeleteItem"), LEDGER, items("claim#mirror#*")),
+        (calls("Query BatchGetItem UpdateItem DeleteItem"), LEDGER, items("hold#mirror")),
+        (calls("Query BatchWriteItem UpdateItem DeleteItem"), LEDGER, items("hold#mirror#*")),
+        (calls("UpdateItem DeleteItem"), LEDGER, items("alone#mirror#*")),
         (["s3:PutObject"], f"{FAILURES}/engine/mirror/*", {}),
         (["dynamodb:PutItem"], table_arn("orders-mirror-table"), {}),
     ]
@@ -226,15 +244,31 @@ def test_the_welcome_email_may_send_from_one_address(local: tuple[Recorder, dict
     }
 
 
-def test_only_lambda_may_assume_a_role(local: tuple[Recorder, dict[str, Any]]) -> None:
+def test_a_role_is_assumed_by_one_service_alone(local: tuple[Recorder, dict[str, Any]]) -> None:
     recorder, _ = local
-    roles = [each.inputs for (kind, _), each in recorder.registered.items() if kind == kinds.ROLE]
-    assert [(inputs.keys(), json.loads(inputs["assumeRolePolicy"])["Statement"]) for inputs in roles] == 3 * [
-        (
-            {"assumeRolePolicy"},
-            [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-        )
-    ]
+    roles = {name: each.inputs for (kind, name), each in recorder.registered.items() if kind == kinds.ROLE}
+    by_lambda = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    by_scheduler = by_lambda | {
+        "Principal": {"Service": "scheduler.amazonaws.com"},
+        "Condition": {"StringEquals": {"aws:SourceAccount": kinds.ACCOUNT}},
+    }
+    assert {name for inputs in roles.values() for name in inputs} == {"assumeRolePolicy"}
+    assert {name: json.loads(inputs["assumeRolePolicy"])["Statement"] for name, inputs in roles.items()} == {
+        f"{consumer}-{role}": [statement]
+        for consumer in ("change-log", "mirror", "welcome-email")
+        for role, statement in (("role", by_lambda), ("retry-role", by_scheduler))
+    }
+
+
+def test_every_consumer_s_rights_fit_into_its_role(local: tuple[Recorder, dict[str, Any]]) -> None:
+    """All policies within a role together, white space not counted (IAM's quota)."""
+    recorder, _ = deployed("local", encryption="customer", tuning='{"mirror": {"tracing": true}}')
+    sizes: Counter[str] = Counter()
+    for (kind, _), each in recorder.registered.items():
+        if kind == kinds.POLICY:
+            sizes[each.inputs["role"]] += len(re.sub(r"\s", "", each.inputs["policy"]))
+    assert len(sizes) == 6
+    assert max(sizes.values()) < 10_240 // 2
 
 
 def test_the_outputs_carry_what_a_tool_needs(local: tuple[Recorder, dict[str, Any]]) -> None:
@@ -257,6 +291,7 @@ def test_the_outputs_carry_what_a_tool_needs(local: tuple[Recorder, dict[str, An
         "role": physical("change-log-role"),
         "logGroup": physical("change-log-logs"),
         "mappings": {"users": "uuid-of-change-log-users", "orders": "uuid-of-change-log-orders"},
+        "ledgerName": "change-log",
     }
 
 
@@ -271,7 +306,9 @@ def test_with_a_key_of_one_s_own_nothing_else_changes(local: tuple[Recorder, dic
     }
     for (kind, name), plain in local[0].registered.items():
         inputs = dict(recorder.one(kind, name).inputs)
-        if kind == kinds.POLICY:
+        if kind == kinds.POLICY and name.endswith(("-helpers", "-retry-policy")):
+            assert inputs == plain.inputs
+        elif kind == kinds.POLICY:
             statements = json.loads(inputs.pop("policy"))["Statement"]
             of_key = [each for each in statements if each["Resource"] == [key]]
             assert [each["Action"] for each in of_key] == [["kms:Decrypt"], ["kms:GenerateDataKey"]]
@@ -308,12 +345,8 @@ def test_sizes_of_one_consumer_reach_its_resources_and_no_other_s() -> None:
         "batchSize": 1_000,
         "maximumBatchingWindowInSeconds": 5,
         "parallelizationFactor": 10,
-        "bisectBatchOnFunctionError": False,
-        "maximumRetryAttempts": 50,
         "giveUpAfter": 60,
-        "giveUpAloneAfter": 120,
-        "maximumRecordAgeInSeconds": 660,
-        "handlerTimeout": 40,
+        "handlerTimeout": 20,
         "workers": 4,
     }
     recorder, _ = deployed("local", tuning=json.dumps({"mirror": tuning}))
@@ -322,16 +355,14 @@ def test_sizes_of_one_consumer_reach_its_resources_and_no_other_s() -> None:
     variables = function["environment"]["variables"]
     for name in ("enabled", "startingPosition", "batchSize", "maximumBatchingWindowInSeconds", "parallelizationFactor"):
         assert mapping[name] == tuning[name]
-    for name in ("bisectBatchOnFunctionError", "maximumRetryAttempts", "maximumRecordAgeInSeconds"):
-        assert mapping[name] == tuning[name]
+    assert recorder.one(kinds.SCHEDULE, "mirror-retry").inputs["state"] == "DISABLED"
     assert (function["memorySize"], function["timeout"]) == (512, 120)
     assert function["tracingConfig"] == {"mode": "Active"}
     assert {name: variables[name] for name in variables if name.endswith(("SECONDS", "WORKERS", "TRACING"))} == {
-        "REMEMBER_SECONDS": "2678400",
-        "MAXIMUM_RECORD_AGE_SECONDS": "660",
+        "REMEMBER_SECONDS": "2678460",
         "GIVE_UP_AFTER_SECONDS": "60",
-        "GIVE_UP_ALONE_AFTER_SECONDS": "120",
-        "HANDLER_TIMEOUT_SECONDS": "40",
+        "BATCHING_WINDOW_SECONDS": "5",
+        "HANDLER_TIMEOUT_SECONDS": "20",
         "WORKERS": "4",
         "TRACING": "true",
     }
@@ -344,3 +375,4 @@ def test_sizes_of_one_consumer_reach_its_resources_and_no_other_s() -> None:
     assert "tracingConfig" not in other
     assert "TRACING" not in other["environment"]["variables"]
     assert recorder.one(kinds.MAPPING, "change-log-orders").inputs["batchSize"] == 100
+    assert recorder.one(kinds.SCHEDULE, "change-log-retry").inputs["state"] == "ENABLED"

@@ -33,7 +33,8 @@ def welcome() -> None:
         reads=[users.changes("INSERT")],
         uses={"MAIL_FROM": send_email_from("shop@example.com")},
         stores=Stores("stores", retention_in_days=30),
-        tuning=Tuning(batch_size=10, maximum_retry_attempts=5),
+        tuning=Tuning(batch_size=10),
+        mapping_args={"maximum_retry_attempts": 5},
     )
     pulumi.export("users", users.table.outputs)
     pulumi.export("welcome-email", mails.outputs)

@@ -70,7 +70,7 @@ def test_the_failed_record_is_reported_and_the_items_later_change_waits_for_it(
             raise ConnectionError
 
     answer = entry(function)
-    assert seen == ["INSERT", "MODIFY"]
+    assert seen == ["INSERT", "MODIFY", "MODIFY", "MODIFY"], "two more tries in place, and no REMOVE"
     assert answer == {"batchItemFailures": [{"itemIdentifier": "222"}, {"itemIdentifier": "333"}]}
 
 

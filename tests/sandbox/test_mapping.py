@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sandbox.actions import RETENTION_PASSED, Invoke, Read, Returned
+from sandbox.actions import AGE_EXCEEDED, RETENTION_PASSED, Invoke, Read, Returned
 from sandbox.configuration import Switches
 from sandbox.mapping import PAYLOAD_BYTES, RETENTION_SECONDS
 from tests.property.stream import Stream, change
@@ -337,8 +337,25 @@ def test_retention_takes_what_was_read_and_could_not_be_delivered() -> None:
         stream=filled(1),
         poll=3600,
     )
-    driver.run(until=RETENTION_SECONDS + 3600)
-    assert driver.gone == [(RETENTION_PASSED, [1], 25)]
+    driver.run(until=RETENTION_SECONDS - 1)
+    assert driver.gone == []
+    driver.run(until=RETENTION_SECONDS)
+    assert driver.gone == [(RETENTION_PASSED, [1], 24)]
+
+
+def test_what_passes_its_age_in_a_window_is_discarded_there_and_the_rest_waits_on() -> None:
+    driver = Driver(
+        {"BatchSize": 3, "MaximumBatchingWindowInSeconds": 100, "MaximumRecordAgeInSeconds": 60}, stream=filled(1)
+    )
+    driver.run(until=50)
+    driver.stream.put(change(2, at=50))
+    driver.run(until=59)
+    assert driver.gone == []
+    driver.run(until=99)
+    assert driver.gone == [(AGE_EXCEEDED, [1], 1)]
+    assert driver.invoked == []
+    driver.run(until=100)
+    assert driver.invoked == [[2]]
 
 
 def test_all_that_is_due_is_known_beforehand() -> None:

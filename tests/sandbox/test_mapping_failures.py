@@ -143,9 +143,14 @@ def test_a_record_older_than_the_limit_is_discarded_untried() -> None:
 
 
 def test_unlimited_retries_end_with_the_age() -> None:
-    """Recorded: eight invocations within an age of 60 s, a second or so apart at first, then more."""
+    """Recorded: eight invocations within an age of 60 s, a second or so apart at first, then more.
+
+    And that the ninth is not waited for: the record was discarded after 60 to 71 s.
+    """
     driver = Driver({**PARTIAL, "MaximumRecordAgeInSeconds": 60, "BatchSize": 1}, partial(1), Switches(), stream_of(1))
-    driver.run(until=200)
+    driver.run(until=59)
+    assert driver.gone == []
+    driver.run(until=60)
     assert driver.gone == [(AGE_EXCEEDED, [1], 8)]
     times = [when for when, _ in driver.attempts]
     waits = [later - earlier for earlier, later in pairwise(times)]
@@ -159,8 +164,33 @@ def test_of_a_failing_batch_only_records_over_age_go() -> None:
     driver = Driver({"MaximumRecordAgeInSeconds": 60}, failing_on(1), stream=stream)
     driver.now = 58
     driver.run(until=100)
-    assert driver.invoked == [[1, 2], [1, 2], [1, 2], [2]]
-    assert driver.gone == [(AGE_EXCEEDED, [1], 3)]
+    assert driver.invoked == [[1, 2], [1, 2], [2]]
+    assert driver.gone == [(AGE_EXCEEDED, [1], 2)]
+
+
+@pytest.mark.parametrize(("outcome", "failures"), [(Failed(), 2), (Throttled(), 1)])
+def test_what_passes_its_age_while_it_waits_for_its_next_try_goes_then(outcome: Outcome, failures: int) -> None:
+    """The younger ones of its batch go on at once. Only tries that were invocations are counted."""
+    stream = stream_of(1, at=0)
+    stream.put(change(2, at=30))
+    slowly = Switches(back_off=lambda tries: 40.0)
+    driver = Driver({"MaximumRecordAgeInSeconds": 60}, in_turn(outcome, outcome), slowly, stream)
+    driver.run(until=200)
+    assert driver.gone == [(AGE_EXCEEDED, [1], failures)]
+    assert driver.invoked == [[1, 2], [1, 2], [2]]
+    assert [when for when, _ in driver.attempts] == [0, 40, 60]
+
+
+def test_each_half_of_a_batch_is_discarded_at_its_own_age() -> None:
+    stream = stream_of(1, at=0)
+    stream.put(change(2, at=20))
+    slowly = Switches(back_off=lambda tries: 90.0)
+    driver = Driver({**BISECT, "MaximumRecordAgeInSeconds": 60}, fail, slowly, stream)
+    driver.run(until=79)
+    assert driver.gone == [(AGE_EXCEEDED, [1], 1)]
+    driver.run(until=80)
+    assert driver.gone == [(AGE_EXCEEDED, [1], 1), (AGE_EXCEEDED, [2], 1)]
+    assert driver.invoked == [[1, 2]]
 
 
 def test_retries_may_run_out_before_the_age() -> None:

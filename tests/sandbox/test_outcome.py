@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from sandbox.invocation import Invocation
 from sandbox.outcome import LISTED, Names, lines, outcome
-from sandbox.poller import Invocation
 
 STREAM = "arn:aws:dynamodb:eu-west-1:000000000000:table/orders-table-1/stream/2026"
 NAMES = Names.of(
@@ -23,7 +23,14 @@ def entry(message: str, sequence: int, text: str) -> str:
 
 
 def invocation(records: list[dict[str, Any]], **rest: Any) -> Invocation:
-    answered: dict[str, Any] = {"response": {"batchItemFailures": []}, "error": None, "log": "", "attempt": 1, **rest}
+    answered: dict[str, Any] = {
+        "response": {"batchItemFailures": []},
+        "error": None,
+        "log": "",
+        "attempt": 1,
+        "at": 0.0,
+        **rest,
+    }
     return Invocation(
         uuid="u", function="mirror-function-1", stream_arn=STREAM, records=tuple(records), seconds=0.1234, **answered
     )

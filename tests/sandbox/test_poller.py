@@ -18,20 +18,29 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 from handler.stream.failures import read_failure
 from sandbox.emulator import Emulator
 from sandbox.filtering import FilterError
-from sandbox.poller import TAIL_BYTES, Invocation, MappingError, Poller, lambda_record
+from sandbox.invocation import TAIL_BYTES, Invocation
+from sandbox.poller import MappingError, Poller, lambda_record
 from tests.property.stream import change
 
 PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 
-# Reports what is named "bad", raises for "boom", prints every key and pads its log on request.
+# Reports what is named "bad", raises for "boom", prints every key and pads its log on request. It holds what is named
+# "held" until its third retry run.
 FUNCTION = """
-import json
+import json, pathlib
+runs = pathlib.Path(f"runs-of-{__file__.replace('/', '-')}")
 def handler(event, context):
+    if "table-stream" in event:
+        tried = len(runs.read_text()) if runs.exists() else 0
+        runs.write_text("x" * (tried + 1))
+        return {"held": 1 if tried < 2 else 0}
     names = {r["dynamodb"]["SequenceNumber"]: r["dynamodb"]["Keys"]["id"]["S"] for r in event["Records"]}
     for name in names.values():
         print(json.dumps({"seen": name}))
     if "long" in names.values():
         print("x" * 100_000)
+    if "held" in names.values():
+        print(json.dumps({"message": "item held"}))
     if "boom" in names.values():
         raise ValueError("boom")
     return {"batchItemFailures": [{"itemIdentifier": number} for number, name in names.items() if name == "bad"]}
@@ -262,10 +271,13 @@ def test_a_detached_mapping_does_nothing_and_a_new_one_starts_afresh(
 def test_a_second_mapping_of_the_same_stream_and_function_names_the_first(aws: Emulator, poller: Poller) -> None:
     source = Source(aws, "twice")
     poller.attach("first", source.request)
-    with pytest.raises(
-        MappingError, match=r"^ResourceConflictException: .* mapping already exists: update or delete .* UUID first"
-    ):
+    with pytest.raises(MappingError) as refused:
         poller.attach("second", source.request)
+    assert str(refused.value) == (
+        f'ResourceConflictException: The event source arn (" {source.request["EventSourceArn"]} ") and function '
+        f'(" {source.function} ") provided mapping already exists. Please update or delete the existing mapping with '
+        "UUID first"
+    )
 
 
 def test_a_stream_or_function_that_does_not_exist_is_refused(aws: Emulator, poller: Poller) -> None:
@@ -293,6 +305,43 @@ def test_a_function_deleted_under_its_mapping_is_a_problem_until_it_is_back(
     wait_for(poller.idle)
     assert poller.last_result("gone") == "OK"
     assert poller.lost == 0
+
+
+def test_a_schedule_invokes_its_function_until_nothing_is_held(
+    aws: Emulator, poller: Poller, seen: list[Invocation]
+) -> None:
+    source = Source(aws, "scheduled")
+    arn = aws.client("lambda").get_function_configuration(FunctionName=source.function)["FunctionArn"]
+    poller.attach("scheduled", source.request)
+    poller.schedule(arn, '{"table-stream": "retry"}', enabled=True)
+    source.put("a")
+    wait_for(poller.idle)
+    assert [each.scheduled for each in seen] == [None]
+    source.put("held")
+    wait_for(lambda: list(poller.held()) == [source.function])
+    wait_for(lambda: poller.idle(released=False))
+    wait_for(poller.idle)
+    runs = [each for each in seen if each.scheduled is not None]
+    assert [(each.scheduled, each.function, each.stream_arn, each.records) for each in runs] == [
+        ({"table-stream": "retry"}, source.function, "", ())
+    ] * 3
+    assert [each.response for each in runs] == [{"held": 1}, {"held": 1}, {"held": 0}]
+    assert poller.held() == {}
+
+    poller.make_all_due()
+    wait_for(poller.idle)
+    assert seen[-1].scheduled == {"table-stream": "retry", "now": True}
+    poller.unschedule(arn)
+    source.put("b")
+    wait_for(poller.idle)
+    poller.make_all_due()
+    assert poller.idle()
+    assert seen[-1].scheduled is None
+
+
+def test_a_schedule_needs_its_function(poller: Poller) -> None:
+    with pytest.raises(MappingError, match=r"^ResourceNotFoundException: Function does not exist: .*nobody"):
+        poller.schedule("arn:aws:lambda:eu-central-1:000000000000:function:nobody", "{}", enabled=True)
 
 
 EMPTY: dict[str, Any] = {"Records": [], "NextShardIterator": "next"}

@@ -39,6 +39,14 @@ class Mappings:
     def detach(self, uuid: str) -> None:
         self.told.append(("detach", {}))
 
+    def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
+        if self.refuses:
+            raise ValueError("no such function")
+        self.told.append(("schedule", {"arn": function_arn, "input": input_text, "enabled": enabled}))
+
+    def unschedule(self, function_arn: str) -> None:
+        self.told.append(("unschedule", {"arn": function_arn}))
+
 
 @dataclass
 class Maker:

@@ -1,0 +1,114 @@
+"""Invokes a function in the emulator, and keeps what came of it: its answer, its error, its whole log."""
+
+import base64
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
+
+Client = Callable[[str], Any]
+"""A service's name to its boto3 client."""
+TAIL_BYTES = 4096
+"""How much of its log an invocation answers with; AWS: Invoke, LogType."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that exists: its ARN and its log group."""
+
+    arn: str
+    log_group: str
+
+    @property
+    def name(self) -> str:
+        """Its physical name."""
+        return self.arn.rsplit(":", 1)[1]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run of a function; `failed` where the function itself did, `refused` where Lambda did not run it."""
+
+    at: float
+    seconds: float
+    response: Any
+    failed: bool
+    refused: Exception | None
+    error: str | None
+    log: str
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One invocation of a function by a mapping or by its schedule, and what came of it.
+
+    A schedule's has no mapping, no stream and no records, but the input that the schedule gave. `at` is when it was
+    answered, in epoch seconds.
+    """
+
+    uuid: str
+    function: str
+    stream_arn: str
+    records: tuple[Mapping[str, Any], ...]
+    attempt: int
+    at: float
+    seconds: float
+    response: Any
+    error: str | None
+    log: str
+    scheduled: Mapping[str, Any] | None = None
+
+
+def find(client: Client, name: str) -> Function:
+    """The function of that name or ARN; raises ClientError where there is none."""
+    found = client("lambda").get_function_configuration(FunctionName=name)
+    group = found.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{found['FunctionName']}"
+    return Function(found["FunctionArn"], group)
+
+
+def run(client: Client, function: Function, event: Mapping[str, Any]) -> Ran:
+    """Invoke a function and wait for its answer."""
+    started = time.time()
+    try:
+        answer = client("lambda").invoke(FunctionName=function.arn, Payload=json.dumps(event), LogType="Tail")
+    except (ClientError, BotoCoreError) as refused:
+        now = time.time()
+        return Ran(now, now - started, None, failed=False, refused=refused, error=str(refused), log="")
+    response = json.loads(answer["Payload"].read() or b"null")
+    failed = bool(answer.get("FunctionError"))
+    error = f"{response.get('errorType')}: {response.get('errorMessage')}" if failed else None
+    seconds = time.time() - started
+    tail = base64.b64decode(answer.get("LogResult", ""))
+    log = _whole_log(client, function.log_group, tail, started)
+    return Ran(started + seconds, seconds, response, failed=failed, refused=None, error=error, log=log)
+
+
+def _whole_log(client: Client, group: str, tail: bytes, started: float) -> str:
+    """An invocation's log; from CloudWatch Logs where the answer's tail was cut, the tail if it is not there."""
+    text = tail.decode(errors="replace")
+    if len(tail) < TAIL_BYTES:
+        return text
+    _, _, end = text.rstrip().partition("\n")
+    pages = client("logs").get_paginator("filter_log_events")
+    streams: defaultdict[str, list[str]] = defaultdict(list)
+    try:
+        for page in pages.paginate(logGroupName=group, startTime=int(started * 1000)):
+            for event in page["events"]:
+                streams[event["logStreamName"]].append(event["message"])
+    except (ClientError, BotoCoreError) as error:
+        _log.warning("only the end of a log is there: %s cannot be read: %s", group, error)
+        return text
+    logs = ("\n".join(lines) for lines in streams.values())
+    return next((log for log in logs if end in log), text)
+
+
+def error_code(error: Exception | None) -> str | None:
+    """AWS's code of an error; None where it has none."""
+    return cast("dict[str, Any]", error.response)["Error"]["Code"] if isinstance(error, ClientError) else None

@@ -1,0 +1,89 @@
+"""A function's schedule decides: a pure state machine on a clock that says when to invoke, so that held items go on."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+MINUTE_SECONDS = 1.0
+"""How long a minute of the schedule and of the engine's back-off lasts here: somebody is watching."""
+LOOK_SECONDS = 5.0
+"""How often a function that seems to hold nothing is asked all the same: a tool may have put changes into a hold."""
+HOLDING = ("item held", "changes wait")
+"""What a batch logs that leaves something for the schedule to do."""
+
+
+class Schedule:
+    """When a function is invoked with the input of its schedule, and whether it may hold anything.
+
+    On AWS the schedule fires every minute. Here it fires every `MINUTE_SECONDS`, but only while something may be held,
+    and never while an earlier invocation by it runs.
+
+    Parameters
+    ----------
+    text
+        The input that the function is given, a JSON object.
+    now
+        Epoch seconds.
+    """
+
+    def __init__(self, text: str, now: float, *, enabled: bool = True) -> None:
+        self.held = 0
+        self._began = now
+        self._known = self._held = self._news = self._all_due = self._asked_all = self._running = False
+        self._next = now
+        self.configure(text, enabled=enabled)
+
+    def configure(self, text: str, *, enabled: bool) -> None:
+        """Take a new input, and whether the schedule is on."""
+        self._input = cast("dict[str, Any]", json.loads(text))
+        self._enabled = enabled
+
+    def make_all_due(self, now: float) -> None:
+        """Ask at once, and let everything that is held be tried, whatever its back-off."""
+        self._all_due = self._held = self._news = True
+        self._next = now
+
+    def batch_answered(self, log: str, now: float, *, failed: bool) -> None:
+        """Take in the log of a batch. One that failed may have held items with its last words."""
+        if failed or any(f'"{message}"' in log for message in HOLDING):
+            if not self._held:
+                self._next = self._tick(now)
+            self._held = self._news = True
+        elif not self._known:
+            self._next = self._tick(now, LOOK_SECONDS)
+        self._known = True
+
+    def advance(self, now: float) -> Mapping[str, Any] | None:
+        """The input to invoke the function with now, if it is to be invoked; `answered` is told what came of it."""
+        due = self.due()
+        if due is None or now < due:
+            return None
+        self._running, self._news, self._asked_all = True, False, self._all_due
+        self._all_due = False
+        return self._input | ({"now": True} if self._asked_all else {})
+
+    def answered(self, answer: object, now: float, *, failed: bool) -> None:
+        """Take in what an invocation answered; where it failed, what it was asked for is asked again."""
+        self._running, self._known = False, True
+        if failed or not isinstance(answer, dict):
+            self._held = True
+            self._all_due |= self._asked_all
+        else:
+            self.held = int(cast("dict[str, Any]", answer).get("held", 0))
+            self._held = self._news or self.held > 0
+        if not self._all_due or failed:
+            self._next = self._tick(now, MINUTE_SECONDS if self._held else LOOK_SECONDS)
+
+    def due(self) -> float | None:
+        """When `advance` has something to say even if nothing is told until then; None where it has nothing."""
+        if not self._enabled or self._running or not (self._held or self._known):
+            return None
+        return self._next
+
+    def at_rest(self) -> bool:
+        """Whether nothing runs and nothing is held, as far as is known; a schedule that is off releases nothing."""
+        return not self._running and not (self._held and self._enabled)
+
+    def _tick(self, now: float, every: float = MINUTE_SECONDS) -> float:
+        """The next moment after `now` at which the schedule fires: always the same fraction of a second."""
+        return self._began + ((now - self._began) // every + 1) * every
