@@ -47,8 +47,30 @@ def test_another_try_needs_time_for_its_pause_a_whole_handler_and_the_reserve(se
     assert world.ran == [1] * tries
 
 
-def test_from_ten_failed_items_of_a_batch_on_each_change_has_one_try() -> None:
+@pytest.mark.parametrize(
+    ("window", "age", "tries"), [(0.0, 1.9, 3), (0.0, 2.0, 1), (300.0, 301.9, 3), (300.0, 302.0, 1)]
+)
+def test_a_change_that_is_two_seconds_older_than_its_window_allows_has_one_try(
+    window: float, age: float, tries: int
+) -> None:
+    """The batch is late already: pauses must not make a busy shard fall behind."""
+    world = World(batching_window_seconds=window)
+    world.clock.now += age
+    world.trouble[1] = FAILS
+    assert world.deliver("a") == []
+    assert (world.ran, world.waiting()) == ([1] * tries, [1])
+
+
+def test_a_record_that_tells_no_age_is_not_late() -> None:
     world = World()
+    world.clock.now += 1000
+    world.trouble[1] = [FAILS]
+    world.deliver("a", ApproximateCreationDateTime=None)
+    assert world.applied == [1]
+
+
+def test_from_ten_failed_items_of_a_batch_on_each_change_has_one_try() -> None:
+    world = World(batching_window_seconds=60.0)  # none is late
     world.trouble = dict.fromkeys(range(1, 13), FAILS)
     assert world.deliver("abcdefghijkl") == []
     assert [world.ran.count(number) for number in range(1, 13)] == [3] * 10 + [1] * 2
