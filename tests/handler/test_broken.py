@@ -3,11 +3,7 @@
 import pytest
 
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import (
-    STREAM,
-    before,
-    refused,
-)
+from tests.handler.fakes import STREAM, before, refused
 from tests.handler.world import FAILS, FIRST, World, digest, held, mended
 
 NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}

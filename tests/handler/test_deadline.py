@@ -9,12 +9,7 @@ from handler.stream import PermanentError
 from handler.stream.ledger.notes import DONE, HELD, UNDONE
 from handler.stream.workers import Workers
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import (
-    Context,
-    in_turn,
-    record,
-    refused,
-)
+from tests.handler.fakes import Context, before, in_turn, record, refused
 from tests.handler.world import FAILS, Died, World
 
 HOURS = 3600.0
@@ -92,19 +87,6 @@ def test_the_timed_out_batch_comes_again_whole_and_repeats_nothing() -> None:
     assert world.deliver("abcaca") == []
     assert world.ran == [4, 6]
     assert world.waiting("c") == [3, 5]
-
-
-def test_the_halves_of_a_batch_that_timed_out_read_its_note() -> None:
-    """A whole-batch failure is split in two by the mapping."""
-    world = World()
-    world.trouble[2] = world.times_out
-    with pytest.raises(Died):
-        world.deliver("abcd")
-    world.trouble.clear()
-    world.ran.clear()
-    assert (world.deliver("ab"), world.deliver("cd", start=3)) == ([], [])
-    assert world.ran == [3, 4]
-    assert world.waiting("b") == [2]
 
 
 def test_what_runs_at_the_end_is_held_by_this_invocation_until_five_seconds_after_it(log_lines: Lines) -> None:
@@ -296,26 +278,29 @@ def test_what_the_mapping_could_discard_before_it_comes_again_is_held_and_not_re
     """The mapping's limit of 23 hours, this invocation's end in 60 s and two minutes."""
     world = World()
     world.clock.now += age
-    world.trouble[1] = world.takes(0)
-    assert world.deliver("abb", seconds=60) == []
-    world.trouble[1] = None
-    world = World()
-    world.clock.now += age
-    end = world.clock() + 60
-
-    class Short(Context):
-        """A minute in all, of which a handler's time is gone."""
-
-        def get_remaining_time_in_millis(self) -> int:
-            return int((end - world.clock()) * 1000)
-
     world.trouble[1] = world.takes(50)
-    assert world.deliver("abb", context=Short(world.clock)) == reported
+    assert world.deliver("abb", seconds=60) == reported
     assert world.waiting("b") == ([] if reported else [2, 3])
     if not reported:
         line = log_lines()[-1]
         assert (line["message"], line["attempts"]) == ("item held", 0)
         assert line["error"] == {"type": "UntriedError", "text": "its turn did not come in time"}
+
+
+def test_an_old_item_that_was_released_a_moment_ago_is_held_again() -> None:
+    """A doubled delivery has had its first change held, and a retry run has released it, since this batch began."""
+    world = World()
+    world.clock.now += 23 * HOURS
+
+    def hold_and_release() -> None:
+        world.trouble[2] = [FAILS]
+        assert world.deliver(" b") == []
+        assert world.retry(now=True)["released"] == 1
+
+    world.trouble[1] = world.takes(50)
+    world.dynamodb.on["UpdateItem hold"] = before(hold_and_release)
+    assert world.deliver("abb", seconds=60) == []
+    assert (world.applied, world.waiting("b")) == ([1, 2], [3])
 
 
 def test_an_old_change_still_has_its_try() -> None:

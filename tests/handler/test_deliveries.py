@@ -4,10 +4,7 @@ import pytest
 
 from handler.stream import PermanentError
 from tests.handler.conftest import Lines
-from tests.handler.fakes import (
-    record,
-    refused,
-)
+from tests.handler.fakes import record, refused
 from tests.handler.world import FAILS, Died, World
 
 

@@ -2,9 +2,7 @@
 
 from handler.stream import PermanentError
 from tests.handler.conftest import Lines
-from tests.handler.fakes import (
-    record,
-)
+from tests.handler.fakes import record
 from tests.handler.world import FAILS, World
 
 

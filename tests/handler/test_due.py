@@ -7,12 +7,7 @@ import pytest
 
 from handler.stream import PermanentError
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import (
-    START,
-    record,
-    refusal,
-    refused,
-)
+from tests.handler.fakes import START, record, refusal, refused
 from tests.handler.world import FAILS, Died, World, digest, held
 
 NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}

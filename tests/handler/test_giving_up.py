@@ -5,12 +5,7 @@ import pytest
 from handler.stream import PermanentError
 from handler.stream.failures import read_failure
 from tests.handler.conftest import Lines
-from tests.handler.fakes import (
-    Context,
-    nested,
-    record,
-    refusal,
-)
+from tests.handler.fakes import Context, nested, record, refusal
 from tests.handler.world import FAILS, Died, World, held
 
 NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}

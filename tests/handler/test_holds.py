@@ -5,12 +5,7 @@ import pytest
 from handler.stream import PermanentError
 from handler.stream.failures import read_failure
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import (
-    START,
-    STREAM,
-    record,
-    refusal,
-)
+from tests.handler.fakes import START, STREAM, record, refusal
 from tests.handler.world import FAILS, FIRST, World, digest, mended
 
 LABEL = STREAM.rpartition("/")[2]

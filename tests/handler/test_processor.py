@@ -1,10 +1,8 @@
 """Order, concurrency and reporting within one delivery, and the processor's use beside Powertools' own."""
 
-import json
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -29,9 +27,6 @@ def done(change: Change) -> None:
 
 def no_pause(seconds: float) -> None:
     """Between tries in place."""
-
-
-UPDATE = json.loads((Path(__file__).parent.parent / "events" / "dynamodb-update.json").read_text())
 
 
 def test_changes_of_an_item_run_in_stream_order_and_items_take_turns() -> None:
@@ -149,14 +144,6 @@ def test_without_stores_a_permanent_error_is_an_ordinary_failure(log_lines: Line
     assert [line["message"] for line in log_lines()] == ["change failed"]
 
 
-def test_an_awaitable_result_is_a_failure() -> None:
-    async def later() -> None: ...
-
-    processor = KeyOrderedProcessor(sleep=no_pause)
-    processor([record(1)], lambda change: later()).process()
-    assert len(processor.response()["batchItemFailures"]) == 1
-
-
 # What of Powertools the processor leans on when it is used alone, each by itself.
 
 
@@ -212,18 +199,6 @@ def test_a_processor_is_used_again_for_the_next_batch() -> None:
 
     assert len(respond({"Records": [record(1)]}, handle, processor)["batchItemFailures"]) == 1
     assert respond({"Records": [record(2)]}, handle, processor) == {"batchItemFailures": []}
-
-
-def test_an_update_event_as_sam_generates_it() -> None:
-    """INSERT, MODIFY and REMOVE of one item, in one batch."""
-    names = list[str]()
-    processor = KeyOrderedProcessor()
-
-    def handle(change: Change) -> None:
-        names.append(change.event_name)
-
-    assert respond(UPDATE, handle, processor) == {"batchItemFailures": []}
-    assert names == ["INSERT", "MODIFY", "REMOVE"]
 
 
 def test_the_engine_does_not_load_powertools_batch_module() -> None:

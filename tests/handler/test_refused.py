@@ -4,12 +4,7 @@ import pytest
 
 from handler.stream.ledger.notes import DONE, UNDONE
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import (
-    before,
-    in_turn,
-    refused,
-    unanswered,
-)
+from tests.handler.fakes import before, in_turn, refused, unanswered
 from tests.handler.world import FAILS, World, mended
 
 

@@ -7,15 +7,7 @@ import pytest
 from handler.stream.batch import InvalidBatchError
 from handler.stream.failures import read_failure
 from tests.handler.conftest import Counts
-from tests.handler.fakes import (
-    STREAM,
-    answered,
-    before,
-    in_turn,
-    record,
-    refusal,
-    refused,
-)
+from tests.handler.fakes import STREAM, answered, before, in_turn, record, refusal, refused
 from tests.handler.world import FAILS, FIRST, Died, World, digest, mended
 
 LATER = STREAM.replace("2026-01-01", "2026-02-01")

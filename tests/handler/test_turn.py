@@ -9,14 +9,7 @@ import pytest
 from handler.stream.ledger.holds import Lease
 from handler.stream.ledger.rows import HoldRow
 from tests.handler.conftest import Lines
-from tests.handler.fakes import (
-    STREAM,
-    answered,
-    before,
-    in_turn,
-    refused,
-    unanswered,
-)
+from tests.handler.fakes import STREAM, answered, before, in_turn, refused, unanswered
 from tests.handler.world import FAILS, FIRST, Died, World, digest, held, mended
 
 NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}
