@@ -3,7 +3,7 @@
 import pytest
 
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import STREAM, before, refused
+from tests.handler.fakes import STREAM, before, in_turn, refused
 from tests.handler.world import FAILS, FIRST, World, digest, held, mended
 
 NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}
@@ -134,6 +134,23 @@ def test_a_purge_removes_changes_that_a_death_has_left_and_not_those_of_a_new_ho
     world.retry_later(60)
     assert world.waiting() == [3]
     assert world.described()["error_type"] == "ValueError"
+
+
+def test_a_purge_leaves_a_change_row_that_a_new_hold_has_written_again_meanwhile() -> None:
+    """The change's row was there, uncounted: its batch was reported, and comes again while the purge is under way."""
+    world = mended("aa")
+    world.dynamodb.on["UpdateItem hold"] = in_turn(refused())
+    assert world.deliver("a", start=3) == [3]
+    assert world.retry(now=True)["released"] == 1
+    assert key(3) in world.ledger(f"hold#consumer#{digest('a')}")
+
+    def hold_again() -> None:
+        world.trouble[3] = FAILS
+        assert world.deliver("a", start=3) == []
+
+    world.dynamodb.on["DeleteItem change"] = before(hold_again)
+    world.retry_later(60)
+    assert world.waiting() == [3]
 
 
 def test_a_run_purges_at_most_a_thousand_and_a_purge_that_fails_is_the_next_runs(log_lines: Lines) -> None:
