@@ -1,7 +1,6 @@
 """One change through its handler: what counts as its failure, and when it is tried again in place."""
 
 import contextvars
-import threading
 import time
 from collections.abc import Callable
 
@@ -16,15 +15,11 @@ PAUSES = (0.2, 0.4)
 """Seconds before the second and the third try in place: most transient errors are over by then."""
 LONGEST_TRIED_SECONDS = 1.0
 """A change that has used this much time is not tried again in place: a slow failure would make the batch wait."""
-LATE_SECONDS = 2.0
+LATE_SECONDS = 1.4
 """Older changes are not tried again in place: the batch is late already, and each pause makes the shard wait longer.
 Creation times are whole seconds, so a change seems up to a second older than it is."""
 FAILED_ITEMS = 10
 """Failing items of a batch from which on no change is tried again in place: this is no passing error of one item."""
-FAILURES_IN_A_ROW = 20
-"""Failures without a success between them after which an environment takes what the handler needs to be down."""
-PROBE_SECONDS = 10.0
-"""How often a change is tried while that is down."""
 
 
 def pause(seconds: float) -> None:
@@ -94,36 +89,3 @@ class InPlace:
         is_quick = now - began < LONGEST_TRIED_SECONDS
         is_fresh = created is None or began - created < self._late
         return has_time and is_quick and is_fresh and self.failed_items < FAILED_ITEMS
-
-
-class Health:
-    """Whether what the handlers of an environment need is down; it outlives invocations.
-
-    After 20 failures in a row the changes that come are held untried, until one that is tried succeeds.
-    """
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self._probe_at = 0.0
-        self._lock = threading.Lock()
-
-    def succeeded(self) -> None:
-        """A change is done."""
-        self._failures = 0
-
-    def failed(self, now: float) -> None:
-        """A change has failed for good in its invocation."""
-        with self._lock:
-            self._failures += 1
-            if self._failures == FAILURES_IN_A_ROW:
-                self._probe_at = now + PROBE_SECONDS
-
-    def may_try(self, now: float) -> bool:
-        """Whether a change may be tried: always while nothing is down, else once every 10 s."""
-        if self._failures < FAILURES_IN_A_ROW:
-            return True
-        with self._lock:
-            if now < self._probe_at:
-                return False
-            self._probe_at = now + PROBE_SECONDS
-            return True

@@ -5,13 +5,14 @@ from collections import deque
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from handler.stream.attempt import Health, InPlace, attempt, reason_to_park
+from handler.stream.attempt import InPlace, attempt, reason_to_park
 from handler.stream.batch import Batch, Function, Item
 from handler.stream.change import Change
 from handler.stream.environment import Environment
 from handler.stream.failures import FailureStore
+from handler.stream.health import Health
 from handler.stream.invocation import RESERVE, Invocation
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.notes import DONE, HELD, UNDONE, Note
@@ -36,6 +37,10 @@ MOST_DELIVERIES = 3
 """The delivery of a record alone at which it is held unrun: two before it ended without an answer."""
 
 
+Invoke = Callable[[Any, dict[str, Any]], None]
+"""Invokes the function again, asynchronously, with a context and a payload."""
+
+
 class Setting(Protocol):
     """What a batch takes from the processor of its environment."""
 
@@ -45,6 +50,7 @@ class Setting(Protocol):
     executor: Executor
     health: Health
     sleep: Callable[[float], None]
+    invoke: Invoke | None
 
 
 @dataclass
@@ -80,6 +86,7 @@ class BatchRun:
         """Read note and holds, run what is not settled, hold what fails, and write a note of what is reported."""
         if self._read() and (deliveries := self._count_delivery()) is not None:
             self._first = next(iter(self._undone()), None)
+            self._ask_for_retry_run()
             if deliveries >= MOST_DELIVERIES:
                 from handler.stream.holding import SuspectError
 
@@ -95,6 +102,15 @@ class BatchRun:
                 self._forget_delivery()
         self._invocation.counts["ReportedChanges"] = len(self._undone())
         count(self._invocation.counts)
+
+    def _ask_for_retry_run(self) -> None:
+        """Have the items that took a detour tried at once, in another environment while this one is busy."""
+        if not self._setting.invoke or not self._setting.health.should_ask(self._invocation.clock()):
+            return
+        try:
+            self._setting.invoke(self._invocation.context, {"table-stream": "retry"})
+        except Exception:
+            logger.exception("a retry run cannot be asked for: the next minute's takes the items")
 
     # What is known at the start
 
@@ -152,10 +168,11 @@ class BatchRun:
 
     def _item(self, item: Item, own: list[int]) -> Iterator[None]:
         """Run an item's changes one after the other."""
-        left = deque(own)
+        left, released_at = deque(own), None
         if self._rows:
             yield
-            left = self._holding.let_wait(left, self._rows)
+            row = self._holding.row_of(left[0], self._rows)
+            left, released_at = self._holding.let_wait(row, left), row.released_at if row else None
         invocation, health, handler_timeout = self._invocation, self._setting.health, self._handler_timeout
         while left:
             yield
@@ -163,7 +180,11 @@ class BatchRun:
                 if any(map(self._is_too_old, left)):
                     self._hold_all(left, "its turn did not come in time")
                 return
-            if self._ledger and not health.may_try(invocation.clock()):
+            if self._setting.invoke and not health.trusts(item, invocation.clock(), released_at):
+                left = self._hold_untried(left, "others failed slowly: it is tried beside the shard", due_in=0.0)
+                health.took_detour()
+                self._ask_for_retry_run()
+            elif self._ledger and not health.may_try(invocation.clock()):
                 left = self._hold_untried(left, "the changes before it failed one after the other")
             else:
                 left = self._try(item, left)
@@ -180,16 +201,22 @@ class BatchRun:
         del self._running[item]
         owned = self._owned_hold(item) if self._is_late else None
         if error is None and owned is None:
-            self._setting.health.succeeded()
+            self._setting.health.succeeded(item)
             self._states[position] = DONE
             left.popleft()
             return left
-        return self._conclude(left, error, tries, owned)
+        seconds = self._invocation.clock() - began
+        return self._conclude(item, left, error, (tries, seconds), owned)
 
     def _conclude(
-        self, left: deque[int], error: BaseException | None, tries: int, owned: "_OwnedHold | None"
+        self,
+        item: Item,
+        left: deque[int],
+        error: BaseException | None,
+        spent: tuple[int, float],
+        owned: "_OwnedHold | None",
     ) -> deque[int]:
-        """Park or hold a change that failed; move a hold on that was made while its handler ran."""
+        """Park or hold a change that failed after so many tries and seconds; move on a hold made while it ran."""
         change, reason = self._change(left[0]), error and reason_to_park(error)
         is_parked = bool(error and reason and self._parking.park(change, error, reason))
         if owned is not None:
@@ -202,25 +229,35 @@ class BatchRun:
             left.popleft()
             return left
         self._in_place.failed_items += 1
+        tries, seconds = spent
         if not reason:
-            self._setting.health.failed(self._invocation.clock())
+            self._setting.health.failed(item, self._invocation.clock(), seconds)
         return self._hold(left, error, tries=tries)
 
     def _owned_hold(self, item: Item) -> "_OwnedHold | None":
         with self._lock:
             return self._owned.get(item)
 
-    def _hold(self, left: Collection[int], error: BaseException, *, tries: int, deaths: int = 0) -> deque[int]:
-        """Hold an item, of which these changes wait; those that may run now after all."""
+    def _hold(
+        self,
+        left: Collection[int],
+        error: BaseException,
+        *,
+        tries: int,
+        deaths: int = 0,
+        due_in: float | None = None,
+    ) -> deque[int]:
+        """Hold an item, of which these changes wait, until it is due; those that may run now after all."""
         if self._ledger is None:
             log_failure("change failed", self._change(next(iter(left))), error)
             return deque()
-        return self._holding.hold(left, error, tries=tries, deaths=deaths)
+        due_in = self._settings.minute_seconds if due_in is None else due_in
+        return self._holding.hold(left, error, tries=tries, deaths=deaths, due_in=due_in)
 
-    def _hold_untried(self, left: Collection[int], why: str) -> deque[int]:
+    def _hold_untried(self, left: Collection[int], why: str, due_in: float | None = None) -> deque[int]:
         from handler.stream.holding import UntriedError
 
-        return self._hold(left, UntriedError(why), tries=0)
+        return self._hold(left, UntriedError(why), tries=0, due_in=due_in)
 
     def _hold_all(self, left: Collection[int], why: str) -> None:
         """Hold an item whose changes must not be reported, even where it was released a moment ago."""

@@ -1,6 +1,7 @@
 """@consumer: a function of a Change → a Lambda entry point."""
 
 import functools
+import json
 import os
 import time
 from collections.abc import Callable
@@ -66,6 +67,13 @@ class Engine:
             executor=executor,
             clock=clock,
             sleep=sleep,
+            invoke=self._invoke if table else None,
+        )
+
+    def _invoke(self, context: Any, payload: dict[str, Any]) -> None:
+        """Invoke this function again, asynchronously."""
+        self._client("lambda").invoke(
+            FunctionName=context.function_name, InvocationType="Event", Payload=json.dumps(payload).encode()
         )
 
     def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
@@ -111,7 +119,7 @@ class Engine:
             case {"table-stream": "retry"}:
                 return retry.RetryRun(
                     *(self._processor, ledger, self._function, invocation),
-                    invoke=retry.invoke_again(self._client),
+                    invoke=self._invoke,
                     everything=event.get("now") is True,
                     part=_part(event.get("slice")),
                 ).run()

@@ -55,7 +55,7 @@ class Holding:
     def settle_known(self, positions: Collection[int], rows: Mapping[str, HoldRow]) -> bool:
         """Settle the changes that the holds in `rows` took in; False where a newer version is at work on an item."""
         for position in positions:
-            row = rows.get(digest_of(self._change(position)))
+            row = self.row_of(position, rows)
             if row is None:
                 continue
             if row.format > FORMAT:
@@ -64,13 +64,15 @@ class Holding:
             self._settle(position, row)
         return True
 
-    def let_wait(self, left: deque[int], rows: Mapping[str, HoldRow]) -> deque[int]:
+    def row_of(self, position: int, rows: Mapping[str, HoldRow]) -> HoldRow | None:
+        """The row of the item that a record belongs to."""
+        return rows.get(digest_of(self._change(position)))
+
+    def let_wait(self, row: HoldRow | None, left: deque[int]) -> deque[int]:
         """Let the changes of one item wait where it is held; those that may run now."""
-        first = self._change(left[0])
-        row = rows.get(digest_of(first))
         if row is None:
             return left
-        if version_of(first) <= row.tail:
+        if version_of(self._change(left[0])) <= row.tail:
             return deque()  # it is out of sequence and cannot be parked: it comes again, with all that is after it
         return self._append(row, left) if row.is_held else left
 
@@ -87,11 +89,13 @@ class Holding:
         if self._parking.park(change, error, "OutOfSequence"):
             self._states[position] = HELD
 
-    def hold(self, left: Collection[int], error: BaseException, *, tries: int, deaths: int = 0) -> deque[int]:
-        """Hold an item, of which these changes wait; those that may run now after all."""
+    def hold(
+        self, left: Collection[int], error: BaseException, *, tries: int, deaths: int, due_in: float
+    ) -> deque[int]:
+        """Hold an item, of which these changes wait, until it is due; those that may run now after all."""
         changes = [self._change(position) for position in left]
         now = self._invocation.clock()
-        due = now + self._minute_seconds
+        due = now + due_in
         try:
             row = self._holds.hold(digest_of(changes[0]), changes, error, now=now, due=due, tries=tries, deaths=deaths)
         except RefusedError as refused:

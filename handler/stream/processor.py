@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from handler.stream.attempt import Health, pause
+from handler.stream.attempt import pause
 from handler.stream.batch import Function, read_batch, refuse_async
-from handler.stream.batch_run import BatchRun
+from handler.stream.batch_run import BatchRun, Invoke
 from handler.stream.environment import Environment
 from handler.stream.failures import FailureStore
+from handler.stream.health import Health
 from handler.stream.invocation import Invocation
 from handler.stream.ledger import Ledger
 from handler.stream.workers import Executor, Workers
@@ -32,6 +33,8 @@ class KeyOrderedProcessor:
         Seconds since 1970.
     sleep : callable
         Waits about so many seconds before a change is tried again.
+    invoke : callable or None
+        Invokes the function again, asynchronously, with a context and a payload: for retry runs beside the shard.
 
     Example
     -------
@@ -51,11 +54,13 @@ class KeyOrderedProcessor:
         executor: Executor | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = pause,
+        invoke: Invoke | None = None,
     ) -> None:
         self.settings = settings or Environment()
         self.ledger, self.failures, self.clock, self.sleep = ledger, failures, clock, sleep
+        self.invoke = invoke
         self.executor = executor or Workers(self.settings.workers)
-        self.health = Health()
+        self.health = Health(self.settings.handler_timeout_seconds / 2)
 
     def __call__(self, records: Any, record_handler: Function, lambda_context: Any = None) -> Self:
         """Take a batch.

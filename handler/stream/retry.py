@@ -1,12 +1,10 @@
 """A retry run: the held items that are due have a turn each."""
 
-import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from handler.stream.batch import Function
-from handler.stream.batch_run import Setting
+from handler.stream.batch_run import Invoke, Setting
 from handler.stream.invocation import Invocation
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import FORMAT, HoldRow
@@ -22,9 +20,6 @@ HELPED_FROM, MOST_HELPERS = 500, 4
 function that invokes itself about 16 times in a row."""
 PURGED = 1_000
 """Released items' rows that one run removes: at most a few seconds' work."""
-
-Invoke = Callable[[Any, dict[str, Any]], None]
-"""Invokes the function again, asynchronously, with a context and a payload."""
 
 
 class Successes:
@@ -180,14 +175,3 @@ def alternately(rows: Iterator[HoldRow]) -> list[HoldRow]:
     oldest, youngest = waiting[:middle], waiting[middle:][::-1]
     mixed = [row for pair in zip(oldest, youngest, strict=False) for row in pair]
     return mixed + oldest[len(youngest) :]
-
-
-def invoke_again(client: Callable[[str], Any]) -> Invoke:
-    """Invokes the function that a context names."""
-
-    def invoke(context: Any, payload: dict[str, Any]) -> None:
-        client("lambda").invoke(
-            FunctionName=context.function_name, InvocationType="Event", Payload=json.dumps(payload).encode()
-        )
-
-    return invoke

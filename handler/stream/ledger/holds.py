@@ -13,6 +13,7 @@ from typing import Any
 from handler.stream.change import Change, text_of, to_json
 from handler.stream.ledger.rows import (
     FORMAT,
+    KEPT_SECONDS,
     LAST,
     HoldBrokenError,
     HoldRow,
@@ -23,8 +24,6 @@ from handler.stream.ledger.rows import (
 )
 from handler.stream.ledger.table import Item, LedgerTable, RefusedError, key_of, typed
 
-KEPT_SECONDS = 3_600.0
-"""How long a released hold's row stays: a late redelivery must find what the hold has settled."""
 DESCRIPTION = "!"
 """Sort key of the row that tells an operator about an item."""
 PASSED = "+"

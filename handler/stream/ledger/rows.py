@@ -13,6 +13,8 @@ FORMAT = 1
 """The format of hold rows (`v`) that this code reads and writes. A row with a higher one is left to newer code."""
 PART_BYTES = 350_000
 """A change row's largest part: DynamoDB's items have at most 400 KB, keys and other attributes included."""
+KEPT_SECONDS = 3_600.0
+"""How long a released hold's row stays: a late redelivery must find what the hold has settled."""
 LAST = "~"
 """Sorts after every digit: the end of a version's parts."""
 
@@ -89,6 +91,11 @@ class HoldRow:
     def deaths_in_a_row(self) -> int:
         """How many functions may have died of the item's first waiting change; call it when no lease runs."""
         return self.deaths + (self.owner is not None)
+
+    @property
+    def released_at(self) -> float | None:
+        """When the item was released; None while it is held."""
+        return None if self.is_held else self.expiry - KEPT_SECONDS
 
     @property
     def is_suspect(self) -> bool:
