@@ -56,6 +56,7 @@ class Health:
         """A change of the item has failed for good in its invocation, after so many seconds."""
         with self._lock:
             self._failures += 1
+            self._probe_at = now + PROBE_SECONDS
             if self._failures == 1:
                 self._failing_since = now
             self._trusted.discard(item)

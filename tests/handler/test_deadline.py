@@ -293,7 +293,7 @@ def test_an_old_item_that_was_released_a_moment_ago_is_held_again() -> None:
     world.clock.now += 23 * HOURS
 
     def hold_and_release() -> None:
-        world.trouble[2] = [FAILS]
+        world.trouble[2] = [FAILS] * 3
         assert world.deliver(" b") == []
         assert world.retry(now=True)["released"] == 1
 

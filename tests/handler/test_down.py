@@ -7,9 +7,11 @@ from tests.handler.world import FAILS, World
 
 
 def outage(world: World, items: int = 20, start: int = 100) -> None:
-    """So many items fail one after the other."""
+    """So many items fail one after the other, for longer than a flood of bad items lasts."""
     for place in range(items):
         world.trouble[start + place] = FAILS
+    if items > 1:
+        world.trouble[start + items - 2] = world.trouble[start + items - 1] = world.takes(2.6, FAILS)
     records = [record(start + place, f"down-{start + place}") for place in range(items)]
     assert world.engine({"Records": records}) == {"batchItemFailures": []}
     world.ran.clear()
@@ -23,6 +25,16 @@ def test_after_20_failures_in_a_row_what_comes_is_held_untried(log_lines: Lines)
     line = log_lines()[-1]
     assert (line["message"], line["attempts"]) == ("item held", 0)
     assert line["error"] == {"type": "UntriedError", "text": "the changes before it failed one after the other"}
+
+
+def test_20_failures_within_5_seconds_are_no_outage() -> None:
+    """A flood of bad items that come together is over by then, and its healthy neighbours are not held."""
+    world = World()
+    world.trouble = dict.fromkeys(range(1, 31), FAILS)
+    world.engine({"Records": [record(number, f"item-{number}") for number in range(1, 31)]})
+    assert set(world.ran) == set(range(1, 31))
+    world.deliver("a", start=31)
+    assert world.applied == [31]
 
 
 def test_19_failures_in_a_row_are_no_outage() -> None:

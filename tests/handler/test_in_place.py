@@ -6,7 +6,8 @@ import pytest
 
 from handler.stream import PermanentError
 from handler.stream.attempt import pause
-from tests.handler.fakes import record
+from handler.stream.health import Health
+from tests.handler.fakes import START, record
 from tests.handler.world import FAILS, World
 
 
@@ -47,30 +48,29 @@ def test_another_try_needs_time_for_its_pause_a_whole_handler_and_the_reserve(se
     assert world.ran == [1] * tries
 
 
-@pytest.mark.parametrize(
-    ("window", "age", "tries"), [(0.0, 1.3, 3), (0.0, 1.5, 1), (300.0, 301.3, 3), (300.0, 301.5, 1)]
-)
-def test_a_change_that_is_1_4_seconds_older_than_its_window_allows_has_one_try(
-    window: float, age: float, tries: int
-) -> None:
-    """The batch is late already: pauses must not make a busy shard fall behind."""
-    world = World(batching_window_seconds=window)
-    world.clock.now += age
-    world.trouble[1] = FAILS
-    assert world.deliver("a") == []
-    assert (world.ran, world.waiting()) == ([1] * tries, [1])
-
-
-def test_a_record_that_tells_no_age_is_not_late() -> None:
+def test_pauses_have_a_budget_that_a_tenth_of_the_time_refills() -> None:
+    """In a busy shard every pause makes the batches behind wait."""
     world = World()
-    world.clock.now += 1000
-    world.trouble[1] = [FAILS]
-    world.deliver("a", ApproximateCreationDateTime=None)
-    assert world.applied == [1]
+    world.trouble = dict.fromkeys(range(1, 6), FAILS)
+    world.deliver("abc")
+    assert (world.ran, world.paused) == ([1, 1, 1, 2, 2, 2, 3], [0.2, 0.4, 0.2, 0.4]), "1.2 s are spent"
+    world.clock.now += 2
+    world.deliver("d", start=4)
+    assert world.ran.count(4) == 2, "of 0.3 s that are there again, the second pause is too long"
+    world.clock.now += 60
+    world.deliver("e", start=5)
+    assert world.ran.count(5) == 3
 
 
-def test_from_ten_failed_items_of_a_batch_on_each_change_has_one_try() -> None:
-    world = World(batching_window_seconds=60.0)  # none is late
+def test_pauses_at_the_same_time_count_once() -> None:
+    health = Health(slow_seconds=5.0)
+    assert all(health.may_pause(now=START, seconds=0.4) for _ in range(10))
+    assert all(health.may_pause(now=START + 0.4, seconds=0.4) for _ in range(10))
+
+
+def test_from_ten_failed_items_of_a_batch_on_each_change_has_one_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handler.stream.health.PAUSED_SECONDS", 100.0)
+    world = World()
     world.trouble = dict.fromkeys(range(1, 13), FAILS)
     assert world.deliver("abcdefghijkl") == []
     assert [world.ran.count(number) for number in range(1, 13)] == [3] * 10 + [1] * 2
