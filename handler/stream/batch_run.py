@@ -3,7 +3,6 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,12 +52,12 @@ class Setting(Protocol):
     invoke: Invoke | None
 
 
-@dataclass
 class _OwnedHold:
     """A hold that was made of an item while its handler ran; the handler's end waits for `made`."""
 
-    made: threading.Event = field(default_factory=threading.Event)
-    row: "HoldRow | None" = None
+    def __init__(self) -> None:
+        self.made = threading.Event()
+        self.row: HoldRow | None = None
 
 
 class BatchRun:

@@ -8,7 +8,7 @@ from handler.stream.batch_run import Invoke, Setting
 from handler.stream.invocation import Invocation
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import FORMAT, HoldRow
-from handler.stream.ledger.table import RefusedError
+from handler.stream.ledger.writes import RefusedError
 from handler.stream.parking import Parking
 from handler.stream.telemetry import count, logger
 from handler.stream.turn import Turn, Workplace

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from handler.stream.ledger.table import LedgerBusyError, LedgerTable, key_of
+from handler.stream.ledger.table import key_of
+from handler.stream.ledger.writes import LedgerBusyError, LedgerWrites
 from handler.stream.testing.dynamodb import MemoryDynamoDB
 from tests.handler.conftest import Counts, Lines
 from tests.handler.fakes import STREAM, record
@@ -108,9 +109,9 @@ class Busy(MemoryDynamoDB):
         return items[:1], items[1:]
 
 
-def busy_table(times: int) -> tuple[Busy, list[float], LedgerTable]:
+def busy_table(times: int) -> tuple[Busy, list[float], LedgerWrites]:
     dynamodb, slept = Busy(times), list[float]()
-    return dynamodb, slept, LedgerTable(lambda: dynamodb, "ledger", slept.append)
+    return dynamodb, slept, LedgerWrites(lambda: dynamodb, "ledger", slept.append)
 
 
 KEYS = [key_of("p", f"{place:03}") for place in range(30)]
