@@ -37,15 +37,16 @@ def up(port: int | None, outputs: Path | None) -> int:
     """
     from sandbox.deploy import STACK, Sandbox
     from sandbox.invocation import Invocation
-    from sandbox.outcome import Names, lines, outcome
+    from sandbox.outcome import Names, outcome
     from sandbox.program import stack_config, versions
+    from sandbox.telling import Teller
 
     console = Console(highlight=False, soft_wrap=True)
     observed: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
     config, deployed = stack_config(STACK), versions(STACK)
     with Sandbox(config["aws:region"], observed.put, port=port) as sandbox:
         deployment = sandbox.deploy(config=config)
-        names = Names.of(deployment.outputs)
+        names, teller = Names.of(deployment.outputs), Teller()
         write(outputs, deployment.outputs)
         print("# in a second terminal:")
         for name, value in sandbox.emulator.variables().items():
@@ -53,13 +54,14 @@ def up(port: int | None, outputs: Path | None) -> int:
         print("ready", flush=True)
         while True:
             with contextlib.suppress(queue.Empty):
-                for line in lines(outcome(observed.get(timeout=1), names)):
+                for line in teller.lines(outcome(observed.get(timeout=1), names)):
                     console.print(line)
             sandbox.emulator.check()
             if (now := versions(STACK)) == deployed:
                 continue
             deployed, told = now, redeployed(sandbox, deployment)
             names = Names.of(deployment.outputs)
+            teller.forget()
             write(outputs, deployment.outputs)
             print(told, flush=True)
 

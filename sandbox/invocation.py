@@ -1,11 +1,13 @@
-"""Invokes a function in the emulator, and keeps what came of it: its answer, its error, its whole log."""
+"""Invokes functions in the emulator, and keeps what came of it: the answer, the error, the whole log."""
 
 import base64
+import contextlib
 import json
 import logging
+import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,6 +17,8 @@ Client = Callable[[str], Any]
 """A service's name to its boto3 client."""
 TAIL_BYTES = 4096
 """How much of its log an invocation answers with; AWS: Invoke, LogType."""
+QUIET_WITHIN_SECONDS = 5.0
+"""How long an update waits for what runs; the emulator then ends it, where AWS would let it go on."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,28 +70,60 @@ class Invocation:
     scheduled: Mapping[str, Any] | None = None
 
 
-def find(client: Client, name: str) -> Function:
-    """The function of that name or ARN; raises ClientError where there is none."""
-    found = client("lambda").get_function_configuration(FunctionName=name)
-    group = found.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{found['FunctionName']}"
-    return Function(found["FunctionArn"], group)
+class Functions:
+    """Invokes functions over a client of the emulator's, on the caller's thread."""
 
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._running = Counter[str]()
+        self._quiet = Counter[str]()
+        self._changed = threading.Condition()
 
-def run(client: Client, function: Function, event: Mapping[str, Any]) -> Ran:
-    """Invoke a function and wait for its answer."""
-    started = time.time()
-    try:
-        answer = client("lambda").invoke(FunctionName=function.arn, Payload=json.dumps(event), LogType="Tail")
-    except (ClientError, BotoCoreError) as refused:
-        now = time.time()
-        return Ran(now, now - started, None, failed=False, refused=refused, error=str(refused), log="")
-    response = json.loads(answer["Payload"].read() or b"null")
-    failed = bool(answer.get("FunctionError"))
-    error = f"{response.get('errorType')}: {response.get('errorMessage')}" if failed else None
-    seconds = time.time() - started
-    tail = base64.b64decode(answer.get("LogResult", ""))
-    log = _whole_log(client, function.log_group, tail, started)
-    return Ran(started + seconds, seconds, response, failed=failed, refused=None, error=error, log=log)
+    def find(self, name: str) -> Function:
+        """The function of that name or ARN; raises ClientError where there is none."""
+        found = self._client("lambda").get_function_configuration(FunctionName=name)
+        group = found.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{found['FunctionName']}"
+        return Function(found["FunctionArn"], group)
+
+    @contextlib.contextmanager
+    def quiet(self, name: str) -> Generator[None]:
+        """Let a function rest: what runs is waited for, for QUIET_WITHIN_SECONDS at most, and nothing is begun."""
+        with self._changed:
+            self._quiet[name] += 1
+            self._changed.wait_for(lambda: not self._running[name], QUIET_WITHIN_SECONDS)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._quiet[name] -= 1
+                self._changed.notify_all()
+
+    def run(self, function: Function, event: Mapping[str, Any]) -> Ran:
+        """Invoke a function, once it need not be quiet, and wait for its answer."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._quiet[function.name])
+            self._running[function.name] += 1
+        try:
+            return self._run(function, event)
+        finally:
+            with self._changed:
+                self._running[function.name] -= 1
+                self._changed.notify_all()
+
+    def _run(self, function: Function, event: Mapping[str, Any]) -> Ran:
+        started = time.time()
+        try:
+            answer = self._client("lambda").invoke(FunctionName=function.arn, Payload=json.dumps(event), LogType="Tail")
+        except (ClientError, BotoCoreError) as refused:
+            now = time.time()
+            return Ran(now, now - started, None, failed=False, refused=refused, error=str(refused), log="")
+        response = json.loads(answer["Payload"].read() or b"null")
+        failed = bool(answer.get("FunctionError"))
+        error = f"{response.get('errorType')}: {response.get('errorMessage')}" if failed else None
+        seconds = time.time() - started
+        tail = base64.b64decode(answer.get("LogResult", ""))
+        log = _whole_log(self._client, function.log_group, tail, started)
+        return Ran(started + seconds, seconds, response, failed=failed, refused=None, error=error, log=log)
 
 
 def _whole_log(client: Client, group: str, tail: bytes, started: float) -> str:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -28,7 +29,7 @@ from sandbox.actions import (
 )
 from sandbox.configuration import Configuration, Switches
 from sandbox.destinations import failure_record, send
-from sandbox.invocation import Client, Function, Invocation, Ran, error_code, find, run
+from sandbox.invocation import Client, Function, Functions, Invocation, Ran, error_code
 from sandbox.mapping import EventSourceMapping
 from sandbox.schedule import Schedule
 
@@ -85,6 +86,7 @@ class Poller:
 
     def __init__(self, client: Client, observe: Callable[[Invocation], None], switches: Switches | None = None) -> None:
         self._client = client
+        self._functions = Functions(client)
         self._observe = observe
         self._switches = switches or Switches(back_off=quick_back_off)
         self._attached: dict[str, _Attached] = {}
@@ -162,6 +164,10 @@ class Poller:
         with self._changed:
             self._scheduled.pop(function_arn, None)
 
+    def quiet(self, function_name: str) -> AbstractContextManager[None]:
+        """Let a function rest while it is updated: the emulator would end what runs."""
+        return self._functions.quiet(function_name)
+
     def make_all_due(self) -> None:
         """Let every function try at once what it holds, whatever the back-off."""
         with self._changed:
@@ -218,7 +224,7 @@ class Poller:
 
     def _function(self, name: str) -> Function:
         try:
-            return find(self._client, name)
+            return self._functions.find(name)
         except ClientError as error:
             raise MappingError(f"ResourceNotFoundException: Function does not exist: {name}") from error
 
@@ -289,7 +295,7 @@ class Poller:
 
     def _invoke(self, attached: _Attached, action: Invoke) -> Callable[[], None]:
         records = tuple(record.event for record in action.records)
-        ran = run(self._client, attached.function, {"Records": records})
+        ran = self._functions.run(attached.function, {"Records": records})
         outcome: Outcome = Failed() if ran.failed else Returned(ran.response)
         if ran.refused:
             outcome = Throttled()
@@ -310,7 +316,7 @@ class Poller:
 
     def _fire(self, scheduled: _Scheduled, event: Mapping[str, Any]) -> None:
         try:
-            ran = run(self._client, scheduled.function, event)
+            ran = self._functions.run(scheduled.function, event)
             self._observe(_invocation("", scheduled.function.name, "", (), 1, ran, scheduled=event))
         except Exception:
             if not self._closed.is_set():

@@ -1,5 +1,6 @@
 """A loopback proxy between functions and the emulator: it sees what they ask AWS for, and can refuse it."""
 
+import contextlib
 import http.client
 import json
 import threading
@@ -12,19 +13,25 @@ from sandbox.emulator import HOST
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect"}
 REFUSAL = b'{"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "refused on purpose"}'
+"""An error of DynamoDB's; of any other service only the status counts, which is 500."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One attempt of a call to DynamoDB; `id` is the same for all attempts of the SDK at one call."""
+    """One attempt of a call; `id` is the same for all attempts of the SDK at one call.
+
+    Of DynamoDB it has the operation and its arguments; of a service that speaks in paths, such as S3, the method as
+    the operation, the path, and no arguments.
+    """
 
     operation: str
     id: str
     body: dict[str, Any]
+    path: str = "/"
 
 
 class Proxy:
-    """Passes every request on to the emulator's port, unless `refuses` says of a DynamoDB call that it fails.
+    """Passes every request on to the emulator's port, unless `refuses` says of a call that it fails.
 
     `refuses` is called on many threads at once.
     """
@@ -61,12 +68,19 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
         self._emulator = http.client.HTTPConnection(HOST, self.upstream)
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # the caller, or the emulator, has ended in the middle of a call
+            super().handle()
+
     def finish(self) -> None:
         self._emulator.close()
         super().finish()
 
     def _pass_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionError("the caller has ended before it said all")
         if self._refused(body):
             self._answer(500, {"content-length": str(len(REFUSAL))}, REFUSAL)
             return
@@ -77,9 +91,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refused(self, body: bytes) -> bool:
         service, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
-        if not service.startswith("DynamoDB_"):
-            return False
-        return self.judge(Call(operation, self.headers.get("amz-sdk-invocation-id", ""), json.loads(body)))
+        call = self.headers.get("amz-sdk-invocation-id", "")
+        if service.startswith("DynamoDB_"):
+            return self.judge(Call(operation, call, json.loads(body)))
+        return not service and self.judge(Call(self.command, call, {}, self.path))
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response_only(status)

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
 
@@ -42,6 +43,10 @@ class Mappings(Protocol):
 
     def unschedule(self, function_arn: str) -> None:
         """End a function's schedule."""
+        ...
+
+    def quiet(self, function_name: str) -> AbstractContextManager[None]:
+        """Let a function rest while it is updated."""
         ...
 
 

@@ -116,6 +116,10 @@ class Function(Resource):
         return inputs["name"]
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        with self.aws.mappings.quiet(identity):
+            self._update(identity, old, new)
+
+    def _update(self, identity: str, old: Inputs, new: Inputs) -> None:
         if any(old.get(each) != new.get(each) for each in ("code", "sourceCodeHash", "architectures")):
             architectures = self.request({"architectures": new["architectures"]} if "architectures" in new else {})
             self.client.update_function_code(FunctionName=identity, ZipFile=self._zip(new), **architectures)

@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
+from sandbox.outcome import HELD, WAIT, still_held
+
 MINUTE_SECONDS = 1.0
 """How long a minute of the schedule and of the engine's back-off lasts here: somebody is watching."""
 LOOK_SECONDS = 5.0
 """How often a function that seems to hold nothing is asked all the same: a tool may have put changes into a hold."""
-HOLDING = ("item held", "changes wait")
+HOLDING = (HELD, WAIT)
 """What a batch logs that leaves something for the schedule to do."""
 
 
@@ -65,12 +67,13 @@ class Schedule:
     def answered(self, answer: object, now: float, *, failed: bool) -> None:
         """Take in what an invocation answered; where it failed, what it was asked for is asked again."""
         self._running, self._known = False, True
-        if failed or not isinstance(answer, dict):
+        held = None if failed else still_held(answer)
+        if held is None:
             self._held = True
             self._all_due |= self._asked_all
         else:
-            self.held = int(cast("dict[str, Any]", answer).get("held", 0))
-            self._held = self._news or self.held > 0
+            self.held = held
+            self._held = self._news or held > 0
         if not self._all_due or failed:
             self._next = self._tick(now, MINUTE_SECONDS if self._held else LOOK_SECONDS)
 

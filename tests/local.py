@@ -19,10 +19,10 @@ REGION = "eu-west-1"
 class LocalAws:
     """The sandbox, with short words for what tests do. Items are plain Python; numbers are Decimal when read."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None, *, port: int | None = None) -> None:
         self._lock = threading.Lock()
         self._invocations: list[Invocation] = []
-        self.sandbox = Sandbox(REGION, self._observe, environment=environment)
+        self.sandbox = Sandbox(REGION, self._observe, port=port, environment=environment)
 
     def _observe(self, invocation: Invocation) -> None:
         with self._lock:
@@ -56,6 +56,13 @@ class LocalAws:
         decode = cast("Any", types.TypeDeserializer()).deserialize
         pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
         return [{name: decode(value) for name, value in item.items()} for page in pages for item in page["Items"]]
+
+    def set_variables(self, function: str, **variables: str) -> None:
+        """Change environment variables of a function (its physical name), between two of its invocations."""
+        functions = self.client("lambda")
+        there = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        with self.sandbox.poller.quiet(function):
+            functions.update_function_configuration(FunctionName=function, Environment={"Variables": there | variables})
 
     def settle(self, within: float = 60.0, *, released: bool = True) -> None:
         """Wait until every mapping has read its stream to the end and nothing is in flight or waits for a retry.

@@ -1,104 +1,286 @@
-"""The promises under chaos, live: functions killed in the middle of a batch, poison among the changes, throttling.
+"""The promises under chaos, live: everything that can go wrong at once, and nothing lost, doubled or out of order.
 
-A seed decides what is written and where it hurts; where a kill falls within an invocation the machine decides. Outages
-of the stores and time-outs are the simulation's to show.
+Functions are killed in the middle of batches and of retry runs; ledger, failure store and mirror do not answer for a
+while; changes can never be processed; no concurrency is left; a bad deployment fails everything until it is mended. A
+seed decides what is written and where it hurts; where a kill falls the machine decides, too.
 """
 
+import contextlib
+import io
+import json
 import os
 import random
 import signal
+import threading
+import time
+import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from handler.stream.failures import read_failure
 from sandbox.deploy import Deployment
+from sandbox.emulator import free_port
+from sandbox.invocation import Invocation
+from sandbox.proxy import Call, Proxy
 from tests.local import LocalAws, wait_for
 
-SEED, ORDERS, VERSIONS, USERS = 20_261, 20, 12, 30
+SEED, ORDERS, VERSIONS, USERS = 20_261, 20, 12, 24
+POISON = 7
+"""The version that can never be processed, of some orders."""
 CONFIG = {
     "table-stream:target": "host",
     "table-stream:mailFrom": "hello@example.com",
-    # The claim of a function that was killed is held until its time would have been over.
-    "table-stream:tuning": '{"welcome-email": {"timeout": 9, "handlerTimeout": 1}}',
+    # What a killed function has claimed or leased stays its own until its time would have been over.
+    "table-stream:tuning": '{"welcome-email": {"timeout": 6, "handlerTimeout": 1},'
+    ' "mirror": {"timeout": 6, "handlerTimeout": 1}}',
 }
-
-
-def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, deployed: Callable[..., Deployment]):
-    random_ = random.Random(SEED)
-    outputs = deployed(config=CONFIG).outputs
-    tables, consumers = outputs["tables"], outputs["consumers"]
-    poisoned = {str(order) for order in random_.sample(range(ORDERS), 3)}
-
-    kills = Counter[str]()
-    for version in range(1, VERSIONS + 1):
-        with throttled(aws, consumers["mirror"]["function"]) if version == VERSIONS // 3 else nullcontext():
-            for order in random_.sample(range(ORDERS), ORDERS):
-                item: dict[str, Any] = {"customer_id": "chaos", "order_id": str(order), "version": version}
-                if str(order) in poisoned and version == VERSIONS // 2:
-                    item["change_version"] = "the fence's own name, which no write can carry"
-                aws.write(tables["orders"]["name"], item)
-        new = [user for user in range(USERS) if user % VERSIONS == version - 1]
-        aws.write(tables["users"]["name"], *({"id": f"chaos-{user}", "email": address(user)} for user in new))
-        if version % 2:
-            kills += kill_one(random_, [consumers["mirror"]["function"], consumers["welcome-email"]["function"]])
-    aws.settle()
-    invocations = [each for consumer in consumers.values() for each in aws.invocations(consumer["function"])]
-    assert any(each.error and "Worker" in each.error for each in invocations), f"no batch was hit by {kills}"
-
-    writes = versions_written(aws, tables["orders-mirror"]["streamArn"])
-    source = {item["order_id"]: item["version"] for item in aws.items(tables["orders"]["name"])}
-    mirror = {item["order_id"]: item["version"] for item in aws.items(tables["orders-mirror"]["name"])}
-    assert source == dict.fromkeys(map(str, range(ORDERS)), VERSIONS)
-    assert mirror == source, "complete: the last version of each order came after its poison"
-    for order, versions in writes.items():
-        assert versions == sorted(versions), f"order {order} went back in time: {versions}"
-        wanted = set(range(1, VERSIONS + 1)) - ({VERSIONS // 2} if order in poisoned else set())
-        assert set(versions) == wanted, f"order {order} misses versions: {versions}"
-
-    failures = [read_failure(body) for body in aws.objects(outputs["stores"]["failures"]["bucket"], "engine/").values()]
-    parked = [record["dynamodb"]["NewImage"] for failure in failures for record in failure.records]
-    assert sorted(image["order_id"]["S"] for image in parked) == sorted(poisoned), "kept: each poison, whole, once"
-    assert {image["version"]["N"] for image in parked} == {str(VERSIONS // 2)}
-
-    mails = Counter(mail["To"][0] for mail in aws.mails() if mail["To"][0].startswith("chaos-"))
-    assert set(mails) == {address(user) for user in range(USERS)}
-    deaths = kills[consumers["welcome-email"]["function"]]
-    assert mails.total() - USERS <= deaths * CONCURRENT, "once, plus once for each death of a claim's holder"
-
-
 CONCURRENT = 10
 """Claims that one function holds at once: its workers."""
 
 
-def kill_one(random_: random.Random, functions: list[str]) -> Counter[str]:
-    """Kill the process of one of the functions, wherever in its batch it is."""
-    running = [(function, process) for function, process in function_processes() if function in functions]
-    if not running:
-        return Counter()
-    function, process = random_.choice(sorted(running))
-    os.kill(process, signal.SIGKILL)
-    return Counter([function])
+Calls = Callable[[Call], bool]
+"""Whether a call is one of those that are meant."""
 
 
-def function_processes() -> Iterator[tuple[str, int]]:
-    """Functions that this test's emulator runs, each with its process id."""
+class Weather:
+    """What the proxy refuses at the moment, and which calls are the last of the functions that make them."""
+
+    def __init__(self) -> None:
+        self.refused = Counter[str]()
+        self.killed = Counter[str]()
+        self._down: dict[str, Calls] = {}
+        self._deaths: list[tuple[Calls, str]] = []
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def down(self, name: str, calls: Calls, seconds: float) -> Generator[None]:
+        """Refuse calls while the context lasts, for these seconds at least, and until one was refused."""
+        until = time.monotonic() + seconds
+        with self._lock:
+            self._down[name] = calls
+        yield
+        wait_for(lambda: time.monotonic() > until and self.refused[name], f"a call that is refused: {name}")
+        with self._lock:
+            del self._down[name]
+
+    def kill(self, function: str, calls: Calls, times: int) -> None:
+        """Kill a function soon after such a call, so many times."""
+        with self._lock:
+            self._deaths += [(calls, function)] * times
+
+    def refuses(self, call: Call) -> bool:
+        """Whether a call fails."""
+        with self._lock:
+            death = next((each for each in self._deaths if each[0](call)), None)
+            if death:
+                self._deaths.remove(death)
+                threading.Timer(0.03, self._kill, [death[1]]).start()
+            name = next((name for name, calls in self._down.items() if calls(call)), None)
+            if name:
+                self.refused[name] += 1
+        return name is not None
+
+    def _kill(self, function: str) -> None:
+        for process in processes(function):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+                self.killed[function] += 1
+
+
+@pytest.fixture
+def weather() -> Weather:
+    return Weather()
+
+
+@pytest.fixture
+def aws(weather: Weather) -> Generator[LocalAws]:
+    """An emulator of its own, whose functions reach it through the weather."""
+    port = free_port()
+    with Proxy(port, weather.refuses) as proxy:
+        local = LocalAws({"AWS_ENDPOINT_URL": proxy.url}, port=port)
+        yield local
+        local.close()
+
+
+class Chaos:
+    """The program and what is done to it."""
+
+    def __init__(self, aws: LocalAws, weather: Weather, deployment: Deployment) -> None:
+        self.aws, self.weather = aws, weather
+        outputs = deployment.outputs
+        self.tables = {name: table["name"] for name, table in outputs["tables"].items()}
+        self.mirror_stream = outputs["tables"]["orders-mirror"]["streamArn"]
+        self.functions = {name: consumer["function"] for name, consumer in outputs["consumers"].items()}
+        self.ledger, self.bucket = outputs["stores"]["ledger"]["name"], outputs["stores"]["failures"]["bucket"]
+        [made] = [each for each in deployment.made if each.registration.name == "mirror-function"]
+        self.code = Path(made.inputs["code"].path).read_bytes()
+        self.random = random.Random(SEED)
+        self.poisoned = {str(order) for order in self.random.sample(range(ORDERS), 3)}
+        self.version = 0
+
+    def write(self, *, poison: bool = False) -> None:
+        """Write the next version of every order, and a few new users."""
+        self.version += 1
+        for order in self.random.sample(range(ORDERS), ORDERS):
+            item: dict[str, Any] = {"customer_id": "chaos", "order_id": str(order), "version": self.version}
+            if poison and str(order) in self.poisoned:
+                item["change_version"] = "the fence's own name, which no write can carry"
+            self.aws.write(self.tables["orders"], item)
+        new = [user for user in range(USERS) if user % VERSIONS == self.version - 1]
+        self.aws.write(self.tables["users"], *({"id": f"chaos-{user}", "email": address(user)} for user in new))
+
+    def deploy_mirror(self, code: bytes) -> None:
+        """Give the mirror other code, as saving a file does."""
+        with self.aws.sandbox.poller.quiet(self.functions["mirror"]):
+            self.aws.client("lambda").update_function_code(FunctionName=self.functions["mirror"], ZipFile=code)
+        self.aws.sandbox.poller.make_all_due()
+
+    def uses_ledger(self, call: Call) -> bool:
+        """Any call to the ledger."""
+        return self.ledger in (call.body.get("TableName"), *call.body.get("RequestItems", {}))
+
+    def begins_batch(self, call: Call) -> bool:
+        """The mirror's first call of a batch: it reads the note."""
+        return call.operation == "Query" and '"note#mirror#' in json.dumps(call.body)
+
+    def leases(self, call: Call) -> bool:
+        """The call with which a retry run of the mirror leases an item."""
+        return call.operation == "UpdateItem" and all(
+            each in json.dumps(call.body) for each in ('"hold#mirror"', ":until")
+        )
+
+    def claims(self, call: Call) -> bool:
+        """The call with which the welcome mail claims a change."""
+        return call.operation == "PutItem" and '"claim#welcome-email#' in json.dumps(call.body)
+
+    def parks(self, call: Call) -> bool:
+        """A call that writes to the failure store."""
+        return call.operation == "PUT" and call.path.startswith(f"/{self.bucket}/")
+
+    def mirrors_some(self, call: Call) -> bool:
+        """A call that writes one of the first orders to the mirror."""
+        is_mirrored = call.operation == "PutItem" and call.body["TableName"] == self.tables["orders-mirror"]
+        return is_mirrored and int(call.body["Item"]["order_id"]["S"]) < ORDERS // 4
+
+    def held(self) -> list[str]:
+        """The items that the ledger says are held."""
+        rows = self.aws.items(self.ledger)
+        return [row["sk"] for row in rows if row["pk"].startswith("hold#") and row.get("state") == "held"]
+
+
+@pytest.mark.timeout(240)  # half a minute where nothing else runs
+def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, weather: Weather):
+    chaos = Chaos(aws, weather, aws.deploy(config=CONFIG))
+    mirror, welcome = chaos.functions["mirror"], chaos.functions["welcome-email"]
+    chaos.write()
+    aws.settle()  # the functions run
+
+    weather.kill(mirror, chaos.begins_batch, times=2)
+    weather.kill(welcome, chaos.claims, times=2)
+    for _ in range(3):
+        chaos.write()
+    with weather.down("ledger", chaos.uses_ledger, seconds=1.5):
+        chaos.write()
+    with throttled(aws, mirror):
+        chaos.write()
+    with weather.down("failure store", chaos.parks, seconds=1.5):
+        chaos.write(poison=True)
+        assert chaos.version == POISON
+    with weather.down("mirror", chaos.mirrors_some, seconds=2.5):
+        chaos.write()
+        wait_for(chaos.held, "a held item")
+        weather.kill(mirror, chaos.leases, times=1)
+        chaos.write()
+    bad_deployment_fails_everything_and_blocks_nothing(chaos)
+    weather.kill(mirror, chaos.begins_batch, times=1)
+    while chaos.version < VERSIONS:
+        chaos.write()
+    aws.settle(within=120)
+
+    assert chaos.held() == []
+    assert set(weather.refused) == {"ledger", "failure store", "mirror"}
+    assert set(weather.killed) == {mirror, welcome}
+    assert any(died(each) for each in aws.invocations(mirror)), "no batch was hit"
+    assert any(died(each) for each in aws.retry_runs(mirror)), "no retry run was hit"
+    check_orders(chaos)
+    check_mails(chaos)
+
+
+def died(invocation: Invocation) -> bool:
+    return "Worker" in (invocation.error or "")
+
+
+def bad_deployment_fails_everything_and_blocks_nothing(chaos: Chaos) -> None:
+    """Every order is held while the code is bad; no batch of it comes again; the good code releases them all."""
+    aws, mirror = chaos.aws, chaos.functions["mirror"]
+    aws.settle(within=120)
+    before = len(aws.invocations(mirror))
+    chaos.deploy_mirror(broken(chaos.code))
+    chaos.write()
+    wait_for(lambda: len(chaos.held()) == ORDERS, "every order held")
+    chaos.write()
+    aws.settle(released=False)
+    assert len(chaos.held()) == ORDERS
+    batches = aws.invocations(mirror)[before:]
+    assert {(str(each.response), each.error) for each in batches} == {("{'batchItemFailures': []}", None)}
+    chaos.deploy_mirror(chaos.code)
+    aws.settle()
+    assert {"table-stream": "retry", "now": True} in [run.scheduled for run in aws.retry_runs(mirror)]
+
+
+def check_orders(chaos: Chaos) -> None:
+    """Complete, in order, and what could never be processed kept whole, once."""
+    aws = chaos.aws
+    source = {item["order_id"]: item["version"] for item in aws.items(chaos.tables["orders"])}
+    mirror = {item["order_id"]: item["version"] for item in aws.items(chaos.tables["orders-mirror"])}
+    assert source == dict.fromkeys(map(str, range(ORDERS)), VERSIONS)
+    assert mirror == source, "complete: the last version of each order came after its poison"
+    for order, versions in versions_written(aws, chaos.mirror_stream).items():
+        assert versions == sorted(versions), f"order {order} went back in time: {versions}"
+        wanted = set(range(1, VERSIONS + 1)) - ({POISON} if order in chaos.poisoned else set())
+        assert set(versions) == wanted, f"order {order} misses versions: {versions}"
+    failures = [read_failure(body) for body in aws.objects(chaos.bucket).values()]
+    parked = [record["dynamodb"]["NewImage"] for failure in failures for record in failure.records]
+    assert sorted(image["order_id"]["S"] for image in parked) == sorted(chaos.poisoned), (
+        "kept: each poison, whole, once"
+    )
+    assert {image["version"]["N"] for image in parked} == {str(POISON)}
+
+
+def check_mails(chaos: Chaos) -> None:
+    """Once, plus once for each death of a claim's holder."""
+    mails = Counter(mail["To"][0] for mail in chaos.aws.mails())
+    assert set(mails) == {address(user) for user in range(USERS)}
+    assert mails.total() - USERS <= chaos.weather.killed[chaos.functions["welcome-email"]] * CONCURRENT
+
+
+def broken(code: bytes) -> bytes:
+    """The functions' archive with a mirror that fails each change."""
+    changed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(code)) as before, zipfile.ZipFile(changed, "w") as after:
+        for info in before.infolist():
+            content = before.read(info)
+            if info.filename == "handler/mirror.py":
+                content = content.replace(b"    put_if_newer(", b'    raise RuntimeError("a bad deployment")\n    (')
+                assert b"a bad deployment" in content
+            after.writestr(info, content)
+    return changed.getvalue()
+
+
+def processes(function: str) -> Iterator[int]:
+    """The processes of a function (its physical name)."""
+    name = f"AWS_LAMBDA_FUNCTION_NAME={function}".encode()
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it has ended, or is not ours
-        names = [
-            value.partition(b"=")[2].decode() for value in environment if value.startswith(b"AWS_LAMBDA_FUNCTION_NAME=")
-        ]
-        yield from ((name, int(entry.name)) for name in names)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # ended, or not ours
+            if entry.name.isdecimal() and name in (entry / "environ").read_bytes().split(b"\0"):
+                yield int(entry.name)
 
 
-@contextmanager
+@contextlib.contextmanager
 def throttled(aws: LocalAws, function: str) -> Generator[None]:
     """No concurrency for a function, until its mapping has been refused."""
     client = aws.client("lambda")

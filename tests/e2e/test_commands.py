@@ -62,14 +62,15 @@ def test_the_demo_keeps_its_promises():
         r"✔ \d+ resources deployed +\d+\.\d s +users, orders → 3 consumers",
         r"writing 240 changes to 40 orders, and 12 users",
         r"  users   #9   INSERT  welcome-email  ✖ no template for 'xx' → parked",
-        r"  orders  #31  MODIFY  mirror         ✖ \w+, try 1 \(v3\)",
+        r"  orders  #31  MODIFY  mirror         ✖ InternalServerError \(v3\) → held",
         r"  orders  #31  MODIFY  mirror         ‖ v4, v5, v6 wait for v3",
         r"  orders  #\d+ +MODIFY  mirror         ✔ v\d  other items go on",
-        r"  orders  #31  MODIFY  mirror         ✔ v3, v4, v5, v6",
+        r"  orders  #31  MODIFY  mirror         ▶ released: v3, v4, v5, v6 done",
         r"✔ order      0 of 240 out of order      \(stock batch processor, same run: [1-9]\d*\)",
         r"✔ once       11 users, 11 mails         \(3 redeliveries absorbed\)",
         r"✔ complete   mirror equals orders       40 of 40",
         r"✔ kept       1 failure, whole, in the failure store",
+        r"✔ prompt     others at most \d+\.\d s late  \(stock batch processor, same run: \d+\.\d s\)",
         r"Next: make sandbox, then edit handler/welcome_email.py",
     ):
         assert re.search(rf"^{expected}\s*$", told, re.MULTILINE), expected
@@ -94,6 +95,7 @@ class Sabotaged(Demo):
         for found in client("s3").list_objects_v2(Bucket=bucket)["Contents"]:
             client("s3").delete_object(Bucket=bucket, Key=found["Key"])
         self.arrivals.versions.append((ODD_ORDER, 1))
+        self.arrivals.first["1", 1] += 60
         return super().measure()
 
 
@@ -105,6 +107,7 @@ def test_the_demo_says_which_promise_is_broken():
     assert told[1].startswith("✖ once       11 users, 12 mails")
     assert told[2] == "✖ complete   mirror equals orders       39 of 40"
     assert told[3] == "✖ kept       0 failures, in the failure store"
+    assert re.match(r"✖ prompt     others at most 6\d\.\d s late ", told[4])
 
 
 def started(process: "subprocess.Popen[str]") -> dict[str, str]:
@@ -194,6 +197,22 @@ def test_up_redeploys_what_is_edited_over_what_is_there(copy: Path, tmp_path: Pa
     put(id="2", email="b@example.com", language="fr")
     assert told("welcome-email").startswith("welcome-email  users        1 change  ✔ 1  ")
 
+    edit(
+        copy / "handler" / "welcome_email.py",
+        "    user = change.new_image or {}",
+        "    raise OSError('no [mail] server')",
+    )
+    assert told("redeployed") == f"redeployed: {functions}\n"
+    put(id="3", email="c@example.com")
+    assert told("  ‖").startswith("  ‖ INSERT id=3: OSError: no [mail] server → held, next try in 1 s")
+    edit(
+        copy / "handler" / "welcome_email.py",
+        "    raise OSError('no [mail] server')",
+        "    user = change.new_image or {}",
+    )
+    assert told("redeployed") == f"redeployed: {functions}\n"
+    assert re.fullmatch(r"welcome-email  retry +▶ id=3: released after \d+ s, 1 change done\n", told(".* ▶"))
+
     edit(copy / "__main__.py", "settings = Settings.load()", "settings = Setings.load()")
     assert told("not redeployed") == ("not redeployed: NameError: name 'Setings' is not defined\n")
     edit(copy / "__main__.py", "settings = Setings.load()", "settings = Settings.load()")
@@ -207,7 +226,7 @@ def test_up_redeploys_what_is_edited_over_what_is_there(copy: Path, tmp_path: Pa
     assert set(before["consumers"]) - set(after["consumers"]) == {"welcome-email"}
     assert after["tables"] == before["tables"]
     items = aws("dynamodb").scan(TableName=after["tables"]["users"]["name"])["Items"]
-    assert sorted(item["id"]["S"] for item in items) == ["1", "2"]
+    assert sorted(item["id"]["S"] for item in items) == ["1", "2", "3"]
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert (process.returncode, error) == (0, "")

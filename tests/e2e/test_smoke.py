@@ -73,13 +73,11 @@ def test_it_says_what_is_missing_and_still_cleans_up(
 ):
     """The mirror writes to a table that is not there: the change-log's effects are seen, the mirror's are not."""
     function, group = (pipeline.outputs["consumers"]["mirror"][each] for each in ("function", "logGroup"))
-    environment = aws.client("lambda").get_function_configuration(FunctionName=function)["Environment"]
-    broken = {"Variables": {**environment["Variables"], "MIRROR_TABLE": "no-such-table"}}
-    aws.client("lambda").update_function_configuration(FunctionName=function, Environment=broken)
+    aws.set_variables(function, MIRROR_TABLE="no-such-table")
     try:
         code, out, error = smoke("--yes", "--within", "6")
     finally:
-        aws.client("lambda").update_function_configuration(FunctionName=function, Environment=environment)
+        aws.set_variables(function, MIRROR_TABLE=pipeline.outputs["tables"]["orders-mirror"]["name"])
     assert (code, error) == (1, "")
     told = out.splitlines()
     marker = told[0].rpartition(" ")[2]

@@ -25,9 +25,9 @@ from tests.property.stream import change
 PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 
 # Reports what is named "bad", raises for "boom", prints every key and pads its log on request. It holds what is named
-# "held" until its third retry run.
+# "held" until its third retry run. "slow" takes a second.
 FUNCTION = """
-import json, pathlib
+import json, pathlib, time
 runs = pathlib.Path(f"runs-of-{__file__.replace('/', '-')}")
 def handler(event, context):
     if "table-stream" in event:
@@ -37,6 +37,8 @@ def handler(event, context):
     names = {r["dynamodb"]["SequenceNumber"]: r["dynamodb"]["Keys"]["id"]["S"] for r in event["Records"]}
     for name in names.values():
         print(json.dumps({"seen": name}))
+    if "slow" in names.values():
+        time.sleep(1)
     if "long" in names.values():
         print("x" * 100_000)
     if "held" in names.values():
@@ -337,6 +339,23 @@ def test_a_schedule_invokes_its_function_until_nothing_is_held(
     poller.make_all_due()
     assert poller.idle()
     assert seen[-1].scheduled is None
+
+
+def test_an_update_waits_for_what_runs_and_what_comes_waits_for_the_update(
+    aws: Emulator, poller: Poller, seen: list[Invocation]
+) -> None:
+    """The emulator ends the invocations of a function that is updated; AWS lets them go on."""
+    source = Source(aws, "updated", BatchSize=1)
+    poller.attach("updated", source.request)
+    source.put("a")
+    wait_for(poller.idle)
+    source.put("slow", "b")
+    wait_for(lambda: not poller.idle())
+    time.sleep(0.4)  # most likely it runs by now
+    with poller.quiet(source.function):
+        aws.client("lambda").update_function_configuration(FunctionName=source.function, Timeout=7)
+    wait_for(poller.idle)
+    assert [(names(each), each.error) for each in seen] == [(["a"], None), (["slow"], None), (["b"], None)]
 
 
 def test_a_schedule_needs_its_function(poller: Poller) -> None:

@@ -72,6 +72,17 @@ def test_what_is_held_is_asked_for_every_second_until_nothing_is(log: str) -> No
     assert clock.schedule.at_rest()
 
 
+def test_what_a_run_releases_is_held_no_longer() -> None:
+    """A run tells of what was held when it began."""
+    clock = Clock({"held": 3, "released": 2}, {"held": 1, "released": 1})
+    clock.batch(HELD)
+    clock.run(until=1.5)
+    assert clock.schedule.held == 1
+    clock.run(until=LOOK_SECONDS - 0.1)
+    assert clock.times == [1, 2]
+    assert clock.schedule.at_rest()
+
+
 def test_a_function_that_holds_nothing_is_asked_now_and_then() -> None:
     """An operator's tool may have put changes into a hold."""
     clock = Clock()
