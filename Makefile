@@ -22,8 +22,8 @@ test: check .venv-aws/.installed  ## Every check and every test
 prove: .venv/.installed  ## Order, once and completeness in 10,000 random histories of failures, other ones each time
 	HISTORIES=10000 .venv/bin/python -m pytest -q tests/property
 
-bench: .venv/.installed  ## What the engine costs, as ratios to its peers in the same run
-	@.venv/bin/python -m bench.engine
+bench: .venv/.installed .venv-aws/.installed  ## What the engine costs, how late it is and how fast it drains, beside stock
+	@for question in engine cost drain lateness; do .venv/bin/python -m bench $$question --quick || exit 1; done
 
 check: .venv/.installed policy/.venv/.installed workflows secrets  ## Format, lint, types, workflows and secrets alone
 	.venv/bin/ruff format --check .

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from handler.stream.batch import Function, call
 from handler.stream.change import Change, MalformedChangeError, PermanentError
-from handler.stream.environment import Environment
+from handler.stream.health import Health
 from handler.stream.invocation import Invocation
 from handler.stream.telemetry import current
 from handler.stream.workers import Death
@@ -15,9 +15,6 @@ PAUSES = (0.2, 0.4)
 """Seconds before the second and the third try in place: most transient errors are over by then."""
 LONGEST_TRIED_SECONDS = 1.0
 """A change that has used this much time is not tried again in place: a slow failure would make the batch wait."""
-LATE_SECONDS = 1.4
-"""Older changes are not tried again in place: the batch is late already, and each pause makes the shard wait longer.
-Creation times are whole seconds, so a change seems up to a second older than it is."""
 FAILED_ITEMS = 10
 """Failing items of a batch from which on no change is tried again in place: this is no passing error of one item."""
 
@@ -61,11 +58,11 @@ class InPlace:
         function: Function,
         invocation: Invocation,
         sleep: Callable[[float], None],
-        settings: Environment,
+        health: Health,
+        handler_timeout_seconds: float,
     ) -> None:
         self._function, self._invocation, self._sleep = function, invocation, sleep
-        self._handler_timeout = settings.handler_timeout_seconds
-        self._late = settings.batching_window_seconds + LATE_SECONDS
+        self._health, self._handler_timeout = health, handler_timeout_seconds
         self.failed_items = 0
         """Items of the batch that have failed for good."""
 
@@ -73,7 +70,7 @@ class InPlace:
         """Try a change again that has failed once; its last error, None where it is done, and how often it ran."""
         tries, last = 1, error
         for seconds in PAUSES:
-            if reason_to_park(last) or not self._may_try_again(change, began, seconds):
+            if reason_to_park(last) or not self._may_try_again(began, seconds):
                 break
             self._sleep(seconds)
             tries += 1
@@ -83,9 +80,8 @@ class InPlace:
             last = outcome
         return last, tries
 
-    def _may_try_again(self, change: Change, began: float, seconds: float) -> bool:
-        now, created = self._invocation.clock(), change.created_seconds
+    def _may_try_again(self, began: float, seconds: float) -> bool:
+        now = self._invocation.clock()
         has_time = self._invocation.left() > seconds + self._handler_timeout
         is_quick = now - began < LONGEST_TRIED_SECONDS
-        is_fresh = created is None or began - created < self._late
-        return has_time and is_quick and is_fresh and self.failed_items < FAILED_ITEMS
+        return has_time and is_quick and self.failed_items < FAILED_ITEMS and self._health.may_pause(now, seconds)

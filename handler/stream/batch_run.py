@@ -3,7 +3,6 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,12 +52,12 @@ class Setting(Protocol):
     invoke: Invoke | None
 
 
-@dataclass
 class _OwnedHold:
     """A hold that was made of an item while its handler ran; the handler's end waits for `made`."""
 
-    made: threading.Event = field(default_factory=threading.Event)
-    row: "HoldRow | None" = None
+    def __init__(self) -> None:
+        self.made = threading.Event()
+        self.row: HoldRow | None = None
 
 
 class BatchRun:
@@ -68,7 +67,7 @@ class BatchRun:
         self._setting, self._batch, self._invocation = setting, batch, invocation
         self._settings, self._ledger, self._function = setting.settings, setting.ledger, function
         self._handler_timeout = setting.settings.handler_timeout_seconds
-        self._in_place = InPlace(function, invocation, setting.sleep, setting.settings)
+        self._in_place = InPlace(function, invocation, setting.sleep, setting.health, self._handler_timeout)
         self._parking = Parking(setting.failures, invocation)
         self._states = [UNDONE] * len(batch.records)
         self._note = Note()

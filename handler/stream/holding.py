@@ -9,7 +9,7 @@ from handler.stream.invocation import Invocation
 from handler.stream.ledger.holds import PASSED, Holds, Lease, Position
 from handler.stream.ledger.notes import HELD, UNDONE
 from handler.stream.ledger.rows import FORMAT, HoldRow, digest_of, version_of
-from handler.stream.ledger.table import RefusedError
+from handler.stream.ledger.writes import RefusedError
 from handler.stream.parking import Parking
 from handler.stream.telemetry import described, listed, log_failure, logger, moment
 

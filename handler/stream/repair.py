@@ -9,7 +9,7 @@ from handler.stream.change import Change
 from handler.stream.invocation import Invocation
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import FORMAT, HoldBrokenError, digest_of, version_of
-from handler.stream.ledger.table import RefusedError
+from handler.stream.ledger.writes import RefusedError
 from handler.stream.parking import Parking
 from handler.stream.telemetry import count, described
 from handler.stream.turn import Turn, Workplace

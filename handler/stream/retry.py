@@ -8,7 +8,7 @@ from handler.stream.batch_run import Invoke, Setting
 from handler.stream.invocation import Invocation
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import FORMAT, HoldRow
-from handler.stream.ledger.table import RefusedError
+from handler.stream.ledger.writes import RefusedError
 from handler.stream.parking import Parking
 from handler.stream.telemetry import count, logger
 from handler.stream.turn import Turn, Workplace
@@ -18,8 +18,6 @@ BEGIN_SECONDS = 50.0
 HELPED_FROM, MOST_HELPERS = 500, 4
 """Due items from which a run invokes helpers, one for each such number. Helpers invoke nobody, since Lambda stops a
 function that invokes itself about 16 times in a row."""
-PURGED = 1_000
-"""Released items' rows that one run removes: at most a few seconds' work."""
 
 
 class Successes:
@@ -92,7 +90,7 @@ class RetryRun:
                 break
             self._execute([self._turn(row)])
         if self._part is None:
-            self._purge([row for row in rows if not row.is_held and row.expiry <= now])
+            self._execute([self._purge(row) for row in rows if not row.is_held and row.expiry <= now])
         counts = self._invocation.counts
         count(counts, gauges if self._part is None else None)
         return {
@@ -158,14 +156,14 @@ class RetryRun:
             except Exception:
                 logger.exception("a turn's progress cannot be saved: it is repeated", item=turn.digest)
 
-    def _purge(self, rows: Sequence[HoldRow]) -> None:
+    def _purge(self, row: HoldRow) -> Iterator[None]:
+        yield
+        if not self._may_begin():
+            return
         try:
-            for row in rows[:PURGED]:
-                if not self._may_begin():
-                    return
-                self._holds.purge(row, self._invocation.clock())
+            self._holds.purge(row, self._invocation.clock())
         except Exception:
-            logger.exception("the ledger cannot remove released items: the next run does")
+            logger.exception("the ledger cannot remove a released item: the next run does", item=row.digest)
 
 
 def alternately(rows: Iterator[HoldRow]) -> list[HoldRow]:

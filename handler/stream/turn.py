@@ -12,7 +12,7 @@ from handler.stream.holding import SuspectError
 from handler.stream.invocation import Invocation
 from handler.stream.ledger.holds import PASSED, Holds, Lease, Position
 from handler.stream.ledger.rows import HoldBrokenError, HoldRow, Waiting
-from handler.stream.ledger.table import RefusedError
+from handler.stream.ledger.writes import RefusedError
 from handler.stream.parking import Parking
 from handler.stream.telemetry import described, listed, log_failure, logger, moment
 

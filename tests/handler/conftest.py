@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from handler.stream import environment
 from handler.stream.telemetry import logger
 
 Lines = Callable[[], list[dict[str, Any]]]
+Counts = Callable[[], dict[str, float]]
 
 
 @pytest.fixture
@@ -23,11 +25,11 @@ def log_lines() -> Iterator[Lines]:
 
 
 @pytest.fixture
-def counts(capsys: pytest.CaptureFixture[str]) -> Callable[[], dict[str, int]]:
+def counts(capsys: pytest.CaptureFixture[str]) -> Counts:
     """The counts printed since the last call."""
 
-    def read() -> dict[str, int]:
-        found = dict[str, int]()
+    def read() -> dict[str, float]:
+        found = dict[str, float]()
         for line in capsys.readouterr().out.splitlines():
             emf = json.loads(line)
             for metric in emf["_aws"]["CloudWatchMetrics"][0]["Metrics"]:
@@ -35,3 +37,17 @@ def counts(capsys: pytest.CaptureFixture[str]) -> Callable[[], dict[str, int]]:
         return found
 
     return read
+
+
+@pytest.fixture
+def in_lambda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in Lambda, which reads the environment once; what was fixed is put back."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "mirror")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("LEDGER_TABLE", "ledger")
+    monkeypatch.setenv("FAILURE_BUCKET", "failures")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "mirror")
+    monkeypatch.setenv("WORKERS", "2")
+    former = environment.fix(None)
+    yield
+    environment.fix(former)

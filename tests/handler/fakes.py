@@ -1,18 +1,22 @@
-"""AWS in memory for the engine's tests: the few calls that it makes, and nothing else."""
+"""AWS in memory for the engine's tests, and an executor without threads."""
 
-import threading
+import contextlib
+import json
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] # botocore has none
 
-from handler.stream.workers import Death
+from handler.stream.testing.dynamodb import MemoryDynamoDB
 
 STREAM = "arn:aws:dynamodb:eu-central-1:111122223333:table/orders/stream/2026-01-01T00:00:00.000"
 START = 1_800_000_000.0
 
 Item = dict[str, Any]
+Result = TypeVar("Result")
+Hook = Callable[[Callable[[], Any]], Any]
+"""Stands in for a call: it is given the call, and may make it, refuse it, or do something else before or after it."""
 
 
 def record(
@@ -45,6 +49,14 @@ def record(
     }
 
 
+def nested(levels: int) -> Any:
+    """A value of so many levels in DynamoDB's JSON."""
+    value: Any = {"S": "deep"}
+    for _ in range(levels):
+        value = {"M": {"a": value}}
+    return value
+
+
 class Clock:
     """Seconds that pass when a test says so."""
 
@@ -56,8 +68,9 @@ class Clock:
 
 
 class Context:
-    """Lambda's context of one invocation; its time passes on a test's clock, and never ends unless told."""
+    """Lambda's context of one invocation; its time passes on a test's clock."""
 
+    function_name = "mirror"
     function_version = "$LATEST"
 
     def __init__(self, clock: Callable[[], float], seconds: float = 60, request: str = "request-1") -> None:
@@ -69,151 +82,137 @@ class Context:
         return int((self._end - self._clock()) * 1000)
 
 
-def refusal(code: str, operation: str, **response: Any) -> ClientError:
+def refusal(code: str, operation: str = "Call", **response: Any) -> ClientError:
     """What boto3 raises where AWS refuses."""
     return ClientError({"Error": {"Code": code, "Message": f"{code} by a fake"}, **response}, operation)
 
 
-def _number(item: Mapping[str, Any], name: str) -> float:
-    return float(item[name]["N"])
+def refused(code: str = "InternalServerError") -> Hook:
+    """The call is refused; nothing is done."""
+
+    def hook(act: Callable[[], Any]) -> Any:
+        raise refusal(code)
+
+    return hook
 
 
-def _claimable(old: Item, values: Item) -> bool:
-    in_progress = old["status"]["S"] == "INPROGRESS" and "in_progress_expiration" in old
-    return _number(old, "expiry") < _number(values, ":now") or (
-        in_progress and _number(old, "in_progress_expiration") < _number(values, ":now_in_millis")
-    )
+def unanswered(act: Callable[[], Any]) -> Any:
+    """The call is done, and its answer is lost."""
+    act()
+    raise refusal("RequestTimeout")
 
 
-CONDITIONS: dict[str, Callable[[Item, Item], bool]] = {
-    "attribute_not_exists(pk)": lambda old, values: False,
-    "attribute_not_exists(#id) OR #expiry < :now OR (#status = :inprogress AND attribute_exists(#in_progress_expiry)"
-    " AND #in_progress_expiry < :now_in_millis)": _claimable,
-    "attribute_not_exists(#v) OR (begins_with(#v, :source) AND #v < :version)": lambda old, values: (
-        "change_version" not in old
-        or (
-            old["change_version"].get("S", "").startswith(values[":source"]["S"])
-            and old["change_version"].get("S", "") < values[":version"]["S"]
-        )
-    ),
-}
-"""What each condition that the engine sends says of the item that is there; another one is an error."""
+def answered(act: Callable[[], Any]) -> Any:
+    """The call is made as always."""
+    return act()
 
 
-class DynamoDB:
-    """boto3's DynamoDB client on tables in memory, for the engine's calls alone.
+def in_turn(*hooks: Hook) -> Hook:
+    """A hook a call; later calls are made as always."""
+    left = list(hooks)
+    return lambda act: left.pop(0)(act) if left else act()
 
-    Not imitated: every expression but those listed, throttling, item sizes and types, removal of what has expired.
-    Powertools reads the machine's clock; what it says of a claim's time is moved to `clock` on its way in, and back on
-    its way out.
 
-    Parameters
+def before(do: Callable[[], Any]) -> Hook:
+    """Something happens before the first call, which then is made."""
+
+    def hook(act: Callable[[], Any]) -> Any:
+        do()
+        return act()
+
+    return in_turn(hook)
+
+
+class DynamoDB(MemoryDynamoDB):
+    """MemoryDynamoDB with a record of its calls, and a hook for each.
+
+    A call is known as its operation and what it touches: "Query note", "UpdateItem hold", "BatchWriteItem change",
+    "UpdateItem description", "PutItem mirror". Powertools reads the machine's clock; the times of claims are moved to
+    `clock` on their way in, and back on their way out.
+
+    Attributes
     ----------
-    keys : mapping
-        The key attributes of each table.
-    clock : callable
-        Seconds since 1970.
+    calls : list of str
+        In order.
+    on : dict of Hook
+        What stands in for the calls of a name.
     """
 
-    def __init__(self, keys: Mapping[str, tuple[str, ...]], clock: Callable[[], float] = time.time) -> None:
-        self._keys, self._clock = keys, clock
-        self.tables: dict[str, dict[tuple[str, ...], Item]] = {name: {} for name in keys}
+    def __init__(
+        self, keys: Mapping[str, tuple[str, ...]] | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(keys)
+        self._clock = clock
         self.calls: list[str] = []
-        self.failing: dict[str, Exception] = {}
-        self._lock = threading.Lock()
+        self.on: dict[str, Hook] = {}
 
-    def query(self, **request: Any) -> dict[str, Any]:
-        self._begin("query")
-        assert request["KeyConditionExpression"] == "pk = :pk AND sk <= :first"
-        assert (request["ScanIndexForward"], request["Limit"], request["ConsistentRead"]) == (False, 1, True)
-        partition, first = (request["ExpressionAttributeValues"][name]["S"] for name in (":pk", ":first"))
-        with self._lock:
-            found = [(key, item) for key, item in self.tables[request["TableName"]].items() if key[0] == partition]
-        below = sorted((key[1], item) for key, item in found if key[1] <= first)
-        return {"Items": [dict(item) for _, item in below[-1:]]}
+    def perform(self, operation: str, request: Mapping[str, Any], act: Callable[[], Result]) -> Result:
+        name = f"{operation} {_touched(request)}"
+        self.calls.append(name)
+        plain = super().perform
+
+        def run() -> Any:
+            return plain(operation, request, act)
+
+        return self.on[name](run) if name in self.on else run()
 
     def put_item(self, **request: Any) -> dict[str, Any]:
-        self._begin("put_item")
-        with self._lock:
-            self._put(request, "PutItem")
-        return {}
+        values = request.get("ExpressionAttributeValues", {})
+        if ":now_in_millis" in values:
+            now = self._clock()
+            shifted = {":now": {"N": str(int(now))}, ":now_in_millis": {"N": str(int(now * 1000))}}
+            moved = {"Item": self._moved(request["Item"]), "ExpressionAttributeValues": {**values, **shifted}}
+            request = {**request, **moved}
+        try:
+            return super().put_item(**request)
+        except ClientError as error:
+            response: Any = error.response
+            if "Item" in response:
+                response["Item"] = self._moved(response["Item"], back=True)
+            raise
 
     def update_item(self, **request: Any) -> dict[str, Any]:
-        self._begin("update_item")
-        assert (
-            request["UpdateExpression"] == "SET #response_data = :response_data, #expiry = :expiry, #status = :status"
-        )
-        values = request["ExpressionAttributeValues"]
-        change = {"data": values[":response_data"], "expiry": values[":expiry"], "status": values[":status"]}
-        with self._lock:
-            item = self.tables[request["TableName"]].setdefault(self._key(request), dict(request["Key"]))
-            item.update(self._moved(change))
-        return {}
+        values = request.get("ExpressionAttributeValues", {})
+        if ":status" in values:
+            expiry = {":expiry": {"N": str(int(float(values[":expiry"]["N"]) + self._shift()))}}
+            request = {**request, "ExpressionAttributeValues": {**values, **expiry}}
+        return super().update_item(**request)
 
-    def delete_item(self, **request: Any) -> dict[str, Any]:
-        self._begin("delete_item")
-        with self._lock:
-            self.tables[request["TableName"]].pop(self._key(request), None)
-        return {}
+    def _shift(self) -> float:
+        return self._clock() - time.time()
 
-    def transact_write_items(self, **request: Any) -> dict[str, Any]:
-        self._begin("transact_write_items")
-        with self._lock:
-            reasons = [{"Code": self._reason(item)} for item in request["TransactItems"]]
-            if any(reason["Code"] != "None" for reason in reasons):
-                raise refusal("TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons)
-            for item in request["TransactItems"]:
-                if "Put" in item:
-                    self._put(item["Put"], "TransactWriteItems")
-                else:
-                    self._add(item["Update"])
-        return {}
-
-    def _begin(self, operation: str) -> None:
-        self.calls.append(operation)
-        if operation in self.failing:
-            raise self.failing[operation]
-
-    def _key(self, request: Mapping[str, Any]) -> tuple[str, ...]:
-        given = request.get("Key") or request["Item"]
-        return tuple(next(iter(given[name].values())) for name in self._keys[request["TableName"]])
-
-    def _reason(self, item: Mapping[str, Any]) -> str:
-        if "Put" not in item:
-            return "None"
-        old = self.tables[item["Put"]["TableName"]].get(self._key(item["Put"]))
-        condition = item["Put"].get("ConditionExpression")
-        return (
-            "None" if old is None or condition is None or CONDITIONS[condition](old, {}) else "ConditionalCheckFailed"
-        )
-
-    def _put(self, request: Mapping[str, Any], operation: str) -> None:
-        table, key = self.tables[request["TableName"]], self._key(request)
-        item, values = self._moved(request["Item"]), dict(request.get("ExpressionAttributeValues", {}))
-        if ":now" in values:
-            values[":now"] = {"N": str(self._clock())}
-            values[":now_in_millis"] = {"N": str(self._clock() * 1000)}
-        condition = request.get("ConditionExpression")
-        if condition is not None and key in table and not CONDITIONS[condition](table[key], values):
-            old = {"Item": self._moved(table[key], back=True)}
-            shown = old if request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" else {}
-            raise refusal("ConditionalCheckFailedException", operation, **shown)
-        table[key] = item
-
-    def _moved(self, item: Mapping[str, Any], *, back: bool = False) -> Item:
-        if "status" not in item:
-            return dict(item)
-        shift = (time.time() - self._clock()) if back else (self._clock() - time.time())
-        moved = {"expiry": {"N": str(int(_number(item, "expiry") + shift))}}
-        if "in_progress_expiration" in item:
-            moved["in_progress_expiration"] = {"N": str(int(_number(item, "in_progress_expiration") + shift * 1000))}
+    def _moved(self, item: Item, *, back: bool = False) -> Item:
+        shift = -self._shift() if back else self._shift()
+        moved = {}
+        for name, unit in (("expiry", 1), ("in_progress_expiration", 1000)):
+            if "status" in item and name in item:
+                moved[name] = {"N": str(int(float(item[name]["N"]) + shift * unit))}
         return {**item, **moved}
 
-    def _add(self, request: Mapping[str, Any]) -> None:
-        assert request["UpdateExpression"] == "ADD #n :one"
-        item = self.tables[request["TableName"]].setdefault(self._key(request), dict(request["Key"]))
-        name = request["ExpressionAttributeNames"]["#n"]
-        item[name] = {"N": str(int(item.get(name, {"N": "0"})["N"]) + 1)}
+
+def _touched(request: Mapping[str, Any]) -> str:
+    """What a request is about: a kind of the ledger's rows, or the table's name."""
+    if "TransactItems" in request:
+        return "items"
+    if "RequestItems" in request:
+        [(table, wanted)] = request["RequestItems"].items()
+        [first, *_] = wanted["Keys"] if "Keys" in wanted else map(_written, wanted)
+        return _kind(table, first)
+    values = request.get("ExpressionAttributeValues", {})
+    return _kind(request["TableName"], request.get("Key") or request.get("Item") or {"pk": values[":pk"]})
+
+
+def _written(write: Mapping[str, Any]) -> Item:
+    return write["PutRequest"]["Item"] if "PutRequest" in write else write["DeleteRequest"]["Key"]
+
+
+def _kind(table: str, key: Mapping[str, Any]) -> str:
+    if "pk" not in key:
+        return table
+    parts = key["pk"]["S"].split("#")
+    if parts[0] != "hold" or len(parts) == 2:
+        return parts[0]
+    return "description" if key.get("sk") == {"S": "!"} and "table" not in key else "change"
 
 
 class S3:
@@ -235,22 +234,45 @@ class S3:
         return {}
 
 
-class Steps:
-    """An executor without threads: items take turns, a change each. A Death lets the function die.
+class Lambda:
+    """boto3's Lambda client: keeps what is invoked asynchronously."""
 
-    Not imitated: two handlers at the same moment.
+    def __init__(self) -> None:
+        self.invoked: list[tuple[str, Any]] = []
+        self.failing: Exception | None = None
+
+    def invoke(self, **request: Any) -> dict[str, Any]:
+        assert request["InvocationType"] == "Event"
+        if self.failing:
+            raise self.failing
+        self.invoked.append((request["FunctionName"], json.loads(request["Payload"])))
+        return {"StatusCode": 202}
+
+
+class Steps:
+    """An executor without threads: items take turns, a change each.
+
+    A handler that calls `deadline` lets the invocation's time be over while it runs; one that calls `another` lets
+    another item's handler run at the same time.
     """
 
-    def __call__(self, items: Any, left: Callable[[], float] | None, last_words: Callable[[], None]) -> None:
-        waiting = list(items)
-        while waiting:
-            item = waiting.pop(0)
-            try:
-                next(item)
-            except StopIteration:
-                continue
-            except Death:
-                if left is not None:
-                    last_words()
-                raise
+    def __init__(self) -> None:
+        self.deadline: Callable[[], None] = lambda: None
+        self._waiting: list[Iterator[None]] = []
+
+    def __call__(self, items: Any, left: Callable[[], float] | None, on_deadline: Callable[[], None]) -> None:
+        outer = self.deadline, self._waiting  # an invocation may begin while another is under way
+        self.deadline, self._waiting = on_deadline if left else lambda: None, list(items)
+        try:
+            while self._waiting:
+                self.another()
+        finally:
+            self.deadline, self._waiting = outer
+
+    def another(self) -> None:
+        """Let the next item take its step."""
+        waiting = self._waiting
+        item = waiting.pop(0)
+        with contextlib.suppress(StopIteration):
+            next(item)
             waiting.append(item)

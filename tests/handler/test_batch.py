@@ -36,8 +36,8 @@ OTHER = STREAM.replace("orders", "users")
         ([record(1, SequenceNumber="٣")], r"Records\[0\].dynamodb.SequenceNumber: '٣' is not"),
         ([record(1), record(2, Keys=None)], r"Records\[1\].dynamodb.Keys: None is not a primary key"),
         ([record(1, Keys={})], r"Records\[0\].dynamodb.Keys: {} is not a primary key"),
-        ([record(1, Keys={"id": {"N": "x"}})], r"Records\[0\].dynamodb.Keys.id: 'x' is not a number"),
-        ([record(1, Keys={"id": "a"})], r"Records\[0\].dynamodb.Keys.id: 'a' is not an object of one type"),
+        ([record(1, Keys={"id": "a"})], r"Records\[0\].dynamodb.Keys.id: 'a' is not of a key's type"),
+        ([record(1, Keys={"id": {"N": 7}})], r"Records\[0\].dynamodb.Keys.id: {'N': 7} is not of a key's type"),
         ([record(1, Keys={"id": {"BOOL": True}})], r"Records\[0\].dynamodb.Keys.id: .* is not of a key's type"),
     ],
 )
@@ -54,18 +54,20 @@ def test_a_batch_is_put_in_stream_order() -> None:
     assert [raw["eventID"] for raw in batch.records] == ["event-1", "event-2", "event-3"]
 
 
-def test_an_item_is_its_stream_and_full_primary_key() -> None:
+def test_an_item_is_its_stream_and_full_primary_key_as_the_stream_writes_it() -> None:
+    """Numbers are not read: two texts of one number are two items, which the stream never writes for one."""
+
     def item(stream: str = STREAM, **keys: Any) -> Any:
         return read_batch([record(1, stream=stream, Keys=keys)]).items[0]
 
-    assert item(a={"S": "1"}, b={"N": "2"}) == item(b={"N": "2.0"}, a={"S": "1"})
+    assert item(a={"S": "1"}, b={"N": "2"}) == item(b={"N": "2"}, a={"S": "1"})
     others = [
         item(a={"S": "1"}),
         item(a={"N": "1"}),
         item(a={"B": "MQ=="}),
         item(b={"S": "1"}),
         item(a={"S": "1"}, b={"N": "2"}),
-        item(a={"S": "1"}, b={"N": "3"}),
+        item(a={"S": "1"}, b={"N": "2.0"}),
         item(OTHER, a={"S": "1"}),
     ]
     assert len(set(others)) == len(others)

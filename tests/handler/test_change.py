@@ -124,8 +124,18 @@ def test_a_change_says_what_its_record_says() -> None:
     assert change.stream.label == "2026-01-01T00:00:00.000"
     assert change.stream_arn == STREAM
     assert change.origin == "stream"
-    assert change.raw is raw
+    assert change.raw == raw
     assert not change.is_expiry
+
+
+def test_raw_is_a_copy_that_is_made_once() -> None:
+    """A handler may do with it as it likes: what is held or parked is the record as it came."""
+    change = Change(record(1))
+    assert change.raw is change.raw
+    change.raw["dynamodb"]["Keys"]["id"].clear()
+    change.raw["dynamodb"].pop("NewImage")
+    assert change.record == record(1)
+    assert (change.keys, change.new_image) == ({"id": "a"}, {"id": "a", "n": Decimal(1)})
 
 
 def test_removed_and_inserted_items_lack_one_image() -> None:

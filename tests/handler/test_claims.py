@@ -1,26 +1,32 @@
 """Claims: once, and once more only for each time that the holder dies in between."""
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from handler.stream import Change, PermanentError
+from handler.stream import PermanentError
 from handler.stream.claims import Claims, ClaimsDisabledError
 from handler.stream.entry import NoLedgerError
-from tests.handler.conftest import Lines
-from tests.handler.fakes import Context, record, refusal
-from tests.handler.test_deadline import Died
-from tests.handler.world import World
-
-FAILS = ValueError("down")
+from tests.handler.conftest import Counts, Lines
+from tests.handler.fakes import record, refused
+from tests.handler.world import FAILS, Died, World
 
 
 def claims(world: World) -> dict[str, dict[str, Any]]:
     """The claims in the ledger, by event id."""
-    ledger = world.dynamodb.tables["ledger"]
-    return {key[0].removeprefix("claim#consumer#"): item for key, item in ledger.items() if key[1] == "claim"}
+    rows = (item for item in world.dynamodb.items("ledger") if item["sk"] == {"S": "claim"})
+    return {item["pk"]["S"].removeprefix("claim#consumer#"): item for item in rows}
+
+
+def dying(batch: str = "a", **deliver: Any) -> World:
+    """A world whose function died while it held the claim on the first change."""
+    world = World(claim=True)
+    world.trouble[1] = Died()
+    with pytest.raises(Died):
+        world.deliver(batch, **deliver)
+    world.trouble.clear()
+    return world
 
 
 def test_a_claimed_change_is_done_once_however_often_it_is_delivered() -> None:
@@ -31,67 +37,57 @@ def test_a_claimed_change_is_done_once_however_often_it_is_delivered() -> None:
 
 
 def test_a_claim_holds_in_another_environment_and_while_it_is_in_progress() -> None:
-    """The same batch is delivered to a second environment while the first one runs."""
+    """The same batch is delivered to a second environment while the first one runs: there, the item is held."""
     world = World(claim=True)
-    reported = list[Any]()
-
-    def deliver_again() -> None:
-        world.trouble.clear()
-        reported.append(world.environment()({"Records": [record(1)]}, Context(world.clock)))
-
-    world.trouble[1] = deliver_again
+    world.trouble[1] = [lambda: world.deliver("a")]
     assert world.deliver("a") == []
-    assert reported == [{"batchItemFailures": [{"itemIdentifier": str(10**20 + 1)}]}]
-    assert world.applied == [1]
+    assert (world.ran, world.applied, world.waiting()) == ([1], [1], [1])
+    assert world.retry(now=True)["released"] == 1
+    assert world.ran == [1]
 
 
-def test_a_claim_in_progress_is_an_ordinary_failure_until_its_holders_time_is_over(log_lines: Lines) -> None:
-    world = World(claim=True)
-    world.trouble[1] = Died()
-    with pytest.raises(Died):
-        world.deliver("a", seconds=60)
-    world.trouble.clear()
-    world.clock.now += 59
-    assert world.deliver("a") == [1]
-    assert log_lines()[-1]["error"]["type"] == "IdempotencyAlreadyInProgressError"
+def test_a_claim_in_progress_is_an_ordinary_failure_until_its_holders_time_is_over() -> None:
+    world = dying(seconds=60)
+    world.clock.now += 58
+    assert world.deliver("a") == []
+    assert (world.waiting(), world.described()["error_type"]) == ([1], "IdempotencyAlreadyInProgressError")
     world.clock.now += 2
-    assert world.deliver("a") == []
-    assert world.ran == [1, 1]  # once, plus once for the death
+    assert world.retry(now=True)["released"] == 1
+    assert world.ran == [1, 1], "once, plus once for the death"
 
 
 def test_a_claim_is_held_for_what_is_left_of_this_invocation_and_not_the_last() -> None:
     world = World(claim=True)
     world.deliver("a", seconds=900)
-    world.trouble[2] = Died()
+    world.trouble[2] = [Died()]
     with pytest.raises(Died):
         world.deliver("b", start=2, seconds=10)
     world.clock.now += 11
-    world.trouble.clear()
     assert world.deliver("b", start=2) == []
+    assert world.applied == [1, 2]
 
 
 @pytest.mark.parametrize("context", [None, SimpleNamespace()])
 def test_without_a_context_a_claim_is_held_for_lambdas_longest_invocation(context: Any) -> None:
     world = World(claim=True)
-    world.trouble[1] = Died()
+    world.trouble[1] = [Died()]
     with pytest.raises(Died):
-        world.deliver("a", context=context or SimpleNamespace(aws_request_id="r"))
-    world.trouble.clear()
-    world.clock.now += 899
-    assert world.deliver("a") == [1]
+        world.engine({"Records": [record(1)]}, context)
+    world.clock.now += 898
+    world.deliver("a")
+    assert (world.waiting(), world.applied) == ([1], [])
     world.clock.now += 2
-    assert world.deliver("a") == []
+    assert world.retry(now=True)["released"] == 1
 
 
 @pytest.mark.parametrize("error", [FAILS, SystemExit(1), KeyboardInterrupt()])
 def test_a_failure_gives_the_claim_back(error: BaseException, log_lines: Lines) -> None:
     world = World(claim=True)
-    world.trouble[1] = error
-    assert world.deliver("a") == [1]
-    assert claims(world) == {}
-    assert log_lines()[0]["error"]["type"] == type(error).__name__
-    world.trouble.clear()
+    world.trouble[1] = [error, error, error]
     assert world.deliver("a") == []
+    assert (claims(world), world.ran) == ({}, [1, 1, 1])
+    assert log_lines()[-1]["error"]["type"] == type(error).__name__
+    assert world.retry(now=True)["released"] == 1
     assert world.applied == [1]
 
 
@@ -102,54 +98,48 @@ def test_a_permanent_error_is_parked_under_a_claim_too() -> None:
     assert (world.parked(), world.applied) == ([1], [2])
 
 
-def test_a_mark_that_fails_counts_as_done_and_is_counted(
-    counts: Callable[[], dict[str, int]], log_lines: Lines
-) -> None:
+def test_a_mark_that_fails_counts_as_done_and_is_counted(counts: Counts, log_lines: Lines) -> None:
     world = World(claim=True)
-    world.dynamodb.failing["update_item"] = refusal("InternalServerError", "UpdateItem")
+    world.dynamodb.on["UpdateItem claim"] = refused()
     assert world.deliver("ab") == []
     assert world.applied == [1, 2]
     assert counts() == {"FailedMarks": 2}
     assert {line["message"] for line in log_lines()} == {"the claim cannot be marked"}
 
 
-def test_a_claim_that_cannot_be_given_back_hides_no_error_and_is_counted(counts: Callable[[], dict[str, int]]) -> None:
+def test_a_claim_that_cannot_be_given_back_hides_no_error_and_is_counted(counts: Counts) -> None:
     world = World(claim=True)
-    world.dynamodb.failing["delete_item"] = refusal("InternalServerError", "DeleteItem")
+    world.dynamodb.on["DeleteItem claim"] = refused()
     world.trouble |= {1: PermanentError("never"), 2: FAILS}
-    assert world.deliver("ab") == [2]
-    assert world.parked() == [1]
-    assert counts() == {"FailedMarks": 2, "FailedChanges": 1, "ParkedChanges": 1}
+    assert world.deliver("ab") == []
+    assert (world.parked(), world.waiting("b")) == ([1], [2])
+    assert counts() == {"FailedMarks": 2, "HeldChanges": 1, "ParkedChanges": 1}
 
 
 def test_a_claim_that_cannot_be_made_is_an_ordinary_failure_and_nothing_happens() -> None:
     world = World(claim=True)
-    world.dynamodb.failing["put_item"] = refusal("InternalServerError", "PutItem")
-    assert world.deliver("ab") == [1, 2]
-    assert world.ran == []
+    world.dynamodb.on["PutItem claim"] = refused()
+    assert world.deliver("ab") == []
+    assert (world.ran, world.waiting("a"), world.waiting("b")) == ([], [1], [2])
 
 
 def test_an_awaitable_result_is_no_claimed_success() -> None:
     async def later() -> None: ...
 
-    def handle(change: Change) -> Any:
-        return later()
-
     world = World(claim=True)
-    world.handle = handle
-    world.engine = world.environment()
-    assert world.deliver("a") == [1]
-    assert claims(world) == {}
+    world.look = lambda change: later()
+    assert world.deliver("a") == []
+    assert (claims(world), world.waiting()) == ({}, [1])
 
 
 def test_each_claim_has_a_partition_of_its_own_by_consumer_and_event_id() -> None:
     world = World(claim=True, remember_seconds=100, powertools_service_name="welcome-email")
     world.deliver("ab")
-    ledger = world.dynamodb.tables["ledger"]
-    assert set(ledger) == {(f"claim#welcome-email#event-{number}", "claim") for number in (1, 2)}
-    for item in ledger.values():
-        assert item["status"] == {"S": "COMPLETED"}
-        assert 99 <= int(item["expiry"]["N"]) - world.clock() <= 101  # Powertools reads the machine's clock
+    items = world.dynamodb.items("ledger")
+    assert [(item["pk"]["S"], item["sk"]["S"], item["status"]["S"]) for item in items] == [
+        (f"claim#welcome-email#event-{number}", "claim", "COMPLETED") for number in (1, 2)
+    ]
+    assert all(99 <= int(item["expiry"]["N"]) - world.clock() <= 101 for item in items)  # it is cut to whole seconds
 
 
 def test_a_change_without_an_event_id_cannot_be_claimed_and_is_parked() -> None:

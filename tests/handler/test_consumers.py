@@ -81,7 +81,7 @@ def test_welcome_email_parks_a_language_without_a_template(log_lines: Lines) -> 
 def test_welcome_email_tries_again_where_the_mail_service_fails() -> None:
     mail = Mail(refusal("TooManyRequestsException", "SendEmail"))
     user = inserted("users", id="1", email="a@example.com")
-    assert deliver(welcome_email.handler, user, clients={"sesv2": mail}).retried == [user]
+    assert deliver(welcome_email.handler, user, clients={"sesv2": mail}).held == [user]
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_mirror_keeps_the_item_as_it_is_whatever_comes_twice_or_late(orders_mirr
     changes = [inserted("orders", key=KEY, **ORDER), modified("orders", ORDER, key=KEY, total=8)]
     for order in (changes, changes, changes[:1]):
         assert deliver(mirror.handler, *order, clients={"dynamodb": orders_mirror}).applied == list(order)
-    [item] = orders_mirror.tables["orders-mirror"].values()
+    [item] = orders_mirror.items("orders-mirror")
     assert item["total"] == {"N": "8"}
 
 
@@ -106,5 +106,5 @@ def test_mirror_removes_what_is_removed_and_lets_nothing_older_return(orders_mir
     gone = removed("orders", key=KEY, **ORDER)
     deliver(mirror.handler, gone, clients={"dynamodb": orders_mirror})
     deliver(mirror.handler, before, clients={"dynamodb": orders_mirror})
-    [item] = orders_mirror.tables["orders-mirror"].values()
+    [item] = orders_mirror.items("orders-mirror")
     assert set(item) == {*KEY, "change_version", "expiry"}

@@ -1,32 +1,18 @@
-"""The end of an invocation's time: what still starts, and what is written down before the function dies."""
+"""The end of an invocation's time: what still starts, and what is saved before the function dies."""
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from handler.stream import PermanentError
-from handler.stream.progress import DONE, PARKED, UNDONE
-from handler.stream.workers import Death, Workers
-from tests.handler.conftest import Lines
-from tests.handler.fakes import START, Context, record, refusal
-from tests.handler.world import World
+from handler.stream.ledger.notes import DONE, HELD, UNDONE
+from handler.stream.workers import Workers
+from tests.handler.conftest import Counts, Lines
+from tests.handler.fakes import Context, before, in_turn, record, refused
+from tests.handler.world import FAILS, Died, World
 
-FAILS = ValueError("down")
-
-
-class Died(Death):
-    """The function is killed while a handler runs: it comes out of the handler, and the executor lets it through."""
-
-
-def takes(world: World, seconds: float) -> Callable[[], None]:
-    """A handler that takes some time."""
-
-    def run() -> None:
-        world.clock.now += seconds
-
-    return run
+HOURS = 3600.0
 
 
 @pytest.mark.parametrize(("left", "started"), [(12.0, [1]), (12.1, [1, 2])])
@@ -34,14 +20,14 @@ def test_another_change_starts_only_while_more_than_handler_timeout_and_two_seco
     left: float, started: list[int]
 ) -> None:
     world = World()
-    world.trouble[1] = takes(world, 60 - left)
+    world.trouble[1] = world.takes(60 - left)
     assert world.deliver("ab", seconds=60) == [number for number in (1, 2) if number not in started]
     assert world.ran == started
 
 
 def test_handler_timeout_can_be_set() -> None:
-    world = World(handler_timeout_seconds=3)
-    world.trouble[1] = takes(world, 54)
+    world = World(handler_timeout_seconds=3.0)
+    world.trouble[1] = world.takes(54)
     assert world.deliver("ab", seconds=60) == []
 
 
@@ -52,190 +38,20 @@ def test_the_batchs_first_change_that_is_not_yet_done_is_always_started() -> Non
     assert world.applied == [1, 2]
 
 
-def test_the_first_change_that_a_note_leaves_undone_is_always_started() -> None:
+def test_what_had_no_turn_is_reported_and_noted() -> None:
     world = World()
-    world.trouble |= {2: FAILS, 3: FAILS}
-    world.deliver("abc")
-    world.trouble.clear()
-    world.ran.clear()
-    assert world.deliver("bc", start=2, seconds=1) == [3]
-    assert world.ran == [2]
-
-
-def test_what_was_not_started_keeps_its_order_and_its_clock() -> None:
-    world = World()
-    world.trouble |= {1: FAILS, 3: FAILS}
-    world.deliver("abcc")
-    assert world.deliver("abcc", seconds=1) == [1, 3, 4]
-    note = world.note(under=1)
-    assert note is not None
-    assert dict(note.clocks) == {1: START, 3: START}
+    assert world.deliver("abab", seconds=1) == [2, 3, 4]
+    assert world.note(under=2) == {2: UNDONE, 3: UNDONE, 4: UNDONE}
 
 
 def test_without_a_context_there_is_no_deadline() -> None:
     world = World()
-    world.trouble[1] = takes(world, 10_000)
-    answer = world.engine({"Records": [record(1), record(2, "b")]})
-    assert answer == {"batchItemFailures": []}
-
-
-def test_a_handler_that_does_not_end_leaves_a_note_under_the_batchs_first_record() -> None:
-    """The whole batch fails with the function, and the time-out repeats only what it interrupted."""
-    world = World()
-    world.trouble[3] = Died()
-    with pytest.raises(Died):
-        world.deliver("abcaca")
-    note = world.note(under=1)
-    assert note is not None
-    assert dict(note.states) == {1: DONE, 2: DONE, 3: UNDONE, 4: UNDONE, 5: UNDONE, 6: UNDONE}
-    world.trouble.clear()
-    world.ran.clear()
-    assert world.deliver("abcaca") == []
-    assert world.ran == [3, 4, 5, 6]
-
-
-def test_the_interrupted_change_has_failed_for_its_items_clock(log_lines: Lines) -> None:
-    world = World()
-    world.trouble[2] = Died()
-    with pytest.raises(Died):
-        world.deliver("ab")
-    note = world.note(under=1)
-    assert note is not None
-    assert dict(note.clocks) == {2: START}
-    (line,) = log_lines()
-    assert (line["message"], line["event_id"]) == ("change failed", "event-2")
-    assert line["error"] == {"type": "StillRunningError", "text": "the handler still ran with 2 s left"}
-
-
-def test_a_running_change_whose_clock_has_run_out_is_parked_and_noted(counts: Callable[[], dict[str, int]]) -> None:
-    world = World()
-    world.trouble[2] = Died()
-    with pytest.raises(Died):
-        world.deliver("abb")
-    world.clock.now += 15 * 60
-    counts()
-    with pytest.raises(Died):
-        world.deliver("abb")
-    assert world.parked() == [2]
-    assert counts() == {"ParkedChanges": 1}
-    note = world.note(under=1)
-    assert note is not None
-    assert dict(note.states) == {1: DONE, 2: PARKED, 3: UNDONE}
-    assert world.deliver("abb") == []
-    assert world.applied == [1, 3]
-
-
-def test_a_hanging_change_with_nothing_beside_it_is_parked_after_an_hour() -> None:
-    world = World()
-    world.trouble[1] = Died()
-    with pytest.raises(Died):
-        world.deliver("a")
-    world.clock.now += 60 * 60
-    with pytest.raises(Died):
-        world.deliver("a")
-    assert world.parked() == [1]
-    assert world.deliver("a") == []
-
-
-def test_the_halves_of_a_batch_that_timed_out_read_its_note() -> None:
-    """A whole-batch failure is split in two by the mapping."""
-    world = World()
-    world.trouble[2] = Died()
-    with pytest.raises(Died):
-        world.deliver("abcd")
-    world.trouble.clear()
-    world.ran.clear()
-    world.deliver("ab")
-    world.deliver("cd", start=3)
-    assert world.ran == [2, 3, 4]
-
-
-def test_where_the_last_note_cannot_be_written_the_repeats_are_counted(counts: Callable[[], dict[str, int]]) -> None:
-    world = World()
-    world.dynamodb.failing["put_item"] = refusal("InternalServerError", "PutItem")
-    world.trouble[2] = Died()
-    with pytest.raises(Died):
-        world.deliver("ab")
-    assert counts() == {"RepeatsToCome": 1}
-
-
-def test_without_a_ledger_last_words_are_few() -> None:
-    world = World(ledger_table="")
-    world.trouble[2] = Died()
-    with pytest.raises(Died):
-        world.deliver("ab")
-    assert world.dynamodb.calls == []
-
-
-class Ending(Context):
-    """No time is left as soon as a handler runs."""
-
-    def __init__(self, world: World, running: threading.Event) -> None:
-        super().__init__(world.clock, 0)
-        self._running = running
-
-    def get_remaining_time_in_millis(self) -> int:
-        soon(self._running)
-        return 0
-
-
-def soon(event: threading.Event) -> None:
-    assert event.wait(timeout=10)
-
-
-def test_the_function_never_returns_while_a_handler_runs() -> None:
-    world = World(executor=Workers(2))
-    running, spoken = threading.Event(), threading.Event()
-    put_item = world.dynamodb.put_item
-
-    def put(**request: Any) -> dict[str, Any]:
-        spoken.set()
-        return put_item(**request)
-
-    def hang() -> None:
-        running.set()
-        soon(spoken)
-
-    world.dynamodb.put_item = put
-    world.trouble[1] = hang
-    assert world.deliver("ab", context=Ending(world, running)) == [2]
-    assert world.applied == [1]
-    note = world.note(under=2)
-    assert note is not None
-    assert dict(note.states) == {2: UNDONE}
-
-
-@pytest.mark.parametrize("outcome", [None, FAILS, PermanentError("never")])
-def test_a_change_parked_by_the_last_words_stays_so_whatever_its_handler_comes_to(
-    outcome: Exception | None, counts: Callable[[], dict[str, int]]
-) -> None:
-    world = World(executor=Workers(2))
-    world.trouble[1] = FAILS
-    world.deliver("ab")
-    world.clock.now += 15 * 60
-    running, parked = threading.Event(), threading.Event()
-    put_item = world.dynamodb.put_item
-
-    def put(**request: Any) -> dict[str, Any]:
-        parked.set()  # the note is written after the parking
-        return put_item(**request)
-
-    def hang() -> None:
-        running.set()
-        soon(parked)
-        if outcome:
-            raise outcome
-
-    world.dynamodb.put_item = put
-    world.trouble[1] = hang
-    assert world.deliver("ab", context=Ending(world, running)) == []
-    assert (world.parked(), world.s3.puts) == ([1], 1)
-    assert counts()["ParkedChanges"] == 1
+    world.trouble[1] = world.takes(10_000)
+    assert world.engine({"Records": [record(1), record(2, "b")]}) == {"batchItemFailures": []}
 
 
 def test_a_context_of_another_runtime_without_a_clock_is_no_deadline() -> None:
-    world = World()
-    assert world.deliver("ab", context=object()) == []
+    assert World().deliver("ab", context=object()) == []
 
 
 def test_time_is_asked_of_this_invocation() -> None:
@@ -244,80 +60,268 @@ def test_time_is_asked_of_this_invocation() -> None:
     assert world.deliver("ab", context=Context(world.clock, 60)) == []
 
 
-def test_the_note_is_written_before_anything_is_parked() -> None:
-    """Parking may be slow, and the note is what keeps the most."""
+def test_a_timeout_notes_what_is_done_holds_what_runs_and_notes_that() -> None:
     world = World()
-    world.trouble[2] = Died()
+    world.trouble[3] = world.times_out
+    seen = list[tuple[Any, list[int]]]()
+
+    def look(act: Any) -> Any:
+        answer = act()
+        seen.append((world.note(under=1), world.waiting("c")))
+        return answer
+
+    world.dynamodb.on = {"PutItem note": look, "UpdateItem hold": look}
+    with pytest.raises(Died):
+        world.deliver("abcaca")
+    done = {1: DONE, 2: DONE, 3: UNDONE, 4: UNDONE, 5: UNDONE, 6: UNDONE}
+    assert seen == [(done, []), (done, [3, 5]), (done | {3: HELD, 5: HELD}, [3, 5])]
+
+
+def test_the_timed_out_batch_comes_again_whole_and_repeats_nothing() -> None:
+    world = World()
+    world.trouble[3] = world.times_out
+    with pytest.raises(Died):
+        world.deliver("abcaca")
+    world.trouble.clear()
+    world.ran.clear()
+    assert world.deliver("abcaca") == []
+    assert world.ran == [4, 6]
+    assert world.waiting("c") == [3, 5]
+
+
+def test_what_runs_at_the_end_is_held_by_this_invocation_until_five_seconds_after_it(log_lines: Lines) -> None:
+    world = World()
+    end = world.clock() + 60
+    world.trouble[1] = world.times_out
+    with pytest.raises(Died):
+        world.deliver("aa", seconds=60)
+    row = world.held_row()
+    assert (row.lease, row.waiting, row.deaths, row.due) == (end + 5, 2, 0, world.clock() + 60)
+    assert row.owner is not None
+    (line,) = log_lines()
+    assert (line["message"], line["event_id"], line["attempts"], line["changes"]) == ("item held", "event-1", 1, 2)
+    assert line["error"] == {"type": "StillRunningError", "text": "the handler still ran with 2 s left"}
+    world.clock.now = end + 4.9
+    assert world.retry(now=True)["due"] == 0
+    world.trouble.clear()
+    world.clock.now = end + 5
+    assert world.retry(now=True)["released"] == 1
+
+
+def test_a_timed_out_items_death_counts_when_it_is_leased() -> None:
+    world = World()
+    world.trouble[1] = world.times_out
+    with pytest.raises(Died):
+        world.deliver("a")
+    with pytest.raises(Died):
+        world.retry_later(2, now=True)
+    world.trouble[1] = Died()
+    with pytest.raises(Died):
+        world.retry_later(2, now=True)
+    assert world.held_row().deaths == 2
+    assert world.held_row().is_suspect
+
+
+@pytest.mark.parametrize(("batch", "reported", "later"), [("a", [], []), ("aaa", [], [2, 3]), ("aba", [2], [3])])
+def test_a_handler_that_ends_after_the_last_words_moves_its_item_on(
+    batch: str, reported: list[int], later: list[int]
+) -> None:
+    world = World()
+    world.trouble[1] = world.ends_late()
+    assert world.deliver(batch) == reported
+    assert world.waiting() == later
+    assert world.applied == [1]
+    world.ran.clear()
+    assert world.retry()["released"] == (1 if later else 0)
+    assert world.ran == later
+
+
+def test_a_handler_that_fails_after_the_last_words_hands_its_item_back(log_lines: Lines) -> None:
+    world = World()
+    world.trouble[1] = world.ends_late(FAILS)
+    assert world.deliver("aa") == []
+    row = world.held_row()
+    assert (row.owner, row.lease, row.deaths, row.due) == (None, 0, 0, world.clock() + 60)
+    assert world.waiting() == [1, 2]
+    assert world.ran == [1], "no time is left for another try"
+    assert [line["message"] for line in log_lines()] == ["item held"]
+    world.trouble.clear()
+    assert world.retry_later(1)["released"] == 1
+
+
+@pytest.mark.parametrize("batch", ["a", "aa"])
+def test_a_permanent_error_after_the_last_words_is_parked_and_the_item_goes_on(batch: str) -> None:
+    world = World()
+    world.trouble[1] = world.ends_late(PermanentError("never"))
+    assert world.deliver(batch) == []
+    assert (world.parked(), world.waiting()) == ([1], [2][: len(batch) - 1])
+    world.retry()
+    assert world.applied == [2][: len(batch) - 1]
+
+
+def test_what_was_parked_before_the_last_words_is_noted_as_settled() -> None:
+    world = World()
+    world.trouble = {1: PermanentError("never"), 2: world.times_out}
     with pytest.raises(Died):
         world.deliver("ab")
-    world.clock.now += 15 * 60
-    world.dynamodb.calls.clear()
-    put_object, before = world.s3.put_object, list[list[str]]()
-
-    def put(**request: Any) -> dict[str, Any]:
-        before.append(list(world.dynamodb.calls))
-        return put_object(**request)
-
-    world.s3.put_object = put
-    with pytest.raises(Died):
-        world.deliver("ab")
-    assert before == [["query", "put_item"]]
-    assert world.dynamodb.calls == ["query", "put_item", "put_item"]
+    assert world.note(under=1) == {1: HELD, 2: HELD}
 
 
-def test_the_note_is_written_before_what_nothing_outlived_is_parked() -> None:
-    """A failure store that takes its time may cost the invocation, and nothing that is done."""
-    world = World()
-    world.trouble[2] = Died()
-    with pytest.raises(Died):
-        world.deliver("ab")
-    world.clock.now += 15 * 60
-    put_object, before = world.s3.put_object, list[dict[int, str]]()
-
-    def put(**request: Any) -> dict[str, Any]:
-        note = world.note(under=2)
-        before.append(dict(note.states) if note else {})
-        return put_object(**request)
-
-    world.trouble[2] = FAILS
-    world.s3.failing = refusal("SlowDown", "PutObject")
-    world.s3.put_object = put
-    assert world.deliver("abc") == [2]
-    assert before == [{}, {2: UNDONE, 3: DONE}], "tried at the failure, and once more in the end"
-
-
-def test_the_last_words_leave_alone_what_has_failed_by_itself(log_lines: Lines) -> None:
-    world = World()
-    world.trouble |= {1: FAILS, 3: Died()}
-    with pytest.raises(Died):
-        world.deliver("abc")
-    told = [(line["event_id"], line["error"]["type"]) for line in log_lines() if line["message"] == "change failed"]
-    assert told == [("event-1", "ValueError"), ("event-3", "StillRunningError")]
-
-
-def test_a_handler_that_fails_after_the_last_words_has_failed_once(log_lines: Lines) -> None:
+def test_a_handler_that_ends_late_waits_until_its_hold_is_written() -> None:
+    """On threads: the deadline's hold is under way while the handler returns."""
     world = World(executor=Workers(2))
-    running, noted = threading.Event(), threading.Event()
-    put_item = world.dynamodb.put_item
+    holding, ended = threading.Event(), threading.Event()
 
-    def put(**request: Any) -> dict[str, Any]:
-        noted.set()
-        return put_item(**request)
+    class Ending(Context):
+        """No time is left as soon as a handler runs."""
 
-    def hang() -> None:
+        def get_remaining_time_in_millis(self) -> int:
+            assert running.wait(timeout=10)
+            return 0
+
+    def end() -> None:
         running.set()
-        soon(noted)
-        raise FAILS
+        assert holding.wait(timeout=10)
+        ended.set()
 
-    world.dynamodb.put_item = put
-    world.trouble[1] = hang
-    assert world.deliver("ab", context=Ending(world, running)) == [1, 2]
-    assert [line["error"]["type"] for line in log_lines()] == ["StillRunningError"]
+    running = threading.Event()
+
+    def hold(act: Any) -> Any:
+        world.dynamodb.on.clear()
+        holding.set()
+        assert ended.wait(timeout=10)
+        return act()
+
+    world.dynamodb.on["UpdateItem hold"] = hold
+    world.trouble[1] = end
+    assert world.deliver("aa", context=Ending(world.clock)) == []
+    assert (world.applied, world.waiting()) == ([1], [2])
+    assert world.held_row().owner is None
 
 
-def test_what_had_no_turn_is_not_parked_when_no_time_is_left_for_it() -> None:
+def test_a_late_end_hands_back_what_a_doubled_delivery_has_appended_meanwhile() -> None:
     world = World()
-    world.clock.now += 86_400
-    world.trouble[1] = takes(world, 60)
-    assert world.deliver("abc", seconds=60) == [2, 3]
-    assert world.parked() == []
+    late = world.ends_late()
+
+    def end() -> None:
+        late()
+        assert world.deliver("aa") == []
+
+    world.trouble[1] = [end]
+    assert world.deliver("a") == []
+    row = world.held_row()
+    assert (world.waiting(), row.owner, row.deaths, row.lease) == ([2], None, 0, 0)
+
+
+def test_what_cannot_be_held_at_the_end_comes_again(log_lines: Lines) -> None:
+    world = World()
+    world.trouble[2] = world.times_out
+    world.dynamodb.on["UpdateItem hold"] = refused()
+    with pytest.raises(Died):
+        world.deliver("ab")
+    assert world.note(under=1) == {1: DONE, 2: UNDONE}
+    assert log_lines()[0]["message"] == "the ledger cannot hold an item whose handler still runs"
+    world.dynamodb.on.clear()
+    world.trouble.clear()
+    assert world.deliver("ab") == []
+    assert world.applied == [1, 2]
+
+
+@pytest.mark.parametrize(("end", "reported"), [(None, [2]), (FAILS, [1, 2])])
+def test_a_late_end_without_a_hold_is_an_ordinary_end(end: Exception | None, reported: list[int]) -> None:
+    world = World()
+    world.dynamodb.on["UpdateItem hold"] = refused()
+    world.trouble = {1: world.ends_late(end)}
+    assert world.deliver("aa") == reported
+    assert world.applied == ([1] if end is None else [])
+
+
+def test_where_the_note_cannot_be_written_the_repeats_are_counted(counts: Counts) -> None:
+    world = World()
+    world.dynamodb.on["PutItem note"] = refused()
+    world.trouble[2] = world.times_out
+    with pytest.raises(Died):
+        world.deliver("ab")
+    assert counts() == {"RepeatedChanges": 2, "HeldChanges": 1}
+
+
+def test_one_item_that_cannot_be_held_keeps_no_other_from_it() -> None:
+    world = World()
+    world.trouble = {1: world.steps.another, 2: world.times_out}
+    world.dynamodb.on["UpdateItem hold"] = in_turn(refused())
+    with pytest.raises(Died):
+        world.deliver("ab")
+    assert (world.waiting("a"), world.waiting("b")) == ([], [2])
+    assert world.note(under=1) == {1: UNDONE, 2: HELD}
+
+
+def test_without_a_ledger_last_words_are_few(log_lines: Lines) -> None:
+    world = World(ledger_table="")
+    world.trouble[2] = world.times_out
+    with pytest.raises(Died):
+        world.deliver("ab")
+    assert world.dynamodb.calls == []
+    assert [line["message"] for line in log_lines()] == ["change failed"]
+
+
+def test_counts_so_far_are_sent_before_the_end_and_once(counts: Counts) -> None:
+    world = World()
+    world.trouble = {1: FAILS, 2: world.ends_late()}
+    assert world.deliver("ab") == []
+    assert counts() == {"HeldChanges": 2}
+
+
+@pytest.mark.parametrize(("age", "reported"), [(23 * HOURS - 181, [2, 3]), (23 * HOURS - 180, [])])
+def test_what_the_mapping_could_discard_before_it_comes_again_is_held_and_not_reported(
+    age: float, reported: list[int], log_lines: Lines
+) -> None:
+    """The mapping's limit of 23 hours, this invocation's end in 60 s and two minutes."""
+    world = World()
+    world.clock.now += age
+    world.trouble[1] = world.takes(50)
+    assert world.deliver("abb", seconds=60) == reported
+    assert world.waiting("b") == ([] if reported else [2, 3])
+    if not reported:
+        line = log_lines()[-1]
+        assert (line["message"], line["attempts"]) == ("item held", 0)
+        assert line["error"] == {"type": "UntriedError", "text": "its turn did not come in time"}
+
+
+def test_an_old_item_that_was_released_a_moment_ago_is_held_again() -> None:
+    """A doubled delivery has had its first change held, and a retry run has released it, since this batch began."""
+    world = World()
+    world.clock.now += 23 * HOURS
+
+    def hold_and_release() -> None:
+        world.trouble[2] = [FAILS] * 3
+        assert world.deliver(" b") == []
+        assert world.retry(now=True)["released"] == 1
+
+    world.trouble[1] = world.takes(50)
+    world.dynamodb.on["UpdateItem hold"] = before(hold_and_release)
+    assert world.deliver("abb", seconds=60) == []
+    assert (world.applied, world.waiting("b")) == ([1, 2], [3])
+
+
+def test_an_old_change_still_has_its_try() -> None:
+    world = World()
+    world.clock.now += 23 * HOURS
+    assert world.deliver("ab") == []
+    assert world.applied == [1, 2]
+
+
+def test_at_a_timeout_old_items_whose_turn_did_not_come_are_held_too() -> None:
+    world = World()
+    world.clock.now += 23 * HOURS
+    world.trouble[1] = world.times_out
+    with pytest.raises(Died):
+        world.deliver("abcb")
+    assert (world.waiting("a"), world.waiting("b"), world.waiting("c")) == ([1], [2, 4], [3])
+    assert world.note(under=1) == dict.fromkeys([1, 2, 3, 4], HELD)
+    assert (world.held_row("b").owner, world.held_row("b").deaths) == (None, 0)
+
+
+def test_a_record_that_tells_no_age_has_none() -> None:
+    world = World()
+    world.clock.now += 24 * HOURS
+    assert world.deliver("ab", seconds=1, ApproximateCreationDateTime=None) == [2]

@@ -13,12 +13,12 @@ from handler.stream.effects import OtherSourceError, UnfencedItemError, put_if_n
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
 from handler.stream.testing import deliver, inserted, modified
-from tests.handler.fakes import STREAM, DynamoDB, Steps, record, refusal
+from tests.handler.fakes import STREAM, DynamoDB, Steps, record, refusal, refused
 
 
 @pytest.fixture
 def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDB]:
-    fake = DynamoDB({"mirror": ("id",), "by-email": ("email",), "counters": ("id",), "ledger": ("pk", "sk")})
+    fake = DynamoDB({"mirror": ("id",), "by-email": ("email",), "counters": ("id",)})
     monkeypatch.setenv("LEDGER_TABLE", "ledger")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "counts")
     monkeypatch.setenv("REMEMBER_SECONDS", "100")
@@ -31,7 +31,7 @@ def change(number: int, *, stream: str = STREAM, name: str = "MODIFY", **body: A
 
 
 def stored(dynamodb: DynamoDB, table: str = "mirror") -> list[dict[str, Any]]:
-    return list(dynamodb.tables[table].values())
+    return dynamodb.items(table)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations([1, 2, 3, 2])))
@@ -93,7 +93,7 @@ def test_another_source_is_refused_for_good(dynamodb: DynamoDB) -> None:
 
 
 def test_a_version_that_is_none_of_a_fence_is_another_source(dynamodb: DynamoDB) -> None:
-    dynamodb.tables["mirror"][("a",)] = {"id": {"S": "a"}, "change_version": {"N": "7"}}
+    dynamodb.put_item(TableName="mirror", Item={"id": {"S": "a"}, "change_version": {"N": "7"}})
     with pytest.raises(OtherSourceError, match="the item in mirror was written from something else"):
         put_if_newer(change(1), "mirror")
 
@@ -123,17 +123,15 @@ def test_the_fences_attribute_names_are_reserved(name: str, dynamodb: DynamoDB) 
 
 
 def test_an_item_too_large_for_its_fence_is_a_permanent_failure(dynamodb: DynamoDB) -> None:
-    dynamodb.failing["put_item"] = ClientError(
-        {"Error": {"Code": "ValidationException", "Message": "Item size has exceeded the maximum allowed size"}},
-        "PutItem",
-    )
+    image = {"id": {"S": "a"}, "text": {"S": "x" * (400 * 1024 - 100)}}
+    dynamodb.put_item(TableName="mirror", Item=image)
     with pytest.raises(PermanentError, match="too large for mirror with its fence"):
-        put_if_newer(change(1), "mirror")
+        put_if_newer(change(1, NewImage=image), "mirror")
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "ProvisionedThroughputExceededException"])
 def test_any_other_refusal_is_an_ordinary_failure(code: str, dynamodb: DynamoDB) -> None:
-    dynamodb.failing["put_item"] = refusal(code, "PutItem")
+    dynamodb.on["PutItem mirror"] = refused(code)
     with pytest.raises(ClientError):
         put_if_newer(change(1), "mirror")
 
@@ -156,41 +154,38 @@ def test_a_counter_counts_each_change_once_however_often_it_is_delivered(dynamod
     changes = [first, modified("orders", {"id": "a"}, n=1), inserted("orders", id="b")]
     for _ in range(3):
         assert deliver(counts, *changes).applied == changes
-    assert {key[0]: item["changes"] for key, item in dynamodb.tables["counters"].items()} == {
-        "a": {"N": "2"},
-        "b": {"N": "1"},
-    }
+    assert [(item["id"]["S"], item["changes"]["N"]) for item in stored(dynamodb, "counters")] == [
+        ("a", "2"),
+        ("b", "1"),
+    ]
 
 
 def test_a_transaction_claims_by_consumer_and_event_id(dynamodb: DynamoDB, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 5_000_000_000.5)
     assert transact(change(1), []) is True
     assert transact(change(1), []) is False
-    assert dynamodb.tables["ledger"] == {
-        ("claim#counts#event-1", "transact"): {
-            "pk": {"S": "claim#counts#event-1"},
-            "sk": {"S": "transact"},
-            "expiry": {"N": "5000000100"},
-        }
-    }
+    assert stored(dynamodb, "ledger") == [
+        {"pk": {"S": "claim#counts#event-1"}, "sk": {"S": "transact"}, "expiry": {"N": "5000000100"}}
+    ]
 
 
 @pytest.mark.parametrize("codes", [["None", "ConditionalCheckFailed"], ["TransactionConflict", "None"]])
 def test_a_transaction_cancelled_for_another_reason_is_an_ordinary_failure(
     codes: list[str], dynamodb: DynamoDB
 ) -> None:
-    reasons = [{"Code": code} for code in codes]
-    dynamodb.failing["transact_write_items"] = refusal(
-        "TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons
-    )
+    def cancel(act: Any) -> Any:
+        reasons = [{"Code": code} for code in codes]
+        raise refusal("TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons)
+
+    dynamodb.on["TransactWriteItems items"] = cancel
     with pytest.raises(ClientError):
         transact(change(1), [])
 
 
 def test_a_claiming_consumer_can_use_a_transaction_too(dynamodb: DynamoDB) -> None:
     """The two claims on one change are two items."""
-    clients = {"dynamodb": dynamodb}
+    clients = {"dynamodb": dynamodb, "ledger": dynamodb}
     settings = Environment(powertools_service_name="counts", ledger_table="ledger")
     engine = Engine(counts.function, settings, claim=True, client=clients.__getitem__, executor=Steps())
     assert engine({"Records": [record(1)]}) == {"batchItemFailures": []}
-    assert {sort for _, sort in dynamodb.tables["ledger"]} == {"claim", "transact"}
+    assert [item["sk"]["S"] for item in stored(dynamodb, "ledger")] == ["claim", "transact"]

@@ -11,9 +11,10 @@ import pytest
 
 from handler.stream import Change, PermanentError, aws, consumer
 from handler.stream.batch import AsyncHandlerError
-from handler.stream.entry import NoLedgerError
+from handler.stream.entry import NoLedgerError, UnknownRequestError
 from handler.stream.environment import Environment, VariableError
 from tests.handler.fakes import S3, Clock, Context, DynamoDB, record
+from tests.handler.world import World
 
 UPDATE = json.loads((Path(__file__).parent.parent / "events" / "dynamodb-update.json").read_text())
 
@@ -44,7 +45,7 @@ def test_the_environment_decides_over_the_stores(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "welcome-email")
     monkeypatch.setenv("LEDGER_TABLE", "ledger")
     monkeypatch.setenv("FAILURE_BUCKET", "failures")
-    dynamodb, s3 = DynamoDB({"ledger": ("pk", "sk")}), S3()
+    dynamodb, s3 = DynamoDB(), S3()
 
     @consumer(claim=True)
     def handler(change: Change) -> None:
@@ -53,11 +54,12 @@ def test_the_environment_decides_over_the_stores(monkeypatch: pytest.MonkeyPatch
         if change.event_id == "event-2":
             raise ValueError
 
-    with aws.stand_in({"dynamodb": dynamodb, "s3": s3}):
-        answer = handler({"Records": [record(1), record(2, "b"), record(3, "c")]})
-    assert len(answer["batchItemFailures"]) == 1
-    assert {key[0].split("#")[0] for key in dynamodb.tables["ledger"]} == {"note", "claim"}
-    assert all("#welcome-email#" in key[0] for key in dynamodb.tables["ledger"])
+    with aws.stand_in({"dynamodb": dynamodb, "ledger": dynamodb, "s3": s3}):
+        context = Context(Clock(), seconds=12.1)  # no time for another try
+        answer = handler({"Records": [record(1), record(2, "b"), record(3, "c")]}, context)
+    assert answer == {"batchItemFailures": []}
+    owners = {tuple(item["pk"]["S"].split("#")[:2]) for item in dynamodb.items("ledger")}
+    assert owners == {("hold", "welcome-email"), ("claim", "welcome-email")}
     assert [key.split("/")[1] for key in s3.objects] == ["welcome-email"]
 
 
@@ -78,16 +80,24 @@ def test_nothing_of_aws_is_made_before_it_is_needed(monkeypatch: pytest.MonkeyPa
     assert callable(consumer(handler))
 
 
-def test_in_lambda_the_ledgers_client_is_made_with_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "mirror")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    monkeypatch.setenv("LEDGER_TABLE", "ledger")
-
+@pytest.mark.usefixtures("in_lambda")
+def test_in_lambda_the_ledgers_client_is_made_with_the_environment() -> None:
     def handler(change: Change) -> None: ...
 
     with aws.stand_in({}):
         consumer(handler)
-        assert set(aws._clients) == {"dynamodb"}  # pyright: ignore[reportPrivateUsage] # what no call would show
+        assert set(aws._clients) == {"ledger"}  # pyright: ignore[reportPrivateUsage] # what no call would show
+
+
+@pytest.mark.parametrize("seconds", [1, 10, 300])
+def test_the_ledgers_client_gives_up_after_three_seconds(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a handler may take: the reserve at an invocation's end holds a call."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("HANDLER_TIMEOUT_SECONDS", str(seconds))
+    with aws.stand_in({}):
+        config: Any = aws.client(aws.LEDGER).meta.config
+    assert config.retries == {"mode": "standard", "total_max_attempts": 2}
+    assert (config.connect_timeout, config.read_timeout) == (0.5, 1.0)
 
 
 @pytest.mark.parametrize(("seconds", "attempts"), [(1, 1), (3, 1), (4, 2), (6, 2), (10, 2), (300, 2)])
@@ -112,21 +122,22 @@ def test_every_variable_is_read() -> None:
         "POWERTOOLS_METRICS_NAMESPACE": "space",
         "FAILURE_BUCKET": "failures",
         "LEDGER_TABLE": "ledger",
+        "LEDGER_NAME": "copy",
         "REMEMBER_SECONDS": "1",
-        "MAXIMUM_RECORD_AGE_SECONDS": "-1",
-        "GIVE_UP_AFTER_SECONDS": "3",
-        "GIVE_UP_ALONE_AFTER_SECONDS": "4",
-        "HANDLER_TIMEOUT_SECONDS": "5.5",
+        "GIVE_UP_AFTER_SECONDS": "2",
+        "BATCHING_WINDOW_SECONDS": "3",
+        "HANDLER_TIMEOUT_SECONDS": "4.5",
+        "MINUTE_SECONDS": "5",
         "WORKERS": "6",
         "TRACING": "true",
     }
     read = Environment.read(environ)
-    assert read == Environment("mirror", "space", "failures", "ledger", 1, -1, 3, 4, 5.5, 6, True)
+    assert read == Environment("mirror", "space", "failures", "ledger", "copy", 1, 2, 3, 4.5, 5, 6, True)
+    assert (read.consumer, Environment("mirror").consumer) == ("copy", "mirror")
     assert Environment.read({}) == Environment()
-    assert Environment().workers == 10
-    assert Environment().handler_timeout_seconds == 10
-    assert Environment().give_up_after_seconds == 15 * 60
-    assert Environment().give_up_alone_after_seconds == 60 * 60
+    plain = Environment()
+    assert (plain.workers, plain.handler_timeout_seconds, plain.minute_seconds) == (10, 10, 60)
+    assert (plain.give_up_after_seconds, plain.batching_window_seconds) == (7 * 86_400, 0)
     assert Environment.read({"TRACING": "false"}).tracing is False
 
 
@@ -137,7 +148,7 @@ def test_a_variable_that_is_no_number_is_named(name: str, value: str) -> None:
 
 
 def test_no_workers_are_refused() -> None:
-    with pytest.raises(VariableError, match="WORKERS is 0: with less than 1, nothing would ever run"):
+    with pytest.raises(VariableError, match="WORKERS is 0: at least one worker must run the items"):
         Environment.read({"WORKERS": "0"})
 
 
@@ -165,3 +176,36 @@ def test_tracing_is_loaded_only_where_it_is_switched_on(monkeypatch: pytest.Monk
     called = ["INSERT", "MODIFY", "REMOVE", "{'batchItemFailures': []}"]
     assert run() == [*called, "False"]
     assert run(TRACING="true") == [*called, "True"]
+
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"table-stream": "retri"},
+        {"table-stream": None},
+        {"table-stream": "skip"},
+        {"table-stream": "skip", "item": 7},
+        {"table-stream": "redrive"},
+    ],
+)
+def test_an_unknown_request_is_told_which_there_are(event: dict[str, Any]) -> None:
+    world = World()
+    with pytest.raises(UnknownRequestError, match="is no request that a consumer answers: they are") as raised:
+        world.engine(event)
+    assert all(repr(value) in str(raised.value) for value in event.values())
+    assert world.dynamodb.calls == []
+
+
+@pytest.mark.parametrize("part", [[1], [2, 2], [-1, 2], ["0", 2], "0/2", {}, [0.0, 2]])
+def test_a_slice_that_is_none_is_refused(part: Any) -> None:
+    with pytest.raises(UnknownRequestError, match=r"slice is .*, not two numbers such as"):
+        World().retry(slice=part)
+
+
+@pytest.mark.parametrize("request_", ["retry", "skip", "nonsense"])
+def test_a_consumer_without_stores_answers_no_request(request_: str) -> None:
+    with pytest.raises(NoLedgerError, match="a consumer without stores holds no items"):
+        World(ledger_table="").ask(request_, item="x")

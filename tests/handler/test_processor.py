@@ -1,12 +1,8 @@
 """Order, concurrency and reporting within one delivery, and the processor's use beside Powertools' own."""
 
-import dataclasses
-import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -16,7 +12,6 @@ from aws_lambda_powertools.utilities.batch.exceptions import UnexpectedBatchType
 from handler.stream import Change, KeyOrderedProcessor, PermanentError
 from handler.stream.batch import AsyncHandlerError, InvalidBatchError
 from handler.stream.environment import Environment
-from handler.stream.failures import read_failure
 from handler.stream.telemetry import logger
 from handler.stream.workers import Workers
 from tests.handler.conftest import Lines
@@ -30,7 +25,8 @@ def done(change: Change) -> None:
     """A handler that has nothing to do."""
 
 
-UPDATE = json.loads((Path(__file__).parent.parent / "events" / "dynamodb-update.json").read_text())
+def no_pause(seconds: float) -> None:
+    """Between tries in place."""
 
 
 def test_changes_of_an_item_run_in_stream_order_and_items_take_turns() -> None:
@@ -69,84 +65,21 @@ def test_ten_threads_unless_set() -> None:
     assert processor.response() == {"batchItemFailures": []}
 
 
-def test_a_failed_item_holds_its_later_changes_and_no_other(counts: Callable[[], dict[str, int]]) -> None:
-    world = World()
-    world.trouble[2] = ValueError("not now")
-    assert world.deliver("abcbab") == [2, 4, 6]
-    assert world.ran == [1, 2, 3, 5]
-    assert counts() == {"FailedChanges": 1, "HeldChanges": 2}
-
-
 def test_identifiers_are_ascending_and_as_the_stream_wrote_them() -> None:
     def fail(change: Change) -> None:
         raise ValueError
 
-    processor = KeyOrderedProcessor(executor=Workers(1))
+    processor = KeyOrderedProcessor(executor=Workers(1), sleep=no_pause)
     numbers = ["0099", "100", "0101"]
     records = [record(place, str(place), SequenceNumber=number) for place, number in enumerate(numbers)]
     processor([records[2], records[0], records[1]], fail).process()
     assert processor.response() == {"batchItemFailures": [{"itemIdentifier": number} for number in numbers]}
 
 
-class SpeechlessError(Exception):
-    def __str__(self) -> str:
-        raise NotImplementedError
-
-
-@dataclasses.dataclass(frozen=True)
-class FrozenError(Exception):
-    code: int
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        *(ValueError("x"), SystemExit(1), KeyboardInterrupt(), BaseException("x"), TimeoutError()),
-        *(GeneratorExit(), SpeechlessError(), FrozenError(1)),
-    ],
-)
-def test_any_exception_is_its_changes_failure(error: Any) -> None:
-    world = World()
-    world.trouble[1] = error
-    assert world.deliver("ab") == [1]
-    assert world.applied == [2]
-
-
 def test_any_exception_is_a_failure_in_a_thread_too() -> None:
-    world = World(executor=Workers(2))
+    world = World(ledger_table="", executor=Workers(2))
     world.trouble |= {1: SystemExit(1), 2: KeyboardInterrupt(), 4: GeneratorExit()}
     assert world.deliver("abcd") == [1, 2, 4]
-
-
-class SpeechlessPermanentError(SpeechlessError, PermanentError): ...
-
-
-def test_an_error_that_cannot_tell_its_text_is_parked_and_logged_like_any_other(log_lines: Lines) -> None:
-    world = World()
-    world.trouble[1] = SpeechlessPermanentError()
-    assert world.deliver("ab") == []
-    assert (world.parked(), world.applied) == ([1], [2])
-    (line,) = log_lines()
-    text = "(no text: its __str__ raised NotImplementedError)"
-    assert line["error"] == {"type": "SpeechlessPermanentError", "text": text}
-    [body] = world.s3.objects.values()
-    assert read_failure(body).error == f"SpeechlessPermanentError: {text}"
-
-
-def test_a_failure_is_logged_once_with_its_cause(log_lines: Lines) -> None:
-    world = World()
-
-    world.trouble[1] = ValueError("the effect")
-    world.trouble[1].__cause__ = OSError("the cause")
-    world.deliver("aa")
-    (line,) = log_lines()
-    assert line["message"] == "change failed"
-    assert line["level"] == "ERROR"
-    assert (line["event_id"], line["event_name"], line["table"]) == ("event-1", "MODIFY", "orders")
-    assert (line["keys"], line["sequence_number"]) == ({"id": "a"}, str(10**20 + 1))
-    assert line["error"] == {"type": "ValueError", "text": "the effect"}
-    assert "OSError: the cause" in line["exception"]
-    assert line["function_request_id"] == "request-1"
 
 
 def test_logged_keys_are_plain_json(log_lines: Lines) -> None:
@@ -154,7 +87,7 @@ def test_logged_keys_are_plain_json(log_lines: Lines) -> None:
         raise ValueError
 
     keys = {"s": {"S": "a"}, "n": {"N": "7"}, "f": {"N": "1.5"}, "b": {"B": "YQ=="}}
-    KeyOrderedProcessor()([record(1, Keys=keys)], fail).process()
+    KeyOrderedProcessor(sleep=no_pause)([record(1, Keys=keys)], fail).process()
     assert log_lines()[0]["keys"] == {"s": "a", "n": 7, "f": "1.5", "b": "YQ=="}
 
 
@@ -181,35 +114,11 @@ def test_log_fields_are_kept_apart_between_threads_and_changes(log_lines: Lines)
 
 
 def test_log_lines_carry_this_invocations_request_and_not_the_last(log_lines: Lines) -> None:
-    world = World()
+    world = World(ledger_table="")
     world.trouble[1] = ValueError()
     world.deliver("a", context=Context(world.clock, request="request-1"))
     world.deliver("a", context=Context(world.clock, request="request-2"))
     assert [line["function_request_id"] for line in log_lines()] == ["request-1", "request-2"]
-
-
-@pytest.mark.parametrize("name", ["TRUNCATE", None, 1])
-def test_an_unknown_event_name_is_parked_and_nothing_else_is_lost(name: Any, log_lines: Lines) -> None:
-    """Whatever the handler looks at: it could not know what happened to the item."""
-    world = World()
-    answer = world.engine({"Records": [record(1), {**record(2), "eventName": name}, record(3)]})
-    assert answer == {"batchItemFailures": []}
-    assert (world.applied, world.parked()) == ([1, 3], [2])
-    assert f"record 'event-2': eventName: {name!r} is none of" in log_lines()[0]["error"]["text"]
-
-
-def test_an_image_that_is_not_valid_is_parked_and_nothing_else_is_lost(log_lines: Lines) -> None:
-    world = World()
-
-    def look(change: Change) -> None:
-        _ = change.new_image
-        world.applied.append(int(change.sequence_number) - 10**20)
-
-    world.handle = look
-    answer = world.environment()({"Records": [record(1), record(2, NewImage={"n": {"N": "x"}}), record(3)]})
-    assert answer == {"batchItemFailures": []}
-    assert (world.applied, world.parked()) == ([1, 3], [2])
-    assert log_lines()[0]["error"]["text"] == "record 'event-2': dynamodb.NewImage.n: 'x' is not a number"
 
 
 @pytest.mark.parametrize("event", [None, [], "x", {}, {"Records": []}, {"Records": None}, {"Records": [None]}])
@@ -235,14 +144,6 @@ def test_without_stores_a_permanent_error_is_an_ordinary_failure(log_lines: Line
     assert [line["message"] for line in log_lines()] == ["change failed"]
 
 
-def test_an_awaitable_result_is_a_failure() -> None:
-    async def later() -> None: ...
-
-    processor = KeyOrderedProcessor()
-    processor([record(1)], lambda change: later()).process()
-    assert len(processor.response()["batchItemFailures"]) == 1
-
-
 # What of Powertools the processor leans on when it is used alone, each by itself.
 
 
@@ -254,7 +155,7 @@ def test_powertools_hands_over_records_handler_and_context_and_asks_for_the_resp
         clock.now += 1000
         raise ValueError
 
-    processor = KeyOrderedProcessor(executor=Workers(1))
+    processor = KeyOrderedProcessor(executor=Workers(1), sleep=no_pause)
     event = {"Records": [record(1), record(2, "b")]}
     answer = respond(event=event, record_handler=handle, processor=processor, context=Context(clock, 900))
     assert seen == ["event-1"]  # no time was left for the second: the context was handed on
@@ -289,7 +190,7 @@ def test_alone_it_refuses_an_async_handler() -> None:
 
 
 def test_a_processor_is_used_again_for_the_next_batch() -> None:
-    processor = KeyOrderedProcessor(Environment(workers=2))
+    processor = KeyOrderedProcessor(Environment(workers=2), sleep=no_pause)
     failing = {"event-1"}
 
     def handle(change: Change) -> None:
@@ -298,18 +199,6 @@ def test_a_processor_is_used_again_for_the_next_batch() -> None:
 
     assert len(respond({"Records": [record(1)]}, handle, processor)["batchItemFailures"]) == 1
     assert respond({"Records": [record(2)]}, handle, processor) == {"batchItemFailures": []}
-
-
-def test_an_update_event_as_sam_generates_it() -> None:
-    """INSERT, MODIFY and REMOVE of one item, in one batch."""
-    names = list[str]()
-    processor = KeyOrderedProcessor()
-
-    def handle(change: Change) -> None:
-        names.append(change.event_name)
-
-    assert respond(UPDATE, handle, processor) == {"batchItemFailures": []}
-    assert names == ["INSERT", "MODIFY", "REMOVE"]
 
 
 def test_the_engine_does_not_load_powertools_batch_module() -> None:

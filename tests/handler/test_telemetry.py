@@ -13,21 +13,21 @@ def test_counts_are_one_line_of_the_embedded_metric_format(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "table-stream")
-    count(ParkedChanges=2, FailedChanges=0, HeldChanges=1)
+    count({"ParkedChanges": 2, "ReportedChanges": 0, "HeldChanges": 1}, {"HeldItems": (0, "Count")})
     line = json.loads(capsys.readouterr().out)
     assert line.pop("_aws")["CloudWatchMetrics"] == [
         {
             "Namespace": "table-stream",
             "Dimensions": [["service"]],
-            "Metrics": [{"Name": "ParkedChanges", "Unit": "Count"}, {"Name": "HeldChanges", "Unit": "Count"}],
+            "Metrics": [{"Name": name, "Unit": "Count"} for name in ("ParkedChanges", "HeldChanges", "HeldItems")],
         }
     ]
-    assert line == {"service": "service_undefined", "ParkedChanges": [2], "HeldChanges": [1]}
+    assert line == {"service": "service_undefined", "ParkedChanges": [2], "HeldChanges": [1], "HeldItems": [0]}
 
 
 def test_counts_of_two_calls_are_kept_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    count(FailedMarks=1)
-    count(FailedMarks=1)
+    count({"FailedMarks": 1})
+    count({"FailedMarks": 1})
     assert [json.loads(line)["FailedMarks"] for line in capsys.readouterr().out.splitlines()] == [[1], [1]]
 
 

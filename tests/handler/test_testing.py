@@ -19,15 +19,57 @@ def handler(change: Change) -> None:
             pass
 
 
+class Sender:
+    """What a test of a user's own would let stand in for a client."""
+
+    def __init__(self, error: Exception | None = None, times: int | None = None) -> None:
+        self.error, self._times = error, times
+        self.greeted = list[str]()
+
+    def greet(self, name: str) -> None:
+        if self.error and self._times != 0:
+            self._times = None if self._times is None else self._times - 1
+            raise self.error
+        self.greeted.append(name)
+
+
 @consumer(claim=True)
 def greets(change: Change) -> None:
     client("greeter").greet(change.keys["id"])
 
 
-def test_what_was_applied_retried_and_parked_is_told() -> None:
-    good, bad, held = inserted("users", id="1"), inserted("users", id="2", mood="bad"), removed("users", id="2")
+def test_what_was_applied_held_and_parked_is_told() -> None:
+    good, bad, later = inserted("users", id="1"), inserted("users", id="2", mood="bad"), removed("users", id="2")
     never, next_one = inserted("users", id="3", mood="hopeless"), inserted("users", id="3")
-    assert deliver(handler, good, bad, held, never, next_one) == ([good, next_one], [bad, held], [never])
+    delivery = deliver(handler, good, bad, later, never, next_one)
+    assert (delivery.applied, delivery.held, delivery.parked) == ([good, next_one], [bad, later], [never])
+
+
+def test_a_retry_runs_what_is_held_and_the_same_result_tells_of_that_run() -> None:
+    sender, users = Sender(OSError("down")), [inserted("users", id=name) for name in "121"]
+    delivery = deliver(greets, *users, clients={"greeter": sender})
+    assert (delivery.applied, delivery.held) == ([], users)
+    again = delivery.retry()
+    assert again is delivery
+    assert (delivery.applied, delivery.held, delivery.parked) == ([], users, [])
+    sender.error = PermanentError("never")
+    assert delivery.retry().parked == users
+    assert (delivery.applied, delivery.held) == ([], [])
+    assert delivery.retry().parked == []
+
+
+def test_a_retry_goes_on_with_the_items_next_changes() -> None:
+    sender = Sender(OSError("down"))
+    first, second = inserted("users", id="1"), removed("users", id="1")
+    delivery = deliver(greets, first, second, clients={"greeter": sender})
+    sender.error = None
+    assert delivery.retry().applied == [first, second]
+    assert (sender.greeted, delivery.held) == (["1", "1"], [])
+
+
+def test_a_change_that_fails_for_a_moment_is_applied_in_place() -> None:
+    sender, user = Sender(OSError("down"), times=2), inserted("users", id="1")
+    assert deliver(greets, user, clients={"greeter": sender}).applied == [user]
 
 
 def test_deliveries_share_their_threads() -> None:
@@ -42,18 +84,11 @@ def test_changes_of_several_tables_are_a_batch_each() -> None:
     assert deliver(handler, *changes).applied == changes
 
 
-def test_a_claim_needs_no_ledger_and_clients_are_stood_in_for() -> None:
-    class Greeter:
-        def __init__(self) -> None:
-            self.greeted = list[str]()
-
-        def greet(self, name: str) -> None:
-            self.greeted.append(name)
-
-    greeter, user = Greeter(), inserted("users", id="1")
-    assert deliver(greets, user, clients={"greeter": greeter}).applied == [user]
-    assert greeter.greeted == ["1"]
-    assert deliver(greets, user, clients={"greeter": object()}).retried == [user]
+def test_a_claim_needs_no_ledger_and_what_is_delivered_again_runs_again() -> None:
+    sender, user = Sender(), inserted("users", id="1")
+    for _ in range(2):
+        assert deliver(greets, user, clients={"greeter": sender}).applied == [user]
+    assert sender.greeted == ["1", "1"]
 
 
 def test_changes_are_as_a_stream_records_them() -> None:

@@ -1,45 +1,71 @@
 """One consumer's engine on AWS in memory, with a handler that does as a test says."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from handler.stream.change import Change
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
-from handler.stream.progress import Note, Notes
-from handler.stream.workers import Executor
-from tests.handler.fakes import S3, STREAM, Clock, Context, DynamoDB, Steps, record
+from handler.stream.ledger.notes import Note
+from handler.stream.ledger.rows import HoldRow, digest_of, read_changes
+from handler.stream.workers import Death, Executor
+from tests.handler.fakes import S3, STREAM, Clock, Context, DynamoDB, Lambda, Steps, record
 
-Trouble = BaseException | Callable[[], None]
+FIRST = 10**20
+FAILS = ValueError("down")
+Outcome = BaseException | Callable[[], object] | None
+Trouble = Outcome | list[Any]
+
+
+class Died(Death):
+    """The function is killed while a handler runs: it comes out of the handler, and the executor lets it through."""
+
+
+def digest(item: str) -> str:
+    """The name of an item in the ledger."""
+    return digest_of(Change(record(1, item)))
 
 
 class World:
-    """Deliveries to one consumer, and what came of them. Changes are known by their number.
+    """Invocations of one consumer's function, and what came of them. Changes are known by their number.
 
     Attributes
     ----------
     trouble : dict
-        What becomes of a change's handler: an exception is raised, a function is called; nothing is success.
+        What becomes of a change's handler: an exception is raised, a function is called, nothing is success; a list
+        says it for one call after the other.
+    look : callable
+        What a handler does with its change first; what that returns, the handler returns.
     ran : list
         The changes whose handler was called, in order.
     applied : list
         Those whose handler came to its end, in order.
+    paused : list
+        How long the engine has waited between tries.
     """
 
     def __init__(self, *, claim: bool = False, executor: Executor | None = None, **settings: Any) -> None:
         self.clock = Clock()
-        self.dynamodb = DynamoDB({"ledger": ("pk", "sk"), "counters": ("id",)}, self.clock)
-        self.s3 = S3()
+        self.dynamodb = DynamoDB(clock=self.clock)
+        self.s3, self.functions = S3(), Lambda()
         stores: dict[str, Any] = {"ledger_table": "ledger", "failure_bucket": "failures"}
         self.settings = Environment(**stores | settings)
-        self._claim, self._executor = claim, executor or Steps()
+        self.steps = Steps()
+        self._claim, self._executor = claim, executor or self.steps
         self.trouble: dict[int, Trouble] = {}
-        self.ran, self.applied = list[int](), list[int]()
+        self.look: Callable[[Change], Any] = lambda change: None
+        self.ran, self.applied, self.paused = list[int](), list[int](), list[float]()
+        self._context: Any = None
         self.engine = self.environment()
 
     def environment(self) -> Engine:
         """Another environment of the same function: nothing is remembered but by the stores."""
-        clients = {"dynamodb": self.dynamodb, "s3": self.s3}
+        clients: dict[str, Any] = {
+            "dynamodb": self.dynamodb,
+            "ledger": self.dynamodb,
+            "s3": self.s3,
+            "lambda": self.functions,
+        }
         return Engine(
             self.handle,
             self.settings,
@@ -47,17 +73,70 @@ class World:
             client=clients.__getitem__,
             executor=self._executor,
             clock=self.clock,
+            sleep=self._pause,
         )
 
-    def handle(self, change: Change) -> None:
-        number = int(change.sequence_number) - 10**20
+    def _pause(self, seconds: float) -> None:
+        self.paused.append(seconds)
+        self.clock.now += seconds
+
+    def handle(self, change: Change) -> Any:
+        number = int(change.sequence_number) - FIRST
         self.ran.append(number)
+        result = self.look(change)
         trouble = self.trouble.get(number)
+        if isinstance(trouble, list):
+            outcomes = cast(list[Outcome], trouble)
+            trouble = outcomes.pop(0) if outcomes else None
         if isinstance(trouble, BaseException):
-            raise trouble
+            raise trouble.with_traceback(None)
         if trouble is not None:
             trouble()
         self.applied.append(number)
+        return result
+
+    # What a handler may do
+
+    def takes(self, seconds: float, then: BaseException | None = None) -> Callable[[], None]:
+        """A handler that takes some time."""
+
+        def run() -> None:
+            self.clock.now += seconds
+            if then is not None:
+                raise then
+
+        return run
+
+    def times_out(self) -> None:
+        """A handler that hangs until the function is killed, after its last words."""
+        self._end()
+        raise Died
+
+    def ends_late(self, then: BaseException | None = None) -> Callable[[], None]:
+        """A handler that ends after the function's last words, and before it is killed."""
+
+        def run() -> None:
+            self._end()
+            if then is not None:
+                raise then
+
+        return run
+
+    def _end(self) -> None:
+        left = getattr(self._context, "get_remaining_time_in_millis", lambda: 2000)()
+        self.clock.now += left / 1000 - 2
+        self.steps.deadline()
+
+    # Invocations
+
+    def invoke(self, event: Any, context: Any = None) -> dict[str, Any]:
+        """Call the function; in another environment where one call is under way."""
+        outer, self._context = self._context, context or Context(self.clock)
+        engine = self.environment() if outer else self.engine
+        try:
+            return engine(event, self._context)
+        finally:
+            self._context = outer
 
     def deliver(
         self, batch: str, *, seconds: float = 60, context: Any = None, start: int = 1, **fields: Any
@@ -67,22 +146,79 @@ class World:
         A blank stands for a change that is not in the batch.
         """
         records = [record(start + place, item, **fields) for place, item in enumerate(batch) if item != " "]
-        answer = self.engine({"Records": records}, context or Context(self.clock, seconds))
-        return [int(failure["itemIdentifier"]) - 10**20 for failure in answer["batchItemFailures"]]
+        answer = self.invoke({"Records": records}, context or Context(self.clock, seconds))
+        return [int(failure["itemIdentifier"]) - FIRST for failure in answer["batchItemFailures"]]
 
-    def note(self, under: int) -> Note | None:
-        """The note that stands under a change, its records by their numbers."""
-        item = self.dynamodb.tables["ledger"].get((f"note#consumer#{STREAM}", f"{10**20 + under:040}"))
+    def ask(self, request: str, *, seconds: float = 60, **more: Any) -> dict[str, Any]:
+        """Send a request; its answer."""
+        return self.invoke({"table-stream": request, **more}, Context(self.clock, seconds))
+
+    def retry(self, *, seconds: float = 60, **more: Any) -> dict[str, Any]:
+        """A retry run; its answer. `now=True` makes everything due."""
+        return self.ask("retry", seconds=seconds, **more)
+
+    def retry_later(self, minutes: float = 1, **more: Any) -> dict[str, Any]:
+        """A retry run some minutes later."""
+        self.clock.now += minutes * 60
+        return self.retry(**more)
+
+    # What is kept
+
+    def ledger(self, partition: str) -> dict[str, dict[str, Any]]:
+        """The rows of one of the ledger's partitions, by sort key."""
+        return self.dynamodb.tables.get("ledger", {}).get(partition, {})
+
+    def row(self, item: str = "a") -> HoldRow | None:
+        """The hold row of an item."""
+        row = self.ledger("hold#consumer").get(digest(item))
+        return HoldRow.read(row) if row else None
+
+    def held_row(self, item: str = "a") -> HoldRow:
+        """The row of an item that is held."""
+        row = self.row(item)
+        assert row is not None
+        assert row.is_held
+        return row
+
+    def waiting(self, item: str = "a") -> list[int]:
+        """The changes of an item that wait, in order."""
+        row = self.row(item)
+        if row is None or not row.is_held:
+            return []
+        rows = self.ledger(f"hold#consumer#{row.digest}")
+        kept = sorted(read_changes([rows[key] for key in sorted(rows) if key != "!"]), key=lambda each: each.version)
+        counted = [each for each in kept if each.is_redriven or (row.next and row.next <= each.version <= row.tail)]
+        return [int(each.change.sequence_number) - FIRST for each in counted]
+
+    def described(self, item: str = "a") -> dict[str, Any]:
+        """What an operator reads about an item, as plain values."""
+        described = self.ledger(f"hold#consumer#{digest(item)}")["!"]
+        return {name: next(iter(value.values())) for name, value in described.items() if name not in ("pk", "sk")}
+
+    def note(self, under: int) -> dict[int, str] | None:
+        """The states in the note that stands under a change."""
+        item = self.ledger(f"note#consumer#{STREAM}").get(f"{FIRST + under:040}")
         if item is None:
             return None
-        note = Note.unpacked(item["records"]["B"], float(item["alone"]["N"]) if "alone" in item else None)
-        states = {sequence - 10**20: state for sequence, state in note.states.items()}
-        return Note(states, {sequence - 10**20: since for sequence, since in note.clocks.items()}, note.alone)
-
-    def notes(self) -> Notes:
-        """The consumer's notes, as the engine reads and writes them."""
-        return Notes(lambda: self.dynamodb, "ledger", "consumer")
+        return {sequence - FIRST: state for sequence, state in Note.unpacked(item["records"]["B"]).states.items()}
 
     def parked(self) -> list[int]:
         """The changes in the failure store, in stream order."""
-        return [int(key.rsplit("/", 1)[1].split("-", 1)[0]) - 10**20 for key in sorted(self.s3.objects)]
+        return [int(key.rsplit("/", 1)[1].split("-", 1)[0]) - FIRST for key in sorted(self.s3.objects)]
+
+
+def held(batch: str = "aa", **settings: Any) -> World:
+    """A world whose change 1 fails, so that its item is held; nothing has been called since."""
+    world = World(**settings)
+    world.trouble[1] = FAILS
+    assert world.deliver(batch) == []
+    for log in (world.ran, world.applied, world.paused, world.dynamodb.calls):
+        log.clear()
+    return world
+
+
+def mended(batch: str = "aa", **settings: Any) -> World:
+    """The same, where nothing fails any more."""
+    world = held(batch, **settings)
+    world.trouble.clear()
+    return world

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from handler.stream.ledger.deliveries import Deliveries
     from handler.stream.ledger.holds import Holds
     from handler.stream.ledger.rows import HoldRow
+    from handler.stream.ledger.writes import LedgerWrites
 
 PAGE = 100
 """Hold rows that one read shows: at less than 300 bytes each, about 8 read units where so many items are held."""
@@ -34,7 +35,8 @@ class Ledger:
     """
 
     def __init__(self, dynamodb: Callable[[], Any], table: str, consumer: str, sleep: Callable[[float], None]) -> None:
-        self._table, self._consumer = LedgerTable(dynamodb, table, sleep), consumer
+        self._table, self._consumer = LedgerTable(dynamodb, table), consumer
+        self._for_writes = dynamodb, table, sleep
         self.notes = Notes(self._table, consumer)
 
     @cached_property
@@ -42,14 +44,20 @@ class Ledger:
         """The held items."""
         from handler.stream.ledger.holds import Holds
 
-        return Holds(self._table, self._consumer)
+        return Holds(self._writes, self._consumer)
 
     @cached_property
     def deliveries(self) -> "Deliveries":
         """The counted deliveries."""
         from handler.stream.ledger.deliveries import Deliveries
 
-        return Deliveries(self._table, self._consumer)
+        return Deliveries(self._writes, self._consumer)
+
+    @cached_property
+    def _writes(self) -> "LedgerWrites":
+        from handler.stream.ledger.writes import LedgerWrites
+
+        return LedgerWrites(*self._for_writes)
 
     def hold_rows(self, digests: Callable[[], Iterable[str]]) -> "dict[str, HoldRow]":
         """The hold rows of a batch's items by digest: one read where nothing or little is held.

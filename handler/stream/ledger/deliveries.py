@@ -1,7 +1,8 @@
 """Deliveries of old batches of one record: a record whose delivery ends without an answer may kill the function."""
 
 from handler.stream.change import padded
-from handler.stream.ledger.table import LedgerTable, key_of
+from handler.stream.ledger.table import key_of
+from handler.stream.ledger.writes import LedgerWrites
 
 KEPT_SECONDS = 48 * 3600
 """A count outlives its record: a stream keeps it for 24 hours."""
@@ -10,7 +11,7 @@ KEPT_SECONDS = 48 * 3600
 class Deliveries:
     """Counts of one consumer: partition `alone#<consumer>#<stream ARN>`, sort key the record's number."""
 
-    def __init__(self, table: LedgerTable, consumer: str) -> None:
+    def __init__(self, table: LedgerWrites, consumer: str) -> None:
         self._table, self._consumer = table, consumer
 
     def count(self, stream: str, sequence: int, now: float) -> int:

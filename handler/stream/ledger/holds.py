@@ -22,7 +22,8 @@ from handler.stream.ledger.rows import (
     read_changes,
     version_of,
 )
-from handler.stream.ledger.table import Item, LedgerTable, RefusedError, key_of, typed
+from handler.stream.ledger.table import Item, key_of, typed
+from handler.stream.ledger.writes import LedgerWrites, RefusedError
 
 DESCRIPTION = "!"
 """Sort key of the row that tells an operator about an item."""
@@ -54,7 +55,7 @@ class Position:
 class Holds:
     """The holds of one consumer. Every method raises what boto3 raises where the ledger does not answer."""
 
-    def __init__(self, table: LedgerTable, consumer: str) -> None:
+    def __init__(self, table: LedgerWrites, consumer: str) -> None:
         self._table, self._partition = table, f"hold#{consumer}"
 
     # Reading

@@ -22,7 +22,7 @@ Key = str | tuple[str, ...]
 
 _numbers = itertools.count(10**20)
 _workers = Workers(Environment().workers)  # for all deliveries: their threads do not end
-_settings = Environment(batching_window_seconds=float("inf"))  # no change is late, whenever a test made it
+_settings = Environment(batching_window_seconds=float("inf"))  # no record is alone for long, whenever a test made it
 
 
 def _no_helper(context: Any, payload: dict[str, Any]) -> None:

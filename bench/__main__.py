@@ -1,0 +1,90 @@
+"""Measurements of the engine: python -m bench engine | lateness | drain | cost.
+
+Times are ratios to a peer in the same run, CPU, or virtual: what else this machine does changes them little.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import cost, drain, engine, lateness
+
+Row = dict[str, Any]
+
+
+def _figures(measure: Callable[[], dict[str, float]]) -> list[Row]:
+    return [{"figure": name, "value": value} for name, value in measure().items()]
+
+
+def _lateness(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
+    rows: list[Row] = []
+    for scenario in lateness.scenarios(quick=quick):
+        progress(f"{scenario.name}, {scenario.rate:,.0f} changes/s")
+        rows.append(lateness.measure(scenario))
+    return rows
+
+
+def _rows(question: str, *, quick: bool, progress: Callable[[str], None]) -> list[Row]:
+    match question:
+        case "lateness":
+            return _lateness(quick=quick, progress=progress)
+        case "drain":
+            return _figures(lambda: drain.measure(quick=quick))
+        case "cost":
+            return cost.measure(quick=quick)
+        case _:
+            return _figures(engine.measure)
+
+
+NOTES = {
+    "lateness": lateness.NOTE,
+    "drain": drain.NOTE,
+    "cost": cost.NOTE,
+    "engine": engine.NOTE,
+}
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(padding=(0, 0))
+    for name, value in rows[0].items():
+        is_text = isinstance(value, str)
+        table.add_column(name, justify="left" if is_text else "right", min_width=None if is_text else 6)
+    for row in rows:
+        table.add_row(*map(_text, row.values()))
+    return table
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return "-"
+    digits = 0 if value >= 100 or isinstance(value, int) else 2 if value >= 1 else 4
+    return f"{value:,.{digits}f}"
+
+
+def main() -> None:
+    """Measure, and print a table or JSON."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("question", choices=sorted(NOTES))
+    parser.add_argument("--quick", action="store_true", help="a part of it, in less than a minute")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    arguments = parser.parse_args()
+    console = Console(stderr=arguments.json, highlight=False)
+    with console.status("measuring") as status:
+        rows = _rows(arguments.question, quick=arguments.quick, progress=status.update)
+    if arguments.json:
+        json.dump(rows, sys.stdout, indent=2, ensure_ascii=False)
+        print()
+        return
+    console.print(_table(rows))
+    console.print(" ".join(NOTES[arguments.question].split()))
+
+
+if __name__ == "__main__":
+    main()

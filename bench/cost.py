@@ -1,0 +1,189 @@
+"""What do a million changes cost beyond the handlers' own work? Counted from the calls that the engine makes.
+
+A run in virtual time counts calls and request units; prices make a sum of them. Run it with: python -m bench cost.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+from bench.shard import MAPPING, Delivery, Outcome, Shard, place_of, returned, traffic
+from bench.virtual import Clock, Function, Tables, silence
+from handler.stream.change import Change
+
+MILLION = 1_000_000
+WRITE_UNIT, READ_UNIT = 1024, 4096
+"""Bytes of one write request unit, and of one strongly consistent read request unit (two eventually consistent)."""
+PRICES = {
+    "write units": 0.625 / MILLION,
+    "read units": 0.125 / MILLION,
+    "retry runs": (0.20 + 1.00) / MILLION,
+    "retry GB-seconds": 0.0000166667,
+    "parked": 5.00 / MILLION,
+}
+"""US dollars in us-east-1 in November 2026, free tiers left out: DynamoDB on demand, standard class
+(aws.amazon.com/dynamodb/pricing, since 2024-11: $0.625 a million write and $0.125 a million read request units); Lambda
+(aws.amazon.com/lambda/pricing: $0.20 a million requests, $0.0000166667 a GB-second on x86) and EventBridge Scheduler
+(aws.amazon.com/eventbridge/pricing: $1.00 a million invocations), one of each a retry run; S3 ($0.005 a thousand
+PUTs)."""
+MEMORY_GB = 0.25
+"""A consumer's memory unless set otherwise: 256 MB."""
+SECONDS_OF_MONTH = 30 * 86_400
+ITEMS = 10_000
+CHANGES = 100_000
+NOTE = """\
+US dollars for a million changes over 10,000 items, beside what the batches' own invocations and the handlers cost.
+Good is about $0.02 while none or 0.1 % fail, and under $1.50 while 5 % fail. A failing change fails in place, waits
+in the ledger, succeeds in its first retry run, and leaves a row for an hour. A batch costs two read units whatever
+its size: $0.25 for a million changes in batches of one, $0.02 in batches of 12, $0.0025 in batches of 100. A month
+without changes costs $0.06 for the retry runs."""
+
+Item = Mapping[str, Mapping[str, Any]]
+
+
+class HandlerError(Exception):
+    """What a failing change's handler raises."""
+
+
+@dataclass
+class Meter:
+    """Counts the engine's calls of DynamoDB, and the request units that they consume."""
+
+    calls: Counter[str] = field(default_factory=Counter[str])
+    units: Counter[str] = field(default_factory=Counter[str])
+
+    def __call__(self, operation: str, request: Mapping[str, Any], tables: Tables) -> Callable[[Any], None]:
+        """See a call before it is made; what it returns sees the answer."""
+        self.calls[operation] += 1
+        match operation:
+            case "Query":
+                return self._queried
+            case "BatchGetItem":
+                keys = [key for each in request["RequestItems"].values() for key in each["Keys"]]
+                return lambda answer: self._got(len(keys), answer)
+            case "BatchWriteItem":
+                for table, writes in request["RequestItems"].items():
+                    for write in writes:
+                        [(_, body)] = write.items()
+                        self._write(tables, table, body.get("Item") or body["Key"], body.get("Item"))
+                return lambda _: None
+            case "PutItem":
+                self._write(tables, request["TableName"], request["Item"], request["Item"])
+                return lambda _: None
+            case _:
+                before = _found(tables, request["TableName"], request["Key"])
+                return lambda answer: self._wrote(before, answer.get("Attributes"))
+
+    def _queried(self, answer: Mapping[str, Any]) -> None:
+        self.units["read units"] += max(1, ceil(sum(map(size, answer["Items"])) / READ_UNIT))
+
+    def _got(self, asked: int, answer: Mapping[str, Any]) -> None:
+        found = [size(item) for items in answer["Responses"].values() for item in items]
+        self.units["read units"] += asked - len(found) + sum(ceil(each / READ_UNIT) for each in found)
+
+    def _write(self, tables: Tables, table: str, key: Item, after: Item | None) -> None:
+        self._wrote(_found(tables, table, key), after)
+
+    def _wrote(self, before: Item | None, after: Item | None) -> None:
+        largest = max(size(before) if before else 0, size(after) if after else 0)
+        self.units["write units"] += max(1, ceil(largest / WRITE_UNIT))
+
+
+def size(item: Item) -> int:
+    """An item's bytes as DynamoDB counts them: names, texts, binary, and numbers at two digits a byte and one more."""
+    total = 0
+    for name, value in item.items():
+        [(kind, content)] = value.items()
+        total += len(name) + (ceil(len(content) / 2) + 1 if kind == "N" else len(content))
+    return total
+
+
+def _found(tables: Tables, table: str, key: Item) -> Item | None:
+    return tables.get(table, {}).get(key["pk"]["S"], {}).get(key["sk"]["S"])
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a number of changes consumed."""
+
+    changes: int
+    batches: int
+    calls: Mapping[str, int]
+    used: Mapping[str, float]
+    """By the names of PRICES."""
+
+    def dollars(self, name: str) -> float:
+        """What one thing costs for a million changes."""
+        return self.used[name] * PRICES[name] * MILLION / self.changes
+
+    @property
+    def total(self) -> float:
+        """What a million changes cost."""
+        return sum(map(self.dollars, PRICES))
+
+
+def run(*, changes: int, rate: float, failing: int, items: int = ITEMS, batch: int = 100) -> Bill:
+    """Count a run of `changes` at `rate` a second, of which each `failing`-th fails until its retry run (0: none)."""
+    meter = Meter()
+    shard = Shard(traffic(rate, changes / rate, items))
+    is_batch, batch_seconds = False, list[float]()
+
+    def handle(change: Change, clock: Clock) -> None:
+        clock.advance(0.005)
+        place = place_of(change.record)
+        if is_batch and failing and place % failing == 0:
+            raise HandlerError
+        shard.apply(place, clock.now)
+
+    function = Function(handle, meter)
+
+    def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[Outcome, float]:
+        nonlocal is_batch
+        is_batch = True
+        answer = returned(*function({"Records": list(records)}, now))
+        is_batch = False
+        batch_seconds.append(answer[1] - now)
+        return answer
+
+    def is_settled() -> bool:
+        return all(shard.effect) and not function.tables.get("ledger", {}).get("hold#consumer")
+
+    with silence():
+        mapping = {**MAPPING, "BatchSize": batch, "MaximumRecordAgeInSeconds": 82_800}
+        Delivery(shard, mapping, invoke, function.retry).run(is_settled)
+    retry_seconds = function.seconds - sum(batch_seconds)
+    used = {
+        "write units": meter.units["write units"],
+        "read units": meter.units["read units"],
+        "retry runs": function.invocations - len(batch_seconds),
+        "retry GB-seconds": retry_seconds * MEMORY_GB,
+        "parked": function.parked,
+    }
+    return Bill(len(shard.effect), len(batch_seconds), meter.calls, used)
+
+
+def idle_month() -> float:
+    """Dollars that a consumer's retry runs cost in a month without changes."""
+    meter = Meter()
+    function = Function(lambda _, __: None, meter)
+    with silence():
+        function.retry(0.0)
+    once = {**meter.units, "retry runs": 1, "retry GB-seconds": function.seconds * MEMORY_GB}
+    return sum(used * PRICES[name] for name, used in once.items()) * SECONDS_OF_MONTH / 60
+
+
+def measure(*, quick: bool = False) -> list[dict[str, Any]]:
+    """The table's rows."""
+    rows: list[dict[str, Any]] = []
+    changes = CHANGES // 5 if quick else CHANGES
+    for rate in (20.0, 1_000.0):
+        for failing, share in ((0, "none"), (1_000, "0.1 %"), (20, "5 %")):
+            bill = run(changes=changes, rate=rate, failing=failing)
+            rows.append(
+                {"fail": share, "changes/s": rate, "a batch": bill.changes / bill.batches}
+                | {f"$ {name}": bill.dollars(name) for name in PRICES}
+                | {"$ together": bill.total}
+            )
+    return rows

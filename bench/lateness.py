@@ -1,0 +1,190 @@
+"""How late are the changes of healthy items while others fail? In virtual time, beside a stock processor.
+
+Run it with: python -m bench lateness.
+"""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from statistics import median
+from typing import Any
+
+from bench.shard import MAPPING, START, Delivery, Outcome, Planned, Shard, place_of, returned, traffic
+from bench.virtual import TIMEOUT_SECONDS, Clock, Function, silence
+from handler.stream.change import Change
+from sandbox.actions import Failed
+
+HANDLER_SECONDS, HANG_SECONDS = 0.005, 10.0
+WORKERS = 10
+FAILING_SECONDS = 30.0
+BAD_FROM = START + 10.0
+"""Before that everything goes well."""
+FLOOD_SECONDS = 2.0
+RAISE_GOAL, HANG_GOAL = 2.0, 60.0
+"""The latest healthy change, in seconds: while bad items only raise, and while they hang or flood."""
+NOTE = """\
+Latest and median: seconds from a healthy item's change to its effect, in virtual time. Others fail from the tenth
+second on, during 600 s of changes at 20/s and 120 s at 1,000/s. Good is at most 2 s while bad items only raise, and
+60 s while they hang or flood. In an outage every item is held, so that no change is a healthy one: the figures are
+of changes after its end, and good is a quarter of the outage, at least 2 minutes, and a minute to drain. At 1,000/s
+the outage is 2 minutes long, since an hour would take this machine half an hour. Stock is Powertools'
+BatchProcessor on the same mapping with bisect and three retries, and with ten workers, which it does not have. It
+lost the changes that its mapping discarded before any handler had succeeded."""
+OURS: Mapping[str, Any] = {"MaximumRecordAgeInSeconds": 82_800}
+STOCK: Mapping[str, Any] = {"MaximumRetryAttempts": 3}
+
+
+class HandlerError(Exception):
+    """What a handler raises for a bad item."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What fails, at which rate of changes a second and for how many seconds of traffic."""
+
+    name: str
+    rate: float
+    seconds: float
+    goal: float
+    bad: int = 0
+    """So many of the items fail from the tenth second on."""
+    hangs: bool = False
+    one_of: int = 0
+    """One of so many changes fails for 30 s."""
+    flood: int = 0
+    """So many further items, one change each, that fail and come within 2 s."""
+    outage: float = 0.0
+    """So many seconds, from the tenth on, in which every handler raises."""
+    items: int = 1_000
+    batch: int = 100
+    lanes: int = 1
+
+    @property
+    def mapping(self) -> dict[str, Any]:
+        """What the mapping is created with beside the common settings."""
+        return {"BatchSize": self.batch, "ParallelizationFactor": self.lanes}
+
+
+class World:
+    """A scenario's changes, and what a handler does with each."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        when = (BAD_FROM + FLOOD_SECONDS * place / scenario.flood for place in range(scenario.flood))
+        flood: list[Planned] = list(zip(when, count(scenario.items), strict=False))
+        self.shard = Shard(traffic(scenario.rate, scenario.seconds, scenario.items), flood)
+        self._first_tries: dict[int, float] = {}
+        self._failing_items = set[int]()
+
+    def handle(self, place: int, now: float) -> tuple[float, bool]:
+        """Run a change's handler; when it ends, and whether it fails."""
+        scenario, fails = self.scenario, self._fails(place, now)
+        end = now + (HANG_SECONDS if fails and scenario.hangs else HANDLER_SECONDS)
+        if not fails:
+            self.shard.apply(place, end)
+        return end, fails
+
+    def _fails(self, place: int, now: float) -> bool:
+        scenario, item = self.scenario, self.shard.items[place]
+        if scenario.one_of and place % scenario.one_of == 0:
+            self._failing_items.add(item)
+            return now < self._first_tries.setdefault(place, now) + FAILING_SECONDS
+        is_bad = item < scenario.bad or item >= scenario.items or now < BAD_FROM + scenario.outage
+        return now >= BAD_FROM and is_bad
+
+    def is_healthy(self, place: int) -> bool:
+        """Whether a change's item never fails; in an outage, whether the change was made after the end."""
+        if self.scenario.outage:
+            return self.shard.created[place] >= BAD_FROM + self.scenario.outage
+        item = self.shard.items[place]
+        return self.scenario.bad <= item < self.scenario.items and item not in self._failing_items
+
+    def is_settled(self) -> bool:
+        """Whether every change that can have its effect has it."""
+        left = (place for place, effect in enumerate(self.shard.effect) if not effect)
+        return not any(self.scenario.outage or self.is_healthy(place) for place in left)
+
+
+def scenarios(*, quick: bool = False) -> list[Scenario]:
+    """The table's rows; quickly without outages and with less traffic."""
+    rows: list[Scenario] = []
+    for rate, seconds, outage in ((20.0, 600.0, 3_600.0), (1_000.0, 120.0, 120.0)):
+        some = seconds / 4 if quick else seconds
+        rows += [
+            Scenario("nothing fails", rate, some, RAISE_GOAL),
+            *(Scenario(f"{bad} of 1,000 items raise", rate, some, RAISE_GOAL, bad) for bad in (1, 10, 100)),
+            Scenario("0.1 % of changes raise for 30 s", rate, some, RAISE_GOAL, one_of=1_000, items=100_000),
+            Scenario("5 % of changes raise for 30 s", rate, some, RAISE_GOAL, one_of=20, items=100_000),
+            *(
+                Scenario(f"{bad} of 1,000 items hang 10 s", rate, some, HANG_GOAL, bad, hangs=True)
+                for bad in (1, 10, 100)
+            ),
+            Scenario("2,000 bad items within 2 s", rate, some, HANG_GOAL, flood=2_000),
+        ]
+        if not quick:
+            goal = max(outage / 4, 120.0) + 60.0
+            name = f"outage of {outage / 60:.0f} minutes"
+            rows.append(Scenario(name, rate, outage + some, goal, outage=outage))
+    return rows
+
+
+def ours(scenario: Scenario) -> World:
+    """The engine, with retry runs every minute, until each change that can have its effect has it."""
+    world = World(scenario)
+
+    def handle(change: Change, clock: Clock) -> None:
+        clock.now, fails = world.handle(place_of(change.record), clock.now)
+        if fails:
+            raise HandlerError
+
+    function = Function(handle, workers=WORKERS)
+
+    def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[Outcome, float]:
+        answer = returned(*function({"Records": list(records)}, now))
+        function.answer_asked()
+        return answer
+
+    with silence():
+        delivery = Delivery(world.shard, {**MAPPING, **OURS, **scenario.mapping}, invoke, function.retry)
+        delivery.run(world.is_settled)
+    return world
+
+
+def stock(scenario: Scenario) -> World:
+    """Powertools' BatchProcessor as the sandbox runs it: it goes on after a failure, and reports the failures.
+
+    It is given ten workers, which it does not have: one after the other it could not follow 1,000 changes a second.
+    """
+    world = World(scenario)
+
+    def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[Outcome, float]:
+        free, failures = [now] * WORKERS, list[dict[str, str]]()
+        for record in records:
+            if free[0] >= now + TIMEOUT_SECONDS:
+                return Failed(), now + TIMEOUT_SECONDS
+            end, fails = world.handle(place_of(record), free[0])
+            heapq.heapreplace(free, end)
+            if fails:
+                failures.append({"itemIdentifier": record["dynamodb"]["SequenceNumber"]})
+        return returned({"batchItemFailures": failures}, max(free))
+
+    Delivery(world.shard, {**MAPPING, **STOCK, **scenario.mapping}, invoke).run()
+    return world
+
+
+def measure(scenario: Scenario) -> dict[str, Any]:
+    """One row of the table."""
+    mine, peer = ours(scenario), stock(scenario)
+    late = mine.shard.lateness(mine.is_healthy)
+    peers = [seconds for seconds in peer.shard.lateness(peer.is_healthy) if seconds != float("inf")]
+    return {
+        "what fails": scenario.name,
+        "changes/s": scenario.rate,
+        "latest, s": late[-1],
+        "median, s": median(late),
+        "good, s": scenario.goal,
+        "stock: latest, s": peers[-1] if peers else None,
+        "stock: median, s": median(peers) if peers else None,
+        "stock: lost": len(peer.shard.lost),
+    }

@@ -1,0 +1,161 @@
+"""One shard in virtual time: its changes, the mapping that delivers them, and when each has its effect."""
+
+import heapq
+import itertools
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from random import Random
+from typing import Any
+
+from sandbox.actions import Action, Describe, Discard, Invoke, Outcome, Read, Returned
+from sandbox.configuration import Configuration
+from sandbox.mapping import EventSourceMapping
+
+STREAM = "arn:aws:dynamodb:eu-central-1:111122223333:table/orders/stream/2026-01-01T00:00:00.000"
+START = 1_800_000_000.0
+"""When a simulation begins, in seconds since 1970."""
+MOST_READ = 1_000
+"""Records that one GetRecords returns at most."""
+SETTLE_SECONDS = 2 * 3600.0
+"""How long a simulation goes on after the last change for the sake of what is held."""
+FIRST = 10**20
+
+Planned = tuple[float, int]
+"""A change to come: when it is made, in seconds since 1970, and the number of its item."""
+
+
+def traffic(rate: float, seconds: float, items: int, seed: int = 1) -> Iterator[Planned]:
+    """Changes at an even rate, each of some item or other."""
+    rng = Random(seed)  # noqa: S311 - no secret
+    return ((START + place / rate, rng.randrange(items)) for place in range(int(rate * seconds)))
+
+
+def record(place: int, created: float, item: int) -> dict[str, Any]:
+    """The stream record of a change, about 500 bytes."""
+    keys = {"id": {"S": f"item-{item}"}}
+    body = {
+        "ApproximateCreationDateTime": int(created),
+        "Keys": keys,
+        "NewImage": {**keys, "n": {"N": str(place)}, "status": {"S": "paid"}},
+        "SequenceNumber": str(FIRST + place),
+        "StreamViewType": "NEW_AND_OLD_IMAGES",
+    }
+    names = {"eventID": f"e{place}", "eventName": "MODIFY", "eventSource": "aws:dynamodb", "eventSourceARN": STREAM}
+    return {**names, "dynamodb": body}
+
+
+def place_of(stream_record: Mapping[str, Any]) -> int:
+    """A change's number in its simulation."""
+    return int(stream_record["dynamodb"]["SequenceNumber"]) - FIRST
+
+
+class Shard:
+    """The changes of a simulation, made as time goes by, and what became of them."""
+
+    def __init__(self, *planned: Iterable[Planned]) -> None:
+        self._planned = heapq.merge(*planned)
+        self._next = next(self._planned, None)
+        self.created, self.items = array("d"), array("q")
+        self.effect = array("d")
+        """When a change first had its effect; 0 before that."""
+        self.lost = set[int]()
+        """Changes that the mapping gave up and that had no effect."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no change is still to be made or read."""
+        return self._next is None
+
+    def read(self, now: float) -> list[dict[str, Any]]:
+        """What GetRecords gives: changes that are made by now and were not read."""
+        found = list[dict[str, Any]]()
+        while self._next is not None and self._next[0] <= now and len(found) < MOST_READ:
+            created, item = self._next
+            found.append(record(len(self.created), created, item))
+            self.created.append(created)
+            self.items.append(item)
+            self.effect.append(0.0)
+            self._next = next(self._planned, None)
+        return found
+
+    def apply(self, place: int, now: float) -> None:
+        """A change has its effect."""
+        if not self.effect[place]:
+            self.effect[place] = now
+
+    def lateness(self, healthy: Callable[[int], bool]) -> list[float]:
+        """Seconds from each healthy change to its effect, ascending; infinite where it has none."""
+        pairs = zip(self.created, self.effect, strict=True)
+        return sorted(
+            effect - created if effect else float("inf")
+            for place, (created, effect) in enumerate(pairs)
+            if healthy(place)
+        )
+
+
+Invoked = Callable[[Sequence[Mapping[str, Any]], float], tuple[Outcome, float]]
+"""Runs a batch that is delivered now; what came of it, and when."""
+
+
+class Delivery:
+    """A mapping that delivers a shard's changes, and the schedule that retries once a minute.
+
+    An invocation runs whole when it begins: the ledger shows its later writes too early. The mapping hears of it when
+    it ends.
+    """
+
+    def __init__(
+        self, shard: Shard, mapping: Mapping[str, Any], invoke: Invoked, retry: Callable[[float], Any] | None = None
+    ) -> None:
+        given = {"EventSourceArn": STREAM, "FunctionName": "f", "StartingPosition": "TRIM_HORIZON", **mapping}
+        self._shard, self._invoke, self._retry = shard, invoke, retry
+        self._machine = EventSourceMapping(Configuration.model_validate(given))
+        self._running: list[tuple[float, int, Invoke, Outcome]] = []  # by end
+        self._numbers = itertools.count()
+
+    def run(self, is_settled: Callable[[], bool] = lambda: True) -> float:
+        """Deliver every change, and retry until all is settled or two hours have passed; the end."""
+        now, over = START, None
+        next_retry = START + 60.0 if self._retry else float("inf")
+        while True:
+            for action in self._machine.advance(now):
+                self._act(action, now)
+            if self._shard.is_over and self._machine.at_rest():
+                over = over or now
+                if is_settled() or now - over > SETTLE_SECONDS:
+                    return now
+            due = self._machine.due()
+            end = self._running[0][0] if self._running else float("inf")
+            now = max(now, min(next_retry, end, now + 1 if due is None else due))
+            while self._running and self._running[0][0] <= now:
+                _, _, action, outcome = heapq.heappop(self._running)
+                self._machine.answer(action, outcome, now)
+            if self._retry and next_retry <= now:
+                self._retry(next_retry)
+                next_retry += 60.0
+
+    def _act(self, action: Action, now: float) -> None:
+        match action:
+            case Describe():
+                self._machine.discover([("shard", None)])
+            case Read():
+                self._machine.read(action, self._shard.read(now), now)
+            case Invoke():
+                outcome, end = self._invoke([each.event for each in action.records], now)
+                heapq.heappush(self._running, (end, next(self._numbers), action, outcome))
+            case Discard():
+                places = (place_of(each.event) for each in action.records)
+                self._shard.lost.update(place for place in places if not self._shard.effect[place])
+
+
+MAPPING: dict[str, Any] = {
+    "BatchSize": 100,
+    "BisectBatchOnFunctionError": True,
+    "FunctionResponseTypes": ("ReportBatchItemFailures",),
+}
+"""What the engine's mapping and the stock processor's have in common."""
+
+
+def returned(answer: Mapping[str, Any], end: float) -> tuple[Outcome, float]:
+    """A function's answer as the mapping hears of it."""
+    return Returned(answer), end

@@ -1,0 +1,224 @@
+"""The engine in virtual time: workers, ledger and Lambda whose clock moves only when something takes time."""
+
+import contextlib
+import heapq
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] # botocore has none
+
+from handler.stream.change import Change
+from handler.stream.entry import Engine
+from handler.stream.environment import Environment
+from handler.stream.testing.dynamodb import MemoryDynamoDB
+
+LEDGER_SECONDS = 0.005
+"""One call of DynamoDB from a function in its Region: single-digit milliseconds by AWS's own word."""
+TIMEOUT_SECONDS = 60.0
+"""The time-out of a consumer's function unless set otherwise."""
+
+Result = TypeVar("Result")
+Tables = dict[str, dict[str, dict[str, dict[str, Any]]]]
+
+
+class Clock:
+    """Seconds since 1970 in one environment."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; also the engine's `sleep`."""
+        self.now += seconds
+
+
+class VirtualWorkers:
+    """An executor whose workers each have a time of their own: the one that is furthest behind takes the next step.
+
+    A step (a handler, and what the engine does after it) is not divided: another worker sees what it changed at once.
+    """
+
+    def __init__(self, clock: Clock, number: int) -> None:
+        self._clock, self._number = clock, number
+
+    def __call__(
+        self,
+        items: Sequence[Iterator[None]],
+        left: Callable[[], float] | None,
+        on_deadline: Callable[[], None],  # noqa: ARG002 - no handler here runs that long
+    ) -> None:
+        """Run the items to their ends; the clock is then the time of the last worker to end."""
+        clock, waiting = self._clock, deque(items)
+        began = end = clock.now
+        busy = [(began, place, waiting.popleft()) for place in range(min(self._number, len(waiting)))]
+        while busy:
+            clock.now, place, item = busy[0]
+            try:
+                next(item)
+            except StopIteration:
+                end = max(end, clock.now)
+                if not waiting:
+                    heapq.heappop(busy)
+                    continue
+                item = waiting.popleft()
+            if left is not None and left() <= 0:
+                raise AssertionError("a handler runs into the deadline, which virtual workers do not imitate")
+            heapq.heapreplace(busy, (clock.now, place, item))
+        clock.now = end
+
+
+class VirtualDynamoDB(MemoryDynamoDB):
+    """One environment's client of tables that all share: each call takes time, and is shown to `observe` first."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        clock: Clock,
+        observe: Callable[[str, Mapping[str, Any], Tables], Callable[[Any], None]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.tables, self._clock, self._observe = tables, clock, observe
+
+    def perform(self, operation: str, request: Mapping[str, Any], act: Callable[[], Result]) -> Result:
+        """Make one call."""
+        self._clock.advance(LEDGER_SECONDS)
+        if self._observe is None:
+            return act()
+        answered = self._observe(operation, request, self.tables)
+        try:
+            result = act()
+        except ClientError:
+            answered({})  # refused by a condition
+            raise
+        answered(result)
+        return result
+
+
+class Context:
+    """Lambda's context of an invocation."""
+
+    function_name = "consumer"
+    aws_request_id = "request"
+
+    def __init__(self, clock: Clock, timeout: float) -> None:
+        self._clock, self._ends = clock, clock.now + timeout
+
+    def get_remaining_time_in_millis(self) -> float:
+        """Until Lambda ends the invocation."""
+        return (self._ends - self._clock.now) * 1000
+
+
+class _Services:
+    """Lambda and S3 as the engine of one environment calls them."""
+
+    def __init__(self, function: "Function", clock: Clock) -> None:
+        self._function, self._clock = function, clock
+
+    def invoke(self, *, Payload: bytes, **_: Any) -> None:  # noqa: N803 - boto3's name
+        """Invoke the function once more, asynchronously."""
+        self._function.asked.append((self._clock.now, json.loads(Payload)))
+
+    def put_object(self, **_: Any) -> None:
+        """Keep a parked change."""
+        self._function.parked += 1
+
+
+Handler = Callable[[Change, Clock], None]
+
+
+class Function:
+    """A consumer's function: as many environments as run at once, each with its engine, on one ledger.
+
+    Attributes
+    ----------
+    tables : dict
+        The ledger's content.
+    asked : list
+        Invocations that the function asked for itself, each with its time.
+    parked : int
+        Objects that were put into the failure store.
+    invocations, seconds : int, float
+        How often it ran and how long.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        observe: Callable[[str, Mapping[str, Any], Tables], Callable[[Any], None]] | None = None,
+        **settings: Any,
+    ) -> None:
+        self._handler, self._observe = handler, observe
+        stores: dict[str, Any] = {"ledger_table": "ledger", "failure_bucket": "failures"}
+        self._settings = Environment(**stores | settings)
+        self.tables: Tables = {}
+        self.asked: list[tuple[float, dict[str, Any]]] = []
+        self.parked = self.invocations = 0
+        self.seconds = 0.0
+        self._environments: list[tuple[Clock, Engine]] = []
+
+    def __call__(self, event: Mapping[str, Any], start: float) -> tuple[dict[str, Any], float]:
+        """Run an invocation that begins now; its answer and its end."""
+        clock, engine = self._environment(start)
+        clock.now = start
+        answer = engine(event, Context(clock, TIMEOUT_SECONDS))
+        self.invocations += 1
+        self.seconds += clock.now - start
+        return answer, clock.now
+
+    def retry(self, start: float) -> dict[str, Any]:
+        """Run what the schedule invokes, and its helpers; the scheduled run's answer."""
+        answer, _ = self({"table-stream": "retry"}, start)
+        self.answer_asked()
+        return answer
+
+    def answer_asked(self) -> None:
+        """Run the invocations that the function has asked for."""
+        while self.asked:
+            at, event = self.asked.pop(0)
+            self(event, at)
+
+    def _environment(self, start: float) -> tuple[Clock, Engine]:
+        for clock, engine in self._environments:
+            if clock.now <= start:
+                return clock, engine
+        clock = Clock(start)
+        dynamodb, services = VirtualDynamoDB(self.tables, clock, self._observe), _Services(self, clock)
+        clients = {"ledger": dynamodb, "dynamodb": dynamodb, "s3": services, "lambda": services}
+        engine = Engine(
+            lambda change: self._handler(change, clock),
+            self._settings,
+            client=clients.__getitem__,
+            executor=VirtualWorkers(clock, self._settings.workers),
+            clock=clock,
+            sleep=clock.advance,
+        )
+        self._environments.append((clock, engine))
+        return clock, engine
+
+
+class _Nowhere:
+    def write(self, text: str) -> int:
+        """Write nothing."""
+        return len(text)
+
+    def flush(self) -> None:
+        """There is nothing to flush."""
+
+
+@contextlib.contextmanager
+def silence() -> Generator[None]:
+    """Drop the engine's log lines and metrics."""
+    logging.disable(logging.CRITICAL)
+    nowhere: Any = _Nowhere()
+    try:
+        with contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,98 @@
+"""The first deployment over the former engine, which reported what failed: its notes and claims are read on."""
+
+import re
+import zlib
+from typing import Any
+
+import pytest
+
+from handler.stream.ledger.notes import DONE, HELD, UNDONE
+from tests.handler.fakes import START, STREAM, in_turn, refused
+from tests.handler.world import FAILS, World
+
+BATCH = "abacde"
+UNDER_1 = "0000000000000000000100000000000000000001"
+NOTE: dict[str, Any] = {
+    "pk": {"S": f"note#consumer#{STREAM}"},
+    "sk": {"S": UNDER_1},
+    # 100000000000000000001.1799996400,1+,1.,1x,1+,1.-20
+    "records": {
+        "B": b"x\x9c34\xc0\x04\x86z\x86\xe6\x96@`fb`\xa0c\xa8\xadc\xa8\xa7cX\x01a\xe8\x1a\x19\x00\x00\xf5\xf8\t\xc1"
+    },
+    "expiry": {"N": "1800172800"},
+    "alone": {"N": "1799992800"},
+}
+"""As the former engine wrote it: 2 and 5 are done, 4 is parked, the clocks of 1 and 6 have run for an hour, 3 waits
+behind 1; `alone` says that the first reported change has failed for two hours, whatever else did."""
+FORMER_PARSER = re.compile(r"(\d+)([.+x])(-?\d*)")
+
+
+@pytest.fixture
+def world() -> World:
+    """The former engine has reported 1, 3 and 6 of the batch; the new one is deployed."""
+    world = World()
+    world.dynamodb.put_item(TableName="ledger", Item=NOTE)
+    world.dynamodb.calls.clear()
+    return world
+
+
+def test_a_batch_that_the_former_engine_reported_in_part_goes_on_where_it_was(world: World) -> None:
+    assert world.deliver(BATCH) == []
+    assert world.applied == [1, 6, 3]
+    assert world.dynamodb.calls == ["Query note", "Query hold"]
+
+
+def test_what_fails_is_held_anew_whatever_the_former_clocks_say(world: World) -> None:
+    world.trouble = {1: FAILS, 6: FAILS}
+    assert world.deliver(BATCH) == []
+    assert (world.waiting("a"), world.waiting("e"), world.parked()) == ([1, 3], [6], [])
+    assert world.held_row("a").since >= START
+    world.trouble.clear()
+    assert world.retry_later(1)["released"] == 2
+    assert sorted(world.applied) == [1, 3, 6]
+
+
+def test_halves_of_the_batch_read_the_note_and_carry_it_on_without_clocks(world: World) -> None:
+    assert world.deliver("aba") == []
+    assert world.note(under=4) == {4: HELD, 5: DONE, 6: UNDONE}
+    new = world.ledger(f"note#consumer#{STREAM}")["0000000000000000000100000000000000000004"]
+    assert set(new) == {"pk", "sk", "records", "expiry"}
+    assert world.deliver("cde", start=4) == []
+    assert world.applied == [1, 3, 6]
+
+
+def test_a_batch_that_is_reported_again_has_a_new_note(world: World) -> None:
+    assert world.deliver(BATCH, seconds=1) == [3, 6]
+    assert world.note(under=3) == {3: UNDONE, 4: HELD, 5: DONE, 6: UNDONE}
+    assert world.deliver("acde", start=3) == []
+    assert world.applied == [1, 3, 6]
+
+
+def test_the_former_engine_can_read_a_new_note() -> None:
+    """For a moment of the deployment both are at work: what is held is as settled for the former as what is parked."""
+    world = World()
+    world.trouble = {1: FAILS, 2: FAILS}
+    world.dynamodb.on["UpdateItem hold"] = in_turn(refused())
+    assert world.deliver("abc") == [1]
+    text = zlib.decompress(world.ledger(f"note#consumer#{STREAM}")[UNDER_1]["records"]["B"]).decode()
+    read = [FORMER_PARSER.fullmatch(part) for part in text.split(",")]
+    assert [match and match.groups() for match in read] == [
+        ("100000000000000000001", ".", ""),
+        ("1", "x", ""),
+        ("1", "+", ""),
+    ]
+
+
+def test_what_the_former_engine_claimed_is_not_done_again() -> None:
+    world = World(claim=True)
+    claim = {
+        "pk": {"S": "claim#consumer#event-1"},
+        "sk": {"S": "claim"},
+        "expiry": {"N": str(int(START) + 100_000)},
+        "in_progress_expiration": {"N": str(int(START) * 1000)},
+        "status": {"S": "COMPLETED"},
+        "data": {"S": "null"},
+    }
+    world.dynamodb.put_item(TableName="ledger", Item=claim)
+    assert world.deliver("ab") == []
+    assert world.applied == [2]
