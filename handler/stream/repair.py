@@ -11,6 +11,7 @@ from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import FORMAT, HoldBrokenError, digest_of, version_of
 from handler.stream.ledger.writes import RefusedError
 from handler.stream.parking import Parking
+from handler.stream.retry import NEVER
 from handler.stream.telemetry import count, described
 from handler.stream.turn import Turn, Workplace
 
@@ -44,7 +45,7 @@ def skip(setting: Setting, ledger: Ledger, invocation: Invocation, digest: str) 
     if row.format > FORMAT:
         return {"skipped": False, "reason": "a newer version of the engine holds the item"}
     turn = Turn(work, row)
-    if not turn.take():
+    if not turn.take(due_by=NEVER):
         return {"skipped": False, "reason": "a retry run is at work on the item: try again in a minute"}
     try:
         first, rest = turn.first()

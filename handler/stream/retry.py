@@ -20,6 +20,10 @@ HELPED_FROM, MOST_HELPERS = 500, 4
 function that invokes itself about 16 times in a row."""
 
 
+NEVER = 253_402_300_800.0
+"""The end of the year 9999: every item is due by then."""
+
+
 class Successes:
     """Which items have had a change that succeeded in this run, as far as anybody asks."""
 
@@ -128,7 +132,7 @@ class RetryRun:
             return
         turn = Turn(self._work, row)
         try:
-            if not turn.take():
+            if not turn.take(NEVER if self._everything else self._invocation.clock()):
                 return
             with self._lock:
                 self._turns[row.digest] = turn

@@ -19,7 +19,8 @@ from handler.stream.telemetry import described, listed, log_failure, logger, mom
 TURN_SECONDS = 15.0
 """The longest turn of an item, after which another item may have the worker."""
 SAVED_SECONDS = 1.0
-"""How often a turn writes how far it has come: a death repeats at most the changes of this time."""
+"""How often a turn writes how far it has come: a death repeats at most the changes of this time. The turn of a suspect
+writes after each change, so that the next death counts for the change that causes it."""
 WRITE_SECONDS = 3.0
 """Seconds before the invocation's end at which no write is tried again: an attempt may take so long."""
 WRITE_TRIES = 20
@@ -62,7 +63,7 @@ class Turn:
         self._work, self._row = workplace, row
         self._next, self._since, self._deaths, self._given_up = row.next, row.since, row.deaths, row.given_up
         self._began = self._saved_at = workplace.invocation.clock()
-        self._unsaved = 0
+        self._unsaved, self._saved_seconds = 0, SAVED_SECONDS
         self._passed: list[Waiting] = []
         self._done: list[Waiting] = []
         self._lock = threading.RLock()
@@ -73,17 +74,18 @@ class Turn:
         """The item's."""
         return self._row.digest
 
-    def take(self) -> bool:
-        """Lease the item; False where it is another's, or held no longer."""
+    def take(self, due_by: float) -> bool:
+        """Lease the item; False where it is another's, held no longer, or due after `due_by`."""
         now, invocation = self._now(), self._work.invocation
         lease = Lease(invocation.owner, invocation.lease_until())
         due = now + back_off(self._work.settings, now - self._row.since)
         try:
-            self._row = self._work.holds.lease(self._row, lease, now=now, due=due)
+            self._row = self._work.holds.lease(self._row, lease, now=now, due=due, due_by=due_by)
         except RefusedError:
             return False
         self._next, self._since, self._deaths = self._row.next, self._row.since, self._row.deaths
         self._given_up = self._row.given_up
+        self._saved_seconds = 0.0 if self._deaths else SAVED_SECONDS
         return True
 
     def run(self) -> Iterator[None]:
@@ -177,7 +179,7 @@ class Turn:
                 self._unsaved += 1
                 self._passed.append(waiting)
             self._since, self._deaths = now, 0
-        if now - self._saved_at >= SAVED_SECONDS:
+        if now - self._saved_at >= self._saved_seconds:
             self.save()
 
     # The item's row

@@ -268,12 +268,26 @@ def test_an_item_that_another_run_leases_first_is_left_to_it() -> None:
         row = world.held_row()
         ledger = others._processor.ledger  # pyright: ignore[reportPrivateUsage] # another run's
         assert ledger is not None
-        ledger.holds.lease(row, Lease("other", world.clock() + 60), now=world.clock(), due=0)
+        now = world.clock()
+        ledger.holds.lease(row, Lease("other", now + 60), now=now, due=now, due_by=now + 3600)
 
     world.dynamodb.on["UpdateItem hold"] = before(lease_first)
     assert world.retry(now=True) == NOTHING | {"held": 1, "due": 1}
     assert world.ran == []
     assert world.held_row().owner == "other"
+
+
+def test_an_item_that_another_run_has_tried_meanwhile_is_left_until_it_is_due() -> None:
+    world = held("a")
+    world.clock.now += 60
+
+    def try_first() -> None:
+        world.retry()
+
+    world.dynamodb.on["UpdateItem hold"] = before(try_first)
+    world.trouble[1] = FAILS
+    assert world.retry() == NOTHING | {"held": 1, "due": 1}
+    assert world.ran == [1], "by the run that came first"
 
 
 def test_a_hold_of_more_than_a_page_runs_page_by_page() -> None:

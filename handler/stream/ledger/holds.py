@@ -226,21 +226,24 @@ class Holds:
 
     # Moving on
 
-    def lease(self, row: HoldRow, lease: Lease, *, now: float, due: float) -> HoldRow:
-        """Make the item its owner's; an owner that still stands there died. Raises RefusedError where it is another's.
+    def lease(self, row: HoldRow, lease: Lease, *, now: float, due: float, due_by: float) -> HoldRow:
+        """Make the item its owner's; an owner that still stands there died.
 
-        `due` is when the item is tried again if this owner dies, too.
+        `due` is when the item is tried again if this owner dies, too. Raises RefusedError where the item is another's,
+        is due after `due_by`, or has moved on, since another run has tried it in the meantime.
         """
         standing = "#owner = :former" if row.owner else "attribute_not_exists(#owner)"
         return self._update(
             row.digest,
             "SET #lease = :until, #owner = :owner, #due = :due, #deaths = :deaths",
-            f"#v = :v AND #state = :held AND #lease <= :now AND {standing}",
+            f"#v = :v AND #state = :held AND #lease <= :now AND #due <= :due_by AND #since = :since AND {standing}",
             until=lease.until,
             owner=lease.owner,
             former=row.owner or "",
             now=now,
             due=due,
+            due_by=due_by,
+            since=row.since,
             deaths=row.deaths + bool(row.owner),
         )
 
