@@ -26,6 +26,9 @@ WRITE_SECONDS = 3.0
 WRITE_TRIES = 20
 """Tries of a write where there is no deadline, at most a second apart."""
 LONGEST_BACK_OFF_MINUTES = 60
+FATAL_DEATHS = 2
+"""Deaths in a row after which a change that has failed for too long is given up without another try. One may have
+another cause: the owner may have died before it came to this change."""
 
 Result = TypeVar("Result")
 
@@ -120,7 +123,7 @@ class Turn:
         self.tried = True
         error: BaseException | None
         reason = None
-        if self._deaths and self._has_failed_too_long():
+        if self._deaths >= FATAL_DEATHS and self._has_failed_too_long():
             error = SuspectError(f"the function died {self._deaths} times while this change ran")
             reason = "GivenUp"
         else:

@@ -144,13 +144,39 @@ def test_a_death_leaves_the_item_due_by_back_off() -> None:
 def test_a_suspect_is_given_up_at_the_lease_without_another_try() -> None:
     world = held("aa", give_up_after_seconds=600.0)
     world.trouble = {1: Died()}
-    with pytest.raises(Died):
-        world.retry(now=True)
+    for _ in range(2):
+        with pytest.raises(Died):
+            world.retry_later(10)
     world.ran.clear()
     assert world.retry_later(10)["parked"] == 1
     assert world.ran == [2]
     [body] = world.s3.objects.values()
     assert (read_failure(body).condition, read_failure(body).error) == (
         "GivenUp",
-        "SuspectError: the function died 1 times while this change ran",
+        "SuspectError: the function died 2 times while this change ran",
     )
+
+
+def test_after_one_death_a_change_that_has_failed_too_long_has_its_try() -> None:
+    """The owner may have died before it came to this change."""
+    world = held("a", give_up_after_seconds=600.0)
+    world.trouble = {1: Died()}
+    with pytest.raises(Died):
+        world.retry(now=True)
+    world.trouble.clear()
+    assert world.retry_later(10)["released"] == 1
+    assert world.parked() == []
+
+
+def test_a_suspects_progress_is_written_after_each_change() -> None:
+    """So that the next death counts for the change that causes it."""
+    world = held("aaa", give_up_after_seconds=600.0)
+    world.trouble = {2: Died()}
+    for _ in range(3):
+        with pytest.raises(Died):
+            world.retry_later(1)
+    row = world.held_row()
+    assert (row.next or "").endswith("02")
+    assert world.retry_later(10)["parked"] == 1
+    assert world.parked() == [2]
+    assert world.applied[-1] == 3
