@@ -174,7 +174,7 @@ def test_a_suspects_progress_is_written_after_each_change() -> None:
     world.trouble = {2: Died()}
     for _ in range(3):
         with pytest.raises(Died):
-            world.retry_later(1)
+            world.retry_later(10)
     row = world.held_row()
     assert (row.next or "").endswith("02")
     assert world.retry_later(10)["parked"] == 1
