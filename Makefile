@@ -20,7 +20,7 @@ test: check .venv-aws/.installed  ## Every check and every test
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 prove: .venv/.installed  ## Order, once and completeness in 10,000 random histories of failures, other ones each time
-	HISTORIES=10000 .venv/bin/python -m pytest -q tests/property
+	.venv/bin/python -m tests.property --histories 10000
 
 bench: .venv/.installed .venv-aws/.installed  ## What the engine costs, how late it is and how fast it drains, beside stock
 	@for question in engine cost drain lateness; do .venv/bin/python -m bench $$question --quick || exit 1; done

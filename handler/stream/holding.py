@@ -183,25 +183,29 @@ class Holding:
 
     def end_owned(self, row: HoldRow, left: Sequence[int], error: BaseException | None) -> None:
         """A handler has ended after its item was held: move the hold on as its owner."""
-        now, holds = self._invocation.clock(), self._holds
         try:
-            if error is not None:
-                unmoved = Position(row.next, 0, row.since, 0, 0)
-                holds.hand_back(row, unmoved, now + self._minute_seconds)
-            elif len(left) == 1:
-                holds.release(row, row.tail, now)
-            else:
-                following = version_of(self._change(left[1]))
-                holds.hand_back(row, Position(following, 1, now, 0, 0), now)
-        except RefusedError as refused:
-            there = HoldRow.read(refused.row) if refused.row is not None else None
-            if there and there.is_held and there.owner == row.owner:
-                passed = Position(f"{row.tail}{PASSED}", len(left), now, 0, 0)
-                holds.hand_back(there, passed, now)  # a doubled delivery has appended meanwhile
-                return
+            self._move_on(row, left, error)
+        except RefusedError:
             logger.warning("a hold is no longer this invocation's", item=row.digest)
         except Exception:
             logger.exception("the ledger cannot tell that a handler has ended", item=row.digest)
+
+    def _move_on(self, row: HoldRow, left: Sequence[int], error: BaseException | None) -> None:
+        now, holds = self._invocation.clock(), self._holds
+        if error is not None:
+            holds.hand_back(row, Position(row.next, 0, row.since, 0, 0), now + self._minute_seconds)
+        elif len(left) > 1:
+            following = version_of(self._change(left[1]))
+            holds.hand_back(row, Position(following, 1, now, 0, 0), now)
+        else:
+            try:
+                holds.release(row, row.tail, now)
+            except RefusedError as refused:
+                there = HoldRow.read(refused.row) if refused.row is not None else None
+                if there is None or not there.is_held or there.owner != row.owner:
+                    raise
+                passed = Position(f"{row.tail}{PASSED}", len(left), now, 0, 0)
+                holds.hand_back(there, passed, now)  # a doubled delivery has appended meanwhile
 
     def _change(self, position: int) -> Change:
         return Change(self._batch.records[position])

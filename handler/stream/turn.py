@@ -67,6 +67,8 @@ class Turn:
         self._next, self._since, self._deaths, self._given_up = row.next, row.since, row.deaths, row.given_up
         self._began = self._saved_at = workplace.invocation.clock()
         self._unsaved, self._saved_seconds = 0, SAVED_SECONDS
+        self._redriven_read = row.redriven
+        """`redriven` when the changes were read: a release must not pass over a redrive that came later."""
         self._passed: list[Waiting] = []
         self._done: list[Waiting] = []
         self._lock = threading.RLock()
@@ -95,7 +97,7 @@ class Turn:
         """Run the waiting changes of the leased item, then release it or hand it back."""
         while True:
             try:
-                waiting = self._work.holds.waiting(self._view())
+                waiting = self._read()
             except HoldBrokenError as error:
                 self._stop_broken(error)
                 return
@@ -112,8 +114,12 @@ class Turn:
 
     def first(self) -> tuple[Waiting, Sequence[Waiting]]:
         """The leased item's first waiting change, and those after it. Raises HoldBrokenError."""
-        first, *rest = self._work.holds.waiting(self._view())
+        first, *rest = self._read()
         return first, rest
+
+    def _read(self) -> list[Waiting]:
+        self._redriven_read = self._row.redriven
+        return self._work.holds.waiting(self._view())
 
     # One change
 
@@ -210,7 +216,8 @@ class Turn:
         since = self._row.since
         with self._lock:
             try:
-                self._row = self._persist(lambda: work.holds.release(self._row, view.tail, self._now()))
+                read = replace(self._row, redriven=self._redriven_read)
+                self._row = self._persist(lambda: work.holds.release(read, view.tail, self._now()))
             except RefusedError as refused:
                 there = HoldRow.read(refused.row) if refused.row is not None else None
                 if there is None or there.owner != work.invocation.owner:

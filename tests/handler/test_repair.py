@@ -209,9 +209,16 @@ def test_a_change_of_the_stream_that_arrives_while_a_redriven_one_runs_disturbs_
     assert world.waiting() == []
 
 
-def test_a_change_that_is_redriven_during_the_turn_runs_in_it() -> None:
+@pytest.mark.parametrize("seconds", [0, 2])
+def test_a_change_that_is_redriven_during_the_turn_runs_in_it(seconds: int) -> None:
+    """Also where the turn writes its progress afterwards, and so reads the row that counts the redrive."""
     world = mended("aa")
-    world.trouble[2] = lambda: redrive(world, 9)
+
+    def redrive_meanwhile() -> None:
+        redrive(world, 9)
+        world.clock.now += seconds
+
+    world.trouble[2] = redrive_meanwhile
     assert world.retry(now=True)["released"] == 1
     assert world.applied == [1, 2, 9]
 

@@ -1,14 +1,30 @@
-"""Replays one history and tells it: python -m tests.property SEED CHANGES ITEMS BATCH [SUBJECT]."""
+"""Proves the engine, or replays one history and prints it.
 
+python -m tests.property --histories NUMBER [--first SEED]
+python -m tests.property SEED CHANGES ITEMS BATCH [SUBJECT]
+"""
+
+import argparse
 import sys
 
-from tests.property.engines import ENGINE, MUTANTS
+from tests.property.history.writes import Sizes
 from tests.property.laws import breaches
-from tests.property.world import Sizes, World
+from tests.property.prove import prove
+from tests.property.subjects.mutants import ENGINE, MUTANTS
+from tests.property.world import World
 
-seed, changes, items, batch = (int(argument) for argument in sys.argv[1:5])
-subject = MUTANTS[" ".join(sys.argv[5:])] if sys.argv[5:] else ENGINE
-told: list[str] = []
-world = World(seed, Sizes(changes, items, batch), subject, told.append).happen()
+parser = argparse.ArgumentParser(prog="python -m tests.property", description=__doc__)
+parser.add_argument("--histories", type=int, metavar="NUMBER")
+parser.add_argument("--first", type=int, metavar="SEED")
+parser.add_argument("--processes", type=int, metavar="NUMBER")
+parser.add_argument("history", nargs="*", metavar="SEED CHANGES ITEMS BATCH [SUBJECT]")
+asked = parser.parse_args()
+if asked.histories:
+    sys.exit(prove(asked.histories, asked.first, asked.processes))
+seed, changes, items, batch = (int(argument) for argument in asked.history[:4])
+name = " ".join(asked.history[4:])
+subject = MUTANTS[name] if name else ENGINE
+lines: list[str] = []
+world = World(seed, Sizes(changes, items, batch), subject, lines.append).happen()
 print(f"{subject.name}, {world.kind} consumer, {world.options}\n{world.faults}\n{world.settings}")
-print(*told, *(breaches(world) or ["every law holds"]), sep="\n")
+print(*lines, *(breaches(world) or ["every law holds"]), sep="\n")

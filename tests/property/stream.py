@@ -26,8 +26,12 @@ def sequence(number: int) -> str:
 def change(
     number: int, item: str = "a", at: float = 0, *, name: str = "MODIFY", image: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """A stream record as Lambda's event has it; `number` is its place in the stream, `at` its epoch seconds."""
-    keys = {"id": {"S": item}}
+    """A stream record as Lambda's event has it; `number` is its place in the stream, `at` its epoch seconds.
+
+    The item's key is a text; an item such as `n=1.0` has the number that it tells as its key.
+    """
+    is_number, _, digits = item.partition("=")
+    keys = {"id": {"N": digits} if digits else {"S": is_number}}
     images = {} if name == "REMOVE" else {"NewImage": {**keys, **(image or {"v": {"N": str(number)}})}}
     return {
         "eventID": f"event-{number}",

@@ -1,39 +1,35 @@
-"""One history: a stream, a mapping and a function on one clock, with everything that can go wrong."""
+"""One history: a stream, a mapping, a schedule and a function on one clock, with everything that can go wrong."""
 
 import contextlib
 import io
 import logging
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any
 
 from handler.stream import aws
+from handler.stream.change import Change
+from handler.stream.effects import put_if_newer
 from handler.stream.environment import Environment
-from handler.stream.patience import MARGIN
 from sandbox.actions import RETENTION_PASSED, Describe, Discard, Failed, Invoke, Position, Read, Returned, Throttled
 from sandbox.configuration import Configuration, Switches
 from sandbox.mapping import RETENTION_SECONDS, EventSourceMapping
-from tests.property.engines import ENGINE, Subject
-from tests.property.facts import Facts
-from tests.property.faults import draw, within
-from tests.property.function import Function
-from tests.property.kernel import Kernel
+from tests.property.function.function import Function
+from tests.property.function.names import CONSUMER, LEDGER, TARGET
+from tests.property.history.facts import Effect, Facts, Parked, Run
+from tests.property.history.faults import HOUR, draw, within
+from tests.property.history.writes import THEMES, Sizes, Write, old_note, plan
+from tests.property.kernel import EndlessError, Kernel
+from tests.property.schedule import Schedule
 from tests.property.stream import ARN, Stream, TrimmedError, change, number, sequence
+from tests.property.subjects.engines import ENGINE, SIMULATED, Subject
 
 START = 1_700_000_000.0
+RECORD_AGE = 82_800
+"""The mapping's own limit, which the contract fixes at 23 hours."""
 MOST_RECUTS = 12
 """Each also forgets the back-off, as an update does: without end they would be a history without end."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How large a history is: changes written, items changed, the mapping's largest batch."""
-
-    changes: int
-    items: int
-    batch: int
 
 
 class World:
@@ -43,33 +39,39 @@ class World:
         self, seed: int, sizes: Sizes, subject: Subject = ENGINE, tell: Callable[[str], None] | None = None
     ) -> None:
         self._rng = rng = Random(seed)
-        self._sizes, self._tell = sizes, tell
+        self._sizes, self._subject, self._tell = sizes, subject, tell
         self.kernel, self.facts = Kernel(START), Facts()
-        self.kind = rng.choices(["plain", "fenced", "claimed"], [5, 3, 2])[0]
-        age = rng.choice([-1, -1, 1800, 7200, 21600])
-        self.settings = Environment(maximum_record_age_seconds=age, workers=rng.choice([1, 3, 10]))
-        self.longest_back_off = rng.choice([100.0, 240.0])
+        theme = rng.choices(list(THEMES), list(THEMES.values()))[0]
+        flooded, is_short_of_time = theme == "flood", theme == "short of time"
+        self.plan = plan(rng, theme, sizes, START)
+        for write in self.plan.writes:
+            self._expect(write)
+        self.kind = rng.choices(["plain", "fenced", "claimed"], [6, 2, 0 if self.plan.noted else 2])[0]
+        give_up = rng.choices([600.0, 1800.0, 7200.0, 7200.0 if flooded else 48 * HOUR], [50, 30, 17, 3])[0]
+        workers = rng.choice([1, 1, 3] if theme == "busy items" else [1, 3, 10])
+        self.settings = Environment(give_up_after_seconds=give_up, workers=workers)
         self._switches = Switches(
             suffix_follows=rng.random() < 0.5,
             halves_inherit=rng.random() < 0.5,
-            back_off=lambda tries: min(3.0 ** min(tries - 1, 9), self.longest_back_off),
+            back_off=lambda tries: min(3.0 ** min(tries - 1, 9), 100.0),
         )
         self.options: dict[str, Any] = {
             "EventSourceArn": ARN,
             "FunctionName": "simulated",
             "StartingPosition": "TRIM_HORIZON",
-            "BatchSize": rng.randint(1, sizes.batch),
+            "BatchSize": rng.randint(1, sizes.batch * (5 if flooded or is_short_of_time else 1)),
             "ParallelizationFactor": rng.choice([1, 1, 1, 2, 4]),
-            "MaximumRetryAttempts": rng.choice([-1, -1, -1, 1, 6]),
-            "MaximumRecordAgeInSeconds": age,
-            "BisectBatchOnFunctionError": rng.random() < 0.5,
+            "MaximumRetryAttempts": -1,
+            "MaximumRecordAgeInSeconds": RECORD_AGE,
+            "BisectBatchOnFunctionError": True,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
         }
+        self._poll = 3.0 if theme == "busy items" else 60.0
         self.stream = Stream()
         self._shard_of: dict[str, str] = {}
         self._iterators: dict[tuple[int, str], tuple[Position, int]] = {}
-        self._last_write = self._write_all()
-        self.faults = draw(rng, self.facts.item_of, START)
+        self._last_write = self.plan.writes[-1].when
+        self.faults = draw(rng, theme, self.facts.item_of, self.plan.flood, START)
         self.function = Function(
             *(self.kernel, rng, self.faults, self.facts),
             subject=subject,
@@ -77,16 +79,20 @@ class World:
             kind=self.kind,
             say=self._say,
         )
+        self.until = max(self.faults.over_at, self._last_write) + 2 * 24 * HOUR
+        self.until += (len(self.faults.spoilt) + 3) * (give_up + 2 * HOUR)
+        self.schedule = Schedule(self.kernel, rng, self.faults, self.facts, self.function, self.until)
         self._recuts = MOST_RECUTS
-        self._to_be_replaced = self.faults.replaced
-        self._schedule()
+        self._to_be_replaced = self.faults.lambdas.replaced
+        self._begin()
 
     def happen(self) -> "World":
         """Let it happen."""
-        with _quiet(), _client_of_effects(self.function.client_of_effects()):
-            self.kernel.run()
-        if self.function.tables.unknown:
-            raise self.function.tables.unknown
+        effects = aws.stand_in({"dynamodb": self.function.client_of_effects()})
+        with _quiet(), SIMULATED(), self._subject.planted(), effects:
+            self._upgrade()
+            with contextlib.suppress(EndlessError):
+                self.kernel.run()
         return self
 
     @property
@@ -94,11 +100,10 @@ class World:
         """Whether the mapping has settled all that it has read."""
         return self.mapping.at_rest()
 
-    @property
-    def margin_ends(self) -> float:
-        """Age in seconds at which the engine parks what the mapping is about to discard."""
-        age = self.settings.maximum_record_age_seconds
-        return (age if age > 0 else RETENTION_SECONDS) - MARGIN
+    def is_lost(self) -> bool:
+        """Whether the answer of an invocation that ends now is lost."""
+        by_chance = self.kernel.now < self.faults.quiet_at
+        return by_chance and self._rng.random() < self.faults.lambdas.lost_answer
 
     def _say(self, text: str) -> None:
         if self._tell:
@@ -106,42 +111,61 @@ class World:
 
     # What is known beforehand
 
-    def _write_all(self) -> float:
-        rng, facts, now = self._rng, self.facts, START
-        exists: set[str] = set()
-        for each in range(1, self._sizes.changes + 1):
-            if rng.random() < 0.3:
-                now += rng.expovariate(1 / 20)
-            item = f"item-{rng.randrange(self._sizes.items)}"
-            name = "INSERT" if item not in exists else "REMOVE" if rng.random() < 0.2 else "MODIFY"
-            exists.symmetric_difference_update({item} if name != "MODIFY" else ())
-            facts.item_of[each], facts.created[each] = item, int(now)
-            facts.source[item] = None if name == "REMOVE" else each
-            self.kernel.at(now, partial(self._write, each, item, name))
-        return now
+    def _expect(self, write: Write) -> None:
+        facts = self.facts
+        facts.item_of[write.number], facts.created[write.number] = write.item, int(write.when)
+        facts.changes_of[write.item].append(write.number)
+        facts.source[write.item] = None if write.kind == "REMOVE" else write.number
+        self.kernel.at(write.when, partial(self._write, write))
 
-    def _schedule(self) -> None:
-        rng, faults = self._rng, self.faults
+    def _begin(self) -> None:
+        rng, stalled = self._rng, self.faults.lambdas.stalled
         for _ in range(rng.choice([0, 0, 0, 1, 2])):
             self.kernel.at(rng.uniform(START, self._last_write), self._split)
         self._replace()
-        if faults.stalled:
+        if stalled:
             begin = rng.uniform(START, self._last_write)
             self.kernel.at(begin, lambda: self._configure(Enabled=False))
-            self.kernel.at(begin + RETENTION_SECONDS + 3600, lambda: self._configure(Enabled=True))
-        if faults.outage:
-            self.kernel.at(faults.outage[0], self._outage_begins)
+            self.kernel.at(begin + stalled, lambda: self._configure(Enabled=True))
 
-    def _write(self, each: int, item: str, name: str) -> None:
-        if item not in self._shard_of:
-            self._shard_of[item] = self._rng.choice(self._open_shards())
-        self.stream.put(change(each, item, int(self.kernel.now), name=name), shard=self._shard_of[item])
+    def _upgrade(self) -> None:
+        """What the engine before holds has left behind."""
+        facts, noted = self.facts, self.plan.noted
+        if not noted:
+            return
+        facts.met["a note of the engine before holds"] += 1
+        ledger = self.function.table.tables.setdefault(LEDGER, {})
+        note = old_note(self._rng, noted, ARN, CONSUMER, START)
+        ledger[note["pk"]["S"]] = {note["sk"]["S"]: note}
+        former = Run("the engine before holds", list(noted), START, START, START)
+        for each, state in noted.items():
+            if state == "x":
+                facts.parked[each] = [Parked(each, START, "GiveUpAfterExceeded", former)]
+            elif state == "+":
+                facts.finished[each] = [START]
+                if self.kind != "fenced" or put_if_newer(Change(self._record(self.plan.writes[each - 1])), TARGET):
+                    facts.effects.append(Effect(each, facts.item_of[each], START))
+
+    def _record(self, write: Write) -> dict[str, Any]:
+        handlers = self.faults.handlers
+        record = change(write.number, write.item, int(write.when), name=write.kind)
+        if write.number in handlers.undecodable and write.number not in self.plan.noted:
+            if write.number % 2 or write.kind == "REMOVE":
+                record["eventName"] = "STRANGE"
+            else:
+                record["dynamodb"]["NewImage"]["v"] = {"N": "no number"}
+        return record
+
+    def _write(self, write: Write) -> None:
+        if write.item not in self._shard_of:
+            self._shard_of[write.item] = self._rng.choice(self._open_shards())
+        self.stream.put(self._record(write), shard=self._shard_of[write.item])
 
     def _open_shards(self) -> list[str]:
         return [name for name, shard in self.stream.shards.items() if not shard.closed]
 
     def _split(self) -> None:
-        self.facts.met.add("a split")
+        self.facts.met["split of a shard"] += 1
         parent = self._rng.choice(self._open_shards())
         children = [f"{parent}.{side}" for side in "ab"]
         self.stream.split(parent, *children)
@@ -149,15 +173,15 @@ class World:
             if shard == parent:
                 self._shard_of[item] = self._rng.choice(children)
 
-    def _outage_begins(self) -> None:
-        in_batches = self.facts.delivered - self.facts.settled
-        self.facts.at_outage = in_batches.union(*(run.numbers for run in self.function.running))
-
     # The mapping
 
     def _replace(self) -> None:
-        self.facts.excuse_delivered()
-        self.mapping = EventSourceMapping(Configuration.model_validate(self.options), self._switches, poll=60.0)
+        facts = self.facts
+        facts.double(None, facts.delivered)
+        facts.unsettled |= facts.delivered
+        for run in self.function.running:
+            run.is_doubled = True
+        self.mapping = EventSourceMapping(Configuration.model_validate(self.options), self._switches, poll=self._poll)
         self._turn(self.mapping)
 
     def _configure(self, **options: Any) -> None:
@@ -194,7 +218,8 @@ class World:
     def _read(self, mapping: EventSourceMapping, action: Read) -> None:
         now = self.kernel.now
         if now > START + RETENTION_SECONDS:
-            self.facts.expired |= {number(event) for event in self.stream.trim(now)} - self.facts.settled
+            settled = self.facts.delivered - self.facts.unsettled
+            self.facts.expired |= {number(event) for event in self.stream.trim(now)} - settled
         reader = id(mapping), action.shard
         position, place = self._iterators.pop(reader, (None, 0))
         try:
@@ -211,56 +236,98 @@ class World:
     def _discard(self, action: Discard) -> None:
         facts, numbers = self.facts, [number(record.event) for record in action.records]
         self._say(f"discarded {numbers}: {action.condition}")
+        facts.unsettled.difference_update(numbers)
         if action.condition == RETENTION_PASSED:
             facts.expired.update(numbers)
             return
         facts.discarded |= dict.fromkeys(numbers, (self.kernel.now, action.condition))
-        if self.faults.refused:
+        if self.faults.lambdas.refused:
             facts.refused.update(numbers)
-        if self.options["ParallelizationFactor"] != 1 or len(self.stream.shards) > 1:
-            facts.excuse_delivered()  # the note under what was discarded may be hidden by another lane's
-            facts.clocks_hidden |= facts.delivered
 
     def _invoke(self, mapping: EventSourceMapping, action: Invoke) -> None:
-        now, rng, faults = self.kernel.now, self._rng, self.faults
-        if within(faults.throttled, now):
-            self.facts.met.add("throttling")
+        now, rng, lambdas = self.kernel.now, self._rng, self.faults.lambdas
+        if within(lambdas.throttled, now):
+            self.facts.met["batch throttled"] += 1
             mapping.answer(action, Throttled(), now)
             return
         events = [dict(record.event) for record in action.records]
-        self.facts.delivered.update(map(number, events))
-        self.kernel.start(lambda: self._first_delivery(mapping, action, events))
+        delivery = _Delivery(self, mapping, action, [number(event) for event in events])
+        self.kernel.start(lambda: delivery.run(self.function.deliver(events, delivery.begins)))
+        if now >= self.faults.quiet_at:
+            return
         if self._to_be_replaced and rng.random() < 0.2:
             self._to_be_replaced = False
             self.kernel.at(now + rng.uniform(0, 1), self._replace)
-        if rng.random() < faults.second:
+        if rng.random() < lambdas.cut_off:
+            self.kernel.at(now + rng.choice([rng.uniform(0, 1), rng.uniform(0, 60)]), delivery.cut_off)
+        if rng.random() < lambdas.second:
             later = rng.choice([0.0, rng.uniform(0, 30), rng.uniform(60, 2000)])
-            self.kernel.at(now + later, lambda: self.kernel.start(lambda: self._second_delivery(events)))
+            self.kernel.at(now + later, lambda: self.kernel.start(lambda: self._second_delivery(delivery, events)))
 
-    def _first_delivery(self, mapping: EventSourceMapping, action: Invoke, events: list[dict[str, Any]]) -> None:
-        facts = self.facts
-        run, outcome = self.function.deliver(events)
-        if isinstance(outcome, Returned) and self._rng.random() < self.faults.lost_answer:
-            facts.met.add("lost answer")
-            facts.excused |= run.did | run.parked
-            outcome = Failed()
+    def _second_delivery(self, first: "_Delivery", events: list[dict[str, Any]]) -> None:
+        self.facts.met["second delivery"] += 1
+        self.facts.double(first.began, first.numbers)
+        self.facts.excuse_delivered("a doubled delivery")
+        self.function.deliver(events, lambda run: self.facts.double(run, run.numbers))
+        self.facts.excuse_delivered("a doubled delivery")
+
+    def answered(self, mapping: EventSourceMapping, action: Invoke, outcome: Returned | Failed) -> None:
+        """The mapping is told what came of an invocation."""
         if mapping is not self.mapping:
-            facts.met.add("replaced mid-invocation")
-            facts.excuse_delivered()
+            self.facts.met["mapping replaced mid-invocation"] += 1
+            self.facts.excuse_delivered("a doubled delivery")
             return
-        facts.hold(run)
         mapping.answer(action, outcome, self.kernel.now)
-        if self._recuts and self._rng.random() < self.faults.recut:
-            facts.met.add("recut")
+        if self._recuts and self._rng.random() < self.faults.lambdas.recut:
+            self.facts.met["batches cut anew"] += 1
             self._recuts -= 1
-            self._configure(BatchSize=self._rng.randint(1, self._sizes.batch))
+            self._configure(BatchSize=self._rng.randint(1, self._rng.choice([4, self._sizes.batch])))
         self._turn(mapping)
 
-    def _second_delivery(self, events: list[dict[str, Any]]) -> None:
-        self.facts.met.add("second delivery")
-        self.facts.excuse_delivered()
-        self.function.deliver(events)
-        self.facts.excuse_delivered()
+
+class _Delivery:
+    """One invocation by the mapping, and what the mapping is told of it."""
+
+    def __init__(self, world: World, mapping: EventSourceMapping, action: Invoke, numbers: list[int]) -> None:
+        self._world, self._mapping, self._action = world, mapping, action
+        self.numbers = numbers
+        self.began: Run | None = None
+        self._is_answered = False
+
+    def begins(self, run: Run) -> None:
+        """The run begins."""
+        self.began = run
+        self._world.facts.delivered.update(self.numbers)
+        self._world.facts.unsettled.update(self.numbers)
+
+    def run(self, ended: tuple[Run, Returned | Failed | Throttled]) -> None:
+        """The run has ended."""
+        run, outcome = ended
+        world = self._world
+        facts = world.facts
+        if self._is_answered:
+            return
+        if isinstance(outcome, Returned) and world.is_lost():
+            facts.met["lost answer of a batch"] += 1
+            facts.excuse(run.did - run.secured, "a lost answer")
+            outcome = Failed()
+        if isinstance(outcome, Returned):
+            checkpoint = min(run.reported, default=None)
+            facts.unsettled -= {each for each in self.numbers if checkpoint is None or each < checkpoint}
+        assert not isinstance(outcome, Throttled)
+        self._answer(outcome)
+
+    def cut_off(self) -> None:
+        """Lambda says that the run has failed, and it goes on."""
+        if self._is_answered or self.began is None:
+            return
+        self._world.facts.met["answer before the run's end"] += 1
+        self._world.facts.double(self.began, self.numbers)
+        self._answer(Failed())
+
+    def _answer(self, outcome: Returned | Failed) -> None:
+        self._is_answered = True
+        self._world.answered(self._mapping, self._action, outcome)
 
 
 @contextlib.contextmanager
@@ -272,15 +339,3 @@ def _quiet() -> Generator[None]:
             yield
     finally:
         logging.disable(logging.NOTSET)
-
-
-@contextlib.contextmanager
-def _client_of_effects(client: Any) -> Generator[None]:
-    clients = aws._clients  # pyright: ignore[reportPrivateUsage] -- put_if_newer takes no client
-    before = dict(clients)
-    clients["dynamodb"] = client
-    try:
-        yield
-    finally:
-        clients.clear()
-        clients |= before

@@ -1,0 +1,82 @@
+"""What is put to the proof: the engine, with its locks on simulated time."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from handler.stream import batch_run, telemetry, turn
+from handler.stream.batch import Function
+from handler.stream.entry import Engine
+from handler.stream.environment import Environment
+from handler.stream.workers import Executor
+from tests.property.function import threads
+from tests.property.function.names import BUCKET, CONSUMER, LEDGER
+from tests.property.subjects.planting import Planted, planted
+
+
+class _NoMetrics:
+    """Metrics are not what is proven here, and would take a third of the time."""
+
+    def __init__(self, **_: Any) -> None: ...
+
+    def add_metric(self, **_: Any) -> None: ...
+
+    def flush_metrics(self) -> None: ...
+
+
+SIMULATED = planted(
+    (batch_run, "threading", threads), (turn, "threading", threads), (telemetry, "EphemeralMetrics", _NoMetrics)
+)
+"""What the engine has in a history in place of its own: locks on simulated time, and no metrics."""
+
+Deliver = Callable[[dict[str, Any], Any], Any]
+"""An environment: takes an event and a context, gives the answer."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a Lambda environment is made of."""
+
+    function: Function
+    settings: Environment
+    claim: bool
+    client: Callable[[str], Any]
+    executor: Executor
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that processes batches, and what it may raise instead of answering."""
+
+    name: str
+    environment: Callable[[Given], Deliver]
+    raises: tuple[type[Exception], ...] = ()
+    effects: Callable[[Any], Any] = lambda client: client
+    """What a fenced handler is given for its client."""
+    planted: Planted = contextlib.nullcontext
+    """What its mistake replaces in the engine, while a history lasts."""
+
+
+def engine(given: Given) -> Engine:
+    """The engine with its stores."""
+    settings = replace(given.settings, ledger_table=LEDGER, failure_bucket=BUCKET, powertools_service_name=CONSUMER)
+    return assembled(given, settings)
+
+
+def assembled(given: Given, settings: Environment) -> Engine:
+    """The engine with these settings."""
+    return Engine(
+        given.function,
+        settings,
+        claim=given.claim and bool(settings.ledger_table),
+        client=given.client,
+        executor=given.executor,
+        clock=given.clock,
+        sleep=given.sleep,
+    )
+
+
+ENGINE = Subject("engine", engine)
