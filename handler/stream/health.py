@@ -9,6 +9,8 @@ DOWN_SECONDS = 5.0
 """Time since the first of these failures: a flood of bad items that come together is shorter."""
 PROBE_SECONDS = 10.0
 """How often a change is tried while that is down."""
+LEAST_SLOW_SECONDS = 2.0
+"""A failure is slow after half of a handler's time, and not before this: a batch may wait so long, pauses included."""
 SLOW_FAILURES_SECONDS = 60.0
 """Two slow failures within this time make an environment careful, and it stays so for this time after the last one."""
 ASKED_SECONDS = 5.0

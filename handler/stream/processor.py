@@ -9,7 +9,7 @@ from handler.stream.batch import Function, read_batch, refuse_async
 from handler.stream.batch_run import BatchRun, Invoke
 from handler.stream.environment import Environment
 from handler.stream.failures import FailureStore
-from handler.stream.health import Health
+from handler.stream.health import LEAST_SLOW_SECONDS, Health
 from handler.stream.invocation import Invocation
 from handler.stream.ledger import Ledger
 from handler.stream.workers import Executor, Workers
@@ -60,7 +60,7 @@ class KeyOrderedProcessor:
         self.ledger, self.failures, self.clock, self.sleep = ledger, failures, clock, sleep
         self.invoke = invoke
         self.executor = executor or Workers(self.settings.workers)
-        self.health = Health(self.settings.handler_timeout_seconds / 2)
+        self.health = Health(max(self.settings.handler_timeout_seconds / 2, LEAST_SLOW_SECONDS))
 
     def __call__(self, records: Any, record_handler: Function, lambda_context: Any = None) -> Self:
         """Take a batch.

@@ -111,6 +111,7 @@ def test_each_law_notices_a_mistake_or_is_named() -> None:
     assert NOTICED.keys() == MUTANTS.keys()
     assert {law.__name__ for law in LAWS} - set(NOTICED.values()) == {
         "nothing_that_is_about_to_be_discarded_is_reported",
+        "the_mirror_equals_its_source",
         "nothing_is_parked_without_its_reason",
         "nothing_is_held_without_a_reason",
         "a_change_is_tried_as_often_as_promised",
