@@ -61,7 +61,7 @@ class Tuning(BaseModel):
         default=60,
         ge=6,
         le=900,
-        description="seconds, up to Lambda's limit; 6 hold the shortest handlerTimeout six times",
+        description="seconds, up to Lambda's limit; at least 6, six times the shortest handlerTimeout",
     )
     retention_in_days: Literal[
         1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
