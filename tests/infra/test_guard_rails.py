@@ -99,14 +99,14 @@ BOUNDS: Sequence[tuple[str, int | str, str]] = (
     (
         "timeout",
         5,
-        "should be greater than or equal to 6 (seconds, up to Lambda's limit; 6 hold the shortest handlerTimeout six "
-        "times)",
+        "should be greater than or equal to 6 (seconds, up to Lambda's limit; at least 6, six times the shortest "
+        "handlerTimeout)",
     ),
     (
         "timeout",
         901,
-        "should be less than or equal to 900 (seconds, up to Lambda's limit; 6 hold the shortest handlerTimeout six "
-        "times)",
+        "should be less than or equal to 900 (seconds, up to Lambda's limit; at least 6, six times the shortest "
+        "handlerTimeout)",
     ),
     (
         "retentionInDays",
