@@ -14,7 +14,7 @@ LOG_SECONDS = 0.0002
 WRITE_SECONDS = 0.0033
 """CPU of a change that is one write to DynamoDB: `put_if_newer`, a mirror."""
 CLAIM_SECONDS = 0.0067
-"""CPU of a claimed change, which is two calls of DynamoDB; its effect comes on top, as much as a write for each call."""
+"""CPU of a claimed change, which is two calls of DynamoDB. Its effect comes on top: about a write's for each call."""
 
 CALL_SECONDS = 0.005
 """A call of DynamoDB in the same Region: single-digit milliseconds (DynamoDB's guide, Introduction, November 2026)."""

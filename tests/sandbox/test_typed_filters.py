@@ -169,7 +169,7 @@ ATTRIBUTES: list[Any] = [
         (filters.absent(str), [each for each in ATTRIBUTES if not isinstance(each, str)]),
         (filters.absent(int, str), [each for each in ATTRIBUTES if not is_a(str, each) and not is_a(int, each)]),
     ],
-    ids=repr,
+    ids=lambda value: "" if isinstance(value, list) else repr(value),  # a set has another order in each worker
 )
 def test_a_test_lets_through_no_other_attributes(test: Test, let_through: list[Any]) -> None:
     got = [each for each in ATTRIBUTES if passes(insertion(each), new={"a": test})]
