@@ -106,7 +106,7 @@ def test_an_async_handler_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_module_that_is_no_python_is_refused_with_the_line(tmp_path: Path) -> None:
     version = f"3.{sys.version_info.minor}"
     said = refusal("mirror", module(tmp_path, "handler = 1\n\ndef f(:\n"))
-    assert said == f"handler/mirror.py:3 is not Python {version}: invalid syntax"
+    assert said.startswith(f"handler/mirror.py:3 is not Python {version}: invalid syntax")
     said = refusal("mirror", module(tmp_path, b"handler = '\xff'"))
     assert said.startswith("handler/mirror.py:1 is not Python ")
     said = refusal("mirror", module(tmp_path, "handler = 1\0"))
