@@ -25,10 +25,12 @@ FORMAT = "2"
 MIB = 1 << 20
 UPLOADED = 50 * MIB
 UNZIPPED = 250 * MIB
-"""What Lambda takes must be smaller (AWS Lambda's Developer Guide, "Lambda quotas", November 2026).
+"""What Lambda takes must be smaller, by its own messages: "Zipped size must be smaller than 52428800 bytes" (which
+LocalStack recorded on AWS in November 2023) and "Unzipped size must be smaller than 262144000 bytes" (July 2024).
 
-The first is for a zip in the request itself. That this doubles as a limit of the request, 70,167,211 bytes, does not
-matter: the zip in base64 leaves 256 KiB of it for everything else. Layers count toward the second.
+The first is for a zip in the request itself. The limit of the request, 70,167,211 bytes, does not matter beside it: the
+zip in base64 leaves 256 KiB of it for everything else. Layers count toward the second (API reference, AccountLimit,
+November 2026).
 """
 NAMED = 5  # in the message of an archive that is too large
 
