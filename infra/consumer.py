@@ -9,16 +9,18 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import grants
-from infra.archive import Package, build, module_of, runtime
+from infra.archive import Package, build
 from infra.grants import Grant, Statement
 from infra.guard import check_name, judge
 from infra.mapping_args import MappingArgs, complete
+from infra.modules import module_of
 from infra.resource import ROLE
 from infra.retries import retry_every_minute
 from infra.rules import Level
 from infra.settings import Settings, Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, Table, ViewType
+from infra.targets import runtime
 from infra.wiring import findings, refuse_fifo
 
 Uses = Mapping[str, pulumi.Input[str] | Grant]
@@ -204,7 +206,7 @@ class StreamConsumer(pulumi.ComponentResource):
             role=self.role.arn,
             handler=handler,
             code=pulumi.FileArchive(str(package.path)),
-            source_code_hash=package.source_code_hash,
+            source_code_hash=package.sha256,
             runtime=package.runtime,
             architectures=[package.architecture],
             memory_size=tuning.memory_size,

@@ -21,9 +21,10 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from infra import engine, rules
-from infra.archive import Target, module_of
+from infra.modules import module_of
 from infra.resource import FUNCTION, MAPPING, TABLE, UNKNOWN, Resource
 from infra.rules import DAY, Level
+from infra.targets import Target
 
 ENGINE = {to_camel(name): value for name, value in engine.MAPPING.items()}
 """How a mapping itself gives up, by Pulumi's names."""

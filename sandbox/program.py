@@ -24,6 +24,7 @@ from pulumi.runtime.mocks import MockEngine, MockMonitor
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import Settings, configure
 
+from infra.sources import files
 from sandbox import SandboxError
 
 ROOT = Path(__file__).parent.parent
@@ -153,16 +154,19 @@ def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
 
 
 def versions(stack: str, root: Path = ROOT) -> dict[Path, int]:
-    """The files that make a program what it is, with when they were written (ns): what differs calls for another run.
+    """The files that make a program what it is, with when they changed (ns): what differs calls for another run.
 
-    Modules of infra are none of them: a process imports them once.
+    Modules of infra are none of them: a process imports them once. Of handler/ it is what the archive holds, and the
+    lock; a link changes with the file that it leads to.
     """
-    handler = (path for path in (root / "handler").rglob("*") if path.suffix != ".pyc" and path.name[0] != ".")
+    handler = root / "handler"
+    requirements = (handler / "requirements.in", handler / "requirements.txt")
     found: dict[Path, int] = {}
-    for path in (root / "__main__.py", root / f"Pulumi.{stack}.yaml", *handler):
+    for path in (root / "__main__.py", root / f"Pulumi.{stack}.yaml", *requirements, *files(handler)):
         with contextlib.suppress(FileNotFoundError):  # editors save by renaming
-            if path.is_file():
-                found[path] = path.stat().st_mtime_ns
+            itself_and_target = [path.lstat(), *([path.stat()] if path.exists() else [])]
+            # Not the time of the last write, which a file keeps that is made executable.
+            found[path] = max(each.st_ctime_ns for each in itself_and_target)
     return found
 
 

@@ -8,10 +8,10 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from infra.archive import module_of
 from infra.consumer import StreamConsumer, Uses
 from infra.filters import exists
 from infra.grants import Grant, allow, read_from, secret, write_to
+from infra.modules import module_of
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable

@@ -13,13 +13,13 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from infra.archive import runtime
 from infra.consumer import StreamConsumer, Uses
 from infra.grants import Grant, allow, put_if_newer_into, write_to
 from infra.rules import NOTICE, RUNTIMES, Level
 from infra.settings import Settings, Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, ViewType
+from infra.targets import runtime
 from sandbox.program import ROOT, run
 from tests.program.recording import Recorder, record
 
