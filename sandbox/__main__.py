@@ -48,6 +48,7 @@ def up(port: int | None, outputs: Path | None) -> int:
         deployment = sandbox.deploy(config=config)
         names, display = Names.of(deployment.outputs), Display()
         write(outputs, deployment.outputs)
+        tell(deployment)
         print("# in a second terminal:")
         for name, value in sandbox.emulator.variables().items():
             print(f"export {name}={shlex.quote(value)}")
@@ -63,7 +64,14 @@ def up(port: int | None, outputs: Path | None) -> int:
             names = Names.of(deployment.outputs)
             display.forget()
             write(outputs, deployment.outputs)
+            tell(deployment)
             print(told, flush=True)
+
+
+def tell(deployment: "Deployment") -> None:
+    """Print one line on what the latest run asked for and the sandbox does not imitate, if anything."""
+    if deployment.not_imitated:
+        print(deployment.not_imitated)
 
 
 def redeployed(sandbox: "Sandbox", deployment: "Deployment") -> str:
