@@ -185,7 +185,7 @@ class Demo:
         aside = f"users, orders → {len(outputs['consumers'])} consumers"
         self.show.done(f"{len(self.deployment.made)} resources deployed", took, aside)
         if told := self.deployment.not_imitated:
-            self.show.console.print(told, style="dim", markup=False, highlight=False)
+            self.show.console.print(told, style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def _write(self) -> float:
         """Write it all; when the first change was processed.

@@ -44,6 +44,11 @@ class Deployment:
 
     aws: Aws
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
+    passed_over: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """What the latest run asked for and the sandbox does not imitate: the names of resources by their type, which is
+    passed over, or by their type and a property of it."""
+    not_imitated: str = ""
+    """The same as one line for people."""
     _made: dict[str, Made] = field(default_factory=dict[str, Made])  # by URN, in the order of the latest run
     _registered: dict[str, Registration] = field(default_factory=dict[str, Registration])  # by URN, in this run
     _done: list[str] = field(default_factory=list[str])
@@ -56,19 +61,6 @@ class Deployment:
     def made(self) -> list[Made]:
         """Every resource that exists, what others depend on before them."""
         return list(self._made.values())
-
-    @property
-    def passed_over(self) -> dict[str, list[str]]:
-        """What the latest run asks for and the sandbox does not imitate.
-
-        Names of resources by their type, which is passed over, or by the type and a property of it.
-        """
-        return self._asides.names
-
-    @property
-    def not_imitated(self) -> str:
-        """The same as one line for people; empty where there is nothing."""
-        return self._asides.line
 
     def run(self, program: Callable[[], None] | Path, *, stack: str, config: Mapping[str, str]) -> list[str]:
         """Make true what a program registers, and unmake what earlier runs have made and it registers no more.
@@ -87,6 +79,7 @@ class Deployment:
         self._done.clear()
         self._asides = Asides(self.aws.region)
         self.outputs = run(program, stack=stack, config=config, backend=self)
+        self.passed_over, self.not_imitated = self._asides.names, self._asides.line
         self._unmake([made for urn, made in self._made.items() if urn not in self._registered])
         return sorted(self._done)
 

@@ -89,8 +89,9 @@ class Asides:
         self._others += [(f"{registration.type} {property_}", registration.name) for property_ in unimitated]
         self.placed(registration)
         for property_, urns in registration.property_dependencies.items():
-            for urn in urns & self._passed.keys():
-                self._uses.setdefault(urn, []).append(f"{registration.name}.{property_}")
+            for urn in urns:
+                if urn in self._passed:
+                    self._uses.setdefault(urn, []).append(f"{registration.name}.{property_}")
 
     def placed(self, registration: Registration) -> None:
         """Take in where a resource, or whatever a provider makes, is wanted: everything is in one Region."""

@@ -73,7 +73,7 @@ def test_the_program_with_all_that_a_user_adds(deployed: Deployed, aws: LocalAws
         "aws:sns/topicSubscription:TopicSubscription protocol email (to-me)"
     )
     assert deployment.not_imitated == line
-    tell(deployment)
+    assert (tell(deployment), tell(deployment, line)) == (line, line)
     assert capsys.readouterr().out == f"{line}\n"
     assert not [made for made in deployment.made if made.registration.type == ALARM]
 
@@ -97,7 +97,7 @@ def test_the_program_with_all_that_a_user_adds(deployed: Deployed, aws: LocalAws
 
 def test_the_program_as_it_is_leaves_nothing_to_tell(pipeline: Deployment, capsys: pytest.CaptureFixture[str]):
     assert (pipeline.passed_over, pipeline.not_imitated) == ({}, "")
-    tell(pipeline)
+    assert tell(pipeline) == ""
     assert capsys.readouterr().out == ""
 
 
@@ -116,6 +116,14 @@ def test_what_is_made_up_and_where_it_goes_is_told(deployed: Deployed, aws: Loca
     told = "not imitated here: aws:opensearch/domain:Domain (search → asked.name)"
     assert deployment.not_imitated == told
     assert aws.sandbox.redeploy(deployment, program, config={}) == []
+    assert deployment.not_imitated == told
+
+    def failing() -> None:
+        alarm("late")
+        raise pulumi.RunError("a typo")
+
+    with pytest.raises(pulumi.RunError, match="a typo"):
+        aws.sandbox.redeploy(deployment, failing, config={})
     assert deployment.not_imitated == told
     assert aws.sandbox.redeploy(deployment, lambda: None, config={}) == ["asked unmade"]
     assert deployment.not_imitated == ""
