@@ -38,12 +38,9 @@ class Table(Resource):
         globalSecondaryIndexes.writeCapacity globalSecondaryIndexes.onDemandThroughput
         globalSecondaryIndexes.warmThroughput warmThroughput= replicas= globalTableWitness= importTable="""
     )
-    outputs: ClassVar = {
-        "arn": "Table.TableArn",
-        "streamArn": "Table.LatestStreamArn || ''",
-        "streamLabel": "Table.LatestStreamLabel || ''",
-    }
-    # The emulator limits no throughput, is in one Region, restores to no earlier moment, and has nothing to import.
+    outputs: ClassVar = {"arn": "Table.TableArn", "streamArn": "Table.LatestStreamArn || ''"}
+    # The emulator limits no throughput, is in one Region, and restores to no earlier moment; what a bucket on AWS holds
+    # is not here to be imported.
     mentioned: ClassVar = {
         "tableClass": "STANDARD",
         "pointInTimeRecovery.recoveryPeriodInDays": None,
@@ -96,7 +93,11 @@ class Table(Resource):
             self._expire(new["name"], expiry.get("attributeName") if expiry.get("enabled") else None)
 
     def _expire(self, table: str, attribute: str | None) -> None:
-        """Let items expire by that attribute, or by none."""
+        """Let items expire by that attribute, or by none.
+
+        AWS refuses another attribute while one is active, and none without the name of the one that was (API reference
+        of UpdateTimeToLive and the service's own messages, November 2026).
+        """
         found = self.client.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
         before = found["AttributeName"] if found["TimeToLiveStatus"] == "ENABLED" else None
         if before and attribute and before != attribute:

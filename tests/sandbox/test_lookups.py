@@ -1,4 +1,4 @@
-"""The functions of AWS's provider that the sandbox answers; a look at a table is in test_tables."""
+"""The functions of AWS's provider that the sandbox answers."""
 
 import json
 from typing import Any
@@ -11,7 +11,8 @@ from sandbox.lookups import answer
 from sandbox.program import run
 from sandbox.resource import Aws, ResourceError
 from tests.local import REGION, LocalAws
-from tests.sandbox.making import ACCOUNT, Mappings, nowhere
+from tests.sandbox.making import ACCOUNT, STREAM, Maker, Mappings, nowhere
+from tests.sandbox.test_tables import ATTRIBUTES, BY_CITY, BY_DAY, BY_TIME
 
 
 def test_where_and_who(aws: LocalAws):
@@ -32,6 +33,84 @@ def test_the_partition_of_a_region(region: str, partition: str, suffix: str, rev
     found = answer("aws:index/getPartition:getPartition", {}, Aws(lambda service: None, region, Mappings()))
     expected = {"id": partition, "partition": partition, "dnsSuffix": suffix, "reverseDnsPrefix": reverse}
     assert found == expected
+
+
+def test_what_a_look_at_a_table_tells(maker: Maker, aws: LocalAws):
+    _, name, _ = maker.table(
+        **STREAM,
+        attributes=[*ATTRIBUTES, {"name": "time", "type": "S"}],
+        rangeKey="at",
+        globalSecondaryIndexes=[{**BY_DAY, "hashKey": "city"}],
+        localSecondaryIndexes=[BY_TIME],
+        ttl={"enabled": True, "attributeName": "expiry"},
+        tags={"team": "a"},
+        deletionProtectionEnabled=False,
+    )
+    aws.client("dynamodb").update_table(TableName=name, ReplicaUpdates=[{"Create": {"RegionName": "us-east-1"}}])
+    found = answer("aws:dynamodb/getTable:getTable", {"name": name}, maker.aws)
+    arn = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"
+    label = found["streamArn"].removeprefix(f"{arn}/stream/")
+    none = {"readCapacity": 0, "writeCapacity": 0}
+    warm = [{"readUnitsPerSecond": 0, "writeUnitsPerSecond": 0}]
+    assert found == {
+        "id": name,
+        "name": name,
+        "arn": arn,
+        "region": REGION,
+        "attributes": [{"name": each, "type": "S"} for each in ("id", "at", "city", "time")],
+        "billingMode": "PAY_PER_REQUEST",
+        **none,
+        "hashKey": "id",
+        "rangeKey": "at",
+        "deletionProtectionEnabled": False,
+        "tableClass": "STANDARD",
+        "globalSecondaryIndexes": [
+            {
+                "name": "by-day",
+                "hashKey": "city",
+                "rangeKey": "",
+                "keySchemas": [{"attributeName": "city", "keyType": "HASH"}],
+                "projectionType": "INCLUDE",
+                "nonKeyAttributes": ["total"],
+                "onDemandThroughputs": [],
+                "warmThroughputs": [],
+                **none,
+            }
+        ],
+        "localSecondaryIndexes": [
+            {"name": "by-time", "rangeKey": "time", "projectionType": "KEYS_ONLY", "nonKeyAttributes": []}
+        ],
+        "onDemandThroughputs": [],
+        "warmThroughputs": warm,
+        "replicas": [{"regionName": "us-east-1", "kmsKeyArn": ""}],
+        "streamArn": f"{arn}/stream/{label}",
+        "streamLabel": label,
+        "streamEnabled": True,
+        "streamViewType": "NEW_AND_OLD_IMAGES",
+        "serverSideEncryption": None,
+        "ttl": {"enabled": True, "attributeName": "expiry"},
+        "pointInTimeRecovery": {"enabled": False, "recoveryPeriodInDays": 0},
+        "tags": {"team": "a"},
+    }
+
+
+def test_a_program_sees_a_table_as_the_plugin_shows_it(maker: Maker, aws: LocalAws):
+    """Every attribute has the type that pulumi_aws says, so that a program can judge a table that is there already."""
+    seen: list[resources.dynamodb.GetTableResult] = []
+    _, name, _ = maker.table(globalSecondaryIndexes=[{**BY_CITY, "rangeKey": None}], attributes=ATTRIBUTES[::2])
+
+    def program() -> None:
+        seen.append(resources.dynamodb.get_table(name=name))
+        with pytest.raises(Exception, match="Requested resource not found"):
+            resources.dynamodb.get_table(name="nowhere")
+
+    run(program, stack="local", config={}, backend=Deployment(aws.sandbox.aws))
+    [table] = seen
+    [index] = table.global_secondary_indexes
+    assert (index.name, index.hash_key, index.range_key, index.projection_type) == ("by-city", "city", "", "ALL")
+    assert [(each.name, each.type) for each in table.attributes] == [("id", "S"), ("city", "S")]
+    assert (table.ttl.enabled, table.ttl.attribute_name, table.replicas, table.tags) == (False, "", [], {})
+    assert (table.point_in_time_recovery.enabled, table.billing_mode) == (False, "PAY_PER_REQUEST")
 
 
 def document(aws: LocalAws, **given: Any) -> Any:

@@ -1,14 +1,11 @@
-"""Tables with what Pulumi gives them, changed as AWS's plugin changes them, and what a look at a table tells."""
+"""Tables with what Pulumi gives them, changed as AWS's plugin changes them."""
 
 import json
 from typing import Any
 
-import pulumi_aws as resources
 import pytest
 
-from sandbox.deploy import Deployment
 from sandbox.lookups import answer
-from sandbox.program import run
 from sandbox.resource import ResourceError
 from sandbox.resources import resource
 from tests.local import REGION, LocalAws
@@ -242,84 +239,6 @@ def test_an_item(maker: Maker, aws: LocalAws):
     assert aws.items(name) == [{"id": "1", "n": 2}]
     with pytest.raises(ResourceError, match="an item with another key is another item"):
         made.update(identity, old, {**old, "item": json.dumps({"id": {"S": "2"}})})
-
-
-def test_what_a_look_at_a_table_tells(maker: Maker, aws: LocalAws):
-    _, name, _ = maker.table(
-        **STREAM,
-        attributes=[*ATTRIBUTES, {"name": "time", "type": "S"}],
-        rangeKey="at",
-        globalSecondaryIndexes=[{**BY_DAY, "hashKey": "city"}],
-        localSecondaryIndexes=[BY_TIME],
-        ttl={"enabled": True, "attributeName": "expiry"},
-        tags={"team": "a"},
-        deletionProtectionEnabled=False,
-    )
-    aws.client("dynamodb").update_table(TableName=name, ReplicaUpdates=[{"Create": {"RegionName": "us-east-1"}}])
-    found = answer("aws:dynamodb/getTable:getTable", {"name": name}, maker.aws)
-    arn = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"
-    label = found["streamArn"].removeprefix(f"{arn}/stream/")
-    none = {"readCapacity": 0, "writeCapacity": 0}
-    warm = [{"readUnitsPerSecond": 0, "writeUnitsPerSecond": 0}]
-    assert found == {
-        "id": name,
-        "name": name,
-        "arn": arn,
-        "region": REGION,
-        "attributes": [{"name": each, "type": "S"} for each in ("id", "at", "city", "time")],
-        "billingMode": "PAY_PER_REQUEST",
-        **none,
-        "hashKey": "id",
-        "rangeKey": "at",
-        "deletionProtectionEnabled": False,
-        "tableClass": "STANDARD",
-        "globalSecondaryIndexes": [
-            {
-                "name": "by-day",
-                "hashKey": "city",
-                "rangeKey": "",
-                "keySchemas": [{"attributeName": "city", "keyType": "HASH"}],
-                "projectionType": "INCLUDE",
-                "nonKeyAttributes": ["total"],
-                "onDemandThroughputs": [],
-                "warmThroughputs": [],
-                **none,
-            }
-        ],
-        "localSecondaryIndexes": [
-            {"name": "by-time", "rangeKey": "time", "projectionType": "KEYS_ONLY", "nonKeyAttributes": []}
-        ],
-        "onDemandThroughputs": [],
-        "warmThroughputs": warm,
-        "replicas": [{"regionName": "us-east-1", "kmsKeyArn": ""}],
-        "streamArn": f"{arn}/stream/{label}",
-        "streamLabel": label,
-        "streamEnabled": True,
-        "streamViewType": "NEW_AND_OLD_IMAGES",
-        "serverSideEncryption": None,
-        "ttl": {"enabled": True, "attributeName": "expiry"},
-        "pointInTimeRecovery": {"enabled": False, "recoveryPeriodInDays": 0},
-        "tags": {"team": "a"},
-    }
-
-
-def test_a_program_sees_a_table_as_the_plugin_shows_it(maker: Maker, aws: LocalAws):
-    """Every attribute has the type that pulumi_aws says, so that a program can judge a table that is there already."""
-    seen: list[resources.dynamodb.GetTableResult] = []
-    _, name, _ = maker.table(globalSecondaryIndexes=[{**BY_CITY, "rangeKey": None}], attributes=ATTRIBUTES[::2])
-
-    def program() -> None:
-        seen.append(resources.dynamodb.get_table(name=name))
-        with pytest.raises(Exception, match="Requested resource not found"):
-            resources.dynamodb.get_table(name="nowhere")
-
-    run(program, stack="local", config={}, backend=Deployment(aws.sandbox.aws))
-    [table] = seen
-    [index] = table.global_secondary_indexes
-    assert (index.name, index.hash_key, index.range_key, index.projection_type) == ("by-city", "city", "", "ALL")
-    assert [(each.name, each.type) for each in table.attributes] == [("id", "S"), ("city", "S")]
-    assert (table.ttl.enabled, table.ttl.attribute_name, table.replicas, table.tags) == (False, "", [], {})
-    assert (table.point_in_time_recovery.enabled, table.billing_mode) == (False, "PAY_PER_REQUEST")
 
 
 def test_an_unknown_property_of_a_table_is_named():
