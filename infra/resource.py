@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, cast
 
 MAPPING = "aws:lambda/eventSourceMapping:EventSourceMapping"
@@ -38,13 +37,14 @@ class Resource:
     """URNs of the resources that a property is made of: known at preview, where ARNs are not."""
 
 
-class Unknown(Enum):
+@dataclass(frozen=True)
+class Unknown:
     """What stands for an input that is known after the update only: it breaks no rule."""
 
-    UNKNOWN = "known after the update"
+    made_of: frozenset[str] = frozenset()  # URNs
 
 
-UNKNOWN = Unknown.UNKNOWN
+UNKNOWN = Unknown()
 
 
 def number(value: object, otherwise: int) -> int:
