@@ -23,7 +23,7 @@ prove: .venv/.installed  ## Order, once and completeness in 10,000 random histor
 	.venv/bin/python -m tests.property --histories 10000
 
 bench: .venv/.installed .venv-aws/.installed  ## What the engine costs, how late it is and how fast it drains, beside stock
-	@for question in engine cost drain lateness; do .venv/bin/python -m bench $$question --quick || exit 1; done
+	@for question in engine sizes cost drain lateness; do .venv/bin/python -m bench $$question --quick || exit 1; done
 
 check: .venv/.installed policy/.venv/.installed workflows secrets  ## Format, lint, types, workflows and secrets alone
 	.venv/bin/ruff format --check .

@@ -43,6 +43,7 @@ class Package:
     sha256: str  # in base64, as Lambda reports it
     runtime: str
     architecture: str
+    target: Target
     root: Path  # the project's directory, where consumers' modules are
 
 
@@ -76,6 +77,7 @@ def build(target: Target, root: Path = ROOT) -> Package:
         sha256=base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode(),
         runtime=runtime(target),
         architecture=architecture(target),
+        target=target,
         root=root,
     )
 

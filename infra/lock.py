@@ -20,7 +20,7 @@ RUNTIME_HAS: Mapping[str, tuple[str, str]] = {
 """The SDK that Lambda's runtime brings along, between which versions.
 
 Which one depends on Region and day (AWS Lambda's Developer Guide, "Runtime-included SDK versions", November 2026).
-Python 3.13 came to Lambda in November 2024, when 1.35 was the newest.
+Which was the first with Python 3.13 is not documented: 1.35 was current when Python 3.13 came, in November 2024.
 """
 
 

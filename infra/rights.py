@@ -6,7 +6,7 @@ URNs that they are made of. Standard library only, since the policy pack has an 
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache, partial
 from pathlib import Path
@@ -52,6 +52,10 @@ its own principals the names and tags that it likes, so `aws:PrincipalTag` and `
 BINDING = re.compile(r"(foranyvalue:)?(string(equals|equalsignorecase|like)|arn(equals|like)|ipaddress)")
 """Operators that ask for the values given. Negated ones, IfExists and ForAllValues also hold without the key (IAM)."""
 
+ON_ALL = "OnAll"
+"""How the Sid of a statement begins that allows its actions on every resource, since AWS has no narrower form for what
+is called, as sns:Publish to a telephone number (`infra.grants.everywhere`)."""
+
 WILDCARD = re.compile("[*?]")
 VARIABLE = re.compile(r"\$\{[^}]*\}")
 
@@ -90,12 +94,12 @@ def may(document: object, actions: Sequence[str], resource: str) -> bool:
     )
 
 
-def too_wide(document: object, accepted: Collection[str] = ()) -> Iterator[str]:
+def too_wide(document: object) -> Iterator[str]:
     """Say what a role's document allows beyond named calls of named resources, and the way out.
 
-    The full names of actions that the program wants to allow on all resources are `accepted`. A Deny changes nothing.
+    A statement whose Sid begins with ON_ALL names actions that its author accepts on every resource. A Deny changes
+    nothing.
     """
-    on_all = {action.lower() for action in accepted}
     for each in (each for each in statements(document) if each.get("effect") == "Allow"):
         actions = texts(each.get("action"))
         if broad := [action for action in actions if WILDCARD.search(action)]:
@@ -110,13 +114,14 @@ def too_wide(document: object, accepted: Collection[str] = ()) -> Iterator[str]:
                     f"list; name by {element} what the role needs"
                 )
         wide = [resource for resource in texts(each.get("resource")) if _names_nothing(resource)]
-        narrowable = [action for action in actions if action.lower() not in on_all and not _only_on_all(action)]
-        if wide and narrowable and not _bound(each.get("condition"), NARROWING, _names_nothing):
-            exact = [action for action in narrowable if action not in broad]
-            way_out = "; if AWS has no narrower form for what you call, accept it beside the grant: on_all="
+        narrowable = [action for action in actions if not _only_on_all(action)]
+        accepted = str(each.get("sid", "")).startswith(ON_ALL) and not broad
+        if wide and narrowable and not accepted and not _bound(each.get("condition"), NARROWING, _names_nothing):
+            exact = ", ".join(f'"{action}"' for action in narrowable if action not in broad)
+            way_out = f", or accept them with everywhere({exact}), if AWS has no narrower form for what is called"
             yield (
                 f"{', '.join(narrowable)} on {', '.join(wide)}: the role may use every such resource of the account; "
-                f"name the resources{way_out + json.dumps(exact) if exact else ''}"
+                f"name the resources{way_out if exact else ''}"
             )
 
 

@@ -90,23 +90,23 @@ class Table(Resource):
             specification = {self.properties[f"pointInTimeRecovery.{part}"]: value for part, value in recovery.items()}
             self.client.update_continuous_backups(TableName=new["name"], PointInTimeRecoverySpecification=specification)
         if (expiry := new.get("ttl")) is not None:
-            self._expire(new["name"], expiry.get("attributeName") if expiry.get("enabled") else None)
+            self._expire(new["name"], expiry.get("attributeName"), enabled=bool(expiry.get("enabled")))
 
-    def _expire(self, table: str, attribute: str | None) -> None:
-        """Let items expire by that attribute, or by none.
+    def _expire(self, table: str, attribute: str | None, *, enabled: bool) -> None:
+        """Switch an expiry on, or off by the name of its attribute.
 
         AWS refuses another attribute while one is active, and none without the name of the one that was (API reference
         of UpdateTimeToLive and the service's own messages, November 2026).
         """
         found = self.client.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
         before = found["AttributeName"] if found["TimeToLiveStatus"] == "ENABLED" else None
-        if before and attribute and before != attribute:
+        if before and before != attribute:
             raise ResourceError(
-                f"{table}: AWS refuses to move the expiry from {before} to {attribute} in one step: switch it off with "
-                "ttl: {enabled: false} first, then on again"
+                f"{table}: the time to live is on, by {before}, and AWS switches it off by that name alone: "
+                f"ttl: {{enabled: false, attributeName: {before}}}, and then on by another name"
             )
-        if before != attribute:
-            specification = {"Enabled": attribute is not None, "AttributeName": attribute or before}
+        if enabled != (before is not None):
+            specification = {"Enabled": enabled, "AttributeName": attribute}
             self.client.update_time_to_live(TableName=table, TimeToLiveSpecification=specification)
 
     def _tag(self, table: str, old: dict[str, str], new: dict[str, str]) -> None:

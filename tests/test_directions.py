@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "handler": ("handler.stream",),
     "sandbox": ("sandbox", "infra.sources", "handler.stream.change", "handler.stream.failures"),
     "ops": ("ops", "handler.stream.change", "handler.stream.failures"),
-    "policy": ("policy", "infra.rules"),
+    "policy": ("policy", "infra.rules", "infra.resource"),
 }
 
 
