@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 import pulumi_aws as aws
@@ -49,6 +49,16 @@ MAPPING_OWNED = {
     "function_response_types": "the engine answers with the failed records",
     "destination_config": "on_failure= names the destination",
     "tumbling_window_in_seconds": "the engine answers with no window's state",
+    "starting_position_timestamp": "a DynamoDB stream's mapping takes none",
+    "region": "the provider's Region is that of the whole pipeline",
+    **dict.fromkeys(
+        (
+            *("topics", "queues", "self_managed_event_source", "document_db_event_source_config", "scaling_config"),
+            *("amazon_managed_kafka_event_source_config", "self_managed_kafka_event_source_config"),
+            *("source_access_configurations", "provisioned_poller_config"),
+        ),
+        "it is for other sources than DynamoDB streams",
+    ),
     "enabled": IN_TUNING.format("enabled"),
     "starting_position": IN_TUNING.format("startingPosition"),
     "batch_size": IN_TUNING.format("batchSize"),
@@ -77,6 +87,8 @@ FUNCTION_OWNED = {
     "image_uri": "package= is an archive",
     "s3_bucket": "package= is uploaded as it is",
     "s3_key": "package= is uploaded as it is",
+    "publish": "snap_start= publishes a version, and nothing else here invokes one",
+    "region": "the provider's Region is that of the whole pipeline",
 }
 """Arguments of a function that the component sets, and what sets them."""
 
@@ -185,12 +197,12 @@ class StreamConsumer(pulumi.ComponentResource):
         if on_failure is not None:
             fifo = on_failure.fifo_queue if isinstance(on_failure, aws.sqs.Queue) else on_failure.fifo_topic
             given = {"fifo_queue" if isinstance(on_failure, aws.sqs.Queue) else "fifo_topic": fifo}
-            self._children.tell(on_failure, given)
+            self._children.tell(on_failure, {"name": on_failure.name, **given})
         destination, deliver = _destination(on_failure, stores)
         statements = [grants.write_logs(self.log_group.arn), *_rights(ledger_name, sources, stores, deliver)]
         if tuning.tracing:
             statements += [grants.trace()]
-        if "vpc_config" in further_of_function:
+        if further_of_function.get("vpc_config"):
             statements += [grants.join_network()]
         statements += [right for grant in granted.values() for right in grant.statements]
         policies = Policies(name, self.role, self._children)
@@ -217,7 +229,7 @@ class StreamConsumer(pulumi.ComponentResource):
             **of_filters,
             **further.usable(aws.lambda_.EventSourceMappingArgs, mapping_args or {}, MAPPING_OWNED),
         }
-        invoked = self.function.qualified_arn if "snap_start" in further_of_function else self.function.name
+        invoked = self.function.qualified_arn if further_of_function.get("snap_start") else self.function.name
         self.mappings = {
             table.name: self._mapping(table, patterns, invoked, destination, tuning, further_of_mapping, needed)
             for table, patterns in sources.items()
@@ -243,8 +255,9 @@ class StreamConsumer(pulumi.ComponentResource):
         policy: pulumi.Resource,
         given: FurtherArgs,
     ) -> aws.lambda_.Function:
-        own_logging = {"log_format": "JSON", "log_group": self.log_group.name}
-        logging: Any = {**given.get("logging_config", {}), **own_logging}
+        levels: Any = given.get("logging_config")
+        logging: Any = dict(cast("dict[str, Any]", levels)) if isinstance(levels, dict) else {}
+        logging |= {"log_format": "JSON", "log_group": self.log_group.name}
         return self._children.make(
             aws.lambda_.Function,
             f"{self.name}-function",
@@ -259,7 +272,7 @@ class StreamConsumer(pulumi.ComponentResource):
             environment={"variables": variables},
             kms_key_arn=key_arn,
             tracing_config={"mode": "Active" if tuning.tracing else "PassThrough"},
-            publish=True if "snap_start" in given else None,  # SnapStart is for published versions only
+            publish=True if given.get("snap_start") else None,  # SnapStart is for published versions only
             logging_config=logging,
             **{key: value for key, value in given.items() if key != "logging_config"},
             # Lambda refuses to trace for a role that may not.
@@ -294,7 +307,7 @@ class StreamConsumer(pulumi.ComponentResource):
             # new mapping of the same stream and function is refused while the old one is there. Another view type is
             # another stream, whose ARN no preview knows: only the trigger shows there that the mapping is replaced.
             opts=pulumi.ResourceOptions(
-                depends_on=self._children.registry.check(*needed),
+                depends_on=self._children.registry.cleared(*needed),
                 delete_before_replace=True,
                 replacement_trigger=table.view_type,
                 aliases=[pulumi.Alias(name=f"{self.name}-{former}") for former in table.former_names],
@@ -331,7 +344,10 @@ def _refusals(
     )
     given = function_args or {}
     yield from further.refusals(name, "function_args", aws.lambda_.FunctionArgs, given, FUNCTION_OWNED)
-    for part in sorted(LOGGING_OWNED & given.get("logging_config", {}).keys()):
+    levels: Any = given.get("logging_config") or {}
+    if not isinstance(levels, dict):
+        yield f"{name}: function_args: logging_config is merged with the component's, so it is given as a dictionary"
+    for part in sorted(LOGGING_OWNED & set(levels if isinstance(levels, dict) else ())):  # pyright: ignore[reportUnknownArgumentType]
         yield f"{name}: function_args may not set {part} of logging_config: the engine logs JSON to its own group"
 
 

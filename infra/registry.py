@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 import pulumi
 import pulumi_aws as aws
@@ -21,6 +20,9 @@ from infra.rules import Finding, Level
 Made = TypeVar("Made", bound=pulumi.Resource)
 Inputs = ParamSpec("Inputs")
 
+ATTRIBUTE = "_table_stream_registry"
+"""Where the monitor of a run, of which each run has its own, keeps the registry."""
+
 FREE = {"policy", "tags", "variables"}
 """Arguments whose own keys are data, not names of pulumi_aws."""
 
@@ -36,16 +38,22 @@ class Entry:
     parent: pulumi.Resource | None
     protect: bool
     only_here: bool
+    _seen: list[asyncio.Future[Resource]] = field(default_factory=list[asyncio.Future[Resource]])
 
-    async def registered(self) -> Resource:
-        """What the rules see of it once its inputs are known, or known to come with the update."""
+    def seen(self) -> asyncio.Future[Resource]:
+        """What the rules see of it, once its inputs are known, or known to come with the update."""
+        if not self._seen:
+            self._seen.append(asyncio.ensure_future(self._registered()))
+        return self._seen[0]
+
+    async def _registered(self) -> Resource:
         inputs: dict[str, Any] = {}
         dependencies: dict[str, set[str]] = {}
         for name, value, camel in _members(self.arguments, camel=True):
             inputs[name] = await _resolved(value, dependencies.setdefault(name, set()), camel=camel)
         if isinstance(self.made, aws.dynamodb.Table):
             inputs["arn"] = await _resolved(self.made.arn, set())
-        # A mapping waits for what is made of this, and nothing is made of a mapping.
+        # A mapping waits for the rules; they need no URN of it.
         urn = f"{self.type}::{self.name}" if self.type == MAPPING else await _urn(self.made)
         parent = await _urn(self.parent) if self.parent else ""
         return Resource(
@@ -63,13 +71,18 @@ class Registry:
     existing: list[Resource] = field(default_factory=list[Resource])  # tables that other programs made
     refusals: list[str] = field(default_factory=list[str])
     _names: dict[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
-    _verdicts: dict[int, asyncio.Future[None]] = field(default_factory=dict[int, asyncio.Future[None]])
+    _complete: list[int] = field(default_factory=list[int])  # how many entries there were as each component ended
+    _judged: int = 0
+    _error: pulumi.RunError | None = None
     _warned: set[str] = field(default_factory=set[str])
 
     @classmethod
     def of_this_run(cls) -> Self:
         """The registry of the program that is running."""
-        return cast("Self", _REGISTRIES.setdefault(get_monitor(), cls()))
+        monitor: Any = get_monitor()
+        if not hasattr(monitor, ATTRIBUTE):
+            setattr(monitor, ATTRIBUTE, cls())
+        return getattr(monitor, ATTRIBUTE)
 
     def name(self, parent: pulumi.Resource, kind: str, name: str) -> None:
         """Give a resource its name.
@@ -80,9 +93,9 @@ class Registry:
             Another component has given it to a resource of the same type.
         """
         key, component = (parent.pulumi_resource_type, kind, name), parent.pulumi_resource_name
-        if other := self._names.get(key):
+        other = self._names.setdefault(key, component)
+        if other != component:
             raise pulumi.RunError(f"{component} and {other} would both make {name}: rename one of them")
-        self._names[key] = component
 
     def admit(self, resource: Resource) -> None:
         """Let a resource be registered whose outputs are not known yet.
@@ -103,43 +116,63 @@ class Registry:
         pulumi.RunError
             In an update. A preview tells everything at once, in `check`.
         """
-        self.refusals += messages
-        if not pulumi.runtime.is_dry_run():
-            self._judge([], warn=False)
+        if pulumi.runtime.is_dry_run():
+            self.refusals += messages
+        elif refused := list(messages):
+            raise pulumi.RunError("\n".join(refused))
 
-    def check(self, *depends_on: pulumi.Resource) -> pulumi.Output[Sequence[pulumi.Resource]]:
-        """`depends_on`, once all that has been registered by then is judged by what is known of its inputs.
+    def check(self) -> None:
+        """Have all that is registered by then judged, once its inputs are known, or known to come with the update.
 
-        Raises
-        ------
-        pulumi.RunError
-            Something cannot work, or is unsafe and protected; the message lists everything at once.
+        The program ends with a pulumi.RunError where something cannot work, or is unsafe and protected. Its message
+        lists all of that. A component asks for the check when it is complete.
         """
-        return pulumi.Output.from_input(self._checked(depends_on))
+        self._complete.append(len(self.entries))
+        pulumi.Output.from_input(self._judge_first(len(self.entries)))
 
-    async def _checked(self, depends_on: Sequence[pulumi.Resource]) -> Sequence[pulumi.Resource]:
-        known = len(self.entries)
-        if known not in self._verdicts:  # one verdict for all that ask at the same time
-            self._verdicts[known] = asyncio.ensure_future(self._judge_registered())
-        await self._verdicts[known]
-        return depends_on
+    def cleared(self, *needed: pulumi.Resource) -> pulumi.Input[Sequence[pulumi.Resource]]:
+        """What a mapping that is registered next depends on: `needed`, once the rules have passed it.
 
-    async def _judge_registered(self) -> None:
-        resources = [*self.existing, *[await entry.registered() for entry in self.entries]]
-        self._judge(rules.findings(resources), warn=True)
+        In an update that is when all that was declared before it, and the mapping itself, is judged: none of it can
+        depend on the mapping. A preview makes nothing, so there nothing waits.
+        """
+        if pulumi.runtime.is_dry_run():
+            return needed
+        return pulumi.Output.from_input(self._cleared(len(self.entries) + 1, needed))
+
+    async def _cleared(self, count: int, needed: Sequence[pulumi.Resource]) -> Sequence[pulumi.Resource]:
+        await self._judge_first(count)
+        return needed
+
+    async def _judge_first(self, count: int) -> None:
+        """Judge the first `count` entries, and in a preview, where none waits for the verdict, all of them.
+
+        Complete components behind them that are known are judged with them, so that few verdicts do for all.
+        """
+        if pulumi.runtime.is_dry_run():
+            count = len(self.entries)
+        await asyncio.gather(*(entry.seen() for entry in self.entries[:count]))
+        if count > self._judged:
+            seen = [entry.seen() for entry in self.entries]
+            done = next((number for number, each in enumerate(seen) if not each.done()), len(seen))
+            known = max([count, *(end for end in self._complete if end <= done)])
+            self._judged = known
+            self._judge(rules.findings([*self.existing, *(each.result() for each in seen[:known])]), warn=True)
+        elif self._error:
+            raise self._error
 
     def _judge(self, findings: Iterable[Finding], *, warn: bool) -> None:
         found = list(findings)
         errors = [message for level, resource, message in found if _is_error(level, resource)]
         if errors or self.refusals:
-            raise pulumi.RunError("\n".join(dict.fromkeys([*self.refusals, *errors])))
+            # One error for all that wait for it, which grows with what is found later.
+            self._error = self._error or pulumi.RunError("")
+            self._error.args = ("\n".join(dict.fromkeys([*self.refusals, *errors])),)
+            raise self._error
         for _, _, message in found if warn else ():
             if message not in self._warned:
                 self._warned.add(message)
                 pulumi.log.warn(message)
-
-
-_REGISTRIES: WeakKeyDictionary[Any, Registry] = WeakKeyDictionary()
 
 
 class Children:
@@ -164,6 +197,8 @@ class Children:
         pulumi.RunError
             The name is taken, or a rule refuses it (`Registry.admit`).
         """
+        if _:
+            raise TypeError(f"{name}: inputs are given by name, so that the rules see them")
         return self._make(kind, name, inputs)
 
     def make_policy(

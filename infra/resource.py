@@ -7,6 +7,7 @@ from typing import Any, cast
 MAPPING = "aws:lambda/eventSourceMapping:EventSourceMapping"
 FUNCTION = "aws:lambda/function:Function"
 TABLE, TABLE_POLICY = "aws:dynamodb/table:Table", "aws:dynamodb/resourcePolicy:ResourcePolicy"
+TABLE_REPLICA = "aws:dynamodb/tableReplica:TableReplica"
 QUEUE, QUEUE_POLICY = "aws:sqs/queue:Queue", "aws:sqs/queuePolicy:QueuePolicy"
 TOPIC, TOPIC_POLICY = "aws:sns/topic:Topic", "aws:sns/topicPolicy:TopicPolicy"
 BUCKET, BUCKET_POLICY = "aws:s3/bucket:Bucket", "aws:s3/bucketPolicy:BucketPolicy"
@@ -48,8 +49,18 @@ class Resource:
 
 
 def number(value: object, otherwise: int) -> int:
-    """The value, or `otherwise` where it is not a known whole number."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
+    """The whole number, which may be written as text or as 60.0; `otherwise` where it is none, or not known."""
+    if isinstance(value, bool):
+        return otherwise
+    try:
+        return int(value) if isinstance(value, (int, float, str)) and int(value) == float(value) else otherwise
+    except ValueError:
+        return otherwise
+
+
+def flag(value: object) -> object:
+    """The truth value, which may be written as text."""
+    return value.lower() == "true" if isinstance(value, str) else value
 
 
 def within(value: Any, *path: str) -> Any:
@@ -84,9 +95,8 @@ def linked(resources: Sequence[Resource], kind: str, by: str, other: str) -> Ite
     names = {physical: resource for resource in of(resources, other) for physical in physical_names(resource)}
     for resource in of(resources, kind):
         made_of = [urns[urn] for urn in resource.dependencies.get(by, ()) if urn in urns]
-        value = resource.inputs.get(by)
-        named = [names[value]] if not made_of and isinstance(value, str) and value in names else []
-        yield from ((resource, each) for each in made_of + named)
+        named = [names[value] for value in texts(resource.inputs.get(by)) if value in names]
+        yield from ((resource, each) for each in {each.urn: each for each in made_of + named}.values())
 
 
 def physical_names(resource: Resource) -> list[str]:
@@ -125,7 +135,7 @@ class Tables:
 
     def read_by(self, mapping: Resource) -> list[str]:
         """Identities of the tables whose streams an enabled mapping reads."""
-        if mapping.inputs.get("enabled") is False:
+        if flag(mapping.inputs.get("enabled")) is False:
             return []
         return self.identities(mapping.inputs.get("eventSourceArn"), mapping.dependencies.get("eventSourceArn", ()))
 

@@ -83,8 +83,8 @@ def may(document: object, actions: Sequence[str], resource: str) -> bool:
     return allowing(document, actions)(resource)
 
 
-def allowing(document: object, actions: Sequence[str]) -> Callable[[str], bool]:
-    """Return a function that says of a resource whether a document allows any of `actions` on it (`may`).
+def allowing(document: object, actions: Sequence[str]) -> Callable[..., bool]:
+    """Return a function that says of a resource, by all its names, whether a document allows any of `actions` on it.
 
     In doubt it does: the conditions of an Allow count as met, and a variable (`${aws:PrincipalTag/team}`) as any text.
     A Deny counts only where it is certain: it has no condition, no variable and no unknown part.
@@ -97,9 +97,9 @@ def allowing(document: object, actions: Sequence[str]) -> Callable[[str], bool]:
 
     allows, denies = with_calls("Allow"), [(each, calls) for each, calls in with_calls("Deny") if _certain(each)]
 
-    def allowed_on(resource: str) -> bool:
-        denied = {call for each, calls in denies if _is_on(each, resource) for call in calls}
-        return any(calls - denied and _is_on(each, resource) for each, calls in allows)
+    def allowed_on(*names: str) -> bool:
+        denied = {call for each, calls in denies if _is_on(each, *names) for call in calls}
+        return any(calls - denied and _is_on(each, *names) for each, calls in allows)
 
     return allowed_on
 
@@ -118,7 +118,8 @@ def too_wide(document: object) -> Iterator[str]:
                 "adds later; name each call"
             )
         for element in ("Action", "Resource"):
-            if listed := texts(each.get(f"not{element.lower()}")):
+            if f"not{element.lower()}" in each:
+                listed = [str(one) for one in texts(each[f"not{element.lower()}"])] or ["(known after the update)"]
                 yield (
                     f"Not{element} {', '.join(listed)}: an Allow by Not{element} covers everything that it does not "
                     f"list; name by {element} what the role needs"
@@ -167,17 +168,18 @@ def _listed(value: object) -> list[object]:
     return cast("list[object]", value) if isinstance(value, list) else [value]
 
 
-def _about(statement: Mapping[str, Any], element: str, pattern: Callable[[str], str], name: str) -> bool:
-    """Whether the statement's element, or the opposite of its negation, matches a name."""
+def _about(statement: Mapping[str, Any], element: str, pattern: Callable[[str], str], *names: str) -> bool:
+    """Whether the statement's element matches one of the names, or its negation matches none."""
     negated = f"not{element}" in statement
     return negated != any(
         name in entry.made_of if isinstance(entry, Unknown) else matches(pattern(str(entry)), name)
         for entry in _listed(statement.get(f"not{element}" if negated else element))
+        for name in names
     )
 
 
-def _is_on(statement: Mapping[str, Any], resource: str) -> bool:
-    return _about(statement, "resource", partial(VARIABLE.sub, "*"), resource)
+def _is_on(statement: Mapping[str, Any], *names: str) -> bool:
+    return _about(statement, "resource", partial(VARIABLE.sub, "*"), *names)
 
 
 def _certain(statement: Mapping[str, Any]) -> bool:

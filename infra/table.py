@@ -34,6 +34,7 @@ OWNED = {
     "ttl": "ttl= names its attribute",
     "server_side_encryption": "encryption_key= sets it",
     "deletion_protection_enabled": "protect= sets it",
+    "region": "the provider's Region is that of the whole pipeline",
 }
 """Arguments of a table that the component sets, and what sets them."""
 
@@ -153,7 +154,7 @@ class StreamTable(pulumi.ComponentResource):
         given = table_args or {}
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:StreamTable", name, {}, opts)
-        children = Children(self, protect=protect)
+        children = Children(self, protect=bool(opts.protect))
         keys, (hash_key, *range_key) = _keys(name, key, sort)
         children.registry.refuse(further.refusals(name, "table_args", aws.dynamodb.TableArgs, given, OWNED))
         passed_on = further.usable(aws.dynamodb.TableArgs, given, OWNED)
@@ -166,7 +167,7 @@ class StreamTable(pulumi.ComponentResource):
             "ttl": {"attribute_name": ttl or former_ttl, "enabled": ttl is not None},
             "deletion_protection_enabled": protect,
             **passed_on,
-            "attributes": [*attributes, *passed_on.get("attributes", ())],
+            "attributes": [*attributes, *(passed_on.get("attributes") or ())],
         }
         made = children.make(
             aws.dynamodb.Table,
@@ -221,9 +222,7 @@ class StreamTable(pulumi.ComponentResource):
             "attributes": [{"name": each, "type": kind} for each, kind in kinds.items()],
             "streamViewType": found.stream_view_type,
             "ttl": {"enabled": found.ttl.enabled, "attributeName": found.ttl.attribute_name} if found.ttl else None,
-            "replicas": [
-                {"consistencyMode": getattr(replica, "consistency_mode", None)} for replica in found.replicas or ()
-            ],
+            "replicas": [{"regionName": replica.region_name} for replica in found.replicas or ()],
         }
         Registry.of_this_run().existing.append(Resource(EXISTING_TABLE, name, inputs | {"arn": found.arn}))
         return Table(
@@ -276,10 +275,11 @@ class StreamTable(pulumi.ComponentResource):
             "arn": match["table"],
         }
         Registry.of_this_run().existing.append(Resource(EXISTING_TABLE, name, inputs))
-        return Table(name, match["name"], match["table"], stream_arn, keys, view_type, protect, key_arn=key_arn)
+        # Calls of another account's table name it by its ARN.
+        return Table(name, match["table"], match["table"], stream_arn, keys, view_type, protect, key_arn=key_arn)
 
 
-STREAM = re.compile(r"(?P<table>arn:[^:]+:dynamodb:[a-z0-9-]+:\d{12}:table/(?P<name>[^/]+))/stream/[^/]+")
+STREAM = re.compile(r"(?P<table>arn:[^:]+:dynamodb:[a-z0-9-]+:\d{12}:table/[^/]+)/stream/[^/]+")
 
 
 def guard_updates(table: str, drained: str | None) -> pulumi.ResourceHook:

@@ -25,6 +25,7 @@ from infra.resource import (
     linked,
     listed,
     of,
+    texts,
     within,
 )
 from infra.rules.rule import Level, rule, stack_rule
@@ -60,6 +61,7 @@ class _Use:
     reads: str
     writes: str
     policy: Resource
+    declared: bool  # whether the consumer declares that what it reads comes back to it
 
 
 @stack_rule(Level.REFUSED)
@@ -72,7 +74,7 @@ def write_back_loop(resources: Sequence[Resource]) -> Iterator[tuple[Resource, s
     tables = Tables(resources)
     uses = list(_uses(resources, tables))
     for use in uses:
-        if use.writes == use.reads:
+        if use.writes == use.reads and not use.declared:
             name = tables.name(use.reads)
             yield (
                 use.policy,
@@ -80,6 +82,8 @@ def write_back_loop(resources: Sequence[Resource]) -> Iterator[tuple[Resource, s
                 "again, endlessly. Write to another table, or filter out its own writes and declare loops=[...]",
             )
     for round_trip in _round_trips(uses):
+        if all(use.declared for use in round_trip):
+            continue
         steps = ", and ".join(
             f"{use.function.name} reads {tables.name(use.reads)} and may write {tables.name(use.writes)} "
             f"({use.policy.name})"
@@ -88,8 +92,12 @@ def write_back_loop(resources: Sequence[Resource]) -> Iterator[tuple[Resource, s
         yield (
             round_trip[-1].policy,
             f"{steps}: each write would trigger the next, endlessly. Write to another table, or filter out what the "
-            "other writes and declare loops=[...]",
+            f"other writes and declare {_declarations(round_trip, tables)}",
         )
+
+
+def _declarations(uses: Sequence[_Use], tables: Tables) -> str:
+    return " and ".join(f"loops=[{tables.name(use.reads)}] for {use.function.name}" for use in uses)
 
 
 def _uses(resources: Sequence[Resource], tables: Tables) -> Iterator[_Use]:
@@ -106,17 +114,17 @@ def _uses(resources: Sequence[Resource], tables: Tables) -> Iterator[_Use]:
             continue
         loops = listed(within(consumer and consumer.inputs, "loops"))
         declared = {table for loop in loops for table in tables.identities(loop)}
-        for table in set(tables.read_by(mapping)) - declared:
+        for table in tables.read_by(mapping):
             for policy, written in writes.get(roles.get(function.urn, ""), ()):
-                yield _Use(function, table, written, policy)
+                yield _Use(function, table, written, policy, table in declared)
 
 
 def _written(policy: Resource, tables: Tables, known: Sequence[str]) -> Iterator[str]:
     """The tables that a policy lets one write."""
     allow = [rights.allowing(document, rights.TABLE_WRITES) for document in _documents(policy)]
     for table in known:
-        references = {table, tables[table].inputs.get("arn")}
-        if any(allows(each) for allows in allow for each in references if isinstance(each, str)):
+        names = texts([table, tables[table].inputs.get("arn")])
+        if any(allows(*names) for allows in allow):
             yield table
 
 
@@ -124,6 +132,8 @@ def _policies_by_role(resources: Sequence[Resource]) -> Mapping[str, list[Resour
     """URNs of roles to what holds their policies: the role itself, policies within it, and attached ones."""
     found = {role.urn: [role] for role in of(resources, ROLE)}
     for policy, role in linked(resources, ROLE_POLICY, "role", ROLE):
+        found[role.urn].append(policy)
+    for role, policy in linked(resources, ROLE, "managedPolicyArns", POLICY):
         found[role.urn].append(policy)
     for kind, by in ((ROLE_ATTACHMENT, "role"), (ATTACHMENT, "roles")):
         attached = list(linked(resources, kind, "policyArn", POLICY))

@@ -6,7 +6,7 @@ from typing import Any
 
 from infra.resource import CONSUMER, EXISTING_TABLE, Resource, Tables, listed, of, within
 from infra.rules.rule import Level, rule, stack_rule
-from infra.rules.tables import key_types, ttl_attribute
+from infra.rules.tables import attribute_types, key_types, ttl_attribute
 
 VERSION, EXPIRY = "change_version", "expiry"
 """The attributes of a fenced item (handler/stream/effects.py)."""
@@ -52,40 +52,50 @@ def fenced_filters(resources: Sequence[Resource]) -> Iterator[tuple[Resource, st
 
 @stack_rule(Level.REFUSED, by_facts=True)
 def fenced_items(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
-    """A source's items can be written, fenced, into the target."""
-    for consumer, source, target, own_items, names in _fenced(resources):
-        where = f"{consumer.name} from {names[0]} into {names[1]}"
-        mend = "write items of the handler's own, and say so: put_if_newer_into(..., own_items=True)"
-        attributes = {*key_types(source), ttl_attribute(source)}
-        if not own_items and (taken := sorted(attributes & {VERSION, EXPIRY})):
-            yield (
-                consumer,
-                f"{where}: the source's items have {' and '.join(taken)}, an attribute of the fence, so every change "
-                f"would be parked; rename it, or {mend}",
-            )
-        if not own_items and key_types(source) and key_types(target) and key_types(source) != key_types(target):
-            yield (
-                consumer,
-                f"{where}: the keys differ ({_said(source)} and {_said(target)}), so every write would be refused; "
-                f"give the target the source's keys, or {mend}",
-            )
+    """The items of a source can be written, fenced, into each target."""
+    tables = Tables(resources)
+    for consumer, target, own_items in _fenced(resources, tables):
+        into = f"{consumer.name} into {target.name}"
+        sources = [table for each, table, _, _ in _read(resources) if each is consumer]
+        faults = {source.name: list(_faults(source, target)) for source in sources}
+        if not own_items and all(faults.values()):  # of several sources one is enough: which one is meant is not said
+            for name, faulty in faults.items():
+                yield from (
+                    (
+                        consumer,
+                        f"{into}, from {name}: {fault}; or write items of the handler's own, and say so: "
+                        "put_if_newer_into(..., own_items=True)",
+                    )
+                    for fault in faulty
+                )
         if "STRONG" in _consistencies(target):
             yield (
                 consumer,
-                f"{where}: the target has multi-Region strong consistency, where items do not expire: the tombstones "
-                "of removed items would stay for good; take a table with eventual consistency",
+                f"{into}: the target has multi-Region strong consistency, where items do not expire: the tombstones of "
+                "removed items would stay for good; take a table with eventual consistency",
             )
+
+
+def _faults(source: Resource, target: Resource) -> Iterator[str]:
+    """Why a source's images cannot be written, fenced, into a target."""
+    if taken := sorted({*attribute_types(source), ttl_attribute(source)} & {VERSION, EXPIRY}):
+        yield f"its items have {' and '.join(taken)}, an attribute of the fence, and would be parked; rename it"
+    if key_types(source) and key_types(target) and key_types(source) != key_types(target):
+        yield f"the keys differ ({_said(source)} and {_said(target)}), and every write would be refused; take the same"
+    view = source.inputs.get("streamViewType")
+    if isinstance(view, str) and "NEW" not in _images(view):
+        yield f"its changes have no new image (streamViewType {view}), and would be parked; take NEW_AND_OLD_IMAGES"
 
 
 @stack_rule(Level.UNSAFE, by_facts=True)
 def fenced_without_expiry(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
     """The tombstones of fenced writes expire."""
-    for consumer, _, target, _, (_, name) in _fenced(resources):
-        known = target.type != EXISTING_TABLE or "hashKey" in target.inputs
+    for consumer, target, _ in _fenced(resources, Tables(resources)):
+        known = target.type != EXISTING_TABLE or "ttl" in target.inputs
         if known and "STRONG" not in _consistencies(target) and ttl_attribute(target) != EXPIRY:
             yield (
                 consumer,
-                f"{consumer.name} into {name}: the target has no time to live on {EXPIRY}, so the tombstones of "
+                f"{consumer.name} into {target.name}: the target has no time to live on {EXPIRY}, so the tombstones of "
                 f"removed items stay for good; give it ttl={EXPIRY!r}",
             )
 
@@ -113,14 +123,12 @@ def _read(resources: Sequence[Resource]) -> Iterator[tuple[Resource, Resource, l
                 yield consumer, tables[identity], listed(within(read, "patterns")), tables.name(identity)
 
 
-def _fenced(resources: Sequence[Resource]) -> Iterator[tuple[Resource, Resource, Resource, bool, tuple[str, str]]]:
-    """Each consumer, source and target of fenced writes, whether its items are the handler's own, and the names."""
-    tables = Tables(resources)
-    for consumer, source, _, name in _read(resources):
+def _fenced(resources: Sequence[Resource], tables: Tables) -> Iterator[tuple[Resource, Resource, bool]]:
+    """Each consumer with each target of its fenced writes, and whether these are items of the handler's own."""
+    for consumer in of(resources, CONSUMER):
         for fenced in listed(consumer.inputs.get("fenced")):
             for identity in tables.identities(within(fenced, "table")):
-                own_items = within(fenced, "ownItems") is True
-                yield consumer, source, tables[identity], own_items, (name, tables.name(identity))
+                yield consumer, tables[identity], within(fenced, "ownItems") is True
 
 
 def _images(view: str) -> set[str]:

@@ -9,10 +9,13 @@ from infra.resource import (
     FUNCTION,
     MAPPING,
     QUEUE,
+    TABLE,
+    TABLE_REPLICA,
     TOPIC,
     Resource,
     Tables,
     Unknown,
+    flag,
     linked,
     listed,
     number,
@@ -61,7 +64,7 @@ def counted_retries(mapping: Resource) -> Iterator[str]:
 @rule(Level.UNSAFE, MAPPING)
 def no_bisect(mapping: Resource) -> Iterator[str]:
     """A batch that ends its function is halved until the change that ends it stands alone."""
-    if reads_a_stream(mapping) and not mapping.inputs.get("bisectBatchOnFunctionError"):
+    if reads_a_stream(mapping) and not flag(mapping.inputs.get("bisectBatchOnFunctionError")):
         yield (
             "no bisectBatchOnFunctionError: a change that ends the function holds up the whole batch around it, and is "
             "given up together with it; enable it"
@@ -87,12 +90,12 @@ def unbounded_age(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str
     """
     tables = Tables(resources)
     for mapping in of(resources, MAPPING):
-        age = mapping.inputs.get("maximumRecordAgeInSeconds", -1)
-        bounded = age is not None and age != -1
-        if reads_a_stream(mapping) and not (bounded and (not tables.read_by(mapping) or number(age, 0) < DAY)):
+        given = mapping.inputs.get("maximumRecordAgeInSeconds")
+        age = -1 if given is None else number(given, 0)
+        if reads_a_stream(mapping) and (age == -1 or (tables.read_by(mapping) and age >= DAY)):
             yield (
                 mapping,
-                f"{mapping.name}: maximumRecordAgeInSeconds {-1 if age is None else age}: a record that stops the "
+                f"{mapping.name}: maximumRecordAgeInSeconds {age}: a record that stops the "
                 "function holds its shard up until the stream, after 24 h, forgets it and those behind it; bound it, "
                 f"{RECORD_AGE} leaves the destination five minutes",
             )
@@ -137,8 +140,9 @@ def too_many_readers(resources: Sequence[Resource]) -> Iterator[tuple[Resource, 
     for mapping in of(resources, MAPPING):
         for table in tables.read_by(mapping):
             readers[table].append(mapping)
+    replicas = {table.urn for _, table in linked(resources, TABLE_REPLICA, "globalTableArn", TABLE)}
     for table, mappings in readers.items():
-        replicated = bool(listed(tables[table].inputs.get("replicas")))
+        replicated = table in replicas or bool(listed(tables[table].inputs.get("replicas")))
         most = READERS_OF_REPLICATED if replicated else READERS
         for mapping in mappings[most:]:
             first = " and ".join(each.name for each in mappings[:most])

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from infra.resource import ALIAS, BUCKET, FUNCTION, LOG_GROUP, QUEUE, ROLE, SCHEDULE, TABLE, Resource, within
+from infra.resource import ALIAS, BUCKET, FUNCTION, LOG_GROUP, QUEUE, ROLE, SCHEDULE, TABLE, Resource, Unknown, within
 from infra.rules.rule import Level, rule
 
 SUFFIX = 8
@@ -41,6 +41,8 @@ def refused_name(resource: Resource) -> Iterator[str]:
     if f"{argument}Prefix" in resource.inputs:
         return  # the suffix that the provider adds to it has another length
     given = resource.inputs.get(argument)
+    if isinstance(given, Unknown):
+        return
     made_up = not isinstance(given, str)
     name = (resource.name.lower() if resource.type == BUCKET else resource.name) if made_up else given
     length = len(name) + (SUFFIX if made_up else 0)
@@ -48,7 +50,7 @@ def refused_name(resource: Resource) -> Iterator[str]:
     if length > most:
         own = f" with the {SUFFIX} that Pulumi adds" if made_up else ""
         yield f"a name of {length} characters{own}: AWS takes {most}; shorten it by {length - most}"
-    if not re.fullmatch(pattern, name):
+    if not re.fullmatch(pattern, f"{name}-0a1b2c3" if made_up else name):
         yield f"the name {name!r}: AWS takes {characters}"
 
 

@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from infra.resource import BUCKET, BUCKET_PRIVATE, LOG_GROUP, TABLE, Resource, linked, listed, of, within
+from infra.resource import BUCKET, BUCKET_PRIVATE, LOG_GROUP, TABLE, Resource, linked, listed, of, texts, within
 from infra.rules.rule import Level, rule, stack_rule
+
+KEY_BYTES = 255
+"""Bytes of a key attribute's name (DynamoDB's limit)."""
 
 
 @rule(Level.UNSAFE, TABLE)
@@ -30,13 +33,16 @@ def table_without_protection(table: Resource) -> Iterator[str]:
 @rule(Level.REFUSED, TABLE)
 def refused_keys(table: Resource) -> Iterator[str]:
     """A table's keys are ones that DynamoDB takes."""
-    hash_key, range_key = table.inputs.get("hashKey"), table.inputs.get("rangeKey")
+    keys = texts([table.inputs.get("hashKey"), table.inputs.get("rangeKey")])
     expires = ttl_attribute(table)
-    if "" in (hash_key, range_key):
-        yield "a key without a name: DynamoDB takes names of at least one character"
-    if hash_key and hash_key == range_key:
-        yield f"{hash_key} is partition and sort key: DynamoDB takes two attributes; leave the sort key out"
-    if expires and expires in (hash_key, range_key):
+    for key in keys:
+        if not 0 < len(key.encode()) <= KEY_BYTES:
+            yield f"the key {key!r}: DynamoDB takes a name of 1 to {KEY_BYTES} bytes"
+    if len(set(keys)) < len(keys):
+        yield f"{keys[0]} is partition and sort key: DynamoDB takes two attributes; leave the sort key out"
+    if expires == "":
+        yield "a time to live without an attribute: name it, or leave ttl out"
+    elif expires in keys:
         yield f"{expires} is a key and the attribute of the time to live: DynamoDB takes no key; name another one"
 
 
@@ -58,9 +64,14 @@ def ttl_attribute(table: Resource) -> Any:
     return within(table.inputs, "ttl", "attributeName") if within(table.inputs, "ttl", "enabled") else None
 
 
+def attribute_types(table: Resource) -> dict[Any, Any]:
+    """The attributes that a table declares, its keys and those of its indexes, to their types."""
+    return {within(each, "name"): within(each, "type") for each in listed(table.inputs.get("attributes"))}
+
+
 def key_types(table: Resource) -> dict[str, str]:
     """Key attributes to their types (S, N or B), as far as they are known."""
-    types = {within(each, "name"): within(each, "type") for each in listed(table.inputs.get("attributes"))}
+    types = attribute_types(table)
     keys = (table.inputs.get("hashKey"), table.inputs.get("rangeKey"))
     return {key: types.get(key, "") for key in keys if isinstance(key, str) and key}
 

@@ -285,7 +285,8 @@ def test_a_loop_over_several_functions() -> None:
     assert said(*tables, *hops[0], *hops[1], *hops[2]) == [
         "from-a-1 reads a-1 and may write b-1 (rights-a-1), and from-b-1 reads b-1 and may write c-1 (rights-b-1), and "
         "from-c-1 reads c-1 and may write a-1 (rights-c-1): each write would trigger the next, endlessly. Write to "
-        "another table, or filter out what the other writes and declare loops=[...]"
+        "another table, or filter out what the other writes and declare loops=[a-1] for from-a-1 and loops=[b-1] for "
+        "from-b-1 and loops=[c-1] for from-c-1"
     ]
 
 
@@ -389,7 +390,7 @@ def test_a_name_that_aws_refuses(kind: str, name: str, inputs: Mapping[str, Any]
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"hashKey": ""}, "items: a key without a name: DynamoDB takes names of at least one character"),
+        ({"hashKey": ""}, "items: the key '': DynamoDB takes a name of 1 to 255 bytes"),
         (
             {"rangeKey": "id"},
             "items: id is partition and sort key: DynamoDB takes two attributes; leave the sort key out",

@@ -292,7 +292,7 @@ def test_a_stream_of_another_account_is_read_by_its_arn(caplog: pytest.LogCaptur
     recorder = record(program)
     assert (recorder.registered, recorder.invoked) == ({}, [])
     [table] = tables
-    assert (table.table_name, table.arn) == ("orders", "arn:aws:dynamodb:eu-central-1:999999999999:table/orders")
+    assert table.table_name == table.arn == "arn:aws:dynamodb:eu-central-1:999999999999:table/orders"
     assert (table.keys, table.view_type, table.stream_arn) == ({"id": "S", "n": "N"}, "NEW_IMAGE", theirs)
     assert [each.message for each in caplog.records] == [
         f"orders: the owner of {theirs} must allow the role of each consumer dynamodb:DescribeStream, "

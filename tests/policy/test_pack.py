@@ -124,7 +124,9 @@ def test_what_is_not_known_yet_breaks_no_rule(pack: Any) -> None:
     looked_at = """destinationConfig maximumRecordAgeInSeconds startingPosition maximumRetryAttempts policy policyArn
         bisectBatchOnFunctionError
         functionResponseTypes eventSourceArn filterCriteria runtime pointInTimeRecovery deletionProtectionEnabled
-        retentionInDays name bucket timeout visibilityTimeoutSeconds fifoQueue arn"""
+        retentionInDays name bucket timeout visibilityTimeoutSeconds fifoQueue arn hashKey rangeKey ttl attributes
+        replicas environment memorySize batchSize reservedConcurrentExecutions inlinePolicies managedPolicyArns roles
+        importTable streamEnabled enabled"""
     for kind in {kind for rule in RULES for kind in rule.types}:
         assert asked([resource(kind, "new", dict.fromkeys(looked_at.split(), rpc.UNKNOWN))], pack)[1:] == []
 
