@@ -23,7 +23,7 @@ prove: .venv/.installed  ## Order, once and completeness in 10,000 random histor
 	.venv/bin/python -m tests.property --histories 10000
 
 bench: .venv/.installed .venv-aws/.installed  ## What the engine costs, how late it is and how fast it drains, beside stock
-	@for question in engine cost drain lateness; do .venv/bin/python -m bench $$question --quick || exit 1; done
+	@for question in engine sizes cost drain lateness; do .venv/bin/python -m bench $$question --quick || exit 1; done
 
 check: .venv/.installed policy/.venv/.installed workflows secrets  ## Format, lint, types, workflows and secrets alone
 	.venv/bin/ruff format --check .
@@ -53,11 +53,13 @@ policy/.venv/.installed: policy/requirements.txt
 	@$(PYTHON) sandbox/environment.py policy/.venv $^
 
 LOCKS := requirements.txt handler/requirements.txt requirements-dev.txt sandbox/requirements.txt policy/requirements.txt
-RUNTIME_HAS := boto3 botocore s3transfer python-dateutil six urllib3
-FOR_handler/requirements.txt := --python-platform x86_64-manylinux_2_28 $(RUNTIME_HAS:%=--no-emit-package %)
-# $(call compile,LOCK,OUTPUT): versions that stand in OUTPUT stay, unless told --upgrade.
-compile = .venv/bin/uv pip compile --quiet --generate-hashes --no-annotate --no-emit-index-url --python-version 3.11 \
-	--custom-compile-command 'make lock' $(or $(FOR_$(1)),--universal) $(1:.txt=.in) -o $(2)
+# Only wheels are shipped, and Lambda's runtime has the SDK: it stays out unless handler/requirements.in asks for it.
+FOR_handler/requirements.txt := --only-binary :all: --excludes /dev/stdin
+SDK := $(if $(shell grep -iE '^(boto3|botocore|s3transfer)([^a-z0-9._-]|$$)' handler/requirements.in),,boto3 botocore s3transfer)
+# $(call compile,LOCK,OUTPUT): versions that stand in OUTPUT stay, unless told --upgrade. One lock is for every Python
+# from 3.11 on and every platform: its markers say which lines are for which.
+compile = printf '%s\n' $(SDK) | .venv/bin/uv pip compile --quiet --generate-hashes --no-annotate --no-emit-index-url \
+	--universal --python-version 3.11 --custom-compile-command 'make lock' $(FOR_$(1)) $(1:.txt=.in) -o $(2)
 
 lock: .venv/.installed  ## Lock every requirements.in again, at the newest versions (with UPGRADE= only what changed)
 	$(foreach lock,$(LOCKS),$(call compile,$(lock),$(lock)) $(UPGRADE) &&) true

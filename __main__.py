@@ -2,6 +2,7 @@
 
 import pulumi
 
+from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.encryption import EncryptionKey
 from infra.filters import exists
@@ -11,12 +12,24 @@ from infra.stores import Stores
 from infra.table import StreamTable
 
 settings = Settings.load()
+package = build(settings.target)
 
 encryption_key = EncryptionKey("encryption", protect=settings.protect) if settings.encryption == "customer" else None
 
-users = StreamTable("users", key="id", encryption_key=encryption_key, protect=settings.protect)
+users = StreamTable(
+    "users",
+    key="id",
+    encryption_key=encryption_key,
+    protect=settings.protect,
+    drained=settings.drained.get("users"),
+)
 orders = StreamTable(
-    "orders", key="customer_id", sort="order_id", encryption_key=encryption_key, protect=settings.protect
+    "orders",
+    key="customer_id",
+    sort="order_id",
+    encryption_key=encryption_key,
+    protect=settings.protect,
+    drained=settings.drained.get("orders"),
 )
 orders_mirror = StreamTable(
     "orders-mirror",
@@ -25,6 +38,7 @@ orders_mirror = StreamTable(
     ttl="expiry",  # tombstones of removed orders go by themselves
     encryption_key=encryption_key,
     protect=settings.protect,
+    drained=settings.drained.get("orders-mirror"),
 )
 
 stores = Stores(
@@ -41,6 +55,7 @@ consumers = [
         uses={},
         stores=stores,
         tuning=settings.tuning("change-log"),
+        package=package,
     ),
     StreamConsumer(
         "mirror",
@@ -49,6 +64,7 @@ consumers = [
         needs="NEW_IMAGE",
         stores=stores,
         tuning=settings.tuning("mirror"),
+        package=package,
     ),
 ]
 if settings.mail_from:
@@ -60,6 +76,7 @@ if settings.mail_from:
             needs="NEW_IMAGE",
             stores=stores,
             tuning=settings.tuning("welcome-email"),
+            package=package,
         )
     )
 

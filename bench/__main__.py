@@ -1,4 +1,4 @@
-"""Measurements of the engine: python -m bench engine | lateness | drain | cost.
+"""Measurements of the engine: python -m bench engine | lateness | drain | cost | sizes.
 
 Times are ratios to a peer in the same run, CPU, or virtual: what else this machine does changes them little.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import cost, drain, engine, lateness
+from bench import cost, drain, engine, lateness, sizes
 
 Row = dict[str, Any]
 
@@ -37,6 +37,8 @@ def _rows(question: str, *, quick: bool, progress: Callable[[str], None]) -> lis
             return _figures(lambda: drain.measure(quick=quick))
         case "cost":
             return cost.measure(quick=quick)
+        case "sizes":
+            return sizes.measure(quick=quick, progress=progress)
         case _:
             return _figures(engine.measure)
 
@@ -46,6 +48,7 @@ NOTES = {
     "drain": drain.NOTE,
     "cost": cost.NOTE,
     "engine": engine.NOTE,
+    "sizes": sizes.NOTE,
 }
 
 

@@ -28,7 +28,7 @@ PRICES = {
 (aws.amazon.com/lambda/pricing: $0.20 a million requests, $0.0000166667 a GB-second on x86) and EventBridge Scheduler
 (aws.amazon.com/eventbridge/pricing: $1.00 a million invocations), one of each a retry run; S3 ($0.005 a thousand
 PUTs)."""
-MEMORY_GB = 0.25
+MEMORY_GB = 0.5
 """A consumer's memory unless set otherwise: 256 MB."""
 SECONDS_OF_MONTH = 30 * 86_400
 ITEMS = 10_000
@@ -151,7 +151,7 @@ def run(*, changes: int, rate: float, failing: int, items: int = ITEMS, batch: i
         return all(shard.effect) and not function.tables.get("ledger", {}).get("hold#consumer")
 
     with silence():
-        mapping = {**MAPPING, "BatchSize": batch, "MaximumRecordAgeInSeconds": 82_800}
+        mapping = {**MAPPING, "BatchSize": batch, "MaximumRecordAgeInSeconds": 86_100}
         Delivery(shard, mapping, invoke, function.retry).run(is_settled)
     retry_seconds = function.seconds - sum(batch_seconds)
     used = {

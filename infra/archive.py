@@ -4,40 +4,35 @@ import base64
 import contextlib
 import hashlib
 import os
-import platform
-import re
-import subprocess
-import sys
 import tempfile
 import time
-import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
 
 import pulumi
 
-Target = Literal["arm64", "x86_64", "host"]
-"""Lambda's two architectures, or the interpreter that runs the program."""
+from infra import lock, wheels, zipped
+from infra.sources import ROOT, Source, sources
+from infra.targets import Target, architecture, described, runtime, tag
+from infra.wheels import Wheel
+from infra.zipped import Member
 
-ROOT = Path(__file__).parent.parent
-PYTHON = (3, 13)
-"""Lambda's runtime, but for the target `host`."""
-
-# Amazon Linux 2023 has glibc 2.34; pip takes each platform literally, so the older ones are named too.
-PLATFORMS = {
-    target: [f"manylinux_2_{minor}_{machine}" for minor in range(34, 16, -1)] + [f"manylinux2014_{machine}"]
-    for target, machine in (("arm64", "aarch64"), ("x86_64", "x86_64"))
-}
-RUNTIME_HAS = {"boto3", "botocore", "s3transfer"}
-"""What Lambda's runtime brings along stays out, even where a lock names it."""
-
-NOT_SHIPPED = ("__pycache__", "tests", "testing", "testing.py", "requirements.in", "requirements.txt")
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
-FORMAT = "1"
+FORMAT = "2"
 """Part of every cache key: raise it when the same inputs are to make another zip."""
+
+MIB = 1 << 20
+UPLOADED = 50 * MIB
+UNZIPPED = 250 * MIB
+"""What Lambda takes must be smaller, by its own messages: "Zipped size must be smaller than 52428800 bytes" (which
+LocalStack recorded on AWS in November 2023) and "Unzipped size must be smaller than 262144000 bytes" (July 2024).
+
+The first is for a zip in the request itself. The limit of the request, 70,167,211 bytes, does not matter beside it: the
+zip in base64 leaves 256 KiB of it for everything else. Layers count toward the second (API reference, AccountLimit,
+November 2026).
+"""
+NAMED = 5  # in the message of an archive that is too large
 
 
 @dataclass(frozen=True)
@@ -45,34 +40,11 @@ class Package:
     """A zip for Lambda and what it was built for."""
 
     path: Path
-    source_code_hash: str  # SHA-256 in base64, as Lambda reports it
+    sha256: str  # in base64, as Lambda reports it
     runtime: str
     architecture: str
-
-
-def module_of(consumer: str, root: Path = ROOT) -> str:
-    """Module that a consumer runs: `welcome-email` is handler/welcome_email.py.
-
-    Raises
-    ------
-    pulumi.RunError
-        There is no such module; the message names the nearest.
-    """
-    modules = sorted(path.stem for path in (root / "handler").glob("*.py") if path.stem != "__init__")
-    module = consumer.replace("-", "_")
-    if module not in modules:
-        near = get_close_matches(module, modules, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(modules) or 'none'}"
-        raise pulumi.RunError(f"no handler/{module}.py; {hint}")
-    if consumer != module.replace("_", "-"):
-        raise pulumi.RunError(f"a consumer is written with dashes: {module.replace('_', '-')}")
-    return module
-
-
-def runtime(target: Target) -> str:
-    """Lambda's run-time for `target`, or the name that this interpreter would have there."""
-    major, minor = sys.version_info[:2] if target == "host" else PYTHON
-    return f"python{major}.{minor}"
+    target: Target
+    root: Path  # the project's directory, where consumers' modules are
 
 
 def build(target: Target, root: Path = ROOT) -> Package:
@@ -83,97 +55,88 @@ def build(target: Target, root: Path = ROOT) -> Package:
     Raises
     ------
     pulumi.RunError
-        The dependencies could not be had: pip is missing, the index out of reach, or a hash does not match.
+        handler/ has a link that cannot be followed; its dependencies could not be downloaded, are not complete or not
+        locked; or the archive is larger than Lambda takes. The message names the way out.
     """
-    lock = _shipped((root / "handler" / "requirements.txt").read_text())
-    sources = dict(_sources(root / "handler"))
-    wanted = [FORMAT, lock, target, runtime(target), sys.platform if target == "host" else ""]
-    cache = root / ".cache"
-    path = cache / f"{_digest(*wanted, *(part for source in sources.items() for part in source))}.zip"
+    handler, cache = root / "handler", root / ".cache"
+    wanted = lock.read(handler, target)
+    for requirement in wanted.left_out:
+        pulumi.log.info(f"handler/requirements.in: {requirement} is left out for {described(target)}, by its marker")
+    own = sources(handler)
+    inputs = [FORMAT, wanted.text, target, tag(target), *map(str, wanted.asked)]
+    path = cache / f"{_digest(*inputs, *_parts(own))}.zip"
     try:
         os.utime(path)  # asked for today
     except FileNotFoundError:
-        wheels = _wheels(lock, target, cache / f"wheels-{_digest(*wanted)}")
-        _write(sources | {name: data for wheel in wheels for name, data in _unpacked(wheel)}, path)
+        downloaded = wheels.download(wanted, target, cache / f"wheels-{_digest(*inputs)}")
+        wheels.check(wanted, downloaded, target)
+        _write(own, downloaded, target, path)
         _forget_old(cache)
     return Package(
         path=path,
-        source_code_hash=base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode(),
+        sha256=base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode(),
         runtime=runtime(target),
-        architecture=target if target != "host" else _machine(),
+        architecture=architecture(target),
+        target=target,
+        root=root,
     )
 
 
-def _shipped(lock: str) -> str:
-    """`lock` without comments and what the runtime has; an entry goes on over the lines that are indented."""
-    entries = re.findall(r"^[^\s#].*\n(?:[ \t].*\n)*", lock + "\n", re.MULTILINE)
-    return "".join(entry for entry in entries if re.split(r"[^\w-]", entry)[0].lower() not in RUNTIME_HAS)
+def _parts(own: Sequence[Source]) -> list[str | bytes]:
+    return [part for source in own for part in (source.name, source.data, str(source.executable))]
 
 
-def _sources(handler: Path) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(handler.rglob("*")):
-        inside = path.relative_to(handler)
-        hidden = any(part.startswith(".") or part in NOT_SHIPPED for part in inside.parts)
-        if path.is_file() and not hidden and path.suffix != ".pyc":
-            yield PurePosixPath("handler", inside).as_posix(), path.read_bytes()
-
-
-def _wheels(lock: str, target: Target, directory: Path) -> list[Path]:
-    """Wheels of what `lock` names, downloaded into `directory` unless they are there."""
-    if not directory.exists():
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory.parent) as work:
-            requirements, downloads = Path(work, "requirements.txt"), Path(work, "wheels")
-            requirements.write_text(lock)
-            downloads.mkdir()
-            _download(requirements, downloads, target)
-            try:
-                downloads.rename(directory)
-            except OSError:
-                if not directory.exists():  # if it does, another build was first, and what it has is the same
-                    raise
-    return sorted(directory.glob("*.whl"))
-
-
-def _download(requirements: Path, into: Path, target: Target) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(requirements), "-d", str(into)]
-    if target != "host":
-        command += [f"--platform={name}" for name in PLATFORMS[target]]
-        command += ["--implementation=cp", f"--python-version={PYTHON[0]}.{PYTHON[1]}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.splitlines() or ["nothing"]
-        said = next((line for line in lines if line.startswith("ERROR")), lines[-1])
-        raise pulumi.RunError(
-            f"handler/requirements.txt could not be downloaded for {target}; pip said: {said}\n"
-            f"Is the package index reachable, does {sys.executable} have pip, and is the lock whole (make lock)?"
-        )
-
-
-def _unpacked(wheel: Path) -> Iterator[tuple[str, bytes]]:
-    """Files of a wheel as an installer would lay them out, but for scripts and headers, which no function needs."""
-    with zipfile.ZipFile(wheel) as opened:
-        for name in opened.namelist():
-            parts = name.split("/")
-            if parts[0].endswith(".data"):
-                if parts[1] not in ("purelib", "platlib"):
-                    continue
-                parts = parts[2:]
-            if parts[-1] and "__pycache__" not in parts:
-                yield "/".join(parts), opened.read(name)
-
-
-def _write(contents: dict[str, bytes], path: Path) -> None:
+def _write(own: Sequence[Source], downloaded: Sequence[Wheel], target: Target, path: Path) -> None:
+    members: dict[str, Member] = {}
+    origins: dict[str, str] = {}  # who a member's room is counted for
+    for wheel in downloaded:
+        for name, member in zipped.unpacked(wheel.path):
+            members[name], origins[name] = member, str(wheel)
+    for source in own:
+        members[source.name] = zipped.stored(source.data, executable=source.executable)
+        origins[source.name] = "/".join(source.name.split("/")[:2])
+    _check_size(members, origins, target)
     handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".zip")
-    # Stored, not compressed: compressed bytes differ between versions of zlib.
-    with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as zipped:
-        for name, data in sorted(contents.items()):
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.create_system = 3  # Unix, which the mode below is for, wherever this runs
-            entry.external_attr = 0o100644 << 16
-            zipped.writestr(entry, data)
+    with os.fdopen(handle, "wb") as file:
+        zipped.write(members, file)
     Path(aside).replace(path)
+
+
+def _check_size(members: Mapping[str, Member], origins: Mapping[str, str], target: Target) -> None:
+    found: list[str] = []
+    archive = f"the archive for {described(target)}"
+    if len(members) > zipped.MOST_MEMBERS:
+        room = _largest(Counter(origins.values()), "{:,} files".format)
+        found.append(f"{archive} has {len(members):,} files, and a zip takes {zipped.MOST_MEMBERS:,}: {room}")
+    packed, unpacked = Counter[str](), Counter[str]()
+    for name, member in members.items():
+        packed[origins[name]] += member.packed
+        unpacked[origins[name]] += member.size
+    if (size := zipped.length(members)) >= UPLOADED:
+        found.append(
+            f"{archive} has {_mib(size)}, and Lambda takes less than {_mib(UPLOADED)} in an upload: "
+            f"{_largest(packed, _mib)}. Files of handler/ are not compressed: compress large data, or read it from S3; "
+            "put large packages into a layer"
+        )
+    if (size := unpacked.total()) >= UNZIPPED:
+        found.append(
+            f"{archive} has {_mib(size)} when unzipped, and Lambda takes less than {_mib(UNZIPPED)}, layers included: "
+            f"{_largest(unpacked, _mib)}. Ask for less in handler/requirements.in, or read large data from S3"
+        )
+    if found:
+        raise pulumi.RunError("\n".join(found))
+
+
+def _largest(room: Counter[str], written: Callable[[int], str]) -> str:
+    """Who takes the most room, and how much all others take."""
+    named = room.most_common(NAMED)
+    others = room.total() - sum(size for _, size in named)
+    rest = [(f"{len(room) - len(named)} others", others)] if others else []
+    return ", ".join(f"{name} ({written(size)})" for name, size in [*named, *rest])
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:.1f} MiB"
 
 
 def _forget_old(cache: Path) -> None:
@@ -190,7 +153,3 @@ def _digest(*parts: str | bytes) -> str:
         data = part.encode() if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8) + data)
     return digest.hexdigest()[:32]
-
-
-def _machine() -> str:
-    return "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"

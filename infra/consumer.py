@@ -8,26 +8,31 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from infra import grants
-from infra.archive import Package, build, module_of, runtime
+from infra import engine, further, grants
+from infra.archive import Package
+from infra.further import FurtherArgs
 from infra.grants import Grant, Statement
-from infra.guard import check_name, judge
-from infra.mapping_args import MappingArgs, complete
-from infra.resource import ROLE
+from infra.modules import module_of
+from infra.registry import Children
+from infra.resource import CONSUMER
 from infra.retries import retry_every_minute
-from infra.rules import Level
-from infra.settings import Settings, Tuning
+from infra.roles import Policies
+from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, Table, ViewType
-from infra.wiring import findings, refuse_fifo
 
 Uses = Mapping[str, pulumi.Input[str] | Grant]
 """Environment variables: a value, or a value with rights."""
 
 Destination = aws.lambda_.EventSourceMappingDestinationConfigArgsDict | None
 
-OF_STORES = {"FAILURE_BUCKET", "LEDGER_NAME", "LEDGER_TABLE", "REMEMBER_SECONDS"}
-"""The engine's variables that come with the stores, which alone can say how long a claim and a tombstone must last."""
+OF_ENGINE = {
+    *("POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "GIVE_UP_AFTER_SECONDS", "BATCHING_WINDOW_SECONDS"),
+    *("HANDLER_TIMEOUT_SECONDS", "WORKERS", "TRACING"),
+    *("FAILURE_BUCKET", "LEDGER_NAME", "LEDGER_TABLE", "REMEMBER_SECONDS"),
+}
+"""The engine's variables. Those of the stores are its own without stores, too: only stores can say how long a claim and
+a tombstone must last."""
 
 LEDGER_NAME = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
 """How a consumer is written, so that a right to what is its own is to nothing else."""
@@ -35,10 +40,48 @@ LEDGER_NAME = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
 FILTERS = 5
 """Filters of one mapping (Lambda's quota, unless raised)."""
 
-WITHOUT_STORES = (
-    "has no stores: a failing change is reported and holds up its shard, a partly failed batch is repeated whole, and "
-    "nothing is claimed or parked; give it stores=Stores(...)"
-)
+IN_TUNING = "set {} in the consumer's tuning"
+
+MAPPING_OWNED = {
+    "event_source_arn": "reads= names the table",
+    "filter_criteria": "reads= makes the filters",
+    "function_name": "it is the consumer's own function",
+    "function_response_types": "the engine answers with the failed records",
+    "destination_config": "on_failure= names the destination",
+    "tumbling_window_in_seconds": "the engine answers with no window's state",
+    "enabled": IN_TUNING.format("enabled"),
+    "starting_position": IN_TUNING.format("startingPosition"),
+    "batch_size": IN_TUNING.format("batchSize"),
+    "maximum_batching_window_in_seconds": IN_TUNING.format("maximumBatchingWindowInSeconds"),
+    "parallelization_factor": IN_TUNING.format("parallelizationFactor"),
+}
+"""Arguments of a mapping that the component sets, or that the engine cannot work with, and what sets them."""
+
+MAPPING_DEFAULTS: FurtherArgs = {**engine.MAPPING, "metrics_config": {"metrics": ["EventCount"]}}
+"""EventCount tells what was discarded and what reached the destination, which no other metric does."""
+
+FUNCTION_OWNED = {
+    "role": "the component makes it",
+    "handler": "the consumer's name names its module",
+    "code": "package= holds it",
+    "code_sha256": "package= holds it",
+    "source_code_hash": "package= holds it",
+    "runtime": "package= says it",
+    "architectures": "package= says it",
+    "environment": "uses= makes it",
+    "kms_key_arn": "the stores' key encrypts the variables",
+    "memory_size": IN_TUNING.format("memorySize"),
+    "timeout": IN_TUNING.format("timeout"),
+    "tracing_config": IN_TUNING.format("tracing"),
+    "package_type": "package= is an archive",
+    "image_uri": "package= is an archive",
+    "s3_bucket": "package= is uploaded as it is",
+    "s3_key": "package= is uploaded as it is",
+}
+"""Arguments of a function that the component sets, and what sets them."""
+
+LOGGING_OWNED = {"log_format", "log_group"}
+"""Parts of a function's `logging_config` that the component sets: JSON, to its own group."""
 
 ASSUMED_BY_LAMBDA = {
     "Version": "2012-10-17",
@@ -63,6 +106,8 @@ class StreamConsumer(pulumi.ComponentResource):
         read is protected, with a warning that says what is given up.
     tuning
         Sizes. The schedule is enabled where the mappings are.
+    package
+        The code, from `infra.archive.build`: one for all consumers of a program.
     on_failure
         A queue or topic in place of the failure bucket for what the mapping gives up. It gets a pointer into the stream
         only, which dies with the stream's 24 h.
@@ -74,6 +119,10 @@ class StreamConsumer(pulumi.ComponentResource):
         Further arguments of its mappings, by pulumi_aws's names. Those in the place of the engine's own values
         (`bisect_batch_on_function_error`, `maximum_retry_attempts`, `maximum_record_age_in_seconds`) are judged as all
         else is.
+    function_args
+        Further arguments of its function, by pulumi_aws's names: `vpc_config`, whose rights come with it, layers,
+        reserved concurrency, ephemeral storage, SnapStart, and of `logging_config` the levels. With `snap_start` a
+        version is published at each update, and the mappings invoke it.
     formerly
         The name under which it was first deployed with stores. What it holds, claims and parks stays under that name
         for good, and its resources are taken over. After a second rename, the name in between is an alias in `opts`.
@@ -99,84 +148,78 @@ class StreamConsumer(pulumi.ComponentResource):
         uses: Uses,
         stores: Stores | None,
         tuning: Tuning,
+        package: Package,
         on_failure: aws.sqs.Queue | aws.sns.Topic | None = None,
         needs: ViewType = "KEYS_ONLY",
         loops: Sequence[StreamTable | Table] = (),
-        mapping_args: MappingArgs | None = None,
+        mapping_args: FurtherArgs | None = None,
+        function_args: FurtherArgs | None = None,
         formerly: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         self.name = name
-        check_name(ROLE, f"{name}-retry-role")  # of its children's names the one nearest to its limit
-        module = module_of(name)
         sources = _by_table(name, reads)
-        ledger_name = _ledger_name(name, formerly)
-        variables = _environment(name, ledger_name, uses, stores, tuning)
         protect = any(table.protect for table in sources)
-        target = Settings.load().target  # for what it is built is the program's to say, once for all consumers
-        found = findings(
-            name,
-            sources,
-            {variable: value for variable, value in uses.items() if isinstance(value, Grant)},
-            tuning,
-            mapping_args or {},
-            runtime=None if target == "host" else runtime(target),  # the sandbox asks for no support
-            destination=bool(stores or on_failure),
-            needs=needs,
-            loops=[grants.table_of(table) for table in loops],
-        )
-        without = [] if stores else [(Level.UNSAFE, f"{name} {WITHOUT_STORES}")]
-        warnings = judge([*without, *found], protect=protect)
-        if stores:
-            stores.enter(name, ledger_name)
-        for table in sources:
-            table.readers.append(name)
-
         aliases = [pulumi.Alias(name=formerly)] if formerly else None
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None, aliases=aliases))
-        super().__init__("table-stream:index:StreamConsumer", name, {}, opts)
-        for warning in warnings:
-            pulumi.log.warn(warning, self)
-        if on_failure is not None:
-            fifo = on_failure.fifo_queue if isinstance(on_failure, aws.sqs.Queue) else on_failure.fifo_topic
-            fifo.apply(lambda fifo: refuse_fifo(name, fifo=fifo))
-        destination, deliver = _destination(on_failure, stores)
+        super().__init__(CONSUMER, name, {}, opts)
+
+        granted = {variable: value for variable, value in uses.items() if isinstance(value, Grant)}
+        self._children = Children(self, protect=protect, only_here=package.target == "host")
+        self._children.registry.refuse(_refusals(name, package, sources, uses, formerly, mapping_args, function_args))
+        facts = _facts(sources, granted.values(), stores, needs, [grants.table_of(table) for table in loops])
+        self._children.tell(self, facts)
+        ledger_name = formerly or name
+        if stores:
+            stores.enter(name, ledger_name)
         key_arn = stores.key_arn if stores else None
-        self.log_group = aws.cloudwatch.LogGroup(
+        further_of_function = further.usable(aws.lambda_.FunctionArgs, function_args or {}, FUNCTION_OWNED)
+
+        self.log_group = self._children.make(
+            aws.cloudwatch.LogGroup,
             f"{name}-logs",
             retention_in_days=tuning.retention_in_days,
             kms_key_id=key_arn,
-            opts=pulumi.ResourceOptions(parent=self),
         )
-        self.role = aws.iam.Role(
-            f"{name}-role",
-            assume_role_policy=json.dumps(ASSUMED_BY_LAMBDA),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        self.role = self._children.make(aws.iam.Role, f"{name}-role", assume_role_policy=json.dumps(ASSUMED_BY_LAMBDA))
+        if on_failure is not None:
+            fifo = on_failure.fifo_queue if isinstance(on_failure, aws.sqs.Queue) else on_failure.fifo_topic
+            given = {"fifo_queue" if isinstance(on_failure, aws.sqs.Queue) else "fifo_topic": fifo}
+            self._children.tell(on_failure, given)
+        destination, deliver = _destination(on_failure, stores)
         statements = [grants.write_logs(self.log_group.arn), *_rights(ledger_name, sources, stores, deliver)]
         if tuning.tracing:
             statements += [grants.trace()]
-        statements += [right for value in uses.values() if isinstance(value, Grant) for right in value.statements]
-        policy = aws.iam.RolePolicy(
-            f"{name}-policy",
-            role=self.role.name,
-            policy=grants.policy(statements),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        self.function = self._function(f"handler.{module}.handler", build(target), variables, tuning, key_arn, policy)
+        if "vpc_config" in further_of_function:
+            statements += [grants.join_network()]
+        statements += [right for grant in granted.values() for right in grant.statements]
+        policies = Policies(name, self.role, self._children)
+        policy = policies.add("policy", statements)
+        variables = _environment(name, ledger_name, uses, stores, tuning)
+        self.function = self._function(package, variables, tuning, key_arn, policy, further_of_function)
+        needed = [policy]  # by the function's first invocation; the function itself is made before these can be
         if key_arn:
-            aws.iam.RolePolicy(  # apart from the other rights, which the function waits for: it names the function
-                f"{name}-variables",
-                role=self.role.name,
-                policy=grants.policy([grants.decrypt_variables(key_arn, self.function.arn)]),
-                opts=pulumi.ResourceOptions(parent=self),
-            )
+            needed += [policies.add("variables", [grants.decrypt_variables(key_arn, self.function.arn)])]
+        if stores:
+            needed += [policies.add("helpers", [grants.invoke(self.function.arn)])]
+        policies.close("role")
         if stores:
             retry_every_minute(
-                name, self.function, self.role, account=stores.account, enabled=tuning.enabled, parent=self
+                *(name, self.function),
+                account=stores.account,
+                enabled=tuning.enabled,
+                children=self._children,
+                depends_on=needed,
             )
+        of_filters = {"kms_key_arn": key_arn} if key_arn and any(sources.values()) else {}  # they hold values of items
+        further_of_mapping = {
+            **MAPPING_DEFAULTS,
+            **of_filters,
+            **further.usable(aws.lambda_.EventSourceMappingArgs, mapping_args or {}, MAPPING_OWNED),
+        }
+        invoked = self.function.qualified_arn if "snap_start" in further_of_function else self.function.name
         self.mappings = {
-            table.name: self._mapping(table, patterns, destination, tuning, complete(mapping_args or {}), policy)
+            table.name: self._mapping(table, patterns, invoked, destination, tuning, further_of_mapping, needed)
             for table, patterns in sources.items()
         }
         self.outputs = {
@@ -189,47 +232,55 @@ class StreamConsumer(pulumi.ComponentResource):
         if stores:
             self.outputs["ledgerName"] = ledger_name
         self.register_outputs(self.outputs)
+        self._children.registry.check()
 
     def _function(
         self,
-        handler: str,
         package: Package,
         variables: Mapping[str, pulumi.Input[str]],
         tuning: Tuning,
         key_arn: pulumi.Input[str] | None,
         policy: pulumi.Resource,
+        given: FurtherArgs,
     ) -> aws.lambda_.Function:
-        return aws.lambda_.Function(
+        own_logging = {"log_format": "JSON", "log_group": self.log_group.name}
+        logging: Any = {**given.get("logging_config", {}), **own_logging}
+        return self._children.make(
+            aws.lambda_.Function,
             f"{self.name}-function",
             role=self.role.arn,
-            handler=handler,
+            handler=f"handler.{self.name.replace('-', '_')}.handler",
             code=pulumi.FileArchive(str(package.path)),
-            source_code_hash=package.source_code_hash,
+            code_sha256=package.sha256,  # shows code that was replaced by hand
             runtime=package.runtime,
             architectures=[package.architecture],
             memory_size=tuning.memory_size,
             timeout=tuning.timeout,
             environment={"variables": variables},
             kms_key_arn=key_arn,
-            logging_config={"log_format": "JSON", "log_group": self.log_group.name},
-            tracing_config={"mode": "Active"} if tuning.tracing else None,
+            tracing_config={"mode": "Active" if tuning.tracing else "PassThrough"},
+            publish=True if "snap_start" in given else None,  # SnapStart is for published versions only
+            logging_config=logging,
+            **{key: value for key, value in given.items() if key != "logging_config"},
             # Lambda refuses to trace for a role that may not.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[policy]),
+            opts=pulumi.ResourceOptions(depends_on=[policy]),
         )
 
     def _mapping(
         self,
         table: Table,
         patterns: Sequence[str],
+        invoked: pulumi.Input[str],
         destination: Destination,
         tuning: Tuning,
-        further: MappingArgs,
-        policy: pulumi.Resource,
+        given: FurtherArgs,
+        needed: Sequence[pulumi.Resource],
     ) -> aws.lambda_.EventSourceMapping:
-        return aws.lambda_.EventSourceMapping(
+        return self._children.make(
+            aws.lambda_.EventSourceMapping,
             f"{self.name}-{table.name}",
             event_source_arn=table.stream_arn,
-            function_name=self.function.name,
+            function_name=invoked,
             filter_criteria={"filters": [{"pattern": pattern} for pattern in patterns]} if patterns else None,
             function_response_types=["ReportBatchItemFailures"],
             destination_config=destination,
@@ -238,18 +289,72 @@ class StreamConsumer(pulumi.ComponentResource):
             batch_size=tuning.batch_size,
             maximum_batching_window_in_seconds=tuning.maximum_batching_window_in_seconds,
             parallelization_factor=tuning.parallelization_factor,
-            **further,
-            # A new mapping of the same stream and function is refused while the old one is there; and the role's rights
-            # are checked when it is made. Another view type is another stream, whose ARN no preview knows: only the
-            # trigger shows there that the mapping is replaced.
+            **given,
+            # No stream is read before the rules have judged the program, and before the function has all its rights. A
+            # new mapping of the same stream and function is refused while the old one is there. Another view type is
+            # another stream, whose ARN no preview knows: only the trigger shows there that the mapping is replaced.
             opts=pulumi.ResourceOptions(
-                parent=self,
+                depends_on=self._children.registry.check(*needed),
                 delete_before_replace=True,
-                depends_on=[policy],
                 replacement_trigger=table.view_type,
                 aliases=[pulumi.Alias(name=f"{self.name}-{former}") for former in table.former_names],
             ),
         )
+
+
+def _refusals(
+    name: str,
+    package: Package,
+    sources: Mapping[Table, Sequence[str]],
+    uses: Uses,
+    formerly: str | None,
+    mapping_args: FurtherArgs | None,
+    function_args: FurtherArgs | None,
+) -> Iterator[str]:
+    """What is wrong with a consumer's own arguments."""
+    try:
+        module_of(name, package.root)
+    except pulumi.RunError as error:
+        yield str(error)
+    for table, patterns in sources.items():
+        if len(patterns) > FILTERS:
+            yield (
+                f"{name} has {len(patterns)} filters on {table.name}: Lambda takes {FILTERS} a mapping; join some, or "
+                "filter in the handler"
+            )
+    if formerly is not None and (not LEDGER_NAME.fullmatch(formerly) or formerly == name):
+        yield f"{name} was formerly {formerly!r}: not the name of another consumer, as in formerly='order-mirror'"
+    if taken := sorted(OF_ENGINE & uses.keys()):
+        yield f"{name} uses {', '.join(taken)}: the engine's own; take another name"
+    yield from further.refusals(
+        *(name, "mapping_args", aws.lambda_.EventSourceMappingArgs), mapping_args or {}, MAPPING_OWNED
+    )
+    given = function_args or {}
+    yield from further.refusals(name, "function_args", aws.lambda_.FunctionArgs, given, FUNCTION_OWNED)
+    for part in sorted(LOGGING_OWNED & given.get("logging_config", {}).keys()):
+        yield f"{name}: function_args may not set {part} of logging_config: the engine logs JSON to its own group"
+
+
+def _facts(
+    sources: Mapping[Table, Sequence[str]],
+    granted: Iterable[Grant],
+    stores: Stores | None,
+    needs: ViewType,
+    loops: Iterable[Table],
+) -> dict[str, Any]:
+    """What the rules about consumers look at (infra/rules/consumers.py)."""
+    return {
+        "reads": [{"table": table.arn, "patterns": patterns} for table, patterns in sources.items()],
+        "writes": [table.arn for grant in granted for table in grant.writes],
+        "fenced": [
+            {"table": table.arn, "own_items": grant.own_items}
+            for grant in granted
+            for table in (grant.writes if grant.fenced else ())
+        ],
+        "needs": needs,
+        "loops": [table.arn for table in loops],
+        "stores": stores is not None,
+    }
 
 
 def _by_table(consumer: str, reads: Sequence[Changes]) -> dict[Table, list[str]]:
@@ -259,25 +364,7 @@ def _by_table(consumer: str, reads: Sequence[Changes]) -> dict[Table, list[str]]
     alternatives: dict[Table, list[str]] = {}
     for changes in reads:
         alternatives.setdefault(changes.table, []).append(changes.pattern)
-    sources = {table: patterns if all(patterns) else [] for table, patterns in alternatives.items()}
-    for table, patterns in sources.items():
-        if len(patterns) > FILTERS:
-            raise pulumi.RunError(
-                f"{consumer} has {len(patterns)} filters on {table.name}: Lambda takes {FILTERS} a mapping; join some, "
-                "or filter in the handler"
-            )
-    return sources
-
-
-def _ledger_name(consumer: str, formerly: str | None) -> str:
-    """The consumer's name in ledger and failure bucket."""
-    if formerly is None:
-        return consumer
-    if not LEDGER_NAME.fullmatch(formerly) or formerly == consumer:
-        raise pulumi.RunError(
-            f"{consumer} was formerly {formerly!r}: not the name of another consumer, as in formerly='order-mirror'"
-        )
-    return formerly
+    return {table: patterns if all(patterns) else [] for table, patterns in alternatives.items()}
 
 
 def _rights(
@@ -301,7 +388,7 @@ def _environment(
     consumer: str, ledger_name: str, uses: Uses, stores: Stores | None, tuning: Tuning
 ) -> dict[str, pulumi.Input[str]]:
     """The function's variables: the engine's, which handler.stream reads, and the handler's own."""
-    engine: dict[str, pulumi.Input[str]] = {
+    variables: dict[str, pulumi.Input[str]] = {
         "POWERTOOLS_SERVICE_NAME": consumer,
         "POWERTOOLS_METRICS_NAMESPACE": pulumi.get_project(),
         "GIVE_UP_AFTER_SECONDS": str(tuning.give_up_after),
@@ -310,16 +397,14 @@ def _environment(
         "WORKERS": str(tuning.workers),
     }
     if stores:
-        engine["FAILURE_BUCKET"] = stores.bucket.bucket
-        engine["LEDGER_TABLE"] = stores.ledger.name
-        engine["LEDGER_NAME"] = ledger_name
-        engine["REMEMBER_SECONDS"] = str(stores.remember_seconds(tuning.give_up_after))
+        variables["FAILURE_BUCKET"] = stores.bucket.bucket
+        variables["LEDGER_TABLE"] = stores.ledger.name
+        variables["LEDGER_NAME"] = ledger_name
+        variables["REMEMBER_SECONDS"] = str(stores.remember_seconds(tuning.give_up_after))
     if tuning.tracing:
-        engine["TRACING"] = "true"
-    if taken := sorted(({*engine} | OF_STORES) & uses.keys()):
-        raise pulumi.RunError(f"{consumer} uses {', '.join(taken)}: the engine's own; take another name")
+        variables["TRACING"] = "true"
     own = {variable: value.value if isinstance(value, Grant) else value for variable, value in uses.items()}
-    return engine | own
+    return own | variables
 
 
 def _destination(

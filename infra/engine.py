@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-RECORD_AGE = 82_800
-"""Seconds (23 h) after which a mapping discards a record.
+RECORD_AGE = 86_100
+"""Seconds (23 h 55 min) after which a mapping discards a record.
 
-Less than the 24 h for which a stream keeps it: a change that none of our code could start goes to the failure store,
-whole, before the stream forgets it. Hardly less: a mapping that starts at a stream's beginning delivers what is there.
+The stream keeps a record for 24 h. So a mapping that starts at the stream's beginning, or is enabled again, runs what
+the stream still has, and a change that the function could not even start goes to the failure bucket, whole, in the five
+minutes before the stream may forget it.
 """
 
 MAPPING: Mapping[str, int] = {

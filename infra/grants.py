@@ -1,17 +1,15 @@
 """Rights, each a pure function from exact ARNs to statements; and values that bring along the rights to use them."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import pulumi
 import pulumi_aws as aws
 
+from infra.statements import Statement, allow
+from infra.statements import everywhere as everywhere
 from infra.table import StreamTable, Table
-
-Statement = Mapping[str, Any]
-"""One statement of a policy; what stands in it may be an output."""
 
 ReadAction = Literal["GetItem", "BatchGetItem", "Query", "Scan"]
 WriteAction = Literal["PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"]
@@ -26,19 +24,21 @@ class Grant:
     statements: Sequence[Statement]
     writes: Sequence[Table] = ()
     fenced: bool = False  # whether these writes are put_if_newer's, which needs to see every change of an item
-
-
-def allow(actions: Sequence[str], resources: Sequence[pulumi.Input[str]], **condition: Any) -> Statement:
-    """One statement that allows `actions` on `resources`, under the condition operators given."""
-    statement = {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
-    return statement | ({"Condition": condition} if condition else {})
+    own_items: bool = False  # whether what is written so are items of the handler's own, not the source's images
 
 
 def read_from(table: StreamTable | Table, *actions: ReadAction) -> Grant:
-    """The table's name, with the right to read items, by GetItem, BatchGetItem and Query unless `actions` say."""
+    """The table's name, with the right to read items, by GetItem, BatchGetItem and Query unless `actions` say.
+
+    Where the table has secondary indexes, Query and Scan may read them, too.
+    """
     table = table_of(table)
     named = [f"dynamodb:{action}" for action in actions or ("GetItem", "BatchGetItem", "Query")]
-    return Grant(table.table_name, [allow(named, [table.arn]), *_key_of(table)])
+    statements = [allow(named, [table.arn])]
+    of_indexes = [action for action in named if action in ("dynamodb:Query", "dynamodb:Scan")]
+    if table.has_indexes and of_indexes:
+        statements += [allow(of_indexes, [pulumi.Output.format("{0}/index/*", table.arn)])]
+    return Grant(table.table_name, [*statements, *_key_of(table)])
 
 
 def write_to(table: StreamTable | Table, *actions: WriteAction) -> Grant:
@@ -48,16 +48,23 @@ def write_to(table: StreamTable | Table, *actions: WriteAction) -> Grant:
     return Grant(table.table_name, [allow(named, [table.arn]), *_key_of(table)], writes=[table])
 
 
-def put_if_newer_into(table: StreamTable | Table) -> Grant:
-    """The table's name, with the one right that `put_if_newer` needs; the consumer's filters may name keys only."""
-    return replace(write_to(table, "PutItem"), fenced=True)
+def put_if_newer_into(table: StreamTable | Table, *, own_items: bool = False) -> Grant:
+    """The table's name, with the one right that `put_if_newer` needs; the consumer's filters may name keys only.
+
+    The images of a source fit into the table: it has the source's keys, and a time to live on `expiry`. With
+    `own_items` the handler writes other items, by `item=` and `key=`, and the keys may be others.
+    """
+    return replace(write_to(table, "PutItem"), fenced=True, own_items=own_items)
 
 
-def send_email_from(address: str) -> Grant:
-    """The sender's address, with the right to send from it, be the address itself verified with SES or its domain."""
-    caller = aws.get_caller_identity_output()
+def send_email_from(address: str, opts: pulumi.InvokeOutputOptions | None = None) -> Grant:
+    """The sender's address, with the right to send from it, be the address itself verified with SES or its domain.
+
+    Mail is sent from the Region of the provider in `opts`, the default provider's unless given.
+    """
+    caller = aws.get_caller_identity_output(opts=opts)
     partition = caller.arn.apply(lambda arn: arn.split(":")[1])
-    region = aws.get_region_output().region
+    region = aws.get_region_output(opts=opts).region
     identities = [
         pulumi.Output.format("arn:{0}:ses:{1}:{2}:identity/{3}", partition, region, caller.account_id, identity)
         for identity in (address, address.partition("@")[2])
@@ -66,9 +73,13 @@ def send_email_from(address: str) -> Grant:
     return Grant(address, [allow(["ses:SendEmail"], identities, StringEquals={"ses:FromAddress": address})])
 
 
-def secret(arn: pulumi.Input[str]) -> Grant:
-    """A secret's ARN, with the right to read its value; the value itself is in no environment and no state."""
-    return Grant(arn, [allow(["secretsmanager:GetSecretValue"], [arn])])
+def secret(arn: pulumi.Input[str], *, key_arn: pulumi.Input[str] | None = None) -> Grant:
+    """A secret's ARN, with the right to read its value; the value itself is in no environment and no state.
+
+    `key_arn` is that of the key that encrypts it, where it is no key of AWS's own.
+    """
+    decrypt = [use_key(key_arn, "secretsmanager", "Decrypt")] if key_arn else []
+    return Grant(arn, [allow(["secretsmanager:GetSecretValue"], [arn]), *decrypt])
 
 
 def write_logs(log_group_arn: pulumi.Input[str]) -> Statement:
@@ -182,20 +193,22 @@ def use_destination_key(
     return pulumi.Output.all(destination_arn, key).apply(lambda both: right(*both))
 
 
+def join_network() -> Statement:
+    """Make and remove the network interfaces of a function in a VPC.
+
+    Lambda asks for these on every resource (Lambda: giving functions access to resources in a VPC, November 2026).
+    """
+    calls = (
+        *("CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets", "DeleteNetworkInterface"),
+        *("AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"),
+    )
+    return allow([f"ec2:{call}" for call in calls], ["*"])
+
+
 def trace() -> Statement:
     """Send traces to X-Ray."""
     # X-Ray knows no resources to name here.
     return allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
-
-
-def policy(statements: Sequence[pulumi.Input[Statement | None]]) -> pulumi.Output[str]:
-    """The document of a role's policy; a right that several bring along, such as that to a key, stands once."""
-
-    def document(said: Sequence[Statement | None]) -> str:
-        once = [statement for number, statement in enumerate(said) if statement and statement not in said[:number]]
-        return json.dumps({"Version": "2012-10-17", "Statement": once})
-
-    return pulumi.Output.all(*statements).apply(document)
 
 
 def table_of(table: StreamTable | Table) -> Table:

@@ -1,131 +1,139 @@
-"""A resource as rules see it, whoever shows it to them, and how they look at its inputs; standard library only."""
+"""A resource as the rules see it, and how they look at its inputs; standard library only."""
 
-import fnmatch
-import json
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, cast
 
 MAPPING = "aws:lambda/eventSourceMapping:EventSourceMapping"
 FUNCTION = "aws:lambda/function:Function"
-TABLE = "aws:dynamodb/table:Table"
+TABLE, TABLE_POLICY = "aws:dynamodb/table:Table", "aws:dynamodb/resourcePolicy:ResourcePolicy"
 QUEUE, QUEUE_POLICY = "aws:sqs/queue:Queue", "aws:sqs/queuePolicy:QueuePolicy"
 TOPIC, TOPIC_POLICY = "aws:sns/topic:Topic", "aws:sns/topicPolicy:TopicPolicy"
 BUCKET, BUCKET_POLICY = "aws:s3/bucket:Bucket", "aws:s3/bucketPolicy:BucketPolicy"
 BUCKET_PRIVATE = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
+ALIAS = "aws:kms/alias:Alias"
 ROLE, ROLE_POLICY = "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy"
-POLICY, ATTACHMENT = "aws:iam/policy:Policy", "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
+POLICY, ROLE_ATTACHMENT = "aws:iam/policy:Policy", "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
+ATTACHMENT = "aws:iam/policyAttachment:PolicyAttachment"
+CONSUMER = "table-stream:index:StreamConsumer"
+EXISTING_TABLE = "table-stream:index:ExistingTable"
+"""A table that another program made. Only the program's own registry knows of it: it is not registered."""
 
-TYPED = {"dynamodb", "ec2", "iam", "kms", "lambda", "logs", "secretsmanager", "ses", "states"}
-"""Services whose resources begin with their type, as in table/NAME."""
 
-TABLE_WRITES = [f"dynamodb:{call}" for call in ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem")]
+@dataclass(frozen=True)
+class Unknown:
+    """Stands for an input, or a part of one, that only the update will know."""
+
+    made_of: frozenset[str] = frozenset()  # URNs of the resources whose outputs it is made of
+
+
+UNKNOWN = Unknown()
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource as a rule sees it: in the program, in an engine's preview, or after an update."""
+    """A resource in the program, in an engine's preview, or after an update."""
 
     type: str
-    name: str  # as the program calls it
-    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])  # Pulumi's names, plain Python; `UNKNOWN` within
+    name: str  # in the program
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])  # Pulumi's names, plain Python, `Unknown` within
     urn: str = ""
     dependencies: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
-    """URNs of the resources that a property is made of: known at preview, where ARNs are not."""
-
-
-class Unknown(Enum):
-    """What stands for an input that is known after the update only: it breaks no rule."""
-
-    UNKNOWN = "known after the update"
-
-
-UNKNOWN = Unknown.UNKNOWN
+    """URNs of the resources that a property is made of. Previews know them where they do not know ARNs."""
+    parent: str = ""
+    protect: bool = False
+    only_here: bool = False  # whether it is for the sandbox alone, so that Lambda need not support its run-time
 
 
 def number(value: object, otherwise: int) -> int:
-    """The value, or `otherwise` where it is not given, not known or no whole number."""
+    """The value, or `otherwise` where it is not a known whole number."""
     return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
 
 
 def within(value: Any, *path: str) -> Any:
-    """What stands at `path`; UNKNOWN where that begins to be unknown, None where there is nothing."""
+    """What stands at `path`: an Unknown where that begins to be unknown, None where there is nothing."""
     for name in path:
-        if value is UNKNOWN:
+        if isinstance(value, Unknown):
             break
         value = cast("Mapping[str, Any]", value).get(name) if isinstance(value, Mapping) else None
     return value
 
 
+def listed(value: Any) -> list[Any]:
+    """The elements of a list; a single value is a list of one, and None or an Unknown is an empty list."""
+    if isinstance(value, (list, tuple)):
+        return list(cast("Sequence[Any]", value))
+    return [] if value is None or isinstance(value, Unknown) else [value]
+
+
 def texts(value: object) -> list[str]:
-    """The strings of a list, whose one element may stand for it."""
-    values = cast("list[object]", value) if isinstance(value, list) else [value]
-    return [each for each in values if isinstance(each, str)]
+    """The strings of a list, or of a single value."""
+    return [each for each in listed(value) if isinstance(each, str)]
 
 
-def allowed(document: Any) -> Iterator[Mapping[str, Any]]:
-    """What a policy document, a mapping or JSON, allows; nothing while it is unknown."""
-    if isinstance(document, str):
-        try:
-            document = json.loads(document)
-        except json.JSONDecodeError:
-            return  # AWS refuses it, and better than a rule could
-    statements = within(document, "Statement")
-    for statement in cast("list[Any]", statements) if isinstance(statements, list) else [statements]:
-        if within(statement, "Effect") == "Allow":
-            yield statement
+def of(resources: Sequence[Resource], *types: str) -> Iterator[Resource]:
+    """Those of some types."""
+    return (resource for resource in resources if resource.type in types)
 
 
-def names_nothing(resource: str) -> bool:
-    """Whether an ARN, or `*`, leaves open which resource of a service it is."""
-    _, _, service, *_, path = ["", "", "", *resource.split(":", 5)][-6:]
-    pieces = re.split("[:/]", path)
-    return pieces[1 if len(pieces) > 1 and service in TYPED else 0].startswith("*")
+def linked(resources: Sequence[Resource], kind: str, by: str, other: str) -> Iterator[tuple[Resource, Resource]]:
+    """Pairs of resources of which the first one's property `by` is made of the second one, or names it."""
+    urns = {resource.urn: resource for resource in of(resources, other)}
+    names = {physical: resource for resource in of(resources, other) for physical in physical_names(resource)}
+    for resource in of(resources, kind):
+        made_of = [urns[urn] for urn in resource.dependencies.get(by, ()) if urn in urns]
+        value = resource.inputs.get(by)
+        named = [names[value]] if not made_of and isinstance(value, str) and value in names else []
+        yield from ((resource, each) for each in made_of + named)
 
 
-def may_write(policy: Resource, table_arn: object) -> bool:
-    """Whether a policy, as far as it is known, allows a write of the table."""
-    return isinstance(table_arn, str) and any(
-        fnmatch.filter(TABLE_WRITES, action) and fnmatch.fnmatchcase(table_arn, resource)
-        for statement in allowed(policy.inputs.get("policy"))
-        for action in texts(statement.get("Action"))
-        for resource in texts(statement.get("Resource"))
-    )
-
-
-def _type(urn: str) -> str:
-    return urn.split("::")[-2].rpartition("$")[2] if "::" in urn else ""
-
-
-def called(source: str) -> str:
-    """What a source is called: its name in a URN, or the table's in a stream's ARN."""
-    return source.rpartition("::")[2] if "::" in source else source.partition("/stream/")[0].rpartition("/")[2]
-
-
-def sources(mapping: Resource) -> list[str]:
-    """URNs of the tables whose streams a mapping reads, or the ARN of one that is not made here."""
-    made = [urn for urn in mapping.dependencies.get("eventSourceArn", ()) if _type(urn) == TABLE]
-    arn = mapping.inputs.get("eventSourceArn")
-    return made or ([arn] if isinstance(arn, str) and ":dynamodb:" in arn else [])
+def physical_names(resource: Resource) -> list[str]:
+    """What AWS calls a resource, as far as that is known."""
+    return [text for text in (resource.inputs.get("name"), resource.inputs.get("arn")) if isinstance(text, str)]
 
 
 def reads_a_stream(mapping: Resource) -> bool:
-    """Whether a mapping reads a stream: only of these, Kafka and DocumentDB is a position asked."""
+    """Whether a mapping reads a stream of DynamoDB or Kinesis: Kafka and DocumentDB have a position, too."""
     others = {"topics", "selfManagedEventSource", "documentDbEventSourceConfig"}
     return "startingPosition" in mapping.inputs and not any(mapping.inputs.get(each) for each in others)
 
 
-def of(resources: Sequence[Resource], kind: str) -> Iterator[Resource]:
-    """Those of one type."""
-    return (resource for resource in resources if resource.type == kind)
+class Tables:
+    """The tables of a program, each under one identity, however it is referred to.
 
+    The identity of a table that the program makes is its URN; that of another table is its ARN.
+    """
 
-def linked(resources: Sequence[Resource], kind: str, by: str, other: str) -> Iterator[tuple[Resource, Resource]]:
-    """Pairs of which the one's property `by` is made of the other."""
-    targets = {resource.urn: resource for resource in of(resources, other)}
-    for resource in of(resources, kind):
-        yield from ((resource, targets[urn]) for urn in resource.dependencies.get(by, ()) if urn in targets)
+    def __init__(self, resources: Sequence[Resource]) -> None:
+        self.by_identity = {
+            resource.urn or resource.inputs["arn"]: resource for resource in of(resources, TABLE, EXISTING_TABLE)
+        }
+        arns = {resource.inputs.get("arn"): identity for identity, resource in self.by_identity.items()}
+        self._by_arn = {arn: identity for arn, identity in arns.items() if isinstance(arn, str)}
+
+    def identities(self, reference: Any, made_of: Collection[str] = ()) -> list[str]:
+        """The tables that an ARN (of a table or its stream), an identity or an Unknown refers to."""
+        if isinstance(reference, str) and reference:
+            arn = reference.partition("/stream/")[0]
+            if ":dynamodb:" in arn and ":table/" in arn:
+                return [self._by_arn.get(arn, arn)]
+            return [reference] if reference in self.by_identity else []
+        urns = {*made_of, *(reference.made_of if isinstance(reference, Unknown) else ())}
+        return sorted(urn for urn in urns if urn in self.by_identity)
+
+    def read_by(self, mapping: Resource) -> list[str]:
+        """Identities of the tables whose streams an enabled mapping reads."""
+        if mapping.inputs.get("enabled") is False:
+            return []
+        return self.identities(mapping.inputs.get("eventSourceArn"), mapping.dependencies.get("eventSourceArn", ()))
+
+    def name(self, identity: str) -> str:
+        """What the program calls a table, or AWS where the program does not know it."""
+        known = self.by_identity.get(identity)
+        return known.name if known else identity.rpartition("/")[2]
+
+    def __getitem__(self, identity: str) -> Resource:
+        """The table, without inputs where the program does not know it."""
+        return self.by_identity.get(identity) or Resource(EXISTING_TABLE, self.name(identity), {"arn": identity})

@@ -1,11 +1,14 @@
 """What has a consumer's held items tried again: a schedule, and how its function takes the calls."""
 
 import json
+from collections.abc import Sequence
 
 import pulumi
 import pulumi_aws as aws
 
 from infra import engine, grants
+from infra.registry import Children
+from infra.roles import Policies
 
 EVERY = "rate(1 minute)"
 """The shortest that a schedule can be; the engine decides which items are due."""
@@ -17,41 +20,34 @@ EVENT_AGE = 60
 def retry_every_minute(
     name: str,
     function: aws.lambda_.Function,
-    role: aws.iam.Role,
     *,
     account: pulumi.Input[str],
     enabled: bool,
-    parent: pulumi.Resource,
+    children: Children,
+    depends_on: Sequence[pulumi.Resource],
 ) -> aws.scheduler.Schedule:
-    """Have a function, which runs as `role`, invoked every minute, and let it invoke helpers of its own.
+    """Have a function invoked every minute. A schedule that is not enabled waits.
 
-    What that takes are children of `parent`, under names that begin with `name`. A schedule that is not enabled waits.
+    What that takes are `children`, under names that begin with `name`. `depends_on` is what the function needs to
+    run.
     """
-    aws.iam.RolePolicy(  # apart from the function's other rights, which it waits for: this one names the function
-        f"{name}-helpers",
-        role=role.name,
-        policy=grants.policy([grants.invoke(function.arn)]),
-        opts=pulumi.ResourceOptions(parent=parent),
-    )
-    settings = aws.lambda_.FunctionEventInvokeConfig(
+    settings = children.make(
+        aws.lambda_.FunctionEventInvokeConfig,
         f"{name}-invocations",
         function_name=function.name,
         maximum_retry_attempts=0,  # the next minute's call does what a failed one has left
         maximum_event_age_in_seconds=EVENT_AGE,
-        opts=pulumi.ResourceOptions(parent=parent),
     )
-    caller = aws.iam.Role(
+    caller = children.make(
+        aws.iam.Role,
         f"{name}-retry-role",
         assume_role_policy=_assumed_by_scheduler(account),
-        opts=pulumi.ResourceOptions(parent=parent),
     )
-    right = aws.iam.RolePolicy(
-        f"{name}-retry-policy",
-        role=caller.name,
-        policy=grants.policy([grants.invoke(function.arn)]),
-        opts=pulumi.ResourceOptions(parent=parent),
-    )
-    return aws.scheduler.Schedule(
+    policies = Policies(name, caller, children)
+    right = policies.add("retry-policy", [grants.invoke(function.arn)])
+    policies.close("retry-role")
+    return children.make(
+        aws.scheduler.Schedule,
         f"{name}-retry",
         schedule_expression=EVERY,
         flexible_time_window={"mode": "OFF"},  # a window would put a call off by minutes
@@ -62,7 +58,7 @@ def retry_every_minute(
             "input": json.dumps(engine.RETRY),
             "retry_policy": {"maximum_retry_attempts": 0, "maximum_event_age_in_seconds": EVENT_AGE},
         },
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=[right, settings]),
+        opts=pulumi.ResourceOptions(depends_on=[right, settings, *depends_on]),
     )
 
 

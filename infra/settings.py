@@ -1,9 +1,8 @@
 """Stack configuration, checked as a whole before the first resource."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 
 import pulumi
 from pulumi.runtime.config import CONFIG
@@ -12,7 +11,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -20,10 +18,10 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from infra import engine, rules
-from infra.archive import Target, module_of
-from infra.resource import FUNCTION, MAPPING, TABLE, UNKNOWN, Resource
-from infra.rules import DAY, Level
+from infra import engine
+from infra.modules import module_of
+from infra.rules.mappings import DAY
+from infra.targets import Target
 
 ENGINE = {to_camel(name): value for name, value in engine.MAPPING.items()}
 """How a mapping itself gives up, by Pulumi's names."""
@@ -56,7 +54,7 @@ class Tuning(BaseModel):
         validate_default=True,
     )
 
-    memory_size: int = Field(default=256, ge=128, le=10_240, description="MB, Lambda's limits")
+    memory_size: int = Field(default=512, ge=128, le=10_240, description="MB, Lambda's limits")
     timeout: int = Field(
         default=60,
         ge=6,
@@ -134,7 +132,9 @@ class Settings(BaseModel):
     encryption: Literal["aws", "customer"] = Field(
         default="aws", description="whose keys encrypt what is kept: AWS's, or one of the stack's own"
     )
-    failure_retention_in_days: int = Field(default=30, ge=1, le=3_650, description="whole days, S3's least being one")
+    failure_retention_in_days: int = Field(
+        default=30, ge=1, le=3_650, description="whole days, at least 1 (S3 lifecycle)"
+    )
     drained: dict[str, Annotated[str, Field(pattern=r"^arn:[^:]+:dynamodb:.+/stream/.+$")]] = Field(
         default_factory=dict[str, str],
         description="a table's name to the ARN of its stream that may end, as the refusal of another view type says",
@@ -163,7 +163,7 @@ class Settings(BaseModel):
             settings, errors, cause = cls.model_validate(values, by_alias=True, by_name=False), [], None
         except ValidationError as error:
             settings, errors, cause = None, error.errors(include_url=False), error
-        lines = [_line(prefix, error) for error in errors] + list(_unsafe(prefix, values, errors))
+        lines = [_line(prefix, error) for error in errors]
         if lines or not settings:
             raise pulumi.RunError(
                 f"the configuration of stack {pulumi.get_stack()} has {len(lines)} "
@@ -209,36 +209,6 @@ def _line(prefix: str, error: ErrorDetails) -> str:
         cause += f" ({fields[named].description})"
     value = "[secret]" if _is_secret(prefix + path[0]) else json.dumps(error["input"])
     return f"{key} = {value}: {cause}"
-
-
-def _unsafe(prefix: str, values: Mapping[str, Any], errors: Sequence[ErrorDetails]) -> Iterator[str]:
-    """What may lose data in a protected stack; in another one the consumers warn of it.
-
-    Nothing but the stack file is looked at, so that this can be told together with all that is out of bounds.
-    """
-    tunings: object = values.get("tuning")
-    if not _is_true(values.get("protect")) or not isinstance(tunings, dict):
-        return
-    told = {error["loc"][1:3] for error in errors}
-    for consumer, given in cast("dict[str, object]", tunings).items():
-        if isinstance(given, dict):
-            sizes = Tuning().model_dump(by_alias=True) | cast("dict[str, Any]", given) | ENGINE
-            sizes |= {name: UNKNOWN for name in sizes if (consumer, name) in told}
-            where, elsewhere = f"{prefix}tuning.{consumer}", ("destinationConfig", "functionResponseTypes")
-            links = {"functionName": ["function"], "eventSourceArn": [f"{TABLE}::any"]}
-            mapping = Resource(MAPPING, where, sizes | dict.fromkeys(elsewhere, UNKNOWN), "mapping", links)
-            found = rules.findings([mapping, Resource(FUNCTION, where, sizes, "function")])
-            unsafe = [message for level, message in found if level is Level.UNSAFE]
-            if unsafe and _is_secret(f"{prefix}tuning"):
-                unsafe = [f"{where} = [secret]: may lose data; make it plain to read why"]
-            yield from unsafe
-
-
-def _is_true(value: object) -> bool:
-    try:
-        return TypeAdapter(bool).validate_python(value)
-    except ValidationError:
-        return False
 
 
 def _is_secret(key: str) -> bool:

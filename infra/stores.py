@@ -5,10 +5,9 @@ from collections.abc import Mapping
 import pulumi
 import pulumi_aws as aws
 
-from infra.encryption import EncryptionKey
-from infra.guard import check_name
-from infra.resource import BUCKET
-from infra.rules import DAY
+from infra.encryption import EncryptionKey, encrypted_with
+from infra.registry import Children
+from infra.rules.mappings import DAY
 
 
 class Stores(pulumi.ComponentResource):
@@ -40,25 +39,24 @@ class Stores(pulumi.ComponentResource):
         protect: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        check_name(BUCKET, f"{name}-failures")
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:Stores", name, {}, opts)
+        children = Children(self, protect=protect)
         self.key_arn = encryption_key.arn if encryption_key else None
         self.consumers = {}
         self._retention = retention_in_days * DAY
-        self.bucket = aws.s3.Bucket(
-            f"{name}-failures", force_destroy=not protect, opts=pulumi.ResourceOptions(parent=self)
-        )
-        aws.s3.BucketPublicAccessBlock(
+        self.bucket = children.make(aws.s3.Bucket, f"{name}-failures", force_destroy=not protect)
+        children.make(
+            aws.s3.BucketPublicAccessBlock,
             f"{name}-failures-private",
             bucket=self.bucket.bucket,
             block_public_acls=True,
             block_public_policy=True,
             ignore_public_acls=True,
             restrict_public_buckets=True,
-            opts=pulumi.ResourceOptions(parent=self),
         )
-        aws.s3.BucketLifecycleConfiguration(
+        children.make(
+            aws.s3.BucketLifecycleConfiguration,
             f"{name}-failures-expiry",
             bucket=self.bucket.bucket,
             rules=[
@@ -70,10 +68,10 @@ class Stores(pulumi.ComponentResource):
                     "abort_incomplete_multipart_upload": {"days_after_initiation": 1},
                 }
             ],
-            opts=pulumi.ResourceOptions(parent=self),
         )
         if self.key_arn:
-            aws.s3.BucketServerSideEncryptionConfiguration(
+            children.make(
+                aws.s3.BucketServerSideEncryptionConfiguration,
                 f"{name}-failures-encryption",
                 bucket=self.bucket.bucket,
                 rules=[
@@ -85,9 +83,9 @@ class Stores(pulumi.ComponentResource):
                         "bucket_key_enabled": True,  # one call of KMS for many objects
                     }
                 ],
-                opts=pulumi.ResourceOptions(parent=self),
             )
-        self.ledger = aws.dynamodb.Table(
+        self.ledger = children.make(
+            aws.dynamodb.Table,
             f"{name}-ledger",
             attributes=[{"name": "pk", "type": "S"}, {"name": "sk", "type": "S"}],
             hash_key="pk",
@@ -95,22 +93,22 @@ class Stores(pulumi.ComponentResource):
             billing_mode="PAY_PER_REQUEST",
             ttl={"attribute_name": "expiry", "enabled": True},
             point_in_time_recovery={"enabled": True},  # a lost claim is an effect twice
-            server_side_encryption={"enabled": True, "kms_key_arn": self.key_arn} if self.key_arn else None,
+            server_side_encryption=encrypted_with(encryption_key),
             deletion_protection_enabled=protect,
-            opts=pulumi.ResourceOptions(parent=self),
         )
         self.account = self.ledger.arn.apply(lambda arn: arn.split(":")[4])
-        aws.s3.BucketPolicy(
+        children.make(
+            aws.s3.BucketPolicy,
             f"{name}-failures-policy",
             bucket=self.bucket.bucket,
             policy=_policy(self.bucket.arn, self.account),
-            opts=pulumi.ResourceOptions(parent=self),
         )
         self.outputs = {
             "failures": {"bucket": self.bucket.bucket, "arn": self.bucket.arn},
             "ledger": {"name": self.ledger.name, "arn": self.ledger.arn},
         }
         self.register_outputs(self.outputs)
+        children.registry.check()
 
     def enter(self, consumer: str, ledger_name: str) -> None:
         """Note that `consumer` keeps what is its own under `ledger_name`.

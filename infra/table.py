@@ -1,19 +1,21 @@
 """Tables with a stream: made here, or there already."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import pulumi
 import pulumi_aws as aws
 
-from infra import filters
-from infra.encryption import EncryptionKey
+from infra import filters, further
+from infra.encryption import EncryptionKey, encrypted_with
 from infra.filters import EventName, Test
-from infra.guard import check_name
-from infra.resource import TABLE
-from infra.settings import Settings
+from infra.further import FurtherArgs
+from infra.registry import Children, Registry
+from infra.resource import EXISTING_TABLE, Resource, within
 
 ViewType = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
 KeyType = type[str] | type[int] | type[Decimal] | type[bytes]
@@ -24,23 +26,35 @@ HAS_NEW = ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
 HAS_OLD = ("OLD_IMAGE", "NEW_AND_OLD_IMAGES")
 
 
+OWNED = {
+    "hash_key": "key= names it",
+    "range_key": "sort= names it",
+    "stream_enabled": "a StreamTable's stream is always on",
+    "stream_view_type": "view_type= names it",
+    "ttl": "ttl= names its attribute",
+    "server_side_encryption": "encryption_key= sets it",
+    "deletion_protection_enabled": "protect= sets it",
+}
+"""Arguments of a table that the component sets, and what sets them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """A table and its stream, whoever made them: what consumers read and grants are about."""
 
     name: str  # in the program; what AWS calls it is `table_name`
-    table_name: pulumi.Output[str]
-    arn: pulumi.Output[str]
-    stream_arn: pulumi.Output[str]
+    table_name: pulumi.Input[str]
+    arn: pulumi.Input[str]
+    stream_arn: pulumi.Input[str]
     keys: Mapping[str, str]  # attribute to the key of its type, S, N or B
     view_type: ViewType
     protect: bool
     key_arn: pulumi.Input[str] | None = None  # of the key that encrypts it, where that is no key of DynamoDB's own
     former_names: Sequence[str] = ()
-    readers: list[str] = field(default_factory=list[str])
+    has_indexes: bool = False
 
     @property
-    def outputs(self) -> dict[str, pulumi.Output[str]]:
+    def outputs(self) -> dict[str, pulumi.Input[str]]:
         """What a tool needs to find it."""
         return {"name": self.table_name, "arn": self.arn, "streamArn": self.stream_arn}
 
@@ -50,8 +64,11 @@ class Table:
         keys: Mapping[str, Test] | None = None,
         new: Mapping[str, Test] | None = None,
         old: Mapping[str, Test] | None = None,
+        expired: bool | None = None,
     ) -> "Changes":
         """The changes whose event is one of `events` and that pass every test; all of them where nothing is said.
+
+        `expired` chooses the removals that DynamoDB's time to live makes, or with False all other changes.
 
         Raises
         ------
@@ -74,7 +91,7 @@ class Table:
                 raise pulumi.RunError(
                     f"{self.name}: a test of {name} never matches: the key's type is {self.keys[name]}"
                 )
-        return Changes(self, filters.pattern(events, keys, new, old))
+        return Changes(self, filters.pattern(events, keys, new, old, expired=expired))
 
 
 @dataclass(frozen=True)
@@ -96,12 +113,24 @@ class StreamTable(pulumi.ComponentResource):
         What a change carries; both images unless there is a reason, since what a stream leaves out cannot be had later.
     ttl
         Attribute holding the epoch second after which DynamoDB deletes an item; none unless named.
+    former_ttl
+        The attribute of a time to live that this update switches off: AWS asks for it. Leave it out afterwards.
     encryption_key
         What encrypts it and its stream; a key of AWS's own unless given.
     protect
         Keep the table, and the consumers that read it, from being deleted.
+    drained
+        The ARN of its stream that is drained and may end, as the refusal of another view type says.
+    table_args
+        Further arguments of the table, by pulumi_aws's names: secondary indexes (with `attributes` for their keys),
+        replicas, point-in-time recovery's period, on-demand and warm throughput, table class, tags, import from S3.
     opts
         Aliases, where it has another name in the program now, reach its consumers' mappings too.
+
+    Raises
+    ------
+    pulumi.RunError
+        A key's type is none that DynamoDB has, or what the rules refuse.
     """
 
     table: Table
@@ -114,39 +143,59 @@ class StreamTable(pulumi.ComponentResource):
         sort: Key | None = None,
         view_type: ViewType = "NEW_AND_OLD_IMAGES",
         ttl: str | None = None,
+        former_ttl: str | None = None,
         encryption_key: EncryptionKey | None = None,
         protect: bool = False,
+        drained: str | None = None,
+        table_args: FurtherArgs | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        check_name(TABLE, f"{name}-table")
+        given = table_args or {}
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:StreamTable", name, {}, opts)
-        keys = dict(_typed(part) for part in (key, sort) if part is not None)
-        hash_key, *range_key = keys
-        key_arn = encryption_key.arn if encryption_key else None
-        made = aws.dynamodb.Table(
+        children = Children(self, protect=protect)
+        keys, (hash_key, *range_key) = _keys(name, key, sort)
+        children.registry.refuse(further.refusals(name, "table_args", aws.dynamodb.TableArgs, given, OWNED))
+        passed_on = further.usable(aws.dynamodb.TableArgs, given, OWNED)
+        attributes = [{"name": attribute, "type": kind} for attribute, kind in keys.items()]
+        # The provider keeps the old value of some arguments when they are left out, so each is always given.
+        args: dict[str, Any] = {
+            "billing_mode": "PAY_PER_REQUEST",  # no capacity to guess, and none to throttle the writers
+            "point_in_time_recovery": {"enabled": True},  # a consumer's mistake, or one's own, can be undone
+            "server_side_encryption": encrypted_with(encryption_key),
+            "ttl": {"attribute_name": ttl or former_ttl, "enabled": ttl is not None},
+            "deletion_protection_enabled": protect,
+            **passed_on,
+            "attributes": [*attributes, *passed_on.get("attributes", ())],
+        }
+        made = children.make(
+            aws.dynamodb.Table,
             f"{name}-table",
-            attributes=[{"name": attribute, "type": kind} for attribute, kind in keys.items()],
             hash_key=hash_key,
             range_key=range_key[0] if range_key else None,
-            billing_mode="PAY_PER_REQUEST",  # no capacity to guess, and none to throttle the writers
             stream_enabled=True,
             stream_view_type=view_type,
-            ttl={"attribute_name": ttl, "enabled": True} if ttl else None,
-            point_in_time_recovery={"enabled": True},  # a consumer's mistake, or one's own, can be undone
-            server_side_encryption={"enabled": True, "kms_key_arn": key_arn} if key_arn else None,
-            deletion_protection_enabled=protect,
+            **args,
             opts=pulumi.ResourceOptions(
-                parent=self, hooks=pulumi.ResourceHookBinding(before_update=[guard_stream(name)])
+                hooks=pulumi.ResourceHookBinding(before_update=[guard_updates(name, drained)]),
+                # AWS gives no key another type, and the provider does not see that it has one.
+                replacement_trigger=json.dumps(keys),
             ),
         )
-        former = list(_former_names(opts))
-        self.table = Table(name, made.name, made.arn, made.stream_arn, keys, view_type, protect, key_arn, former)
+        self.table = Table(
+            *(name, made.name, made.arn, made.stream_arn, keys, view_type, protect),
+            key_arn=encryption_key.arn if encryption_key else None,
+            former_names=list(_former_names(opts)),
+            has_indexes=any(passed_on.get(f"{kind}_secondary_indexes") for kind in ("global", "local")),
+        )
         self.changes = self.table.changes
         self.register_outputs(self.table.outputs)
+        children.registry.check()
 
     @staticmethod
-    def existing(name: str, *, table_name: str, protect: bool = False) -> Table:
+    def existing(
+        name: str, *, table_name: str, protect: bool = False, opts: pulumi.InvokeOptions | None = None
+    ) -> Table:
         """A table that someone else made, its stream read as it is; creates nothing.
 
         Raises
@@ -155,7 +204,7 @@ class StreamTable(pulumi.ComponentResource):
             There is no such table, or it has no stream; the message says how to switch it on.
         """
         try:
-            found = aws.dynamodb.get_table(name=table_name)
+            found = aws.dynamodb.get_table(name=table_name, opts=opts)
         except Exception as error:  # the SDK raises nothing narrower
             raise pulumi.RunError(f"{name}: table {table_name} cannot be read: {error}") from error
         if not found.stream_enabled:
@@ -166,34 +215,100 @@ class StreamTable(pulumi.ComponentResource):
         names = [found.hash_key] + ([found.range_key] if found.range_key else [])
         encrypted = found.server_side_encryption  # none, whatever its type says, where a key of DynamoDB's own does it
         kinds = {attribute.name: attribute.type for attribute in found.attributes}
+        inputs: dict[str, Any] = {
+            "hashKey": found.hash_key,
+            "rangeKey": found.range_key or None,
+            "attributes": [{"name": each, "type": kind} for each, kind in kinds.items()],
+            "streamViewType": found.stream_view_type,
+            "ttl": {"enabled": found.ttl.enabled, "attributeName": found.ttl.attribute_name} if found.ttl else None,
+            "replicas": [
+                {"consistencyMode": getattr(replica, "consistency_mode", None)} for replica in found.replicas or ()
+            ],
+        }
+        Registry.of_this_run().existing.append(Resource(EXISTING_TABLE, name, inputs | {"arn": found.arn}))
         return Table(
-            name,
-            pulumi.Output.from_input(found.name),
-            pulumi.Output.from_input(found.arn),
-            pulumi.Output.from_input(found.stream_arn),
+            *(name, found.name, found.arn, found.stream_arn),
             {attribute: kinds[attribute] for attribute in names},
             cast("ViewType", found.stream_view_type),
             protect,
-            encrypted.kms_key_arn or None if encrypted else None,
+            key_arn=encrypted.kms_key_arn or None if encrypted else None,
+            has_indexes=bool(found.global_secondary_indexes or found.local_secondary_indexes),
         )
 
+    @staticmethod
+    def of_another_account(
+        name: str,
+        *,
+        stream_arn: str,
+        key: Key,
+        sort: Key | None = None,
+        view_type: ViewType,
+        key_arn: str | None = None,
+        protect: bool = False,
+    ) -> Table:
+        """A table of another account in this Region, whose stream its owner lets this account read.
 
-def guard_stream(table: str) -> pulumi.ResourceHook:
-    """Refuses another view type, in preview too, until the stack file says that the stream which it ends is drained."""
-    drained = Settings.load().drained
+        Mappings of another account's stream exist since January 2026 (Lambda: process DynamoDB records, cross-account).
+        Nothing is read at preview, so the keys, the view type and the key that encrypts it are given.
+
+        Raises
+        ------
+        pulumi.RunError
+            `stream_arn` is no stream's.
+        """
+        match = STREAM.fullmatch(stream_arn)
+        if not match:
+            raise pulumi.RunError(
+                f"{name}: {stream_arn} is no stream of a table, as in "
+                "arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
+            )
+        keys, (hash_key, *range_key) = _keys(name, key, sort)
+        pulumi.log.info(
+            f"{name}: the owner of {stream_arn} must allow the role of each consumer dynamodb:DescribeStream, "
+            "dynamodb:GetRecords and dynamodb:GetShardIterator by a resource policy of the stream"
+            + (f", and kms:Decrypt by the policy of {key_arn}" if key_arn else "")
+        )
+        inputs = {
+            "hashKey": hash_key,
+            "rangeKey": range_key[0] if range_key else None,
+            "attributes": [{"name": each, "type": kind} for each, kind in keys.items()],
+            "streamViewType": view_type,
+            "arn": match["table"],
+        }
+        Registry.of_this_run().existing.append(Resource(EXISTING_TABLE, name, inputs))
+        return Table(name, match["name"], match["table"], stream_arn, keys, view_type, protect, key_arn=key_arn)
+
+
+STREAM = re.compile(r"(?P<table>arn:[^:]+:dynamodb:[a-z0-9-]+:\d{12}:table/(?P<name>[^/]+))/stream/[^/]+")
+
+
+def guard_updates(table: str, drained: str | None) -> pulumi.ResourceHook:
+    """Refuses, in preview too, updates of a table that lose changes or that AWS refuses halfway.
+
+    Another view type ends the stream: `drained` names the stream that may end. A time to live is switched off by the
+    name of its attribute, and moves to another one in two updates: for up to an hour after the first, AWS refuses to
+    change it again (API reference of UpdateTimeToLive, November 2026).
+    """
 
     def check(args: pulumi.ResourceHookArgs) -> None:
-        old, new = ((inputs or {}).get("streamViewType") for inputs in (args.old_inputs, args.new_inputs))
+        old, new = args.old_inputs or {}, args.new_inputs or {}
         stream = (args.old_outputs or {}).get("streamArn")
-        if old != new and stream != drained.get(table):
+        if old.get("streamViewType") != new.get("streamViewType") and stream != drained:
             raise pulumi.RunError(
-                f"{table}: view type {new} in place of {old} ends the stream and begins another: nobody reads what the "
-                "old one still holds, and no stream has what is written in between. Stop the writers, wait until every "
-                "reader's IteratorAge is 0, and confirm with: "
+                f"{table}: view type {new.get('streamViewType')} in place of {old.get('streamViewType')} ends the "
+                "stream and begins another: nobody reads what the old one still holds, and no stream has what is "
+                "written in between. Stop the writers, wait until every reader's IteratorAge is 0, and confirm with: "
                 f"pulumi config set --path 'table-stream:drained.{table}' {stream}"
             )
+        expires, named = within(old, "ttl", "attributeName"), within(new, "ttl", "attributeName")
+        if within(old, "ttl", "enabled") and expires != named:
+            move = f", and an hour later update with ttl={named!r}" if within(new, "ttl", "enabled") else ""
+            raise pulumi.RunError(
+                f"{table}: the time to live is on, by {expires}: AWS switches it off by that name alone. Update with "
+                f"former_ttl={expires!r} in place of ttl{move}"
+            )
 
-    return pulumi.ResourceHook(f"{table}-stream", check, pulumi.ResourceHookOptions(on_dry_run=True))
+    return pulumi.ResourceHook(f"{table}-updates", check, pulumi.ResourceHookOptions(on_dry_run=True))
 
 
 def _former_names(opts: pulumi.ResourceOptions) -> Iterator[str]:
@@ -207,9 +322,10 @@ def _former_names(opts: pulumi.ResourceOptions) -> Iterator[str]:
                 pass
 
 
-def _typed(key: Key) -> tuple[str, str]:
-    name, kind = (key, str) if isinstance(key, str) else key
-    type_key = filters.TYPE_KEYS.get(kind)
-    if type_key not in ("S", "N", "B"):
-        raise pulumi.RunError(f"key {name}: a key is a str, int, Decimal or bytes, not {kind.__name__}")
-    return name, type_key
+def _keys(table: str, key: Key, sort: Key | None) -> tuple[dict[str, str], list[str]]:
+    """Key attributes to the keys of their types; and their names, of which the two may be one by mistake."""
+    typed = [(part, str) if isinstance(part, str) else part for part in (key, sort) if part is not None]
+    for name, kind in typed:
+        if filters.TYPE_KEYS.get(kind) not in ("S", "N", "B"):
+            raise pulumi.RunError(f"{table}: key {name}: a key is a str, int, Decimal or bytes, not {kind.__name__}")
+    return {name: filters.TYPE_KEYS[kind] for name, kind in typed}, [name for name, _ in typed]

@@ -1,4 +1,4 @@
-"""A CrossGuard pack: the rules of `infra/rules.py`, which the program runs itself, for any program's stream pipelines.
+"""A CrossGuard pack: the rules of `infra/rules/`, which the program runs itself, for any program's stream pipelines.
 
 Pulumi runs it in this directory, in a virtual environment of its own.
 """
@@ -24,10 +24,11 @@ from pulumi_policy.proxy import UnknownValueError
 sys.path.insert(0, str(Path(__file__).parent.parent))  # Pulumi puts this directory on the path, and not the project's
 
 from infra import rules
+from infra.resource import UNKNOWN, Resource
 
 
 def plain(value: Any) -> Any:
-    """Plain Python of an input: UNKNOWN for what raises when it is looked at, whole numbers as int."""
+    """Plain Python of an input: an Unknown for what raises when it is looked at, whole numbers as int."""
     match value:
         case float():
             return int(value) if value.is_integer() else value
@@ -43,18 +44,20 @@ def _known(container: Any, key: Any) -> Any:
     try:
         return plain(container[key])
     except UnknownValueError:
-        return rules.UNKNOWN
+        return UNKNOWN
 
 
-def resource(found: PolicyResource | ResourceValidationArgs) -> rules.Resource:
+def resource(found: PolicyResource | ResourceValidationArgs) -> Resource:
     """A resource as the rules see it."""
+    parent = found.parent if isinstance(found, PolicyResource) else None
     links = found.property_dependencies if isinstance(found, PolicyResource) else {}
-    return rules.Resource(
+    return Resource(
         found.resource_type,
         found.name,
         plain(found.props),
         found.urn,
         {name: [each.urn for each in targets] for name, targets in links.items()},
+        parent.urn if parent else "",
     )
 
 
@@ -85,4 +88,5 @@ def of_all(rule: rules.StackRule) -> Policy:
 
 
 if __name__ == "__main__":
-    PolicyPack("table-stream", [*map(of_one, rules.RULES), *map(of_all, rules.STACK_RULES)])
+    ones = [of_one(rule) for rule in rules.RULES if not rule.by_facts]
+    PolicyPack("table-stream", ones + [of_all(rule) for rule in rules.STACK_RULES if not rule.by_facts])

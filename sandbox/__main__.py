@@ -48,6 +48,7 @@ def up(port: int | None, outputs: Path | None) -> int:
         deployment = sandbox.deploy(config=config)
         names, display = Names.of(deployment.outputs), Display()
         write(outputs, deployment.outputs)
+        told = tell(deployment)
         print("# in a second terminal:")
         for name, value in sandbox.emulator.variables().items():
             print(f"export {name}={shlex.quote(value)}")
@@ -59,11 +60,25 @@ def up(port: int | None, outputs: Path | None) -> int:
             sandbox.emulator.check()
             if (now := versions(STACK)) == deployed:
                 continue
-            deployed, told = now, redeployed(sandbox, deployment)
+            deployed, done = now, redeployed(sandbox, deployment)
             names = Names.of(deployment.outputs)
             display.forget()
             write(outputs, deployment.outputs)
-            print(told, flush=True)
+            told = tell(deployment, told)
+            print(done, flush=True)
+
+
+def tell(deployment: "Deployment", before: str = "") -> str:
+    """Print one line on what the program asks for and the sandbox does not imitate, where it is another than before.
+
+    Returns
+    -------
+    str
+        The line.
+    """
+    if deployment.not_imitated not in ("", before):
+        print(deployment.not_imitated)
+    return deployment.not_imitated
 
 
 def redeployed(sandbox: "Sandbox", deployment: "Deployment") -> str:

@@ -50,6 +50,7 @@ class Configuration(_Model):
     filter_criteria: _Filters = _Filters()
     destination_config: _Destinations = _Destinations()
     tumbling_window_in_seconds: Literal[0] = 0
+    kms_key_arn: Annotated[str | None, Field(alias="KMSKeyArn")] = None
     tags: dict[str, str] = {}
     metrics_config: dict[str, Any] = {}
 

@@ -184,6 +184,8 @@ class Demo:
         self.show.done("AWS up", self.sandbox.emulator.boot_seconds)
         aside = f"users, orders → {len(outputs['consumers'])} consumers"
         self.show.done(f"{len(self.deployment.made)} resources deployed", took, aside)
+        if told := self.deployment.not_imitated:
+            self.show.console.print(told, style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def _write(self) -> float:
         """Write it all; when the first change was processed.

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,10 +12,12 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 from sandbox import SandboxError
 from sandbox.emulator import Emulator
 from sandbox.invocation import Invocation
+from sandbox.lookups import answer
+from sandbox.passed_over import Asides, PassedOver
 from sandbox.poller import Poller
 from sandbox.program import ROOT, InvokeError, Registration, project, run, stack_config
 from sandbox.resource import Aws, Resource, changed
-from sandbox.resources import answer, resource
+from sandbox.resources import resource
 from sandbox.schedule import MINUTE_SECONDS
 
 STACK = "local"
@@ -42,9 +44,18 @@ class Deployment:
 
     aws: Aws
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
+    passed_over: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """What the latest run asked for and the sandbox does not imitate: the names of resources by their type, which is
+    passed over, or by their type and a property of it."""
+    not_imitated: str = ""
+    """The same as one line for people."""
     _made: dict[str, Made] = field(default_factory=dict[str, Made])  # by URN, in the order of the latest run
-    _registered: set[str] = field(default_factory=set[str])
+    _registered: dict[str, Registration] = field(default_factory=dict[str, Registration])  # by URN, in this run
     _done: list[str] = field(default_factory=list[str])
+    _asides: Asides = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._asides = Asides(self.aws.region)
 
     @property
     def made(self) -> list[Made]:
@@ -66,15 +77,42 @@ class Deployment:
         """
         self._registered.clear()
         self._done.clear()
+        self._asides = Asides(self.aws.region)
         self.outputs = run(program, stack=stack, config=config, backend=self)
+        self.passed_over, self.not_imitated = self._asides.names, self._asides.line
         self._unmake([made for urn, made in self._made.items() if urn not in self._registered])
         return sorted(self._done)
 
     def register(self, registration: Registration) -> tuple[str, dict[str, Any]]:
-        """Make a resource, or change the one that an earlier run has made. Components and providers are only names."""
+        """Make a resource, or change the one that an earlier run has made.
+
+        Components and providers are only names. A resource that the pipeline does not need is passed over.
+
+        Raises
+        ------
+        ResourceError
+            The sandbox does not know the resource's type, or a property of it, and cannot go on without.
+        DeployError
+            The resource cannot be made or changed, or the program has registered its URN before.
+        """
+        if self._registered.setdefault(registration.urn, registration) is not registration:
+            raise DeployError(
+                f"{registration.urn} is registered twice: resources of one type and parent need different names"
+            )
         if not registration.custom or registration.type.startswith("pulumi:"):
+            self._asides.placed(registration)
             return registration.name, {}
         kind = resource(registration.type, registration.name, self.aws)
+        if isinstance(kind, PassedOver):
+            self._asides.passed_over(registration)
+            inputs = kind.check(registration.name, registration.inputs)
+            identity = kind.create(inputs)
+            return identity, {**(kind.read(identity) or {}), **inputs}
+        made = self._make(kind, registration)
+        self._asides.made(registration, kind.unimitated(made.inputs))
+        return made.id, made.outputs
+
+    def _make(self, kind: Resource, registration: Registration) -> Made:
         old = self._made.get(registration.urn)
         named = {kind.named_by: old.inputs[kind.named_by]} if old and kind.named_by else {}
         inputs = kind.check(registration.name, named | registration.inputs)
@@ -86,8 +124,7 @@ class Deployment:
             ) from error
         self._made.pop(registration.urn, None)
         self._made[registration.urn] = made
-        self._registered.add(registration.urn)
-        return made.id, made.outputs
+        return made
 
     def _created(self, kind: Resource, registration: Registration, inputs: dict[str, Any]) -> Made:
         identity = kind.create(inputs)
@@ -97,9 +134,11 @@ class Deployment:
     def _changed(self, old: Made, registration: Registration, inputs: dict[str, Any]) -> Made:
         kind = old.resource
         differing = changed(old.inputs, inputs)
-        if not differing:
-            return old
-        if differing & kind.replaced_by:
+        triggers = old.registration.replacement_trigger, registration.replacement_trigger
+        triggered = None not in triggers and triggers[0] != triggers[1]  # as the engine has it
+        if not differing and not triggered:
+            return replace(old, registration=registration)
+        if triggered or differing & kind.replaced_by.union(registration.replace_on_changes):
             self._unmake([old])
             return self._created(kind, registration, kind.check(registration.name, registration.inputs))
         kind.update(old.id, old.inputs, inputs)

@@ -1,20 +1,48 @@
-"""Event filters as a mapping applies them to stream records."""
+"""Event filters as a mapping applies them to stream records.
+
+Lambda's filters are EventBridge's event patterns. Both a pattern and a record are flattened: the names on the way to a
+value are joined by dots, and an array stands for each of its elements. So `a` is there only if something in it is, and
+`{"a.b": ...}` is `{"a": {"b": ...}}` (recorded on AWS by calls of TestEventPattern). Tests of several members of one
+object in an array must pass on the same element (AWS's event-ruler, the library that matches the patterns).
+"""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from operator import eq, ge, gt, le, lt
 from typing import Any, cast
 
 Predicate = Callable[[Any], bool]
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {"=": eq, ">": gt, ">=": ge, "<": lt, "<=": le}
-_MISSING = object()
+_OPERATORS = ("anything-but", "cidr", "equals-ignore-case", "exists", "numeric", "prefix", "suffix", "wildcard")
 REFUSED = "InvalidParameterValueException: Invalid filter pattern definition."
 """What AWS says of a pattern."""
 
 
 class FilterError(ValueError):
     """A pattern that AWS refuses, or one with an operator that the sandbox does not imitate."""
+
+
+@dataclass(frozen=True)
+class _Field:
+    """What a pattern asks of one field: one of the predicates passes a value, or the field may be absent."""
+
+    predicates: Sequence[Predicate]
+    may_be_absent: bool
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """A value in a record, and which element of which arrays holds it."""
+
+    value: Any
+    elements: Mapping[int, int]
+
+
+_Fields = Mapping[str, _Field]
 
 
 def any_of(patterns: Iterable[str]) -> Predicate:
@@ -25,8 +53,17 @@ def any_of(patterns: Iterable[str]) -> Predicate:
     FilterError
         A pattern is not a JSON object of objects and lists, or uses an operator that is not imitated.
     """
-    predicates = [_pattern(_parse(text), "") for text in patterns]
-    return lambda record: not predicates or any(predicate(record) for predicate in predicates)
+    alternatives = [list(_alternatives(_parse(text), "")) for text in patterns]
+
+    def passes(record: object) -> bool:
+        leaves: dict[str, list[_Leaf]] = {}
+        for path, leaf in _leaves(record, "", {}):
+            leaves.setdefault(path, []).append(leaf)
+        return not alternatives or any(
+            _passes(list(fields.items()), leaves, {}) for pattern in alternatives for fields in pattern
+        )
+
+    return passes
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -39,44 +76,109 @@ def _parse(text: str) -> dict[str, Any]:
     return cast("dict[str, Any]", parsed)
 
 
-def _pattern(pattern: Mapping[str, Any], path: str) -> Predicate:
-    parts = {key: _node(value, f"{path}.{key}".lstrip(".")) for key, value in pattern.items()}
+def _alternatives(pattern: Mapping[str, Any], path: str) -> Iterator[_Fields]:
+    """The pattern without `$or`: sets of fields by path, of which a record must pass one."""
+    found: list[_Fields] = [{}]
+    for key, value in pattern.items():
+        branches = list(_branches(key, value, path))
+        if twice := {name for fields in found for branch in branches for name in fields.keys() & branch.keys()}:
+            raise FilterError(f"the sandbox does not imitate two tests of one field: {', '.join(sorted(twice))}")
+        found = [{**fields, **branch} for fields in found for branch in branches]
+    yield from found
 
-    def matches(node: object) -> bool:
-        fields = cast("dict[str, Any]", node) if isinstance(node, dict) else {}
-        return all(part(fields.get(key, _MISSING)) for key, part in parts.items())
 
-    return matches
-
-
-def _node(value: object, path: str) -> Predicate:
+def _branches(key: str, value: object, path: str) -> Iterator[_Fields]:
+    if key == "$or" and (patterns := _patterns(value)):
+        for each in patterns:
+            yield from _alternatives(each, path)
+        return
+    inner = f"{path}.{key}".lstrip(".")
     if isinstance(value, dict):
-        return _pattern(cast("dict[str, Any]", value), path)
+        yield from _alternatives(cast("dict[str, Any]", value), inner)
+        return
     if not isinstance(value, list) or not value:
-        raise FilterError(f"{REFUSED} {path} must be an object or a list of rules: {value!r}")
-    rules = [_rule(rule, path) for rule in cast("list[Any]", value)]
-    return lambda node: any(rule(node) for rule in rules)
+        raise FilterError(f"{REFUSED} {inner} must be an object or a list of rules: {value!r}")
+    rules = cast("list[Any]", value)
+    present = [rule for rule in rules if not _asks_for_absence(rule)]
+    yield {inner: _Field([_predicate(rule, inner) for rule in present], len(present) < len(rules))}
 
 
-def _rule(rule: object, path: str) -> Predicate:
+def _patterns(value: object) -> Sequence[dict[str, Any]]:
+    """The patterns under `$or`; none where AWS takes it for a field's name."""
+    members = cast("list[Any]", value) if isinstance(value, list) else []
+    patterns = [cast("dict[str, Any]", each) for each in members if isinstance(each, dict)]
+    is_name = len(patterns) < 2 or len(patterns) < len(members)
+    return [] if is_name or any(each.keys() & {*_OPERATORS, *_COMPARE} for each in patterns) else patterns
+
+
+def _leaves(node: object, path: str, elements: Mapping[int, int]) -> Iterator[tuple[str, _Leaf]]:
+    """Every value that is neither an object nor an array, with the names on the way to it."""
+    match node:
+        case dict():
+            for key, inner in cast("dict[str, Any]", node).items():
+                yield from _leaves(inner, f"{path}.{key}".lstrip("."), elements)
+        case list():
+            array = cast("list[Any]", node)
+            for place, inner in enumerate(array):
+                yield from _leaves(inner, path, {**elements, id(array): place})
+        case _:
+            yield path, _Leaf(node, elements)
+
+
+def _passes(
+    fields: Sequence[tuple[str, _Field]], leaves: Mapping[str, Sequence[_Leaf]], elements: Mapping[int, int]
+) -> bool:
+    """Whether all fields pass, by values that are in the same elements of the arrays that they share."""
+    if not fields:
+        return True
+    (path, field), *others = fields
+    if path not in leaves:
+        return field.may_be_absent and _passes(others, leaves, elements)
+    return any(
+        any(predicate(leaf.value) for predicate in field.predicates)
+        and all(elements.get(array, place) == place for array, place in leaf.elements.items())
+        and _passes(others, leaves, {**elements, **leaf.elements})
+        for leaf in leaves[path]
+    )
+
+
+def _asks_for_absence(rule: object) -> bool:
+    return rule == {"exists": False} and cast("dict[str, Any]", rule)["exists"] is False  # 0 equals False
+
+
+def _predicate(rule: object, path: str) -> Predicate:
     if not isinstance(rule, dict):
-        return _on_leaf(lambda leaf: _same(leaf, rule))
+        return partial(_same, rule)
     match cast("dict[str, Any]", rule):
-        case {"exists": bool(wanted), **rest} if not rest:
-            # Only a leaf exists: recorded on AWS, a test on an inner node is as if the node were missing.
-            return lambda node: (node is not _MISSING and not isinstance(node, dict)) == wanted
-        case {"prefix": str(prefix), **rest} if not rest:
-            return _on_leaf(lambda leaf: isinstance(leaf, str) and leaf.startswith(prefix))
+        case {"exists": True, **rest} if not rest:
+            return lambda _: True
+        case {"prefix": str(start), **rest} if not rest:
+            return lambda leaf: isinstance(leaf, str) and leaf.startswith(start)
+        case {"suffix": str(end), **rest} if not rest:
+            return lambda leaf: isinstance(leaf, str) and leaf.endswith(end)
+        case {"equals-ignore-case": str(text), **rest} if not rest:
+            return _ignoring_case(text)
         case {"anything-but": barred, **rest} if not rest and not isinstance(barred, dict):
-            several = cast("list[Any]", barred) if isinstance(barred, list) else [barred]
-            return _on_leaf(lambda leaf: not any(_same(leaf, one) for one in several))
+            return _anything_but(cast("list[Any]", barred) if isinstance(barred, list) else [barred], path)
         case {"numeric": [*terms], **rest} if not rest and terms and not len(terms) % 2:
             return _numeric(terms, path)
         case _:
             raise FilterError(
-                f"{path}: the sandbox does not imitate {json.dumps(rule)}; it knows literals, exists, prefix, "
-                "anything-but with values, and numeric"
+                f"{path}: the sandbox does not imitate {json.dumps(rule)}; it knows literals, exists, prefix, suffix, "
+                "equals-ignore-case, anything-but with values, and numeric"
             )
+
+
+def _ignoring_case(text: str) -> Predicate:
+    # By character, as the event-ruler does it, which differs from a comparison of casefold() outside of ASCII.
+    cases = "".join(f"(?:{re.escape(each.lower())}|{re.escape(each.upper())})" for each in text)
+    return lambda leaf: isinstance(leaf, str) and re.fullmatch(cases, leaf) is not None
+
+
+def _anything_but(barred: list[Any], path: str) -> Predicate:
+    if not barred or not (all(isinstance(each, str) for each in barred) or all(map(_is_number, barred))):
+        raise FilterError(f"{REFUSED} {path}: anything-but takes strings or numbers: {barred!r}")
+    return lambda leaf: not any(_same(each, leaf) for each in barred)
 
 
 def _numeric(terms: list[Any], path: str) -> Predicate:
@@ -85,16 +187,7 @@ def _numeric(terms: list[Any], path: str) -> Predicate:
         if operator not in _COMPARE or not _is_number(bound):
             raise FilterError(f"{REFUSED} {path}: {operator!r} {bound!r} compares no numbers")
     # Attributes are strings on the wire, so this matches none of them: recorded on AWS.
-    return _on_leaf(lambda leaf: _is_number(leaf) and all(_COMPARE[name](leaf, bound) for name, bound in pairs))
-
-
-def _on_leaf(test: Predicate) -> Predicate:
-    def matches(node: object) -> bool:
-        if node is _MISSING or isinstance(node, dict):
-            return False
-        return any(test(element) for element in cast("list[Any]", node)) if isinstance(node, list) else test(node)
-
-    return matches
+    return lambda leaf: _is_number(leaf) and all(_COMPARE[name](leaf, bound) for name, bound in pairs)
 
 
 def _same(left: object, right: object) -> bool:

@@ -13,7 +13,7 @@ class Key(Resource):
     type, service, key = "aws:kms/key:Key", "kms", "KeyId"
     created, described, deleted = "create_key", "describe_key", "schedule_key_deletion"
     named_by, id_from = None, "{KeyMetadata[KeyId]}"
-    properties = known("description policy enableKeyRotation= deletionWindowInDays= tags=")
+    properties = known("description policy enableKeyRotation= deletionWindowInDays=")
     outputs: ClassVar = {"arn": "KeyMetadata.Arn", "keyId": "KeyMetadata.KeyId"}
 
     def create(self, inputs: Inputs) -> str:
@@ -26,8 +26,9 @@ class Key(Resource):
         return found if self.describe(identity)["KeyMetadata"]["KeyState"] != "PendingDeletion" else None
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
-        self.client.put_key_policy(KeyId=identity, PolicyName="default", Policy=new["policy"])
-        self.client.update_key_description(KeyId=identity, Description=new["description"])
+        if policy := new.get("policy"):
+            self.client.put_key_policy(KeyId=identity, PolicyName="default", Policy=policy)
+        self.client.update_key_description(KeyId=identity, Description=new.get("description", ""))
         self._rotate(identity, new)
 
     def delete(self, identity: str, inputs: Inputs) -> None:

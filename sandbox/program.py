@@ -19,28 +19,18 @@ import yaml
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct, Value
-from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockEngine, MockMonitor
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import Settings, configure
 
-from sandbox import SandboxError
+from infra.sources import files
+from sandbox.values import UNKNOWN as UNKNOWN  # two names that others take from here
+from sandbox.values import Archive as Archive
+from sandbox.values import ProgramError, plain
 
 ROOT = Path(__file__).parent.parent
 STACK_TYPE = "pulumi:pulumi:Stack"
 THREADS = 16
-
-# How the SDK marks what JSON has no word for (pulumi/runtime/rpc.py).
-_MARK = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
-_ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"  # pragma: allowlist secret
-_SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 -- a marker, the same for everybody  # pragma: allowlist secret
-
-UNKNOWN = rpc.UNKNOWN
-"""What an input holds in a preview where its value will be known after the update only."""
-
-
-class ProgramError(SandboxError):
-    """The program asks for something that only the Pulumi CLI can do, or its stack file cannot be read."""
 
 
 class InvokeError(grpc.RpcError):
@@ -53,13 +43,6 @@ class InvokeError(grpc.RpcError):
     def details(self) -> str:
         """What the provider said."""
         return str(self.args[0])
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A file archive among a resource's inputs, by its absolute path."""
-
-    path: str
 
 
 @dataclass(frozen=True)
@@ -99,29 +82,6 @@ class Backend(Protocol):
         ...
 
 
-def plain(value: Any) -> Any:
-    """Plain Python of a value off the wire: secrets unwrapped, whole numbers as int, archives as `Archive`."""
-    match value:
-        case float():
-            return int(value) if value.is_integer() else value
-        case list():
-            return [plain(item) for item in cast("list[Any]", value)]
-        case dict() if _MARK in value:
-            content = cast("dict[str, Any]", value)
-            mark = content[_MARK]
-            if mark == _SECRET:
-                return plain(content["value"])
-            if mark == _ARCHIVE and "path" in content:
-                return Archive(str(Path(content["path"]).resolve()))
-            kinds = ", ".join(key for key in content if key != _MARK)
-            raise ProgramError(f"an asset or archive made of {kinds} is not known here: use pulumi.FileArchive")
-        case dict():
-            items = cast("dict[str, Any]", value).items()
-            return {key: plain(item) for key, item in items if item is not None}
-        case _:
-            return value
-
-
 def project(root: Path = ROOT) -> dict[str, Any]:
     """Pulumi.yaml as it stands."""
     return _yaml(root / "Pulumi.yaml")
@@ -153,16 +113,19 @@ def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
 
 
 def versions(stack: str, root: Path = ROOT) -> dict[Path, int]:
-    """The files that make a program what it is, with when they were written (ns): what differs calls for another run.
+    """The files that make a program what it is, with when they changed (ns): what differs calls for another run.
 
-    Modules of infra are none of them: a process imports them once.
+    Modules of infra are none of them: a process imports them once. Of handler/ it is what the archive holds, and the
+    lock; a link changes with the file that it leads to.
     """
-    handler = (path for path in (root / "handler").rglob("*") if path.suffix != ".pyc" and path.name[0] != ".")
+    handler = root / "handler"
+    requirements = (handler / "requirements.in", handler / "requirements.txt")
     found: dict[Path, int] = {}
-    for path in (root / "__main__.py", root / f"Pulumi.{stack}.yaml", *handler):
+    for path in (root / "__main__.py", root / f"Pulumi.{stack}.yaml", *requirements, *files(handler)):
         with contextlib.suppress(FileNotFoundError):  # editors save by renaming
-            if path.is_file():
-                found[path] = path.stat().st_mtime_ns
+            itself_and_target = [path.lstat(), *([path.stat()] if path.exists() else [])]
+            # Not the time of the last write, which a file keeps that is made executable.
+            found[path] = max(each.st_ctime_ns for each in itself_and_target)
     return found
 
 

@@ -1,5 +1,6 @@
 """What a resource type of the sandbox is: its properties, name, replace keys and computed outputs, and its calls."""
 
+import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -15,11 +16,26 @@ Inputs = dict[str, Any]
 Properties = Mapping[str, str | None]
 """A property's path in Pulumi to its name in boto3; None where a class sees to it, or where it means nothing here."""
 
-_GONE = {"404", "NoSuchEntity", "NotFound", "NotFoundException", "AWS.SimpleQueueService.NonExistentQueue"}
+SHOWN = ("aws:lambda/", "aws:dynamodb/")
+"""The services that the sandbox shows: functions and mappings, tables and streams.
+
+A type of these services that the sandbox does not know, or an unknown property of such a type, could change what they
+do. To go on without it would show something false, so the sandbox stops. It passes over types of other services, and
+their unknown properties, and names them.
+"""
+EVERYWHERE: Properties = {"tags": None, "region": None, "namePrefix": None, "bucketPrefix": None}
+"""Properties of so many types that no type names them."""
+DOCUMENTS = ("policy", "assumeRolePolicy")
+"""Properties that are JSON, and that programs may give as what it stands for."""
+
+_GONE = {
+    *("404", "NoSuchEntity", "NotFound", "NotFoundException", "ParameterNotFound", "PolicyNotFoundException"),
+    "AWS.SimpleQueueService.NonExistentQueue",
+}
 
 
 class ResourceError(SandboxError):
-    """A resource type, property or function that the sandbox does not know."""
+    """A resource type, property or function that the sandbox does not know, or a change that AWS would refuse."""
 
 
 class Mappings(Protocol):
@@ -79,27 +95,42 @@ class Resource:
     """Properties that cannot be changed in place."""
     outputs: ClassVar[Mapping[str, str]] = {}
     """Computed outputs to their place in the description (JMESPath)."""
+    mentioned: ClassVar[Mapping[str, Any]] = {}
+    """Properties that mean something on AWS only, by path, with the value that nobody needs to be told of."""
 
     def __init__(self, aws: Aws) -> None:
         self.aws = aws
         self.client = aws.client(self.service)
 
     def check(self, name: str, inputs: Inputs) -> Inputs:
-        """`inputs` with a name and the defaults.
+        """`inputs` with a name and the defaults, policies as JSON.
 
         Raises
         ------
         ResourceError
-            A property that the sandbox does not know: every one is named.
+            A property of a type that the sandbox shows is unknown: every one is named.
         """
-        if unknown := sorted(set(_unknown(self.properties, inputs))):
+        if self.type.startswith(SHOWN) and (unknown := sorted(set(_unknown(self.properties, inputs)))):
             raise ResourceError(f"{self.type} {name}: the sandbox does not know the property {', '.join(unknown)}")
-        named = {self.named_by: self.physical_name(name)} if self.named_by else {}
-        return {**self.defaults, **named, **inputs}
+        named: Inputs = {}
+        if self.named_by:
+            named[self.named_by] = self.physical_name(inputs.get(f"{self.named_by}Prefix", f"{name}-"))
+        documents = {name: json.dumps(inputs[name]) for name in DOCUMENTS if isinstance(inputs.get(name), dict)}
+        return {**self.defaults, **named, **inputs, **documents}
 
-    def physical_name(self, name: str) -> str:
+    def unimitated(self, inputs: Inputs) -> list[str]:
+        """The properties among `inputs` that the sandbox takes and does not imitate."""
+        unknown = set(_unknown(self.properties, inputs))
+        used = {
+            path
+            for path, usual in self.mentioned.items()
+            if any(value and value != usual for value in _found(inputs, path))
+        }
+        return sorted(unknown | used)
+
+    def physical_name(self, prefix: str) -> str:
         """As Pulumi's AWS provider makes it: seven random digits, so that a replacement can stand beside the old."""
-        return f"{name}-{secrets.token_hex(4)[:7]}"
+        return f"{prefix}{secrets.token_hex(4)[:7]}"
 
     def create(self, inputs: Inputs) -> str:
         """Make it; its id."""
@@ -149,9 +180,10 @@ def changed(old: Inputs, new: Inputs) -> set[str]:
 
 
 def known(paths: str) -> Properties:
-    """Properties by path, and what boto3 calls them: the same, capitalised, or as said; `tags=` is for the class."""
+    """Properties by path, and what boto3 calls them: the same, capitalised, or as said; `ttl=` is for the class."""
     split = (path.partition("=") for path in paths.split())
-    return {path: (name or None) if sign else _pascal(path.rpartition(".")[2]) for path, sign, name in split}
+    own = {path: (name or None) if sign else _pascal(path.rpartition(".")[2]) for path, sign, name in split}
+    return {**EVERYWHERE, **own}
 
 
 def _pascal(name: str) -> str:
@@ -181,9 +213,22 @@ def _translated(properties: Properties, value: Any, at: str) -> Any:
     translated: Inputs = {}
     for key, item in cast("Inputs", value).items():
         path = f"{at}.{key}" if at else key
-        if name := properties.get(path, _pascal(key)):
+        is_known = path in properties or _has_parts(properties, path)
+        if is_known and (name := properties.get(path, _pascal(key))):
             translated[name] = _translated(properties, item, path)
     return translated
+
+
+def _found(value: Any, path: str) -> Iterator[Any]:
+    """What stands at a path, in each element of the lists on the way."""
+    if isinstance(value, list) and path:
+        for item in cast("list[Any]", value):
+            yield from _found(item, path)
+    elif not path:
+        yield value
+    elif isinstance(value, dict):
+        key, _, rest = path.partition(".")
+        yield from _found(cast("Inputs", value).get(key), rest)
 
 
 def _gone(error: Any) -> bool:

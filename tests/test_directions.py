@@ -13,9 +13,9 @@ MAY_IMPORT = {
     "infra": ("infra",),
     "handler.stream": ("handler.stream",),
     "handler": ("handler.stream",),
-    "sandbox": ("sandbox", "handler.stream.change", "handler.stream.failures"),
+    "sandbox": ("sandbox", "infra.sources", "handler.stream.change", "handler.stream.failures"),
     "ops": ("ops", "handler.stream.change", "handler.stream.failures"),
-    "policy": ("policy", "infra.rules"),
+    "policy": ("policy", "infra.rules", "infra.resource"),
 }
 
 

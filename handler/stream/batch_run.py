@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # A cold environment in which all is well does not pay for what only a failure needs: that is imported when it is used.
 
-RECORD_AGE_SECONDS = 23 * 3600.0
-"""The mapping discards older records: an hour before the stream does, so that they reach the failure bucket."""
+RECORD_AGE_SECONDS = 86_100.0
+"""The mapping discards older records, five minutes before the stream may, so that they reach the failure bucket."""
 AGE_MARGIN = 120.0
 """Seconds after this invocation in which a reported record could be delivered again: longer than the mapping's
 back-off."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pulumi
 import pytest
 
+from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.settings import Tuning
 from infra.table import StreamTable
@@ -18,7 +19,9 @@ def attach(table_name: str) -> Callable[[], None]:
 
     def program() -> None:
         invoices = StreamTable.existing("invoices", table_name=table_name)
-        change_log = StreamConsumer("change-log", reads=[invoices.changes()], uses={}, stores=None, tuning=Tuning())
+        change_log = StreamConsumer(
+            "change-log", reads=[invoices.changes()], uses={}, stores=None, tuning=Tuning(), package=build("host")
+        )
         pulumi.export("change-log", change_log.outputs)
 
     return program

@@ -22,11 +22,17 @@ from pulumi.runtime.proto.provider_pb2 import DiffResponse
 
 from sandbox.deploy import STACK, Sandbox
 from sandbox.emulator import HOST
+from sandbox.lookups import answer
 from sandbox.program import THREADS, UNKNOWN, plain, stack_config
 from sandbox.resource import Aws, Inputs, Resource, changed
-from sandbox.resources import answer, resource
+from sandbox.resources import resource
 
 Context = grpc.ServicerContext
+
+_SIGN = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
+_ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"  # pragma: allowlist secret
+_CONTENT = {"path", "text", "assets"}
+"""How the engine tells what a file or an archive holds, where it is to be read."""
 
 
 class Named(Protocol):
@@ -42,7 +48,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     """Answers for the package `aws`. Messages are handed back with what is new: the engine's archives stay as they are.
 
     As the AWS plugin does, a preview of an update takes every computed output to stay what it was. A refresh sees what
-    is gone and what was computed anew, no change of an input.
+    is gone, what was computed anew, and of the inputs those that a resource reads: a function's code by its hash, and
+    what a role has besides what it may have.
     """
 
     def __init__(self, aws: Aws) -> None:
@@ -76,7 +83,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         kept = {name: value for name, value in MessageToDict(request.olds).items() if name == kind.named_by}
         inputs = kind.check(request.name, kept | given)
         reply = provider_pb2.CheckResponse(inputs=request.news)
-        reply.inputs.update({name: value for name, value in inputs.items() if name not in given})
+        reply.inputs.update({name: value for name, value in inputs.items() if given.get(name) != value})
         return reply
 
     def Diff(self, request: provider_pb2.DiffRequest, context: Context) -> DiffResponse:
@@ -91,7 +98,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         kind = self._kind(request)
         reply = provider_pb2.CreateResponse(properties=request.properties)
         if request.preview:
-            reply.properties.update(dict.fromkeys(kind.outputs, UNKNOWN))
+            given = MessageToDict(request.properties)
+            reply.properties.update({name: UNKNOWN for name in kind.outputs if name not in given})
         else:
             reply.id = kind.create(_decoded(request.properties))
             reply.properties.update(kind.read(reply.id) or {})
@@ -103,14 +111,16 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             return provider_pb2.ReadResponse()
         reply = provider_pb2.ReadResponse(id=request.id, inputs=request.inputs, properties=request.properties)
         reply.properties.update(found)
+        given = MessageToDict(request.inputs)
+        reply.inputs.update({name: value for name, value in found.items() if not _same(given.get(name, value), value)})
         return reply
 
     def Update(self, request: provider_pb2.UpdateRequest, context: Context) -> provider_pb2.UpdateResponse:
         kind = self._kind(request)
         reply = provider_pb2.UpdateResponse(properties=request.news)
         if request.preview:
-            before = MessageToDict(request.olds)
-            reply.properties.update({name: before.get(name) for name in kind.outputs})
+            before, given = MessageToDict(request.olds), MessageToDict(request.news)
+            reply.properties.update({name: before.get(name) for name in kind.outputs if name not in given})
         else:
             kind.update(request.id, *_old_and_new(request))
             reply.properties.update(kind.read(request.id) or {})
@@ -124,22 +134,30 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return resource(request.type, request.name, self.aws)
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are equal; lists are sets to the resources that read their inputs."""
+    if isinstance(one, list) and isinstance(other, list):
+        return sorted(cast("list[Any]", one)) == sorted(cast("list[Any]", other))
+    return one == other
+
+
 def _old_and_new(request: provider_pb2.DiffRequest | provider_pb2.UpdateRequest) -> tuple[Inputs, Inputs]:
     new = MessageToDict(request.news)
-    paths = {value["hash"]: value["path"] for value in new.values() if _is_archive(value) and "path" in value}
-    return _decoded(request.old_inputs, paths), _decoded(request.news)
+    files = {value["hash"]: value for value in new.values() if _is_file(value) and _CONTENT & value.keys()}
+    return _decoded(request.old_inputs, files), _decoded(request.news)
 
 
-def _decoded(message: Struct, paths: Mapping[str, str] | None = None) -> Inputs:
-    """Plain Python. Of an archive that need not be read the engine tells the hash alone: one in `paths`, or no file."""
+def _decoded(message: Struct, files: Mapping[str, dict[str, Any]] | None = None) -> Inputs:
+    """Plain Python. Of a file that need not be read the engine tells the hash alone: one of `files`, or one of none."""
     values = MessageToDict(message)
-    for value in values.values():
-        if _is_archive(value):
-            value.setdefault("path", (paths or {}).get(value["hash"], value["hash"]))
+    for name, value in values.items():
+        if _is_file(value) and not _CONTENT & value.keys():
+            elsewhere = "path" if value[_SIGN] == _ARCHIVE else "text"
+            values[name] = (files or {}).get(value["hash"], {**value, elsewhere: value["hash"]})
     return plain(values)
 
 
-def _is_archive(value: Any) -> bool:
+def _is_file(value: Any) -> bool:
     return isinstance(value, dict) and "hash" in value
 
 

@@ -1,5 +1,6 @@
 """The provider speaks Pulumi's protocol, and its command can be started and ended; needs no Pulumi CLI."""
 
+import json
 import os
 import shlex
 import signal
@@ -113,8 +114,54 @@ def test_an_archive_is_the_same_while_its_hash_is(stub: Any, tmp_path: Path) -> 
 def test_functions_are_answered_and_what_is_unknown_is_named(stub: Any) -> None:
     reply = stub.Invoke(provider_pb2.InvokeRequest(tok="aws:index/getRegion:getRegion"))
     assert getattr(reply, "return")["region"] == REGION
-    with pytest.raises(grpc.RpcError, match="the sandbox does not know resources of type aws:rds/instance:Instance"):
-        stub.Check(provider_pb2.CheckRequest(**of("aws:rds/instance:Instance")))
+    with pytest.raises(grpc.RpcError, match="the sandbox does not know resources of type aws:lambda/alias:Alias"):
+        stub.Check(provider_pb2.CheckRequest(**of("aws:lambda/alias:Alias")))
+
+
+def test_what_the_pipeline_does_not_need_is_passed_over(stub: Any) -> None:
+    alarm, arn = (
+        "aws:cloudwatch/metricAlarm:MetricAlarm",
+        f"arn:aws:cloudwatch:{REGION}:000000000000:metricAlarm/engine",
+    )
+    checked = stub.Check(provider_pb2.CheckRequest(**of(alarm, news=struct({"threshold": 1})))).inputs
+    assert MessageToDict(checked) == {"threshold": 1, "name": "engine"}
+    made = stub.Create(provider_pb2.CreateRequest(**of(alarm, properties=checked)))
+    assert (made.id, MessageToDict(made.properties)) == ("engine", MessageToDict(checked) | {"arn": arn})
+    stub.Delete(provider_pb2.DeleteRequest(**of(alarm, id=made.id, properties=made.properties, old_inputs=checked)))
+
+
+def test_a_refresh_sees_rights_that_were_added(stub: Any, aws: LocalAws) -> None:
+    """Then a preview finds inputs that differ from the program's, as with AWS's plugin."""
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    role, policy = "engine-role", json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam = aws.client("iam")
+    iam.create_role(RoleName=role, AssumeRolePolicyDocument=policy)
+    iam.put_role_policy(RoleName=role, PolicyName="own", PolicyDocument=policy)
+    exclusive = "aws:iam/rolePoliciesExclusive:RolePoliciesExclusive"
+    only = struct({"roleName": role, "policyNames": ["own"]})
+    made = stub.Create(provider_pb2.CreateRequest(**of(exclusive, properties=only)))
+    state = {"id": made.id, "properties": made.properties, "inputs": only}
+    assert stub.Read(provider_pb2.ReadRequest(**of(exclusive, **state))).inputs == only
+    iam.put_role_policy(RoleName=role, PolicyName="by-hand", PolicyDocument=policy)
+    seen = stub.Read(provider_pb2.ReadRequest(**of(exclusive, **state))).inputs
+    assert MessageToDict(seen)["policyNames"] == ["by-hand", "own"]
+    news = {"id": made.id, "olds": made.properties, "old_inputs": seen, "news": only}
+    assert list(stub.Diff(provider_pb2.DiffRequest(**of(exclusive, **news))).diffs) == ["policyNames"]
+    stub.Update(provider_pb2.UpdateRequest(**of(exclusive, **news)))
+    assert iam.list_role_policies(RoleName=role)["PolicyNames"] == ["own"]
+    iam.delete_role_policy(RoleName=role, PolicyName="own")
+    iam.delete_role(RoleName=role)
+
+
+def test_a_preview_keeps_the_inputs_that_are_outputs_too(stub: Any) -> None:
+    """A function's hash of its code is both."""
+    function = "aws:lambda/function:Function"
+    new, old = struct({"name": "f", "codeSha256": "b"}), struct({"name": "f", "codeSha256": "a", "arn": "arn"})
+    foreseen = stub.Create(provider_pb2.CreateRequest(**of(function, properties=new, preview=True)))
+    assert (foreseen.properties["codeSha256"], foreseen.properties["arn"]) == ("b", UNKNOWN)
+    request = {"id": "f", "olds": old, "old_inputs": old, "news": new, "preview": True}
+    changed = stub.Update(provider_pb2.UpdateRequest(**of(function, **request)))
+    assert (changed.properties["codeSha256"], changed.properties["arn"]) == ("b", "arn")
 
 
 def test_the_package_is_the_program_s(stub: Any) -> None:

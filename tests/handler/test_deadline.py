@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from handler.stream import PermanentError
+from handler.stream.batch_run import RECORD_AGE_SECONDS
 from handler.stream.ledger.notes import DONE, HELD, UNDONE
 from handler.stream.workers import Workers
 from tests.handler.conftest import Counts, Lines
@@ -271,11 +272,11 @@ def test_counts_so_far_are_sent_before_the_end_and_once(counts: Counts) -> None:
     assert counts() == {"HeldChanges": 2}
 
 
-@pytest.mark.parametrize(("age", "reported"), [(23 * HOURS - 181, [2, 3]), (23 * HOURS - 180, [])])
+@pytest.mark.parametrize(("age", "reported"), [(RECORD_AGE_SECONDS - 181, [2, 3]), (RECORD_AGE_SECONDS - 180, [])])
 def test_what_the_mapping_could_discard_before_it_comes_again_is_held_and_not_reported(
     age: float, reported: list[int], log_lines: Lines
 ) -> None:
-    """The mapping's limit of 23 hours, this invocation's end in 60 s and two minutes."""
+    """The mapping's limit, this invocation's end in 60 s and two minutes."""
     world = World()
     world.clock.now += age
     world.trouble[1] = world.takes(50)
@@ -290,7 +291,7 @@ def test_what_the_mapping_could_discard_before_it_comes_again_is_held_and_not_re
 def test_an_old_item_that_was_released_a_moment_ago_is_held_again() -> None:
     """A doubled delivery has had its first change held, and a retry run has released it, since this batch began."""
     world = World()
-    world.clock.now += 23 * HOURS
+    world.clock.now += RECORD_AGE_SECONDS
 
     def hold_and_release() -> None:
         world.trouble[2] = [FAILS] * 3
@@ -305,14 +306,14 @@ def test_an_old_item_that_was_released_a_moment_ago_is_held_again() -> None:
 
 def test_an_old_change_still_has_its_try() -> None:
     world = World()
-    world.clock.now += 23 * HOURS
+    world.clock.now += RECORD_AGE_SECONDS
     assert world.deliver("ab") == []
     assert world.applied == [1, 2]
 
 
 def test_at_a_timeout_old_items_whose_turn_did_not_come_are_held_too() -> None:
     world = World()
-    world.clock.now += 23 * HOURS
+    world.clock.now += RECORD_AGE_SECONDS
     world.trouble[1] = world.times_out
     with pytest.raises(Died):
         world.deliver("abcb")

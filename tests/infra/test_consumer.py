@@ -1,20 +1,26 @@
 """A consumer by itself: what it registers, what it may do, and the wirings that it refuses."""
 
 import json
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 import pytest
 
-from infra.archive import module_of
+from infra.archive import Package, build
 from infra.consumer import StreamConsumer, Uses
+from infra.encryption import EncryptionKey
 from infra.filters import exists
 from infra.grants import Grant, allow, read_from, secret, write_to
+from infra.modules import module_of
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable
+from sandbox.program import UNKNOWN
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
 from tests.program.lint import complaints
@@ -24,7 +30,7 @@ from tests.program.recording import Recorder, arn, physical, record, stream_arn,
 def consumer(
     *reads: Changes, name: str = "mirror", uses: Uses | None = None, stores: Stores | None = None, **options: Any
 ) -> StreamConsumer:
-    options.setdefault("tuning", Tuning())
+    options = {"tuning": Tuning(), "package": build("host")} | options
     return StreamConsumer(name, reads=reads, uses=uses or {}, stores=stores, **options)
 
 
@@ -64,12 +70,16 @@ def test_a_consumer_of_one_table_registers_exactly_this() -> None:
         (kinds.STREAM_CONSUMER, "mirror"),
         (kinds.ROLE, "mirror-role"),
         (kinds.POLICY, "mirror-policy"),
+        (kinds.EXCLUSIVE, "mirror-role-policies"),
+        (kinds.ATTACHED, "mirror-role-attachments"),
         (kinds.LOG_GROUP, "mirror-logs"),
         (kinds.FUNCTION, "mirror-function"),
         (kinds.INVOCATIONS, "mirror-invocations"),
         (kinds.POLICY, "mirror-helpers"),
         (kinds.ROLE, "mirror-retry-role"),
         (kinds.POLICY, "mirror-retry-policy"),
+        (kinds.EXCLUSIVE, "mirror-retry-role-policies"),
+        (kinds.ATTACHED, "mirror-retry-role-attachments"),
         (kinds.SCHEDULE, "mirror-retry"),
         (kinds.MAPPING, "mirror-users"),
     }
@@ -86,6 +96,8 @@ def test_an_existing_table_is_consumed_like_one_s_own_and_protects_its_consumer(
     assert own == dict.fromkeys(
         (
             *("mirror", "mirror-role", "mirror-policy", "mirror-logs", "mirror-function", "mirror-users"),
+            *("mirror-role-policies", "mirror-role-attachments"),
+            *("mirror-retry-role-policies", "mirror-retry-role-attachments"),
             *("mirror-invocations", "mirror-helpers", "mirror-retry-role", "mirror-retry-policy", "mirror-retry"),
         ),
         True,
@@ -189,7 +201,8 @@ def test_with_stores_the_function_is_invoked_every_minute(enabled: bool, state: 
 def test_without_stores_there_is_no_resource_right_or_variable_of_theirs() -> None:
     recorder = recorded(lambda: consumer(users().changes()))
     assert {name for _, name in recorder.registered if name.startswith("mirror")} == {
-        *("mirror", "mirror-role", "mirror-policy", "mirror-logs", "mirror-function", "mirror-users")
+        *("mirror", "mirror-role", "mirror-policy", "mirror-logs", "mirror-function", "mirror-users"),
+        *("mirror-role-policies", "mirror-role-attachments"),
     }
     assert [statement["Action"][0] for statement in recorder.statements("mirror")] == [
         "logs:CreateLogStream",
@@ -316,16 +329,16 @@ def test_what_aws_allows_beyond_goes_to_every_mapping_as_it_is() -> None:
             "tags": {"a": "b"},
         }
         assert "metricsConfig" not in inputs
-        assert (inputs["bisectBatchOnFunctionError"], inputs["maximumRecordAgeInSeconds"]) == (True, 82_800)
+        assert (inputs["bisectBatchOnFunctionError"], inputs["maximumRecordAgeInSeconds"]) == (True, 86_100)
 
 
 def test_what_is_known_after_the_update_breaks_no_rule() -> None:
     def program() -> None:
-        table, later = users(protect=True), pulumi.Output.from_input(1)
+        later = aws.sqs.Queue("later").visibility_timeout_seconds
         given = {"maximum_retry_attempts": later, "maximum_record_age_in_seconds": later}
-        consumer(table.changes(), stores=stores(), mapping_args=given)
+        consumer(users(protect=True).changes(), stores=stores(), mapping_args=given)
 
-    assert mapping(recorded(program))["maximumRetryAttempts"] == 1
+    assert mapping(record(program, preview=True))["maximumRetryAttempts"] == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -405,3 +418,167 @@ def test_two_consumers_do_not_share_what_they_hold(names: Sequence[tuple[str, st
             consumer(users(f"{name}-source").changes(), name=name, stores=kept, formerly=formerly)
 
     assert refused(program) == message
+
+
+NETWORK = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
+
+
+def test_what_a_function_needs_beyond_is_passed_on_with_its_rights() -> None:
+    given: dict[str, Any] = {
+        "vpc_config": NETWORK,
+        "layers": [arn("lambda", "layer:tools:1")],
+        "reserved_concurrent_executions": 5,
+        "ephemeral_storage": {"size": 1024},
+        "logging_config": {"application_log_level": "WARN", "system_log_level": "WARN"},
+    }
+    recorder = recorded(lambda: consumer(users().changes(), function_args=given))
+    inputs = recorder.one(kinds.FUNCTION, "mirror-function").inputs
+    assert inputs["vpcConfig"] == {"subnetIds": ["subnet-1"], "securityGroupIds": ["sg-1"]}
+    assert inputs["layers"] == given["layers"]
+    assert (inputs["reservedConcurrentExecutions"], inputs["ephemeralStorage"]) == (5, {"size": 1024})
+    assert inputs["loggingConfig"] == {
+        "logFormat": "JSON",
+        "logGroup": physical("mirror-logs"),
+        "applicationLogLevel": "WARN",
+        "systemLogLevel": "WARN",
+    }
+    [joining] = [each for each in recorder.statements("mirror") if each["Action"][0].startswith("ec2:")]
+    assert joining == {
+        "Effect": "Allow",
+        "Action": [
+            "ec2:CreateNetworkInterface",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSubnets",
+            "ec2:DeleteNetworkInterface",
+            "ec2:AssignPrivateIpAddresses",
+            "ec2:UnassignPrivateIpAddresses",
+        ],
+        "Resource": ["*"],
+    }
+
+
+def test_a_function_in_a_network_passes_a_protected_preview() -> None:
+    def program() -> None:
+        consumer(users(protect=True).changes(), stores=stores(), function_args={"vpc_config": NETWORK})
+
+    record(program, preview=True)
+
+
+def test_with_snap_start_the_mapping_invokes_a_published_version() -> None:
+    given = {"snap_start": {"apply_on": "PublishedVersions"}}
+    recorder = recorded(lambda: consumer(users().changes(), stores=stores(), function_args=given))
+    assert recorder.one(kinds.FUNCTION, "mirror-function").inputs["publish"] is True
+    assert mapping(recorder)["functionName"] == arn("lambda", f"function:{physical('mirror-function')}:7")
+
+
+def test_what_the_component_sets_itself_is_refused_by_name() -> None:
+    given = {"handler": "x", "memory_size": 1, "source_code_hash": "x", "logging_config": {"log_group": "x"}, "vpc": {}}
+    assert refused(lambda: consumer(users().changes(), function_args=given)).splitlines() == [
+        "mirror: function_args may not set handler: the consumer's name names its module",
+        "mirror: function_args may not set memory_size: set memorySize in the consumer's tuning",
+        "mirror: function_args may not set source_code_hash: package= holds it",
+        "mirror: function_args sets vpc, which is no argument of Function",
+        "mirror: function_args may not set log_group of logging_config: the engine logs JSON to its own group",
+    ]
+
+
+def test_no_concurrency_is_refused() -> None:
+    given = {"reserved_concurrent_executions": 0}
+    assert refused(lambda: consumer(users().changes(), function_args=given)).startswith(
+        "mirror-function: reservedConcurrentExecutions 0: every invocation is throttled"
+    )
+
+
+def test_no_stream_is_read_before_the_function_has_all_its_rights() -> None:
+    def program() -> None:
+        key = EncryptionKey("encryption")
+        kept = Stores("stores", retention_in_days=30, encryption_key=key)
+        consumer(users(encryption_key=key).changes("INSERT"), stores=kept)
+
+    recorder = recorded(program)
+    needed = {recorder.one(kinds.POLICY, f"mirror-{name}").urn for name in ("policy", "variables", "helpers")}
+    assert needed <= recorder.one(kinds.MAPPING, "mirror-users").dependencies
+    assert needed <= recorder.one(kinds.SCHEDULE, "mirror-retry").dependencies
+    assert mapping(recorder)["kmsKeyArn"] == kinds.key_arn("encryption-key")  # its filter holds values of items
+
+
+def test_nothing_else_stays_in_a_role() -> None:
+    recorder = recorded(lambda: consumer(users().changes(), stores=stores()))
+    for role, policies in (("role", ["policy", "helpers"]), ("retry-role", ["retry-policy"])):
+        named = {"roleName": physical(f"mirror-{role}")}
+        assert recorder.one(kinds.EXCLUSIVE, f"mirror-{role}-policies").inputs == named | {
+            "policyNames": [physical(f"mirror-{policy}") for policy in policies]
+        }
+        assert recorder.one(kinds.ATTACHED, f"mirror-{role}-attachments").inputs == named | {"policyArns": []}
+
+
+def test_rights_to_read_cover_the_indexes() -> None:
+    indexes = [{"name": "by-email", "hash_key": "email", "projection_type": "ALL"}]
+    args: dict[str, Any] = {"attributes": [{"name": "email", "type": "S"}], "global_secondary_indexes": indexes}
+
+    def program() -> None:
+        uses: Uses = {
+            "OWN": read_from(users("own", table_args=args)),
+            "THEIRS": read_from(StreamTable.existing("theirs", table_name="prod-users")),
+            "PLAIN": read_from(users("plain")),
+            "ONE": read_from(users("one", table_args=args), "GetItem"),
+        }
+        consumer(users().changes(), uses=uses)
+
+    found = FOUND | {"localSecondaryIndexes": [{"name": "by-n", "rangeKey": "n"}]}
+    granted = recorded(program, {"prod-users": found}).statements("mirror")[3:]
+    read = ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"]
+    assert [(each["Action"], each["Resource"]) for each in granted] == [
+        (read, [table_arn("own-table")]),
+        (["dynamodb:Query"], [f"{table_arn('own-table')}/index/*"]),
+        (read, [table_arn("users")]),
+        (["dynamodb:Query"], [f"{table_arn('users')}/index/*"]),
+        (read, [table_arn("plain-table")]),
+        (["dynamodb:GetItem"], [table_arn("one-table")]),
+    ]
+
+
+def test_a_secret_with_a_key_of_its_own_brings_the_right_to_it() -> None:
+    def program() -> None:
+        key = secret(arn("secretsmanager", "secret:a"), key_arn=arn("kms", "key/1"))
+        consumer(users().changes(), uses={"KEY": key})
+
+    recorder = recorded(program)
+    assert recorder.statements("mirror")[-1] == {
+        "Effect": "Allow",
+        "Action": ["kms:Decrypt"],
+        "Resource": [arn("kms", "key/1")],
+        "Condition": {"StringEquals": {"kms:ViaService": f"secretsmanager.{kinds.REGION}.amazonaws.com"}},
+    }
+
+
+def test_names_of_children_do_not_collide() -> None:
+    def program() -> None:
+        kept = stores()
+        consumer(users("orders-archive").changes(), name="mirror", stores=kept, package=packaged("mirror"))
+        consumer(users("archive").changes(), name="mirror-orders", stores=kept, package=packaged("mirror_orders"))
+
+    assert refused(program) == "mirror-orders and mirror would both make mirror-orders-archive: rename one of them"
+
+
+def packaged(*modules: str) -> Package:
+    """A package of a project with these modules."""
+    root = Path(tempfile.mkdtemp())
+    (root / "handler").mkdir()
+    for module in modules:
+        (root / "handler" / f"{module}.py").write_text("def handler(event, context): ...")
+    return replace(build("host"), root=root)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("def handle(change): ...", "handler/mirror.py has no handler, which is what Lambda calls"),
+        ("def handler(change:", "handler/mirror.py:1 is not Python"),
+    ],
+)
+def test_a_module_that_lambda_could_not_call_is_refused(module: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "handler").mkdir()
+    (tmp_path / "handler" / "mirror.py").write_text(module)
+    package = replace(build("host"), root=tmp_path)
+    assert refused(lambda: consumer(users().changes(), package=package)).startswith(message)

@@ -7,6 +7,7 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
+from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.encryption import EncryptionKey
 from infra.grants import read_from, write_to
@@ -38,11 +39,12 @@ def kms(recorder: Recorder, consumer: str = "mirror") -> list[dict[str, Any]]:
     return [each for each in recorder.statements(consumer) if each["Action"][0].startswith("kms:")]
 
 
-@pytest.mark.parametrize(("protect", "days"), [(True, 30), (False, 7)])
-def test_the_key_is_rotated_and_ruled_by_iam_and_used_by_the_account_s_logs(protect: bool, days: int) -> None:
+@pytest.mark.parametrize("protect", [True, False])
+def test_the_key_is_rotated_and_ruled_by_iam_and_used_for_logs_and_filters(protect: bool) -> None:
     recorder = record(lambda: EncryptionKey("encryption", protect=protect))
     assert recorder.counts() == {kinds.ENCRYPTION_KEY: 1, kinds.KEY: 1, kinds.ALIAS: 1}
     assert {bool(each.protect) for each in recorder.registered.values()} == {protect}
+    assert recorder.one(kinds.KEY, "encryption-key").retain_on_delete is True  # tables and backups may still need it
     assert recorder.one(kinds.ALIAS, "encryption-alias").inputs == {
         "name": "alias/table-stream-test-encryption",
         "targetKeyId": "id-of-encryption-key",
@@ -73,12 +75,22 @@ def test_the_key_is_rotated_and_ruled_by_iam_and_used_by_the_account_s_logs(prot
                 "Resource": "*",
                 "Condition": {"StringLike": {"kms:EncryptionContext:aws:logs:arn": arn("logs", "log-group:*")}},
             },
+            {
+                "Sid": "FiltersOfThisAccount",
+                "Effect": "Allow",
+                "Principal": {"Service": "lambda.amazonaws.com"},
+                "Action": "kms:Decrypt",
+                "Resource": "*",
+                "Condition": {
+                    "StringLike": {"kms:EncryptionContext:aws:lambda:FunctionArn": arn("lambda", "function:*")}
+                },
+            },
         ],
     }
     assert inputs == {
         "description": "What table-stream keeps in stack test",
         "enableKeyRotation": True,
-        "deletionWindowInDays": days,
+        "deletionWindowInDays": 30,
     }
 
 
@@ -88,7 +100,9 @@ def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consu
         users, target = (StreamTable(name, key="id", encryption_key=key) for name in ("users", "target"))
         stores = Stores("stores", retention_in_days=1, encryption_key=key)
         uses = {"TARGET": write_to(target, "PutItem")}
-        StreamConsumer("mirror", reads=[users.changes()], uses=uses, stores=stores, tuning=Tuning())
+        StreamConsumer(
+            "mirror", reads=[users.changes()], uses=uses, stores=stores, tuning=Tuning(), package=build("host")
+        )
 
     recorder = record(program)
     for table in ("users-table", "target-table", "stores-ledger"):
@@ -123,7 +137,14 @@ def test_a_function_waits_for_the_rights_that_lambda_asks_for_when_it_is_made() 
         key = EncryptionKey("encryption")
         stores = Stores("stores", retention_in_days=30, encryption_key=key)
         users = StreamTable("users", key="id", encryption_key=key)
-        StreamConsumer("mirror", reads=[users.changes()], uses={}, stores=stores, tuning=Tuning(tracing=True))
+        StreamConsumer(
+            "mirror",
+            reads=[users.changes()],
+            uses={},
+            stores=stores,
+            tuning=Tuning(tracing=True),
+            package=build("host"),
+        )
 
     recorder = record(program)
     function, policy = recorder.one(kinds.FUNCTION, "mirror-function"), recorder.one(kinds.POLICY, "mirror-policy")
@@ -138,7 +159,9 @@ def test_a_table_brings_the_right_to_its_own_key_along_be_it_read_written_or_the
         key = EncryptionKey("encryption")
         found = StreamTable.existing("users", table_name="prod-users")
         uses = {"OTHER": read_from(StreamTable("other", key="id", encryption_key=key)), "PLAIN": write_to(plain())}
-        StreamConsumer("mirror", reads=[found.changes()], uses=uses, stores=None, tuning=Tuning())
+        StreamConsumer(
+            "mirror", reads=[found.changes()], uses=uses, stores=None, tuning=Tuning(), package=build("host")
+        )
 
     def plain() -> StreamTable:
         return StreamTable("plain", key="id")
@@ -155,7 +178,15 @@ def sent_to(service: str, key: str | None) -> Recorder:
     def program() -> None:
         users = StreamTable("users", key="id")
         lost = (aws.sqs.Queue if service == "sqs" else aws.sns.Topic)("lost", kms_master_key_id=key)
-        StreamConsumer("mirror", reads=[users.changes()], uses={}, stores=None, tuning=Tuning(), on_failure=lost)
+        StreamConsumer(
+            "mirror",
+            reads=[users.changes()],
+            uses={},
+            stores=None,
+            tuning=Tuning(),
+            package=build("host"),
+            on_failure=lost,
+        )
 
     return record(program)
 

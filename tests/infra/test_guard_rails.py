@@ -13,23 +13,26 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from infra.archive import runtime
+from infra.archive import build
 from infra.consumer import StreamConsumer, Uses
-from infra.grants import Grant, allow, put_if_newer_into, write_to
-from infra.rules import NOTICE, RUNTIMES, Level
-from infra.settings import Settings, Tuning
+from infra.grants import Grant, allow, everywhere, put_if_newer_into, write_to
+from infra.rules import Level
+from infra.rules.functions import NOTICE, RUNTIMES
+from infra.settings import Tuning
 from infra.stores import Stores
-from infra.table import Changes, StreamTable, ViewType
+from infra.table import Changes, StreamTable, Table, ViewType
+from infra.targets import runtime
 from sandbox.program import ROOT, run
-from tests.program.recording import Recorder, record
+from tests.infra.test_table import FOUND
+from tests.program.recording import MAPPING, TABLE, Recorder, record, table_arn
 
 REFUSED, UNSAFE, ADVICE = Level.REFUSED, Level.UNSAFE, Level.ADVICE
 StackFile = Mapping[str, Any]
 Program = Callable[[bool], object]
 """Registers something, protected or not."""
 
-KEY, MAPPING = "table-stream:tuning.mirror", "mirror-orders"
-"""How a finding of the stack file begins where it is an error, and where a warning."""
+KEY = "table-stream:tuning.mirror"
+"""How an error of the stack file begins."""
 
 
 def tuned(**sizes: Any) -> StackFile:
@@ -41,7 +44,7 @@ def table(protect: bool, name: str = "orders", view_type: ViewType = "NEW_AND_OL
 
 
 def consumer(*reads: Changes, name: str = "mirror", uses: Uses | None = None, **options: Any) -> StreamConsumer:
-    options.setdefault("tuning", Tuning())
+    options = {"tuning": Tuning(), "package": build("host")} | options
     if "stores" not in options:
         options["stores"] = Stores("stores", retention_in_days=30)
     return StreamConsumer(name, reads=reads, uses=uses or {}, **options)
@@ -65,7 +68,7 @@ def reading(
 
 def fenced(*events: Any, **tests: Any) -> Program:
     def program(protect: bool) -> None:
-        orders, copy = table(protect), table(protect, "copy")
+        orders, copy = table(protect), StreamTable("copy", key="id", ttl="expiry", protect=protect)
         consumer(orders.changes(*events, **tests), uses={"COPY": put_if_newer_into(copy)})
 
     return program
@@ -180,16 +183,16 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         REFUSED,
         {"failureRetentionInDays": 0},
         (
-            'table-stream:failureRetentionInDays = "0": should be greater than or equal to 1 (whole days, S3\'s '
-            "least being one)"
+            'table-stream:failureRetentionInDays = "0": should be greater than or equal to 1 (whole days, at least 1 '
+            "(S3 lifecycle))"
         ),
     ),
     "failures kept for too long": (
         REFUSED,
         {"failureRetentionInDays": 3_651},
         (
-            'table-stream:failureRetentionInDays = "3651": should be less than or equal to 3650 (whole days, S3\'s '
-            "least being one)"
+            'table-stream:failureRetentionInDays = "3651": should be less than or equal to 3650 (whole days, at least '
+            "1 (S3 lifecycle))"
         ),
     ),
     "handler above a sixth of the function": (
@@ -204,8 +207,8 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         UNSAFE,
         tuned(startingPosition="LATEST"),
         (
-            "startingPosition LATEST: changes made in the minutes while the mapping is created or updated are "
-            "missed; take TRIM_HORIZON, and pass over in the handler what is too old"
+            "mirror-orders: startingPosition LATEST: changes made in the minutes while the mapping is created or "
+            "updated are missed; take TRIM_HORIZON, and pass over in the handler what is too old"
         ),
     ),
     "age of the stream": (
@@ -213,7 +216,8 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         reading(mapping_args={"maximum_record_age_in_seconds": 86_400}),
         (
             "mirror-orders: maximumRecordAgeInSeconds 86400: a record that stops the function holds its shard up until "
-            "the stream, after 24 h, forgets it and those behind it; bound it, 82800 leaves these an hour to run"
+            "the stream, after 24 h, forgets it and those behind it; bound it, 86100 leaves the destination five "
+            "minutes"
         ),
     ),
     "no age": (
@@ -221,15 +225,16 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         reading(mapping_args={"maximum_record_age_in_seconds": None}),
         (
             "mirror-orders: maximumRecordAgeInSeconds -1: a record that stops the function holds its shard up until "
-            "the stream, after 24 h, forgets it and those behind it; bound it, 82800 leaves these an hour to run"
+            "the stream, after 24 h, forgets it and those behind it; bound it, 86100 leaves the destination five "
+            "minutes"
         ),
     ),
     "age below the engine's": (
         UNSAFE,
-        reading(mapping_args={"maximum_record_age_in_seconds": 82_799}),
+        reading(mapping_args={"maximum_record_age_in_seconds": 86_099}),
         (
-            "mirror-orders: maximumRecordAgeInSeconds 82799: the engine counts on 82800, so changes that wait in the "
-            "stream while the ledger cannot be reached would be discarded, the healthy too; leave it as it is"
+            "mirror-orders: maximumRecordAgeInSeconds 86099: changes that wait in the stream, at the mapping's start "
+            "or while the ledger cannot be reached, would be discarded without being run; leave it at 86100"
         ),
     ),
     "age of one try": (
@@ -239,11 +244,11 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
             tuning=Tuning(timeout=900, maximum_batching_window_in_seconds=300),
         ),
         (
+            "mirror-orders: maximumRecordAgeInSeconds 1200: changes that wait in the stream, at the mapping's start "
+            "or while the ledger cannot be reached, would be discarded without being run; leave it at 86100\n"
             "mirror-orders: maximumRecordAgeInSeconds 1200: one try may take 1200 s (maximumBatchingWindowInSeconds "
             "300, timeout 900), so a change that times out once is given up without another; raise the age, or lower "
-            "these\n"
-            "mirror-orders: maximumRecordAgeInSeconds 1200: the engine counts on 82800, so changes that wait in the "
-            "stream while the ledger cannot be reached would be discarded, the healthy too; leave it as it is"
+            "these"
         ),
     ),
     "counted retries": (
@@ -251,7 +256,7 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         reading(mapping_args={"maximum_retry_attempts": 3}),
         (
             "mirror-orders: maximumRetryAttempts 3: the first outage of a dependency uses them up within minutes, and "
-            "healthy changes are given up with the sick; leave it at -1 and bound maximumRecordAgeInSeconds"
+            "healthy changes are given up with the failing ones; leave it at -1 and bound maximumRecordAgeInSeconds"
         ),
     ),
     "no bisect": (
@@ -304,7 +309,7 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         UNSAFE,
         reading(stores=None, on_failure=None),
         (
-            "mirror has no stores: a failing change is reported and holds up its shard, a partly failed batch is "
+            "mirror: no stores: a failing change is reported and holds up its shard, a partly failed batch is "
             "repeated whole, and nothing is claimed or parked; give it stores=Stores(...)\n"
             "mirror-orders: no destinationConfig.onFailure: what the mapping gives up is gone; name a bucket, "
             "which gets it whole"
@@ -314,16 +319,16 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         REFUSED,
         three_readers,
         (
-            "welcome-email would be the third reader of orders, after change-log and mirror: a stream serves two "
-            "before all are throttled; do its work in one of these, or let one hand its changes on"
+            "welcome-email-orders would be reader 3 of orders-table, after change-log-orders and mirror-orders: a "
+            "stream serves two before all are throttled; do its work in one of these, or let one hand its changes on"
         ),
     ),
     "write-back loop": (
         REFUSED,
         reading(uses=lambda orders: {"TARGET": write_to(orders)}),
         (
-            "mirror reads orders and may write it (TARGET): each write would come back to it as a change, for "
-            "ever; write another table, or filter its own writes out and declare loops=[...]"
+            "mirror-function reads orders-table and may write it (mirror-policy): every write would trigger it again, "
+            "endlessly. Write to another table, or filter out its own writes and declare loops=[...]"
         ),
     ),
     "write-back loop by a document of one's own": (
@@ -334,8 +339,8 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
             }
         ),
         (
-            "mirror reads orders and may write it (TARGET): each write would come back to it as a change, for "
-            "ever; write another table, or filter its own writes out and declare loops=[...]"
+            "mirror-function reads orders-table and may write it (mirror-policy): every write would trigger it again, "
+            "endlessly. Write to another table, or filter out its own writes and declare loops=[...]"
         ),
     ),
     "more than five filters": (
@@ -347,32 +352,34 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         UNSAFE,
         fenced(new={"kind": "order"}),
         (
-            "mirror on orders: a filter on NewImage, and its writes are fenced: what the filter leaves out, "
-            "removals too, would leave an older item standing for good; filter by keys only, or in the handler"
+            "mirror on orders-table: a filter on NewImage, and its writes are fenced: a change that the "
+            "filter leaves out, a removal too, would leave an older item in place for good; filter by keys only, or in "
+            "the handler"
         ),
     ),
     "fenced behind a filter on events": (
         UNSAFE,
         fenced("INSERT", "MODIFY"),
         (
-            "mirror on orders: a filter on eventName, and its writes are fenced: what the filter leaves out, "
-            "removals too, would leave an older item standing for good; filter by keys only, or in the handler"
+            "mirror on orders-table: a filter on eventName, and its writes are fenced: a change that the "
+            "filter leaves out, a removal too, would leave an older item in place for good; filter by keys only, or in "
+            "the handler"
         ),
     ),
     "view of keys for a new image": (
         REFUSED,
         reading(view_type="KEYS_ONLY", needs="NEW_IMAGE"),
         (
-            "mirror on orders: streamViewType KEYS_ONLY: each change would lack an image that is needed, and fail; "
-            "take NEW_IMAGE or NEW_AND_OLD_IMAGES"
+            "mirror on orders-table: streamViewType KEYS_ONLY: each change would lack an image that is needed, and "
+            "fail; take NEW_IMAGE or NEW_AND_OLD_IMAGES"
         ),
     ),
     "view of one image for both": (
         REFUSED,
         reading(view_type="NEW_IMAGE", needs="NEW_AND_OLD_IMAGES"),
         (
-            "mirror on orders: streamViewType NEW_IMAGE: each change would lack an image that is needed, and fail; "
-            "take NEW_AND_OLD_IMAGES"
+            "mirror on orders-table: streamViewType NEW_IMAGE: each change would lack an image that is needed, and "
+            "fail; take NEW_AND_OLD_IMAGES"
         ),
     ),
     "filter on an image that is left out": (
@@ -388,41 +395,39 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         reading(uses=lambda _: {"REMEMBER_SECONDS": "60"}),
         "mirror uses REMEMBER_SECONDS: the engine's own; take another name",
     ),
-    "tombstones outlived, without stores": (
-        REFUSED,
-        reading(uses=lambda _: {"REMEMBER_SECONDS": "60"}, stores=None),
-        "mirror uses REMEMBER_SECONDS: the engine's own; take another name",
-    ),
     "rights to every call": (
         UNSAFE,
         granted("sns:*", on="arn:aws:sns:eu-central-1:1:alerts"),
         (
-            "mirror's MINE: sns:*: rights that nothing calls, and those that AWS will add; name the calls and "
-            "their resources"
+            "mirror-policy: Action sns:*: a wildcard allows calls that the role never makes, and calls that AWS adds "
+            "later; name each call"
         ),
     ),
     "rights on every topic": (
         UNSAFE,
         granted("sns:Publish", on="*"),
         (
-            "mirror's MINE: sns:Publish on *: on all that others have in the account, too; name the calls and "
-            "their resources"
+            "mirror-policy: sns:Publish on *: the role may use every such resource of the account; name the resources, "
+            'or accept them with everywhere("sns:Publish"), if AWS has no narrower form for what is called'
         ),
     ),
     "FIFO queue": (
         REFUSED,
         fifo(aws.sqs.Queue, fifo_queue=True),
-        "mirror cannot deliver to on_failure, which is FIFO: take a standard one",
+        "mirror-orders cannot deliver to lost, which is FIFO: take a standard one",
     ),
     "FIFO topic": (
         REFUSED,
         fifo(aws.sns.Topic, fifo_topic=True),
-        "mirror cannot deliver to on_failure, which is FIFO: take a standard one",
+        "mirror-orders cannot deliver to lost, which is FIFO: take a standard one",
     ),
     "role's name": (
         REFUSED,
         reading(name="m" * 46),
-        (f"{'m' * 46}-retry-role: a name of 65 characters with the 8 that Pulumi adds: AWS takes 64; shorten it by 1"),
+        (
+            f"no handler/{'m' * 46}.py; there are change_log, mirror, welcome_email\n"
+            f"{'m' * 46}-retry-role: a name of 65 characters with the 8 that Pulumi adds: AWS takes 64; shorten it by 1"
+        ),
     ),
     "table's name": (
         REFUSED,
@@ -448,15 +453,15 @@ def outcome(
     errors: list[str] = []
     try:
         if callable(what):
-            record(lambda: what(protect))
+            record(lambda: what(protect), preview=True)
         else:
             texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in what.items()}
             config = {"target": "host", "protect": json.dumps(protect)} | texts
             namespaced = {f"table-stream:{key}": text for key, text in config.items()}
-            run(ROOT, stack="test", config=namespaced, backend=Recorder())
+            run(ROOT, stack="test", config=namespaced, backend=Recorder(preview=True), preview=True)
     except pulumi.RunError as error:
         errors = str(error).splitlines()
-        if not callable(what):
+        if errors[0].startswith("the configuration of stack test has"):
             title, *errors = errors
             assert title == f"the configuration of stack test has {len(errors)} error{'s' if len(errors) > 1 else ''}:"
     return [line.strip() for line in errors], [each.message for each in caplog.records]
@@ -470,8 +475,6 @@ def test_what_is_unsafe_is_told_at_preview(case: str, protect: bool, caplog: pyt
     caplog.set_level(logging.WARNING, "pulumi")
     errors, warnings = outcome(what, caplog, protect=protect)
     is_error = level is REFUSED or (level is UNSAFE and protect)
-    if not callable(what) and level is not REFUSED:
-        message = f"{KEY if is_error else MAPPING}: {message}"
     assert (errors, warnings) == ((message.splitlines(), []) if is_error else ([], message.splitlines()))
 
 
@@ -486,19 +489,18 @@ def test_a_run_time_near_its_end_is_warned_of(
     errors, warnings = outcome({"target": "arm64"}, caplog, protect=protect)
     assert errors == []
     assert [": ".join(warning.split(": ")[:2]) for warning in warnings] == [
-        f"{consumer}: runtime {runtime('arm64')}" for consumer in ("change-log", "mirror")
+        f"{consumer}-function: runtime {runtime('arm64')}" for consumer in ("change-log", "mirror")
     ]
     assert outcome({"target": "host"}, caplog, protect=protect) == ([], [])
 
 
 def test_all_that_is_wrong_with_a_stack_file_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
-    """Bounds, unknown keys, and what is unsafe since the stack is protected; a value is refused once only."""
+    """Bounds and unknown keys. What is in bounds and unsafe is told with the rest of the program."""
     stack_file = {
         "colour": "red",
         "target": "riscv",
         "tuning": {
-            "mirror": {"memorySize": 1, "startingPosition": "LATEST", "maximumRecordAgeInSeconds": -1},
-            "change-log": {"startingPosition": "LATEST"},
+            "mirror": {"memorySize": 1, "maximumRecordAgeInSeconds": -1},
             "welcom-email": {"startingPosition": "LATEST"},
         },
     }
@@ -512,18 +514,206 @@ def test_all_that_is_wrong_with_a_stack_file_is_one_error(caplog: pytest.LogCapt
             'table-stream:colour = "red"',
             "no such key; there are target, protect, mailFrom, encryption, failureRetentionInDays, drained, tuning",
         ],
-        ["table-stream:tuning.mirror", "startingPosition LATEST"],
-        ["table-stream:tuning.change-log", "startingPosition LATEST"],
-        ["table-stream:tuning.welcom-email", "startingPosition LATEST"],
     ]
     assert warnings == []
 
 
-def test_a_secret_s_value_is_not_told_where_it_is_unsafe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", '["table-stream:tuning"]')
-    config = {"table-stream:protect": "true", "table-stream:tuning": '{"mirror": {"startingPosition": "LATEST"}}'}
-    with pytest.raises(pulumi.RunError) as caught:
-        record(Settings.load, config)
-    assert str(caught.value).splitlines()[1:] == [
-        "  table-stream:tuning.mirror = [secret]: may lose data; make it plain to read why"
+def several_mistakes(protect: bool) -> None:
+    """In two consumers, a table, and in what joins them."""
+    orders, copy = table(protect), table(protect, "copy")
+    stores = Stores("stores", retention_in_days=30)
+    StreamTable("bad", key="id", sort="id", protect=protect)
+    consumer(orders.changes(), name="mirorr", uses={"COPY": write_to(copy)}, stores=stores)
+    consumer(copy.changes(), name="change-log", uses={"AWS_REGION": "x", "BACK": write_to(orders)}, stores=stores)
+
+
+def test_all_that_is_wrong_with_a_program_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
+    errors, warnings = outcome(several_mistakes, caplog, protect=True)
+    assert [error.partition(":")[0] for error in errors] == [
+        "no handler/mirorr.py; did you mean mirror?",
+        "bad-table",
+        "change-log-function",
+        "change-log-function reads copy-table and may write orders-table (change-log-policy), and mirorr-function "
+        "reads orders-table and may write copy-table (mirorr-policy)",
     ]
+    assert warnings == []
+
+
+def test_an_update_is_refused_before_what_is_wrong_is_registered() -> None:
+    recorder = Recorder()
+
+    def program() -> None:
+        StreamTable("good", key="id")
+        StreamTable("bad", key="id", sort="id")
+
+    with pytest.raises(pulumi.RunError, match="bad-table: id is partition and sort key"):
+        run(program, stack="test", config={}, backend=recorder)
+    assert (TABLE, "bad-table") not in recorder.registered
+
+
+def test_no_mapping_is_made_in_an_update_that_a_comparison_refuses() -> None:
+    """Names and ARNs are known there as resources are made: the mapping waits for all that is judged."""
+    recorder = Recorder()
+    program = reading(uses=lambda orders: {"TARGET": write_to(orders)})
+
+    def main() -> None:
+        program(True)
+
+    with pytest.raises(pulumi.RunError, match="every write would trigger it again"):
+        run(main, stack="test", config={}, backend=recorder)
+    assert MAPPING not in {kind for kind, _ in recorder.registered}
+
+
+USERS = table_arn("users")
+THEIRS: dict[str, Any] = {**FOUND, "streamViewType": "NEW_AND_OLD_IMAGES"}
+
+
+def handle(name: str = "users") -> Table:
+    return StreamTable.existing(name, table_name="prod-users", protect=True)
+
+
+def by_two_handles() -> None:
+    consumer(handle().changes(), uses={"TARGET": write_to(handle("again"))})
+
+
+def by_its_arn() -> None:
+    consumer(handle().changes(), uses={"TARGET": Grant("x", [allow(["dynamodb:PutItem"], [USERS])])})
+
+
+def by_an_arn_put_together() -> None:
+    arn = pulumi.Output.concat("arn:aws:dynamodb:", USERS.removeprefix("arn:aws:dynamodb:"))
+    consumer(handle().changes(), uses={"TARGET": Grant("x", [allow(["dynamodb:PutItem"], [arn])])})
+
+
+def by_an_output_of_one_s_own() -> None:
+    users = table(True, "users")
+    arn = pulumi.Output.concat(users.table.arn, "")
+    consumer(users.changes(), uses={"TARGET": Grant("x", [allow(["dynamodb:PutItem"], [arn])])})
+
+
+@pytest.mark.parametrize("preview", [True, False])
+@pytest.mark.parametrize("program", [by_two_handles, by_its_arn, by_an_arn_put_together, by_an_output_of_one_s_own])
+def test_a_table_is_one_table_however_it_is_named(program: Callable[[], None], preview: bool) -> None:
+    with pytest.raises(pulumi.RunError, match="every write would trigger it again, endlessly"):
+        record(program, tables={"prod-users": THEIRS}, preview=preview)
+
+
+def third_by_another_handle() -> None:
+    stores = Stores("stores", retention_in_days=30)
+    for name in ("change-log", "mirror", "welcome-email"):
+        consumer(handle(f"users-of-{name}").changes(), name=name, stores=stores)
+
+
+def twice_by_another_handle() -> None:
+    consumer(handle().changes(), handle("again").changes())
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (third_by_another_handle, "welcome-email-users-of-welcome-email would be reader 3 of"),
+        (
+            twice_by_another_handle,
+            "mirror-again and mirror-users read .* with one function, mirror-function: AWS refuses",
+        ),
+    ],
+)
+def test_readers_of_a_table_are_counted_however_it_is_named(program: Callable[[], None], message: str) -> None:
+    with pytest.raises(pulumi.RunError, match=message):
+        record(program, tables={"prod-users": THEIRS}, preview=True)
+
+
+def written(**target: Any) -> Callable[[], None]:
+    """A fenced write from `orders`, whose time to live is on `ttl`, into a table of these arguments."""
+    own_items = target.pop("own_items", False)
+    ttl = target.pop("source_ttl", None)
+
+    def program() -> None:
+        orders = StreamTable("orders", key="id", ttl=ttl, protect=True)
+        given: dict[str, Any] = {"key": "id", "ttl": "expiry", **target}
+        copy = StreamTable("copy", **given, protect=True)
+        consumer(orders.changes(), uses={"COPY": put_if_newer_into(copy, own_items=own_items)})
+
+    return program
+
+
+STRONG = {"replicas": [{"region_name": "eu-west-1", "consistency_mode": "STRONG"}]}
+
+
+@pytest.mark.parametrize(
+    ("program", "messages"),
+    [
+        (written(), []),
+        (written(source_ttl="gone_at"), []),
+        (written(key="number", own_items=True), []),
+        (written(source_ttl="expiry", own_items=True), []),
+        (
+            written(source_ttl="expiry"),
+            [
+                "mirror from orders-table into copy-table: the source's items have expiry, an attribute of the fence, "
+                "so every change would be parked; rename it, or write items of the handler's own, and say so: "
+                "put_if_newer_into(..., own_items=True)"
+            ],
+        ),
+        (
+            written(key=("id", int)),
+            [
+                "mirror from orders-table into copy-table: the keys differ (id S and id N), so every write would be "
+                "refused; give the target the source's keys, or write items of the handler's own, and say so: "
+                "put_if_newer_into(..., own_items=True)"
+            ],
+        ),
+        (
+            written(ttl=None),
+            [
+                "mirror into copy-table: the target has no time to live on expiry, so the tombstones of removed items "
+                "stay for good; give it ttl='expiry'"
+            ],
+        ),
+        (
+            written(table_args=STRONG),
+            [
+                "mirror from orders-table into copy-table: the target has multi-Region strong consistency, where items "
+                "do not expire: the tombstones of removed items would stay for good; take a table with eventual "
+                "consistency"
+            ],
+        ),
+    ],
+)
+def test_a_fenced_write_is_checked_whole(program: Callable[[], None], messages: list[str]) -> None:
+    if not messages:
+        record(program, preview=True)
+        return
+    with pytest.raises(pulumi.RunError) as caught:
+        record(program, preview=True)
+    assert str(caught.value).splitlines() == messages
+
+
+def test_transactions_are_advised_against_where_they_fail(caplog: pytest.LogCaptureFixture) -> None:
+    def program() -> None:
+        target = StreamTable("target", key="id", table_args=STRONG)
+        consumer(table(False).changes(), uses={"TARGET": write_to(target)})
+
+    caplog.set_level(logging.WARNING, "pulumi")
+    record(program, preview=True)
+    assert [each.message for each in caplog.records] == [
+        "mirror may write target-table, which has multi-Region strong consistency: transact() fails there; write "
+        "single items"
+    ]
+
+
+def test_a_right_on_every_resource_is_accepted_beside_its_grant() -> None:
+    """What a text message, a translation or a recognised page asks for can be deployed in a protected stack."""
+
+    def program() -> None:
+        rights = [everywhere("sns:Publish", "translate:TranslateText"), allow(["textract:DetectDocumentText"], ["*"])]
+        consumer(table(True).changes(), uses={"SMS": Grant("x", rights)})
+
+    recorder = record(program)
+    assert recorder.statements("mirror")[-2] == {
+        "Sid": "OnAllSnsPublishTranslateTranslateText",
+        "Effect": "Allow",
+        "Action": ["sns:Publish", "translate:TranslateText"],
+        "Resource": ["*"],
+    }
+    record(program, preview=True)

@@ -180,7 +180,7 @@ def test_a_mistake_is_named_with_its_value_its_bound_and_the_source(config: dict
         ),
         (
             *("maximumRecordAgeInSeconds", 21_600),
-            "a failing item is held, outside the stream, for giveUpAfter, and the mapping's own limit is 82800; "
+            "a failing item is held, outside the stream, for giveUpAfter, and the mapping's own limit is 86100; "
             "another value is for StreamConsumer(mapping_args={...})",
         ),
         (*("giveUpAloneAfter", 3_600), "giveUpAfter is for every item, whether others succeed or not"),

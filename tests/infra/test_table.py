@@ -1,15 +1,16 @@
 """Tables of one's own, tables that are there already, and what may be read of them."""
 
-import json
+import logging
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pulumi
+import pulumi_aws as aws
 import pytest
 
 from infra.filters import exists, prefix
-from infra.table import Changes, Key, StreamTable, Table, ViewType, guard_stream
+from infra.table import Changes, Key, StreamTable, Table, ViewType, guard_updates
 from tests.program import recording as kinds
 from tests.program.recording import record, stream_arn, table_arn
 
@@ -149,7 +150,7 @@ def test_changes_of_an_existing_table_are_filtered_as_of_one_s_own() -> None:
         ),
         (
             lambda: StreamTable("users", key=("id", bool)),
-            "key id: a key is a str, int, Decimal or bytes, not bool",
+            "users: key id: a key is a str, int, Decimal or bytes, not bool",
         ),
     ],
 )
@@ -168,34 +169,151 @@ ANOTHER_VIEW = (
 )
 
 
+def updated(old: dict[str, Any], new: dict[str, Any], drained: str | None = None) -> str | None:
+    """What an update of `orders` is refused with. That an engine asks, at preview too, tests/engine/ shows."""
+    asked = pulumi.ResourceHookArgs(
+        *("urn", "id", "orders-table", kinds.TABLE),
+        old_inputs=old,
+        new_inputs=new,
+        old_outputs={"streamArn": stream_arn("orders")},
+    )
+    try:
+        record(lambda: guard_updates("orders", drained)(asked))
+    except pulumi.RunError as error:
+        return str(error)
+    return None
+
+
 @pytest.mark.parametrize(
     ("view_type", "drained", "message"),
     [
-        ("NEW_IMAGE", {}, None),
-        ("KEYS_ONLY", {}, ANOTHER_VIEW),
-        ("KEYS_ONLY", {"users": stream_arn("orders")}, ANOTHER_VIEW),
-        ("KEYS_ONLY", {"orders": stream_arn("users")}, ANOTHER_VIEW),
-        ("KEYS_ONLY", {"users": stream_arn("users"), "orders": stream_arn("orders")}, None),
+        ("NEW_IMAGE", None, None),
+        ("KEYS_ONLY", None, ANOTHER_VIEW),
+        ("KEYS_ONLY", stream_arn("users"), ANOTHER_VIEW),
+        ("KEYS_ONLY", stream_arn("orders"), None),
     ],
 )
 def test_another_view_type_is_refused_unless_its_stream_is_drained(
-    view_type: str, drained: dict[str, str], message: str | None
+    view_type: str, drained: str | None, message: str | None
 ) -> None:
-    """The rule alone: that an engine asks it, and at preview, tests/engine/ shows."""
-    asked = pulumi.ResourceHookArgs(
-        *("urn", "id", "orders-table", kinds.TABLE),
-        old_inputs={"streamViewType": "NEW_IMAGE"},
-        new_inputs={"streamViewType": view_type},
-        old_outputs={"streamArn": stream_arn("orders")},
+    assert updated({"streamViewType": "NEW_IMAGE"}, {"streamViewType": view_type}, drained) == message
+
+
+OFF, ON = {"enabled": False}, {"enabled": True, "attributeName": "expiry"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "move"),
+    [
+        (OFF, ON, None),
+        (ON, ON, None),
+        (ON, OFF | {"attributeName": "expiry"}, None),
+        (OFF | {"attributeName": "expiry"}, OFF, None),
+        (OFF | {"attributeName": "expiry"}, ON | {"attributeName": "gone_at"}, None),
+        (ON, OFF, ""),
+        (ON, OFF | {"attributeName": "gone_at"}, ""),
+        (ON, ON | {"attributeName": "gone_at"}, ", and an hour later update with ttl='gone_at'"),
+    ],
+)
+def test_a_time_to_live_is_switched_off_by_its_name_and_moves_in_two_updates(
+    old: dict[str, Any], new: dict[str, Any], move: str | None
+) -> None:
+    refusal = (
+        "orders: the time to live is on, by expiry: AWS switches it off by that name alone. Update with "
+        "former_ttl='expiry' in place of ttl"
     )
+    assert updated({"ttl": old}, {"ttl": new}) == (None if move is None else refusal + move)
+
+
+@pytest.mark.parametrize(
+    ("given", "ttl"),
+    [({}, OFF), ({"ttl": "expiry"}, ON), ({"former_ttl": "expiry"}, OFF | {"attributeName": "expiry"})],
+)
+def test_what_the_provider_would_keep_when_left_out_is_always_said(given: dict[str, Any], ttl: dict[str, Any]) -> None:
+    recorder = record(lambda: StreamTable("users", key=("id", int), **given))
+    registered = recorder.one(kinds.TABLE, "users-table")
+    assert registered.inputs["ttl"] == ttl
+    assert registered.inputs["serverSideEncryption"] == {"enabled": False}
+    assert registered.replacement_trigger == '{"id": "N"}'  # AWS gives no key another type
+
+
+def test_what_pulumi_aws_takes_beyond_is_passed_on() -> None:
+    index = {"name": "by-email", "hash_key": "email", "projection_type": "ALL"}
+    args: dict[str, Any] = {
+        "attributes": [{"name": "email", "type": "S"}],
+        "global_secondary_indexes": [index],
+        "replicas": [{"region_name": "eu-west-1"}],
+        "on_demand_throughput": {"max_read_request_units": 10},
+        "point_in_time_recovery": {"enabled": True, "recovery_period_in_days": 7},
+        "table_class": "STANDARD_INFREQUENT_ACCESS",
+        "tags": {"team_name": "orders"},
+    }
+    tables: list[Table] = []
+    recorder = record(lambda: tables.append(StreamTable("users", key="id", table_args=args).table))
+    inputs = recorder.one(kinds.TABLE, "users-table").inputs
+    assert inputs["attributes"] == [{"name": "id", "type": "S"}, {"name": "email", "type": "S"}]
+    assert inputs["globalSecondaryIndexes"] == [{"name": "by-email", "hashKey": "email", "projectionType": "ALL"}]
+    assert inputs["replicas"] == [{"regionName": "eu-west-1"}]
+    assert inputs["onDemandThroughput"] == {"maxReadRequestUnits": 10}
+    assert inputs["pointInTimeRecovery"] == {"enabled": True, "recoveryPeriodInDays": 7}
+    assert (inputs["tableClass"], inputs["tags"]) == ("STANDARD_INFREQUENT_ACCESS", {"team_name": "orders"})
+    assert tables[0].has_indexes
+
+
+def test_what_the_component_sets_itself_is_refused_by_name() -> None:
+    args: dict[str, Any] = {
+        "hash_key": "n",
+        "stream_enabled": False,
+        "ttl": {},
+        "server_side_encryption": {},
+        "table_clas": "x",
+    }
+    assert refused(lambda: StreamTable("users", key="id", table_args=args)).splitlines() == [
+        "users: table_args may not set hash_key: key= names it",
+        "users: table_args may not set stream_enabled: a StreamTable's stream is always on",
+        "users: table_args may not set ttl: ttl= names its attribute",
+        "users: table_args may not set server_side_encryption: encryption_key= sets it",
+        "users: table_args sets table_clas, which is no argument of Table; did you mean table_class?",
+    ]
+
+
+def test_a_stream_of_another_account_is_read_by_its_arn(caplog: pytest.LogCaptureFixture) -> None:
+    theirs = "arn:aws:dynamodb:eu-central-1:999999999999:table/orders/stream/2026-01-01T00:00:00.000"
+    tables: list[Table] = []
 
     def program() -> None:
-        guard_stream("orders")(asked)
+        tables.append(
+            StreamTable.of_another_account(
+                "orders", stream_arn=theirs, key="id", sort=("n", int), view_type="NEW_IMAGE"
+            )
+        )
 
-    config = {"table-stream:drained": json.dumps(drained)}
-    if message is None:
-        record(program, config)
-    else:
-        with pytest.raises(pulumi.RunError) as caught:
-            record(program, config)
-        assert str(caught.value) == message
+    caplog.set_level(logging.INFO, "pulumi")
+    recorder = record(program)
+    assert (recorder.registered, recorder.invoked) == ({}, [])
+    [table] = tables
+    assert (table.table_name, table.arn) == ("orders", "arn:aws:dynamodb:eu-central-1:999999999999:table/orders")
+    assert (table.keys, table.view_type, table.stream_arn) == ({"id": "S", "n": "N"}, "NEW_IMAGE", theirs)
+    assert [each.message for each in caplog.records] == [
+        f"orders: the owner of {theirs} must allow the role of each consumer dynamodb:DescribeStream, "
+        "dynamodb:GetRecords and dynamodb:GetShardIterator by a resource policy of the stream"
+    ]
+
+
+def test_what_is_no_stream_is_refused() -> None:
+    def program() -> None:
+        StreamTable.of_another_account("orders", stream_arn=table_arn("orders"), key="id", view_type="NEW_IMAGE")
+
+    assert refused(program).startswith(f"orders: {table_arn('orders')} is no stream of a table, as in arn:aws:dynamodb")
+
+
+def test_a_table_is_read_in_the_region_of_the_provider_that_is_given() -> None:
+    """The recorder cannot tell a provider's Region: that the option reaches the call is all that is shown."""
+
+    def program() -> None:
+        provider = aws.Provider("west", region="eu-west-1")
+        opts = pulumi.InvokeOptions(provider=provider)
+        StreamTable.existing("users", table_name="prod-users", opts=opts)
+
+    recorder = record(program, tables={"prod-users": FOUND})
+    assert recorder.invoked == ["aws:dynamodb/getTable:getTable"]

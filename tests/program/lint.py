@@ -32,6 +32,12 @@ REASONS: Mapping[Kind, Sequence[tuple[str, str, str, str]]] = {
         ("Action", r"kms:\*", r"arn:aws:iam::\d{12}:root", "the account rules its keys by IAM (default key policy)"),
         ("Resource", r"\*", "kms:.*", "a key's policy is about that key"),
         ("Condition", r"arn:aws:logs:[\w-]+:\d{12}:log-group:\*", "kms:EncryptionContext:aws:logs:arn", "named later"),
+        (
+            "Condition",
+            r"arn:aws:lambda:[\w-]+:\d{12}:function:\*",
+            "kms:EncryptionContext:aws:lambda:FunctionArn",
+            "named later",
+        ),
     ),
     "bucket": (
         ("Principal", r"\*", "Deny", "a denial spares nobody"),

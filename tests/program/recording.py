@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.program import InvokeError, Registration, run
+from sandbox.program import UNKNOWN, InvokeError, Registration, run
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 TABLE = "aws:dynamodb/table:Table"
@@ -22,6 +22,8 @@ KEY = "aws:kms/key:Key"
 ALIAS = "aws:kms/alias:Alias"
 ROLE = "aws:iam/role:Role"
 POLICY = "aws:iam/rolePolicy:RolePolicy"
+EXCLUSIVE = "aws:iam/rolePoliciesExclusive:RolePoliciesExclusive"
+ATTACHED = "aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 FUNCTION = "aws:lambda/function:Function"
 MAPPING = "aws:lambda/eventSourceMapping:EventSourceMapping"
@@ -62,6 +64,7 @@ def _named(service: str, prefix: str) -> Callable[[str], Outputs]:
 
 
 KNOWN: Mapping[str, Callable[[str], Outputs]] = {
+    "pulumi:providers:aws": lambda name: {},
     STREAM_TABLE: lambda name: {},
     STREAM_CONSUMER: lambda name: {},
     STORES: lambda name: {},
@@ -76,21 +79,30 @@ KNOWN: Mapping[str, Callable[[str], Outputs]] = {
     ALIAS: lambda name: {},
     ROLE: _named("iam", "role/"),
     POLICY: lambda name: {"name": physical(name)},
+    EXCLUSIVE: lambda name: {},
+    ATTACHED: lambda name: {},
     LOG_GROUP: _named("logs", "log-group:"),
-    FUNCTION: _named("lambda", "function:"),
+    FUNCTION: lambda name: {
+        **_named("lambda", "function:")(name),
+        "qualifiedArn": arn("lambda", f"function:{physical(name)}:7"),
+    },
     MAPPING: lambda name: {"uuid": f"uuid-of-{name}"},
     INVOCATIONS: lambda name: {},
     SCHEDULE: _named("scheduler", "schedule/default/"),
-    QUEUE: _named("sqs", ""),
+    QUEUE: lambda name: {**_named("sqs", "")(name), "visibilityTimeoutSeconds": 30},
     TOPIC: _named("sns", ""),
 }
 
 
 @dataclass
 class Recorder:
-    """A backend for `sandbox.program.run`; `tables` are those that exist already, by name."""
+    """A backend for `sandbox.program.run`; `tables` are those that exist already, by name.
+
+    In a preview everything is new: no output is known.
+    """
 
     tables: Mapping[str, Outputs] = field(default_factory=dict[str, Outputs])
+    preview: bool = False
     registered: dict[tuple[str, str], Registration] = field(default_factory=dict[tuple[str, str], Registration])
     invoked: list[str] = field(default_factory=list[str])
 
@@ -99,7 +111,10 @@ class Recorder:
         assert registration.type in KNOWN, f"unexpected resource {key}"
         assert key not in self.registered, f"registered twice: {key}"
         self.registered[key] = registration
-        return f"id-of-{registration.name}" if registration.custom else "", KNOWN[registration.type](registration.name)
+        outputs = KNOWN[registration.type](registration.name)
+        if self.preview:
+            return "", dict.fromkeys(outputs, UNKNOWN)
+        return f"id-of-{registration.name}" if registration.custom else "", outputs
 
     def invoke(self, token: str, args: Mapping[str, Any]) -> Outputs:
         self.invoked.append(token)
@@ -130,13 +145,23 @@ class Recorder:
 
 
 def record(
-    program: Callable[[], object], config: Mapping[str, str] | None = None, tables: Mapping[str, Outputs] | None = None
+    program: Callable[[], object],
+    config: Mapping[str, str] | None = None,
+    tables: Mapping[str, Outputs] | None = None,
+    *,
+    preview: bool = False,
 ) -> Recorder:
     """Run `program` in a stack of its own and return what it registered; archives are for this interpreter."""
-    recorder = Recorder(tables or {})
+    recorder = Recorder(tables or {}, preview)
 
     def main() -> None:
         program()
 
-    run(main, stack="test", config={"table-stream:target": "host"} | dict(config or {}), backend=recorder)
+    run(
+        main,
+        stack="test",
+        config={"table-stream:target": "host"} | dict(config or {}),
+        backend=recorder,
+        preview=preview,
+    )
     return recorder

@@ -31,6 +31,8 @@ WITHOUT_SENDER = Counter(
         kinds.BUCKET_POLICY: 1,
         kinds.ROLE: 4,
         kinds.POLICY: 6,
+        kinds.EXCLUSIVE: 4,
+        kinds.ATTACHED: 4,
         kinds.LOG_GROUP: 2,
         kinds.FUNCTION: 2,
         kinds.INVOCATIONS: 2,
@@ -43,6 +45,8 @@ WELCOME_EMAIL = Counter(
         kinds.STREAM_CONSUMER: 1,
         kinds.ROLE: 2,
         kinds.POLICY: 3,
+        kinds.EXCLUSIVE: 2,
+        kinds.ATTACHED: 2,
         kinds.LOG_GROUP: 1,
         kinds.FUNCTION: 1,
         kinds.INVOCATIONS: 1,
@@ -111,6 +115,8 @@ def test_every_table_is_made_as_promised(local: tuple[Recorder, dict[str, Any]])
         "billingMode": "PAY_PER_REQUEST",
         "pointInTimeRecovery": {"enabled": True},
         "deletionProtectionEnabled": False,
+        "serverSideEncryption": {"enabled": False},
+        "ttl": {"enabled": False},
     }
     streaming = {"streamEnabled": True, "streamViewType": "NEW_AND_OLD_IMAGES"}
     orders = {
@@ -139,7 +145,7 @@ def test_the_function_gets_its_code_its_log_group_and_its_variables(local: tuple
     function = recorder.one(kinds.FUNCTION, "mirror-function")
     assert not function.delete_before_replace
     inputs = dict(function.inputs)
-    code, digest = inputs.pop("code"), inputs.pop("sourceCodeHash")
+    code, digest = inputs.pop("code"), inputs.pop("codeSha256")
     assert isinstance(code, Archive)
     assert Path(code.path).is_file()
     assert digest
@@ -148,9 +154,10 @@ def test_the_function_gets_its_code_its_log_group_and_its_variables(local: tuple
     assert inputs == {
         "role": arn("iam", f"role/{physical('mirror-role')}"),
         "handler": "handler.mirror.handler",
-        "memorySize": 256,
+        "memorySize": 512,
         "timeout": 60,
         "loggingConfig": {"logFormat": "JSON", "logGroup": physical("mirror-logs")},
+        "tracingConfig": {"mode": "PassThrough"},
         "environment": {
             "variables": {
                 "POWERTOOLS_SERVICE_NAME": "mirror",
@@ -190,7 +197,7 @@ def test_the_mapping_gets_every_option_and_its_destination(local: tuple[Recorder
         "parallelizationFactor": 1,
         "bisectBatchOnFunctionError": True,
         "maximumRetryAttempts": -1,
-        "maximumRecordAgeInSeconds": 82_800,
+        "maximumRecordAgeInSeconds": 86_100,
     }
     assert mapping.delete_before_replace is True
     assert mapping.replacement_trigger == "NEW_AND_OLD_IMAGES"
@@ -308,6 +315,10 @@ def test_with_a_key_of_one_s_own_nothing_else_changes(local: tuple[Recorder, dic
         inputs = dict(recorder.one(kind, name).inputs)
         if kind == kinds.POLICY and name.endswith(("-helpers", "-retry-policy")):
             assert inputs == plain.inputs
+        elif kind == kinds.EXCLUSIVE:
+            of_key = set(inputs["policyNames"]) - set(plain.inputs["policyNames"])
+            variables = physical(f"{name.removesuffix('-role-policies')}-variables")
+            assert of_key == (set[str]() if "retry" in name else {variables})
         elif kind == kinds.POLICY:
             statements = json.loads(inputs.pop("policy"))["Statement"]
             of_key = [each for each in statements if each["Resource"] == [key]]
@@ -316,7 +327,8 @@ def test_with_a_key_of_one_s_own_nothing_else_changes(local: tuple[Recorder, dic
             assert rest == local[0].statements(name.removesuffix("-policy"))
             assert inputs.items() < plain.inputs.items()
         else:
-            assert inputs == plain.inputs | encrypted.get(kind, {})
+            of_filters = {"kmsKeyArn": key} if kind == kinds.MAPPING and "filterCriteria" in inputs else {}
+            assert inputs == plain.inputs | encrypted.get(kind, {}) | of_filters
 
 
 def test_protection_reaches_the_key() -> None:
@@ -372,7 +384,7 @@ def test_sizes_of_one_consumer_reach_its_resources_and_no_other_s() -> None:
 
     assert traced not in recorder.statements("change-log")
     other = recorder.one(kinds.FUNCTION, "change-log-function").inputs
-    assert "tracingConfig" not in other
+    assert other["tracingConfig"] == {"mode": "PassThrough"}
     assert "TRACING" not in other["environment"]["variables"]
     assert recorder.one(kinds.MAPPING, "change-log-orders").inputs["batchSize"] == 100
     assert recorder.one(kinds.SCHEDULE, "change-log-retry").inputs["state"] == "ENABLED"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pulumi
 
+from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.settings import Tuning
 from infra.table import StreamTable
@@ -19,7 +20,12 @@ def program() -> None:
     """A table with a string key `Id`, and a function that logs what changes from now on."""
     items = StreamTable("items", key="Id", view_type="NEW_AND_OLD_IMAGES")
     change_log = StreamConsumer(
-        "change-log", reads=[items.changes()], uses={}, stores=None, tuning=Tuning(starting_position="LATEST")
+        "change-log",
+        reads=[items.changes()],
+        uses={},
+        stores=None,
+        tuning=Tuning(starting_position="LATEST"),
+        package=build("host"),
     )
     pulumi.export("items", items.table.outputs)
     pulumi.export("change-log", change_log.outputs)
@@ -56,7 +62,7 @@ def test_the_zip_has_no_compiled_python_and_other_code_is_another_hash() -> None
     with zipfile.ZipFile(function["code"].path) as archive:
         assert "handler/change_log.py" in archive.namelist()
         assert [name for name in archive.namelist() if name.endswith(".pyc")] == []
-    assert len(function["sourceCodeHash"]) == 44  # SHA-256 in base64, by which Lambda sees that the code is another
+    assert len(function["codeSha256"]) == 44  # SHA-256 in base64, by which Lambda sees that the code is another
 
 
 def test_a_replaced_function_stands_before_the_old_one_goes() -> None:

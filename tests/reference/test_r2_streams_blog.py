@@ -7,6 +7,7 @@ from typing import get_args
 import pulumi
 import pytest
 
+from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.grants import send_email_from
 from infra.settings import Tuning
@@ -34,6 +35,7 @@ def welcome() -> None:
         uses={"MAIL_FROM": send_email_from("shop@example.com")},
         stores=Stores("stores", retention_in_days=30),
         tuning=Tuning(batch_size=10),
+        package=build("host"),
         mapping_args={"maximum_retry_attempts": 5},
     )
     pulumi.export("users", users.table.outputs)
@@ -46,7 +48,9 @@ def test_a_view_type_decides_which_images_a_change_carries(
 ) -> None:
     def program() -> None:
         items = StreamTable("items", key="id", view_type=view_type)
-        change_log = StreamConsumer("change-log", reads=[items.changes()], uses={}, stores=None, tuning=Tuning())
+        change_log = StreamConsumer(
+            "change-log", reads=[items.changes()], uses={}, stores=None, tuning=Tuning(), package=build("host")
+        )
         pulumi.export("items", items.table.outputs)
         pulumi.export("change-log", change_log.outputs)
 

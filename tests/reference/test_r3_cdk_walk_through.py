@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pulumi
 
+from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.grants import read_from
 from infra.settings import Tuning
@@ -24,6 +25,7 @@ def program() -> None:
         uses={"USERS_TABLE": read_from(users)},
         stores=None,
         tuning=Tuning(memory_size=256, timeout=60, starting_position="LATEST"),
+        package=build("host"),
     )
     pulumi.export("Users", users.table.outputs)
     pulumi.export("change-log", change_log.outputs)

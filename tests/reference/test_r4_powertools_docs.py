@@ -10,6 +10,7 @@ import pytest
 from aws_lambda_powertools.utilities import batch
 
 from handler.stream import Change, KeyOrderedProcessor, consumer
+from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.settings import Tuning
 from infra.table import StreamTable
@@ -28,7 +29,7 @@ def traced() -> None:
     """A function whose changes are traced."""
     items = StreamTable("items", key="id")
     change_log = StreamConsumer(
-        "change-log", reads=[items.changes()], uses={}, stores=None, tuning=Tuning(tracing=True)
+        "change-log", reads=[items.changes()], uses={}, stores=None, tuning=Tuning(tracing=True), package=build("host")
     )
     pulumi.export("items", items.table.outputs)
     pulumi.export("change-log", change_log.outputs)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pulumi
 
+from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.grants import write_to
 from infra.settings import Tuning
@@ -19,7 +20,12 @@ def program() -> None:
     """Two tables; one function reads both, a second function reads one of them too."""
     items, others, copy = (StreamTable(name, key="id") for name in ("items", "others", "copy"))
     change_log = StreamConsumer(
-        "change-log", reads=[items.changes(), others.changes()], uses={}, stores=None, tuning=Tuning()
+        "change-log",
+        reads=[items.changes(), others.changes()],
+        uses={},
+        stores=None,
+        tuning=Tuning(),
+        package=build("host"),
     )
     mirror = StreamConsumer(
         "mirror",
@@ -27,6 +33,7 @@ def program() -> None:
         uses={"MIRROR_TABLE": write_to(copy, "PutItem")},
         stores=None,
         tuning=Tuning(),
+        package=build("host"),
     )
     pulumi.export("tables", {made.table.name: made.table.outputs for made in (items, others, copy)})
     pulumi.export("consumers", {made.name: made.outputs for made in (change_log, mirror)})

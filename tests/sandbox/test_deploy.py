@@ -8,7 +8,6 @@ import pulumi_aws as aws_resources
 import pytest
 
 from sandbox.deploy import DeployError, Deployment
-from sandbox.resource import ResourceError
 from tests.local import LocalAws
 
 Deployed = Callable[..., Deployment]
@@ -57,12 +56,34 @@ def test_a_program_that_raises_leaves_nothing(aws: LocalAws):
     assert queues(aws, "deploy-three-") == []
 
 
-def test_a_type_that_the_sandbox_does_not_know_is_named(aws: LocalAws):
+def test_a_urn_that_is_registered_twice_is_named(aws: LocalAws):
     def program() -> None:
-        aws_resources.ec2.Vpc("net")
+        aws_resources.sqs.Queue("deploy-twice")
+        aws_resources.sqs.Queue("deploy-twice")
 
-    with pytest.raises(ResourceError, match=r"^net: the sandbox does not know resources of type aws:ec2/vpc:Vpc$"):
+    urn = "urn:pulumi:local::table-stream::aws:sqs/queue:Queue::deploy-twice"
+    with pytest.raises(DeployError, match=f"^{urn} is registered twice: resources of one type and parent need differ"):
         aws.deploy(program, config={})
+    assert queues(aws, "deploy-twice-") == []
+
+
+def test_names_may_recur_under_another_parent_and_components_may_not(deployed: Deployed, aws: LocalAws):
+    def component(name: str) -> None:
+        parent = pulumi.ComponentResource("table-stream:index:Thing", name)
+        aws_resources.sqs.Queue("deploy-child", opts=pulumi.ResourceOptions(parent=parent))
+
+    def twice() -> None:
+        component("one")
+        component("one")
+
+    def apart() -> None:
+        aws_resources.sqs.Queue("deploy-child")
+        aws_resources.sns.Topic("deploy-child")
+        component("one")
+
+    assert len(deployed(apart, config={}).made) == 3
+    with pytest.raises(DeployError, match=r"^urn:pulumi:local::table-stream::table-stream:index:Thing::one is registe"):
+        aws.deploy(twice, config={})
 
 
 def test_what_cannot_be_unmade_is_told_and_the_rest_is_unmade(aws: LocalAws):
@@ -163,3 +184,30 @@ def test_what_another_run_could_not_unmake_is_tried_again(deployed: Deployed, aw
         aws.sandbox.redeploy(deployment, lambda: None, config={})
     aws.client("s3").delete_object(Bucket=bucket, Key="kept")
     assert aws.sandbox.redeploy(deployment, lambda: None, config={}) == ["kept unmade"]
+
+
+def test_another_trigger_replaces_and_a_first_one_does_not(deployed: Deployed, aws: LocalAws):
+    """As the engine has it: no trigger is no value."""
+
+    def program(trigger: object) -> Callable[[], None]:
+        def run() -> None:
+            made = aws_resources.sqs.Queue("trigger", opts=pulumi.ResourceOptions(replacement_trigger=trigger))
+            pulumi.export("url", made.url)
+
+        return run
+
+    deployment = deployed(program(None), config={})
+    first = deployment.outputs["url"]
+    assert aws.sandbox.redeploy(deployment, program("S"), config={}) == []
+    assert deployment.outputs["url"] == first
+    assert aws.sandbox.redeploy(deployment, program("N"), config={}) == ["trigger made", "trigger unmade"]
+    assert deployment.outputs["url"] != first
+
+
+def test_a_property_that_replaces_by_the_program_s_wish(deployed: Deployed, aws: LocalAws):
+    def program(seconds: int) -> Callable[[], None]:
+        opts = pulumi.ResourceOptions(replace_on_changes=["delaySeconds"])
+        return lambda: pulumi.export("url", aws_resources.sqs.Queue("wish", delay_seconds=seconds, opts=opts).url)
+
+    deployment = deployed(program(1), config={})
+    assert aws.sandbox.redeploy(deployment, program(2), config={}) == ["wish made", "wish unmade"]

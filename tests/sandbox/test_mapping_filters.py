@@ -1,4 +1,8 @@
-"""What a filter lets through: each line that was recorded on AWS, and what is refused."""
+"""What a filter lets through: each line that was recorded on AWS, and what is refused.
+
+Recorded are the mappings of a public emulator's test suite, and, for what Lambda's guide lists beside, that suite's
+calls of EventBridge's TestEventPattern (March 2026).
+"""
 
 from typing import Any
 
@@ -55,6 +59,76 @@ def test_a_pattern(pattern: str, *, matches: bool) -> None:
     assert passes(pattern) is matches
 
 
+def event(**fields: Any) -> dict[str, Any]:
+    return {"detail": fields}
+
+
+@pytest.mark.parametrize(
+    ("detail", "pattern", "matches"),
+    [
+        (event(file="image.png"), '{"file": [{"suffix": ".png"}]}', True),
+        (event(file="image.png"), '{"file": [{"suffix": ".PNG"}]}', False),
+        (event(file="image.png"), '{"file": [{"suffix": ""}]}', True),
+        (event(file="image.png"), '{"file": [{"prefix": ""}]}', True),
+        (event(name="EC2 Change"), '{"name": [{"equals-ignore-case": "ec2 chAnge"}]}', True),
+        (event(name="EC2 Change"), '{"name": [{"equals-ignore-case": "ec2"}]}', False),
+        (event(name=""), '{"name": [{"equals-ignore-case": ""}]}', True),
+        (event(name="a"), '{"name": [{"equals-ignore-case": ""}]}', False),
+        (event(state=None), '{"state": [{"anything-but": "initializing"}]}', True),
+        (event(), '{"state": [{"anything-but": "initializing"}]}', False),
+        (event(state=None), '{"state": [null]}', True),
+        (event(state="null"), '{"state": [null]}', False),
+        (event(state=""), '{"state": [null]}', False),
+        (event(limit=300.0), '{"limit": [300]}', True),
+        (event(resources=["a", "b"]), '{"resources": ["b", "c", "d"]}', True),
+        (event(resources=["a"]), '{"resources": ["b", "c", "d"]}', False),
+        (event(resources=[]), '{"resources": [null]}', False),
+        (event(resources=[]), '{"resources": [{"exists": true}]}', False),
+        (event(runs=[{"key": 1}, {"id": 2}]), '{"runs": {"id": [{"exists": true}]}}', True),
+        (event(**{"a.b": "x"}), '{"a": {"b": ["x"]}}', True),
+        (event(a={"b": "x"}), '{"a.b": ["x"]}', True),
+        (event(**{"a.b": {"b": "x"}}), '{"a": {"b": ["x"]}}', False),
+        (event(a={"b": "x"}), '{"a.b": {"b": ["x"]}}', False),
+        (event(a={"b": {"c": "x"}}), '{"a": {"b": {"c": [{"exists": false}]}}}', False),
+        (event(a={"b": {"c": "x"}}), '{"a": {"b": {"d": [{"exists": false}]}}}', True),
+        (event(home={"N": "7"}), '{"home": {"S": [{"anything-but": ["roses"]}, {"exists": false}]}}', True),
+        (event(home={"S": "ABCD"}), '{"home": {"S": [{"anything-but": ["roses"]}, {"exists": false}]}}', True),
+        (event(home={"S": "roses"}), '{"home": {"S": [{"anything-but": ["roses"]}, {"exists": false}]}}', False),
+        (event(c=0, d=0), '{"$or": [{"c": [{"numeric": [">", 0]}]}, {"d": [{"numeric": ["<", 10]}]}]}', True),
+        (event(c=0, d=10), '{"$or": [{"c": [{"numeric": [">", 0]}]}, {"d": [{"numeric": ["<", 10]}]}]}', False),
+    ],
+)
+def test_an_event_pattern(detail: dict[str, Any], pattern: str, matches: bool) -> None:
+    assert passes(f'{{"detail": {pattern}}}', detail) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        ('{"a": ["x"], "$or": [{"b": ["y"]}, {"c": ["z"]}]}', True),
+        ('{"a": ["w"], "$or": [{"b": ["y"]}, {"c": ["y"]}]}', False),
+        ('{"$or": [{"a": ["x"], "b": ["y"]}, {"c": ["no"]}]}', False),
+        ('{"$or": [{"a": ["no"]}, {"c": ["no"]}], "d": {"$or": [{"e": [1]}, {"f": [1]}]}}', False),
+        ('{"$or": [{"a": ["no"]}, {"c": ["y"]}], "d": {"$or": [{"e": [1]}, {"f": [1]}]}}', True),
+        ('{"$or": {"a": ["no"]}}', False),  # no list, so a field of this name
+        ('{"$or": [null]}', False),
+    ],
+)
+def test_alternatives_between_fields(pattern: str, matches: bool) -> None:
+    assert passes(pattern, {"a": "x", "b": "no", "c": ["z", "y"], "d": {"f": 1}}) is matches
+
+
+def test_members_of_one_object_in_an_array_are_tested_together() -> None:
+    people = {"people": [{"first": "Anna", "last": "Smith"}, {"first": "John", "last": "Doe"}]}
+    assert passes('{"people": {"first": ["Anna"], "last": ["Smith"]}}', people)
+    assert not passes('{"people": {"first": ["Anna"], "last": ["Doe"]}}', people)
+
+
+def test_two_tests_of_one_field_are_not_imitated() -> None:
+    with pytest.raises(FilterError, match=r"^the sandbox does not imitate two tests of one field: a$"):
+        any_of(['{"a": ["x"], "$or": [{"a": ["y"]}, {"b": ["y"]}]}'])
+
+
 def test_a_creation_time_is_a_number_and_compares() -> None:
     for rule, matches in (('">", 0', True), ('"<=", 5', True), ('"<", 5', False), ('">=", 5', True), ('"=", 5', True)):
         test = f'{{"dynamodb": {{"ApproximateCreationDateTime": [{{"numeric": [{rule}]}}]}}}}'
@@ -73,14 +147,36 @@ def test_several_patterns_are_alternatives_and_none_lets_all_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["no JSON", '["a"]', '{"eventName": "INSERT"}', '{"eventName": []}', '{"n": [{"numeric": ["~", 1]}]}']
+    "pattern",
+    [
+        "no JSON",
+        '["a"]',
+        '{"eventName": "INSERT"}',
+        '{"eventName": []}',
+        '{"n": [{"numeric": ["~", 1]}]}',
+        '{"eventName": [{"anything-but": null}]}',
+        '{"eventName": [{"anything-but": ["a", null]}]}',
+        '{"eventName": [{"anything-but": []}]}',
+    ],
 )
 def test_a_pattern_that_aws_refuses(pattern: str) -> None:
     with pytest.raises(FilterError, match=r"^InvalidParameterValueException: Invalid filter pattern definition\."):
         any_of([pattern])
 
 
-@pytest.mark.parametrize("rule", ['{"suffix": "x"}', '{"cidr": "10.0.0.0/8"}', '{"exists": true, "prefix": "a"}'])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        '{"cidr": "10.0.0.0/8"}',
+        '{"wildcard": "a*"}',
+        '{"exists": true, "prefix": "a"}',
+        '{"exists": 0}',
+        '{"prefix": 1}',
+        '{"suffix": {"equals-ignore-case": "a"}}',
+        '{"equals-ignore-case": ["a"]}',
+        '{"anything-but": {"prefix": "a"}}',
+    ],
+)
 def test_an_operator_that_is_not_imitated_is_refused_by_name(rule: str) -> None:
     with pytest.raises(FilterError, match=r"eventName: the sandbox does not imitate"):
         any_of([f'{{"eventName": [{rule}]}}'])

@@ -10,7 +10,8 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from sandbox.program import UNKNOWN, Archive, ProgramError, Registration, run, stack_config
+from sandbox.program import Registration, run, stack_config
+from sandbox.values import UNKNOWN, Archive, Asset, Bundle, ProgramError
 
 PREFIX = "urn:pulumi:local::table-stream::"
 
@@ -119,11 +120,37 @@ def test_secrets_and_archives_come_as_plain_python(tmp_path: Path):
     assert repr(inputs["memorySize"]) == "256"
 
 
-def test_an_asset_of_another_kind_is_named():
-    def program() -> None:
-        aws.lambda_.Function("f", role="r", code=pulumi.AssetArchive({"a": pulumi.StringAsset("x")}))
+def test_files_and_texts_come_with_what_they_hold(tmp_path: Path):
+    (tmp_path / "words").write_bytes(b"from a file")
 
-    with pytest.raises(ProgramError, match="archive made of assets"):
+    def program() -> None:
+        aws.s3.BucketObjectv2("file", bucket="b", source=pulumi.FileAsset(str(tmp_path / "words")))
+        aws.s3.BucketObjectv2("text", bucket="b", source=pulumi.StringAsset("from a text"))
+        members: dict[str, pulumi.Asset | pulumi.Archive] = {
+            "a": pulumi.StringAsset("x"),
+            "b": pulumi.FileArchive(str(tmp_path)),
+        }
+        aws.lambda_.Function("f", role="r", code=pulumi.AssetArchive(members))
+
+    backend = Recorder()
+    deploy(program, backend)
+    assert backend.seen["file"].inputs["source"] == Asset(b"from a file")
+    assert backend.seen["text"].inputs["source"] == Asset(b"from a text")
+    assert backend.seen["f"].inputs["code"] == Bundle({"a": Asset(b"x"), "b": Archive(str(tmp_path.resolve()))})
+
+
+@pytest.mark.parametrize(
+    ("asset", "message"),
+    [
+        (pulumi.RemoteAsset("https://example.com/a"), "an asset or archive made of uri is not known here"),
+        (pulumi.FileAsset("nowhere"), "the asset nowhere cannot be read: No such file or directory"),
+    ],
+)
+def test_an_asset_that_is_not_here_is_named(asset: pulumi.Asset, message: str):
+    def program() -> None:
+        aws.s3.BucketObjectv2("object", bucket="b", source=asset)
+
+    with pytest.raises(ProgramError, match=message):
         deploy(program, Recorder())
 
 

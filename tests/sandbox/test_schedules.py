@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.program import Archive
+from sandbox.values import Archive
 from tests.local import REGION, LocalAws
-from tests.sandbox.test_resources import ACCOUNT, Maker, code, function, maker
-
-__all__ = ["code", "maker"]  # fixtures
+from tests.sandbox.making import ACCOUNT, Maker
 
 RETRY = json.dumps({"table-stream": "retry"})
 
@@ -71,14 +69,41 @@ def test_a_schedule_that_nobody_can_fire_is_unmade(maker: Maker, aws: LocalAws):
             "Schedule",
             scheduleExpression="rate(1 minute)",
             flexibleTimeWindow={"mode": "OFF"},
-            target={"arn": "arn:none", "roleArn": f"arn:aws:iam::{ACCOUNT}:role/retry"},
+            target={"arn": "arn:none", "roleArn": f"arn:aws:iam::{ACCOUNT}:role/retry", "input": RETRY},
         )
     names = [each["Name"] for each in aws.client("scheduler").list_schedules()["Schedules"]]
     assert [name for name in names if name.startswith("thing-")] == []
 
 
+def test_a_schedule_of_another_kind_is_made_and_never_fires(maker: Maker, aws: LocalAws):
+    """Every night, or a queue: the sandbox fires every second what is a function's retries, and nothing else."""
+    queue, arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:q", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:one"
+    targets = [{"arn": queue}, {"arn": arn}, {"arn": arn, "input": "{}"}, {"arn": arn, "input": "every night"}]
+    for target in targets:
+        made, identity, old = maker.make(
+            "Schedule",
+            scheduleExpression="cron(0 3 * * ? *)",
+            flexibleTimeWindow={"mode": "OFF"},
+            target={**target, "roleArn": f"arn:aws:iam::{ACCOUNT}:role/night"},
+        )
+        assert made.unimitated(old) == ["scheduleExpression"]
+        assert made.unimitated({**old, "state": "DISABLED"}) == []
+        made.update(identity, old, {**old, "description": "d"})
+        assert aws.client("scheduler").get_schedule(Name=old["name"])["State"] == "DISABLED"
+    assert maker.mappings.told == []
+
+
+def test_a_schedule_that_no_longer_asks_for_retries_fires_no_more(maker: Maker):
+    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:one"
+    target = {"arn": arn, "roleArn": f"arn:aws:iam::{ACCOUNT}:role/retry", "input": RETRY}
+    window: dict[str, Any] = {"scheduleExpression": "rate(1 minute)", "flexibleTimeWindow": {"mode": "OFF"}}
+    made, identity, old = maker.make("Schedule", **window, target=target)
+    made.update(identity, old, {**old, "target": {**target, "input": "{}"}})
+    assert [what for what, _ in maker.mappings.told] == ["schedule", "unschedule"]
+
+
 def test_asynchronous_calls_of_a_function(maker: Maker, code: Callable[[str], Archive], aws: LocalAws):
-    _, name, _ = function(maker, code("1"))
+    _, name, _ = maker.function(code("1"))
     inputs: dict[str, Any] = {"functionName": name, "maximumRetryAttempts": 0, "maximumEventAgeInSeconds": 60}
     made, identity, old = maker.make("FunctionEventInvokeConfig", **inputs)
     assert (identity, made.read(identity), old) == (name, {}, inputs)

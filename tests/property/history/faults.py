@@ -188,7 +188,7 @@ def draw(rng: Random, theme: str, item_of: Mapping[int, str], flood: frozenset[i
         cold=chance(0.2, 0.2),
         skewed=rng.random() < 0.3,
         refused=rng.random() < 0.2,
-        stalled=chance(few / 2, 22.9 * HOUR, 22.99 * HOUR, 23.2 * HOUR, 25 * HOUR),
+        stalled=chance(few / 2, 23.8 * HOUR, 23.9 * HOUR, 23.94 * HOUR, 25 * HOUR),
         tick_dropped=chance(few, 0.3),
         tick_late=chance(1.0 if has_overlaps else 0.15, 0.5, 1.0),
         tick_twice=chance(1.0 if has_overlaps else 0.1, 0.2, 0.8),

@@ -1,0 +1,120 @@
+"""How much CPU does a change take, and how many does a function of some memory do in a second? Measured and derived.
+
+Run it with: python -m bench sizes. The function runs in a process of its own, as in Lambda, against the embedded AWS,
+whose process is not counted.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from bench.shard import record
+from handler.stream.entry import Consumer, consumer
+from infra.sizes import changes_a_second
+from sandbox.emulator import CREDENTIAL, Emulator
+from sandbox.program import ROOT
+
+BATCH = 100
+BATCHES, QUICK_BATCHES = 20, 4
+MEMORIES = (128, 256, 512, 1024, 1769, 3538)
+LEDGER, MIRROR = "ledger", "mirror"
+NOTE = """\
+Changes a second of one lane, of which a shard has as many as the mapping's parallelization factor, by the function's
+memory: in batches of 100 over 100 items, and with no waiting. Lambda gives one vCPU for 1,769 MB, and Python uses no
+more than one. A shard takes up to 1,000 writes a second. The CPU is the least of several batches, on this machine. Good
+is at most 0.2 ms for a log line, 3.3 for put_if_newer and 6.7 for a claim (infra/sizes.py)."""
+
+
+def _nothing(change: Any) -> None:
+    """Have no effect."""
+
+
+def _of_module(name: str) -> Consumer:
+    return importlib.import_module(f"handler.{name}").handler
+
+
+KINDS: dict[str, Callable[[], Consumer]] = {
+    "nothing": lambda: consumer(_nothing),
+    "log line": lambda: _of_module("change_log"),
+    "put_if_newer": lambda: _of_module("mirror"),
+    "claim": lambda: consumer(claim=True)(_nothing),
+}
+"""Consumers by the effect that they have for each change; all of them have a ledger."""
+
+
+def least_seconds(kind: str, batches: int) -> float:
+    """CPU of this process for one change, in the cheapest of some batches after one that warms up."""
+    handler = KINDS[kind]()
+    context = SimpleNamespace(
+        aws_request_id="sizes", function_name="sizes", get_remaining_time_in_millis=lambda: 60_000
+    )
+    took = list[float]()
+    for number in range(batches + 1):
+        changes = range(number * BATCH, (number + 1) * BATCH)
+        event = {"Records": [record(place, time.time(), place % BATCH) for place in changes]}
+        start = time.process_time()
+        answer = handler(event, context)
+        took.append(time.process_time() - start)
+        if answer != {"batchItemFailures": []}:
+            raise AssertionError(f"{kind}: {answer}: no change was to fail")
+    return min(took[1:]) / BATCH
+
+
+def seconds(kind: str, emulator: Emulator, batches: int) -> float:
+    """The same of a new process, which has the environment variables of a function."""
+    variables = {
+        "AWS_LAMBDA_FUNCTION_NAME": "sizes",
+        "AWS_ENDPOINT_URL": emulator.endpoint,
+        "AWS_REGION": emulator.region,
+        "AWS_DEFAULT_REGION": emulator.region,
+        "AWS_ACCESS_KEY_ID": CREDENTIAL,
+        "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
+        "POWERTOOLS_SERVICE_NAME": f"sizes-{kind}",
+        "LEDGER_TABLE": LEDGER,
+        "MIRROR_TABLE": MIRROR,
+    }
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.sizes", kind, str(batches)],
+        cwd=ROOT,
+        env=os.environ | variables,
+        check=True,
+        stdout=subprocess.DEVNULL,  # its log
+        stderr=subprocess.PIPE,
+    )
+    return float(json.loads(ran.stderr.splitlines()[-1]))
+
+
+def make_tables(emulator: Emulator) -> None:
+    """Make the ledger, and the table that the mirror writes."""
+    for table, keys in ((LEDGER, ("pk", "sk")), (MIRROR, ("id",))):
+        emulator.client("dynamodb").create_table(
+            TableName=table,
+            KeySchema=[
+                {"AttributeName": name, "KeyType": kind} for name, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+            ],
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys],
+            BillingMode="PAY_PER_REQUEST",
+        )
+
+
+def measure(*, quick: bool = False, progress: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
+    """The table's rows."""
+    rows: list[dict[str, Any]] = []
+    with Emulator("eu-central-1") as emulator:
+        make_tables(emulator)
+        for kind in KINDS:
+            progress(f"{kind} for each change")
+            cpu = seconds(kind, emulator, QUICK_BATCHES if quick else BATCHES)
+            rates = {f"{memory:,} MB": changes_a_second(memory, cpu) for memory in MEMORIES}
+            rows.append({"for each change": kind, "ms CPU": cpu * 1000, **rates})
+    return rows
+
+
+if __name__ == "__main__":
+    print(json.dumps(least_seconds(sys.argv[1], int(sys.argv[2]))), file=sys.stderr)

@@ -1,0 +1,152 @@
+"""Rules about rights: roles, policies of resources, and functions that write what they read."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from infra import rights
+from infra.resource import (
+    ATTACHMENT,
+    BUCKET_POLICY,
+    CONSUMER,
+    FUNCTION,
+    MAPPING,
+    POLICY,
+    QUEUE,
+    QUEUE_POLICY,
+    ROLE,
+    ROLE_ATTACHMENT,
+    ROLE_POLICY,
+    TABLE_POLICY,
+    TOPIC,
+    TOPIC_POLICY,
+    Resource,
+    Tables,
+    linked,
+    listed,
+    of,
+    within,
+)
+from infra.rules.rule import Level, rule, stack_rule
+
+
+@rule(Level.UNSAFE, ROLE, ROLE_POLICY, POLICY, ROLE_ATTACHMENT, ATTACHMENT)
+def wildcard_rights(resource: Resource) -> Iterator[str]:
+    """A role may do what it does, and nothing else."""
+    for arn in [resource.inputs.get("policyArn"), *listed(resource.inputs.get("managedPolicyArns"))]:
+        if isinstance(arn, str) and (message := rights.managed_too_wide(arn)):
+            yield message
+    for document in _documents(resource):
+        yield from rights.too_wide(document)
+
+
+@rule(Level.UNSAFE, BUCKET_POLICY, QUEUE_POLICY, TOPIC_POLICY, TABLE_POLICY, QUEUE, TOPIC)
+def open_policy(resource: Resource) -> Iterator[str]:
+    """A table, bucket, queue or topic is open to the principals that are named."""
+    yield from rights.public(resource.inputs.get("policy"))
+
+
+def _documents(resource: Resource) -> list[Any]:
+    """The policies that a resource of a role holds."""
+    inline = [within(each, "policy") for each in listed(resource.inputs.get("inlinePolicies"))]
+    return [document for document in (resource.inputs.get("policy"), *inline) if document is not None]
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A function that reads a table by a mapping and may write another one, or the same, by a policy."""
+
+    function: Resource
+    reads: str
+    writes: str
+    policy: Resource
+
+
+@stack_rule(Level.REFUSED)
+def write_back_loop(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    """A function does not write the table whose changes it reads, nor one whose reader writes that table.
+
+    A filter may leave a function's own writes out; a consumer declares that with `loops`. Where only the update knows a
+    policy's text, the loop is seen by the update, or by the next preview.
+    """
+    tables = Tables(resources)
+    uses = list(_uses(resources, tables))
+    for use in uses:
+        if use.writes == use.reads:
+            name = tables.name(use.reads)
+            yield (
+                use.policy,
+                f"{use.function.name} reads {name} and may write it ({use.policy.name}): every write would trigger it "
+                "again, endlessly. Write to another table, or filter out its own writes and declare loops=[...]",
+            )
+    for round_trip in _round_trips(uses):
+        steps = ", and ".join(
+            f"{use.function.name} reads {tables.name(use.reads)} and may write {tables.name(use.writes)} "
+            f"({use.policy.name})"
+            for use in round_trip
+        )
+        yield (
+            round_trip[-1].policy,
+            f"{steps}: each write would trigger the next, endlessly. Write to another table, or filter out what the "
+            "other writes and declare loops=[...]",
+        )
+
+
+def _uses(resources: Sequence[Resource], tables: Tables) -> Iterator[_Use]:
+    consumers = {consumer.urn: consumer for consumer in of(resources, CONSUMER)}
+    policies = _policies_by_role(resources)
+    roles = {function.urn: role for function, role in linked(resources, FUNCTION, "role", ROLE)}
+    known = {*tables.by_identity, *(table for each in of(resources, MAPPING) for table in tables.read_by(each))}
+    for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
+        consumer = consumers.get(mapping.parent)
+        declared = {
+            table for loop in listed(within(consumer and consumer.inputs, "loops")) for table in tables.identities(loop)
+        }
+        filtered = consumer is None and mapping.inputs.get("filterCriteria")
+        role = roles.get(function.urn)
+        for table in () if filtered or role is None else tables.read_by(mapping):
+            for policy in () if table in declared or role is None else policies.get(role.urn, ()):
+                for written in sorted(known):
+                    if _may_write(policy, tables, written):
+                        yield _Use(function, table, written, policy)
+
+
+def _may_write(policy: Resource, tables: Tables, table: str) -> bool:
+    references = {table, tables[table].inputs.get("arn")}
+    return any(
+        rights.may(document, rights.TABLE_WRITES, reference)
+        for document in _documents(policy)
+        for reference in references
+        if isinstance(reference, str)
+    )
+
+
+def _policies_by_role(resources: Sequence[Resource]) -> Mapping[str, list[Resource]]:
+    """URNs of roles to what holds their policies: the role itself, policies within it, and attached ones."""
+    found = {role.urn: [role] for role in of(resources, ROLE)}
+    for policy, role in linked(resources, ROLE_POLICY, "role", ROLE):
+        found[role.urn].append(policy)
+    for kind, by in ((ROLE_ATTACHMENT, "role"), (ATTACHMENT, "roles")):
+        attached = list(linked(resources, kind, "policyArn", POLICY))
+        for attachment, role in linked(resources, kind, by, ROLE):
+            found[role.urn] += [policy for each, policy in attached if each is attachment]
+    return found
+
+
+def _round_trips(uses: Sequence[_Use]) -> Iterator[list[_Use]]:
+    """Shortest ways from a table back to it over several functions; each table is on one of them at most."""
+    steps: dict[str, list[_Use]] = {}
+    for use in uses:
+        if use.reads != use.writes:
+            steps.setdefault(use.reads, []).append(use)
+    told: set[str] = set()
+    for start in sorted(steps):
+        trips, seen = [[use] for use in steps[start]], {start}
+        while trips and start not in told:
+            trip = trips.pop(0)
+            if trip[-1].writes == start:
+                told |= {use.reads for use in trip}
+                yield trip
+            elif trip[-1].writes not in seen:
+                seen.add(trip[-1].writes)
+                trips += [[*trip, use] for use in steps.get(trip[-1].writes, ())]

@@ -1,0 +1,135 @@
+"""Rules about a consumer: a function of this project's engine, with what it reads and writes."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from infra.resource import CONSUMER, EXISTING_TABLE, Resource, Tables, listed, of, within
+from infra.rules.rule import Level, rule, stack_rule
+from infra.rules.tables import key_types, ttl_attribute
+
+VERSION, EXPIRY = "change_version", "expiry"
+"""The attributes of a fenced item (handler/stream/effects.py)."""
+
+
+@rule(Level.UNSAFE, CONSUMER, by_facts=True)
+def consumer_without_stores(consumer: Resource) -> Iterator[str]:
+    """A consumer keeps what fails."""
+    if consumer.inputs.get("stores") is False:
+        yield (
+            "no stores: a failing change is reported and holds up its shard, a partly failed batch is repeated whole, "
+            "and nothing is claimed or parked; give it stores=Stores(...)"
+        )
+
+
+@stack_rule(Level.REFUSED, by_facts=True)
+def poor_view(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    """A stream carries the images that its reader needs."""
+    for consumer, table, _, name in _read(resources):
+        view, needs = table.inputs.get("streamViewType"), consumer.inputs.get("needs")
+        if isinstance(view, str) and isinstance(needs, str) and not _images(needs) <= _images(view):
+            yield (
+                consumer,
+                f"{consumer.name} on {name}: streamViewType {view}: each change would lack an image that is needed, "
+                f"and fail; take {needs}{'' if needs == 'NEW_AND_OLD_IMAGES' else ' or NEW_AND_OLD_IMAGES'}",
+            )
+
+
+@stack_rule(Level.UNSAFE, by_facts=True)
+def fenced_filters(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    """A consumer whose writes are fenced sees every change of an item: its filters name keys only."""
+    for consumer, _, patterns, name in _read(resources):
+        for pattern in map(json.loads, patterns if consumer.inputs.get("fenced") else ()):
+            named = [*pattern.keys() - {"dynamodb"}, *(pattern.get("dynamodb", {}).keys() - {"Keys"})]
+            if named:
+                yield (
+                    consumer,
+                    f"{consumer.name} on {name}: a filter on {' and '.join(sorted(named))}, and its writes are fenced: "
+                    "a change that the filter leaves out, a removal too, would leave an older item in place for good; "
+                    "filter by keys only, or in the handler",
+                )
+
+
+@stack_rule(Level.REFUSED, by_facts=True)
+def fenced_items(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    """A source's items can be written, fenced, into the target."""
+    for consumer, source, target, own_items, names in _fenced(resources):
+        where = f"{consumer.name} from {names[0]} into {names[1]}"
+        mend = "write items of the handler's own, and say so: put_if_newer_into(..., own_items=True)"
+        attributes = {*key_types(source), ttl_attribute(source)}
+        if not own_items and (taken := sorted(attributes & {VERSION, EXPIRY})):
+            yield (
+                consumer,
+                f"{where}: the source's items have {' and '.join(taken)}, an attribute of the fence, so every change "
+                f"would be parked; rename it, or {mend}",
+            )
+        if not own_items and key_types(source) and key_types(target) and key_types(source) != key_types(target):
+            yield (
+                consumer,
+                f"{where}: the keys differ ({_said(source)} and {_said(target)}), so every write would be refused; "
+                f"give the target the source's keys, or {mend}",
+            )
+        if "STRONG" in _consistencies(target):
+            yield (
+                consumer,
+                f"{where}: the target has multi-Region strong consistency, where items do not expire: the tombstones "
+                "of removed items would stay for good; take a table with eventual consistency",
+            )
+
+
+@stack_rule(Level.UNSAFE, by_facts=True)
+def fenced_without_expiry(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    """The tombstones of fenced writes expire."""
+    for consumer, _, target, _, (_, name) in _fenced(resources):
+        known = target.type != EXISTING_TABLE or "hashKey" in target.inputs
+        if known and "STRONG" not in _consistencies(target) and ttl_attribute(target) != EXPIRY:
+            yield (
+                consumer,
+                f"{consumer.name} into {name}: the target has no time to live on {EXPIRY}, so the tombstones of "
+                f"removed items stay for good; give it ttl={EXPIRY!r}",
+            )
+
+
+@stack_rule(Level.ADVICE, by_facts=True)
+def strong_consistency(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    """A table with multi-Region strong consistency takes no transaction."""
+    tables = Tables(resources)
+    for consumer in of(resources, CONSUMER):
+        for table in {each for write in listed(consumer.inputs.get("writes")) for each in tables.identities(write)}:
+            if "STRONG" in _consistencies(tables[table]):
+                yield (
+                    consumer,
+                    f"{consumer.name} may write {tables.name(table)}, which has multi-Region strong consistency: "
+                    "transact() fails there; write single items",
+                )
+
+
+def _read(resources: Sequence[Resource]) -> Iterator[tuple[Resource, Resource, list[str], str]]:
+    """Each consumer with each table that it reads, the filter patterns, and the table's name."""
+    tables = Tables(resources)
+    for consumer in of(resources, CONSUMER):
+        for read in listed(consumer.inputs.get("reads")):
+            for identity in tables.identities(within(read, "table")):
+                yield consumer, tables[identity], listed(within(read, "patterns")), tables.name(identity)
+
+
+def _fenced(resources: Sequence[Resource]) -> Iterator[tuple[Resource, Resource, Resource, bool, tuple[str, str]]]:
+    """Each consumer, source and target of fenced writes, whether its items are the handler's own, and the names."""
+    tables = Tables(resources)
+    for consumer, source, _, name in _read(resources):
+        for fenced in listed(consumer.inputs.get("fenced")):
+            for identity in tables.identities(within(fenced, "table")):
+                own_items = within(fenced, "ownItems") is True
+                yield consumer, source, tables[identity], own_items, (name, tables.name(identity))
+
+
+def _images(view: str) -> set[str]:
+    return {image for image in ("NEW", "OLD") if image in view.split("_")}
+
+
+def _said(table: Resource) -> str:
+    return ", ".join(f"{name} {kind}".strip() for name, kind in key_types(table).items())
+
+
+def _consistencies(table: Resource) -> list[Any]:
+    return [within(replica, "consistencyMode") for replica in listed(table.inputs.get("replicas"))]

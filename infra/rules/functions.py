@@ -1,0 +1,101 @@
+"""Rules about functions."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+from infra import sizes
+from infra.resource import (
+    CONSUMER,
+    FUNCTION,
+    MAPPING,
+    QUEUE,
+    Resource,
+    linked,
+    number,
+    of,
+    reads_a_stream,
+    within,
+)
+from infra.rules.rule import Level, rule, stack_rule
+
+RUNTIMES = {
+    "python3.9": date(2025, 12, 15),
+    "python3.10": date(2026, 10, 31),
+    "python3.11": date(2027, 6, 30),
+    "python3.12": date(2028, 10, 31),
+    "python3.13": date(2029, 6, 30),
+    "python3.14": date(2029, 6, 30),
+}
+"""Days on which Lambda deprecates a run-time (docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html)."""
+
+NOTICE = timedelta(days=180)
+"""How long before its deprecation a run-time is advised against."""
+
+
+@rule(Level.ADVICE, FUNCTION)
+def runtime_near_its_end(function: Resource, today: date | None = None) -> Iterator[str]:
+    """A function's run-time is supported for the next half year."""
+    runtime = function.inputs.get("runtime")
+    end = RUNTIMES.get(runtime) if isinstance(runtime, str) else None
+    today = today or datetime.now(UTC).date()
+    if end and today > end - NOTICE and not function.only_here:
+        yield (
+            f"runtime {runtime}: Lambda deprecates it on {end}, and refuses updates of its functions some weeks later; "
+            f"take {list(RUNTIMES)[-1]}"
+        )
+
+
+@rule(Level.REFUSED, FUNCTION)
+def idempotency_switched_off(function: Resource) -> Iterator[str]:
+    """Powertools' idempotency, which claims changes, is on."""
+    switch = within(function.inputs, "environment", "variables", "POWERTOOLS_IDEMPOTENCY_DISABLED")
+    # Powertools reads its switches as Python's distutils did (aws_lambda_powertools.shared.functions.strtobool).
+    if isinstance(switch, str) and switch.lower() in ("1", "y", "yes", "t", "true", "on"):
+        yield f"POWERTOOLS_IDEMPOTENCY_DISABLED={switch}: claimed effects would be repeated; leave the variable out"
+
+
+@stack_rule(Level.REFUSED)
+def no_concurrency(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    """A function that reads a stream may run."""
+    for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
+        if reads_a_stream(mapping) and function.inputs.get("reservedConcurrentExecutions") == 0:
+            yield (
+                function,
+                f"{function.name}: reservedConcurrentExecutions 0: every invocation is throttled until the stream "
+                "forgets its records, which are lost; to pause, disable the mapping, which keeps its position for 24 h",
+            )
+
+
+@stack_rule(Level.ADVICE)
+def batch_over_time(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    """A full batch of small changes fits into a function's time."""
+    consumers = {consumer.urn for consumer in of(resources, CONSUMER)}
+    for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
+        workers = within(function.inputs, "environment", "variables", "WORKERS")
+        batch, timeout = number(mapping.inputs.get("batchSize"), 0), number(function.inputs.get("timeout", 3), 900)
+        memory = number(function.inputs.get("memorySize", 128), 10_240)
+        if mapping.parent in consumers and isinstance(workers, str) and workers.isdecimal():
+            needed = sizes.seconds(batch, memory, int(workers))
+            if needed > timeout:
+                yield (
+                    mapping,
+                    f"{mapping.name}: batchSize {batch}: with memorySize {memory} a batch of changes that write takes "
+                    f"about {needed:.0f} s, and timeout is {timeout}, so most of it is delivered again; lower "
+                    "batchSize, or raise memorySize or timeout",
+                )
+
+
+@stack_rule(Level.ADVICE)
+def message_comes_back_early(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+    """A queue hides a message for six times as long as its function may take."""
+    functions = {mapping.urn: function for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION)}
+    for mapping, queue in linked(resources, MAPPING, "eventSourceArn", QUEUE):
+        if function := functions.get(mapping.urn):
+            hidden = number(queue.inputs.get("visibilityTimeoutSeconds", 30), 43_200)  # SQS's most
+            timeout = number(function.inputs.get("timeout", 3), 0)
+            if hidden < 6 * timeout:
+                yield (
+                    queue,
+                    f"{queue.name}: visibilityTimeoutSeconds {hidden}: a message comes back while {function.name} may "
+                    f"still be at it ({timeout} s); make it {6 * timeout}, six times that (AWS's advice)",
+                )

@@ -1,0 +1,100 @@
+"""A zip with the same bytes wherever it is written: what a wheel has compressed stays so, all else is stored.
+
+Compressing here would not do: compressed bytes differ between versions of each library that makes them. A wheel's own
+are pinned by its hash. The layout is that of PKWARE's APPNOTE.TXT 6.3, without ZIP64.
+"""
+
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+LOCAL = struct.Struct("<4s5H3L2H")
+CENTRAL = struct.Struct("<4s6H3L5H2L")
+END = struct.Struct("<4s4H2LH")
+
+NEEDS = 20  # version 2.0: deflate
+MADE_BY = 3 << 8 | NEEDS  # Unix, which the modes are for, wherever this runs
+UTF8 = 0x800
+TIME, DATE = 0, 1 << 5 | 1  # 1980-01-01, the earliest that a zip can say
+MOST_MEMBERS = 0xFFFF
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in the zip, before it is written."""
+
+    size: int
+    packed: int  # its size in the zip
+    method: int
+    checksum: int
+    executable: bool
+    read: Callable[[], bytes]  # as it stands in the zip
+
+
+def stored(data: bytes, *, executable: bool = False) -> Member:
+    """A member that is not compressed."""
+    return Member(len(data), len(data), zipfile.ZIP_STORED, zlib.crc32(data), executable, lambda: data)
+
+
+def unpacked(wheel: Path) -> Iterator[tuple[str, Member]]:
+    """Files of a wheel as an installer would lay them out, but for scripts and headers, which no function needs."""
+    with zipfile.ZipFile(wheel) as opened:
+        for entry in opened.infolist():
+            parts = entry.filename.split("/")
+            if parts[0].endswith(".data"):
+                if parts[1] not in ("purelib", "platlib"):
+                    continue
+                parts = parts[2:]
+            if parts[-1] and "__pycache__" not in parts:
+                yield "/".join(parts), _member(opened, wheel, entry)
+
+
+def length(members: Mapping[str, Member]) -> int:
+    """Size of the zip that `write` makes of `members`."""
+    headers = sum(LOCAL.size + CENTRAL.size + 2 * len(name.encode()) for name in members)
+    return headers + sum(member.packed for member in members.values()) + END.size
+
+
+def write(members: Mapping[str, Member], file: BinaryIO) -> None:
+    """Write `members`, by their names in the zip, to an empty `file`."""
+    directory = bytearray()
+    for name, member in sorted(members.items()):
+        offset, encoded = file.tell(), name.encode()
+        flags = 0 if name.isascii() else UTF8
+        about = (NEEDS, flags, member.method, TIME, DATE, member.checksum, member.packed, member.size, len(encoded), 0)
+        mode = stat.S_IFREG | (0o755 if member.executable else 0o644)
+        file.write(LOCAL.pack(b"PK\3\4", *about) + encoded)
+        file.write(member.read())
+        directory += CENTRAL.pack(b"PK\1\2", MADE_BY, *about, 0, 0, 0, mode << 16, offset) + encoded
+    offset = file.tell()
+    file.write(directory)
+    file.write(END.pack(b"PK\5\6", 0, 0, len(members), len(members), len(directory), offset, 0))
+
+
+def _member(opened: zipfile.ZipFile, wheel: Path, entry: zipfile.ZipInfo) -> Member:
+    mode = entry.external_attr >> 16
+    executable = stat.S_ISREG(mode) and bool(mode & 0o111)  # as pip judges it
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Lambda takes no other
+        return stored(opened.read(entry), executable=executable)
+    return Member(
+        size=entry.file_size,
+        packed=entry.compress_size,
+        method=entry.compress_type,
+        checksum=entry.CRC,
+        executable=executable,
+        read=lambda: _packed(wheel, entry),
+    )
+
+
+def _packed(wheel: Path, entry: zipfile.ZipInfo) -> bytes:
+    """The bytes of `entry` as they stand in the wheel, after a header whose own name and extra field may differ."""
+    with wheel.open("rb") as file:
+        file.seek(entry.header_offset + LOCAL.size - 4)
+        name, extra = struct.unpack("<2H", file.read(4))
+        file.seek(name + extra, 1)
+        return file.read(entry.compress_size)
