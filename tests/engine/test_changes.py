@@ -24,26 +24,34 @@ Projects = Callable[..., Project]
 SETUP = """
 import pulumi
 
+from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.settings import Settings
 from infra.stores import Stores
 from infra.table import StreamTable
 
 settings = Settings.load()
-orders = StreamTable("orders", key="id", protect=settings.protect)
+package = build(settings.target)
+orders = StreamTable("orders", key="id", protect=settings.protect, drained=settings.drained.get("orders"))
 stores = Stores("stores", retention_in_days=30)
 pulumi.export("table", orders.table.table_name)
 """
 CONSUMER = """
 log = StreamConsumer(
-    "change-log", reads=[orders.changes()], uses={}, stores=stores, tuning=settings.tuning("change-log")
+    "change-log",
+    reads=[orders.changes()],
+    uses={},
+    stores=stores,
+    tuning=settings.tuning("change-log"),
+    package=package,
 )
 pulumi.export("group", log.log_group.name)
 """
 PROGRAM = SETUP + CONSUMER
 OTHER_VIEW = ('key="id"', 'key="id", view_type="KEYS_ONLY"')
-OF_RETRIES = ("invocations", "helpers", "retry", "retry-role", "retry-policy")
-CHILDREN = {f"change-log-{part}" for part in ("logs", "role", "policy", "function", "orders", *OF_RETRIES)}
+ROLES = [f"{role}{part}" for role in ("role", "retry-role") for part in ("", "-policies", "-attachments")]
+OF_RETRIES = ("invocations", "helpers", "retry", "retry-policy")
+CHILDREN = {f"change-log-{part}" for part in ("logs", "policy", "function", "orders", *ROLES, *OF_RETRIES)}
 
 
 class Writer:
@@ -130,7 +138,7 @@ def test_another_source_replaces_the_mapping_which_reads_that_from_its_beginning
             StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
         )
     program = PROGRAM.replace(
-        'StreamTable("orders", key="id", protect=settings.protect)',
+        'StreamTable("orders", key="id", protect=settings.protect, drained=settings.drained.get("orders"))',
         'StreamTable.existing("orders", table_name="engine-one")',
     ).replace("orders.table.table_name", "orders.table_name")
     made, writer = deployed(project, aws, program)
