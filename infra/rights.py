@@ -79,19 +79,29 @@ def statements(document: object) -> list[Mapping[str, Any]]:
 
 
 def may(document: object, actions: Sequence[str], resource: str) -> bool:
-    """Whether a document allows any of `actions`, by their full names, on a resource, by its ARN or its URN.
+    """Whether a document allows any of `actions`, by their full names, on a resource, by its ARN or its URN."""
+    return allowing(document, actions)(resource)
+
+
+def allowing(document: object, actions: Sequence[str]) -> Callable[[str], bool]:
+    """Return a function that says of a resource whether a document allows any of `actions` on it (`may`).
 
     In doubt it does: the conditions of an Allow count as met, and a variable (`${aws:PrincipalTag/team}`) as any text.
     A Deny counts only where it is certain: it has no condition, no variable and no unknown part.
     """
-    found = statements(document)
-    denied = [each for each in found if each.get("effect") == "Deny" and _certain(each)]
-    return any(
-        _covers(each, action, resource) and not any(_covers(deny, action, resource) for deny in denied)
-        for each in found
-        if each.get("effect") == "Allow"
-        for action in actions
-    )
+
+    def with_calls(effect: str) -> list[tuple[Mapping[str, Any], set[str]]]:
+        found = [each for each in statements(document) if each.get("effect") == effect]
+        calls = [{action for action in actions if _about(each, "action", str.lower, action.lower())} for each in found]
+        return [(each, called) for each, called in zip(found, calls, strict=True) if called]
+
+    allows, denies = with_calls("Allow"), [(each, calls) for each, calls in with_calls("Deny") if _certain(each)]
+
+    def allowed_on(resource: str) -> bool:
+        denied = {call for each, calls in denies if _is_on(each, resource) for call in calls}
+        return any(calls - denied and _is_on(each, resource) for each, calls in allows)
+
+    return allowed_on
 
 
 def too_wide(document: object) -> Iterator[str]:
@@ -157,17 +167,17 @@ def _listed(value: object) -> list[object]:
     return cast("list[object]", value) if isinstance(value, list) else [value]
 
 
-def _covers(statement: Mapping[str, Any], action: str, resource: str) -> bool:
-    """Whether a statement is about a call, leaving its conditions aside."""
+def _about(statement: Mapping[str, Any], element: str, pattern: Callable[[str], str], name: str) -> bool:
+    """Whether the statement's element, or the opposite of its negation, matches a name."""
+    negated = f"not{element}" in statement
+    return negated != any(
+        name in entry.made_of if isinstance(entry, Unknown) else matches(pattern(str(entry)), name)
+        for entry in _listed(statement.get(f"not{element}" if negated else element))
+    )
 
-    def about(element: str, pattern: Callable[[str], str], name: str) -> bool:
-        negated = f"not{element}" in statement
-        return negated != any(
-            name in entry.made_of if isinstance(entry, Unknown) else matches(pattern(str(entry)), name)
-            for entry in _listed(statement.get(f"not{element}" if negated else element))
-        )
 
-    return about("action", str.lower, action.lower()) and about("resource", partial(VARIABLE.sub, "*"), resource)
+def _is_on(statement: Mapping[str, Any], resource: str) -> bool:
+    return _about(statement, "resource", partial(VARIABLE.sub, "*"), resource)
 
 
 def _certain(statement: Mapping[str, Any]) -> bool:

@@ -21,7 +21,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct, Value
 from pulumi.runtime.mocks import MockEngine, MockMonitor
 from pulumi.runtime.proto import resource_pb2
-from pulumi.runtime.settings import Settings, configure
+from pulumi.runtime.settings import SETTINGS, Settings, _get_rpc_manager, configure  # pyright: ignore[reportPrivateUsage]
+from pulumi.runtime.sync_await import _sync_await  # pyright: ignore[reportPrivateUsage]
 
 from infra.sources import files
 from sandbox.values import UNKNOWN as UNKNOWN  # two names that others take from here
@@ -163,6 +164,7 @@ def _run(program: Callable[[], None] | Path, monitor: "_Monitor", config: Mappin
             runpy.run_path(str(program), run_name="__main__")
         else:
             program()
+        _sync_await(_quiet())
 
     with asyncio.Runner() as runner, ThreadPoolExecutor(THREADS) as pool:
         loop = runner.get_loop()
@@ -173,6 +175,22 @@ def _run(program: Callable[[], None] | Path, monitor: "_Monitor", config: Mappin
             runner.run(pulumi.runtime.run_in_stack(main))
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+async def _quiet() -> None:
+    """Wait until nothing is under way, or something has failed.
+
+    The SDK waits so, too, but it looks at every pending output each time that one of them is done, which takes seconds
+    in a large program.
+    """
+    manager: Any = _get_rpc_manager()
+    while manager.unhandled_exception is None:
+        outputs = list(cast("Any", SETTINGS).outputs)
+        if any(output.done() for output in outputs):  # it has failed: those that succeed are taken out
+            return
+        if not outputs and all(rpc.done() for rpc in manager.rpcs):
+            return
+        await asyncio.sleep(0.002)
 
 
 class _Monitor(MockMonitor):

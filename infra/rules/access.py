@@ -94,31 +94,30 @@ def write_back_loop(resources: Sequence[Resource]) -> Iterator[tuple[Resource, s
 
 def _uses(resources: Sequence[Resource], tables: Tables) -> Iterator[_Use]:
     consumers = {consumer.urn: consumer for consumer in of(resources, CONSUMER)}
-    policies = _policies_by_role(resources)
-    roles = {function.urn: role for function, role in linked(resources, FUNCTION, "role", ROLE)}
     known = {*tables.by_identity, *(table for each in of(resources, MAPPING) for table in tables.read_by(each))}
+    writes = {
+        role: [(policy, table) for policy in policies for table in _written(policy, tables, sorted(known))]
+        for role, policies in _policies_by_role(resources).items()
+    }
+    roles = {function.urn: role.urn for function, role in linked(resources, FUNCTION, "role", ROLE)}
     for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
         consumer = consumers.get(mapping.parent)
-        declared = {
-            table for loop in listed(within(consumer and consumer.inputs, "loops")) for table in tables.identities(loop)
-        }
-        filtered = consumer is None and mapping.inputs.get("filterCriteria")
-        role = roles.get(function.urn)
-        for table in () if filtered or role is None else tables.read_by(mapping):
-            for policy in () if table in declared or role is None else policies.get(role.urn, ()):
-                for written in sorted(known):
-                    if _may_write(policy, tables, written):
-                        yield _Use(function, table, written, policy)
+        if consumer is None and mapping.inputs.get("filterCriteria"):
+            continue
+        loops = listed(within(consumer and consumer.inputs, "loops"))
+        declared = {table for loop in loops for table in tables.identities(loop)}
+        for table in set(tables.read_by(mapping)) - declared:
+            for policy, written in writes.get(roles.get(function.urn, ""), ()):
+                yield _Use(function, table, written, policy)
 
 
-def _may_write(policy: Resource, tables: Tables, table: str) -> bool:
-    references = {table, tables[table].inputs.get("arn")}
-    return any(
-        rights.may(document, rights.TABLE_WRITES, reference)
-        for document in _documents(policy)
-        for reference in references
-        if isinstance(reference, str)
-    )
+def _written(policy: Resource, tables: Tables, known: Sequence[str]) -> Iterator[str]:
+    """The tables that a policy lets one write."""
+    allow = [rights.allowing(document, rights.TABLE_WRITES) for document in _documents(policy)]
+    for table in known:
+        references = {table, tables[table].inputs.get("arn")}
+        if any(allows(each) for allows in allow for each in references if isinstance(each, str)):
+            yield table
 
 
 def _policies_by_role(resources: Sequence[Resource]) -> Mapping[str, list[Resource]]:
