@@ -1,0 +1,62 @@
+"""The components in a program of somebody else's, with a name, settings and consumers of its own."""
+
+from pathlib import Path
+
+import pulumi
+import pytest
+
+from sandbox.program import run
+from tests.program import recording as kinds
+from tests.program.recording import Recorder, physical
+
+PROGRAM = """
+from pathlib import Path
+
+import pulumi
+
+from infra.archive import build
+from infra.consumer import StreamConsumer
+from infra.settings import Tuning
+from infra.stores import Stores
+from infra.table import StreamTable
+
+pulumi.Config().require("colour")
+stores = Stores("stores", retention_in_days=7)
+baskets = StreamTable("baskets", key="id")
+StreamConsumer(
+    "price-watch",
+    reads=[baskets.changes()],
+    uses={},
+    stores=stores,
+    tuning=Tuning(),
+    package=build("host", Path(__file__).parent),
+)
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """The directory of a program `shop`, beside this one."""
+    (tmp_path / "handler" / "stream").mkdir(parents=True)
+    (tmp_path / "handler" / "price_watch.py").write_text("def handler(event, context): ...\n")
+    (tmp_path / "handler" / "requirements.in").write_text("")
+    (tmp_path / "handler" / "requirements.txt").write_text("")
+    (tmp_path / "Pulumi.yaml").write_text("name: shop\nruntime: python\n")
+    (tmp_path / "__main__.py").write_text(PROGRAM)
+    return tmp_path
+
+
+def test_settings_of_another_program_are_its_own(shop: Path) -> None:
+    recorder = Recorder()
+    run(shop, stack="test", config={"shop:colour": "red"}, backend=recorder)
+    function = recorder.one(kinds.FUNCTION, "price-watch-function").inputs
+    assert function["handler"] == "handler.price_watch.handler"
+    assert function["environment"]["variables"]["POWERTOOLS_METRICS_NAMESPACE"] == "shop"
+    assert function["environment"]["variables"]["LEDGER_TABLE"] == physical("stores-ledger")
+    assert Path(function["code"].path).parent == shop / ".cache"
+
+
+def test_its_consumers_are_looked_for_where_its_package_is(shop: Path) -> None:
+    (shop / "handler" / "price_watch.py").rename(shop / "handler" / "prize_watch.py")
+    with pytest.raises(pulumi.RunError, match=r"no handler/price_watch.py; did you mean prize_watch\?"):
+        run(shop, stack="test", config={"shop:colour": "red"}, backend=Recorder())
