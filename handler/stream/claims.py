@@ -3,6 +3,7 @@
 import os
 from typing import Any, cast
 
+from aws_lambda_powertools.shared.functions import strtobool
 from aws_lambda_powertools.utilities.idempotency import (
     DynamoDBPersistenceLayer,
     IdempotencyConfig,
@@ -57,9 +58,9 @@ class Claims:
     """
 
     def __init__(self, dynamodb: Any, table: str, consumer: str, remember: float) -> None:
-        if os.environ.get("POWERTOOLS_IDEMPOTENCY_DISABLED"):
+        if strtobool(os.environ.get("POWERTOOLS_IDEMPOTENCY_DISABLED", "false")):
             raise ClaimsDisabledError(
-                f"POWERTOOLS_IDEMPOTENCY_DISABLED is set, and {consumer} claims its changes: unset it"
+                f"POWERTOOLS_IDEMPOTENCY_DISABLED is on, and {consumer} claims its changes: unset it"
             )
         self._consumer = consumer
         self._config = IdempotencyConfig(expires_after_seconds=int(remember), raise_on_no_idempotency_key=True)

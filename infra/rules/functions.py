@@ -45,13 +45,27 @@ def runtime_near_its_end(function: Resource, today: date | None = None) -> Itera
         )
 
 
+ON, OFF = ("1", "y", "yes", "t", "true", "on"), ("0", "n", "no", "f", "false", "off")
+"""How Powertools reads its switches (aws_lambda_powertools.shared.functions.strtobool, 3.37)."""
+
+SWITCHES = {
+    *("POWERTOOLS_IDEMPOTENCY_DISABLED", "POWERTOOLS_TRACE_DISABLED", "POWERTOOLS_TRACE_MIDDLEWARES"),
+    *("POWERTOOLS_TRACER_CAPTURE_RESPONSE", "POWERTOOLS_TRACER_CAPTURE_ERROR", "POWERTOOLS_LOGGER_LOG_EVENT"),
+    *("POWERTOOLS_LOG_DEDUPLICATION_DISABLED", "POWERTOOLS_METRICS_DISABLED", "POWERTOOLS_DEV", "POWERTOOLS_DEBUG"),
+}
+
+
 @rule(Level.REFUSED, FUNCTION)
-def idempotency_switched_off(function: Resource) -> Iterator[str]:
-    """Powertools' idempotency, which claims changes, is on."""
-    switch = within(function.inputs, "environment", "variables", "POWERTOOLS_IDEMPOTENCY_DISABLED")
-    # Powertools reads its switches as Python's distutils did (aws_lambda_powertools.shared.functions.strtobool).
-    if isinstance(switch, str) and switch.lower() in ("1", "y", "yes", "t", "true", "on"):
-        yield f"POWERTOOLS_IDEMPOTENCY_DISABLED={switch}: claimed effects would be repeated; leave the variable out"
+def powertools_switches(function: Resource) -> Iterator[str]:
+    """Powertools can read its switches, and its idempotency, which claims changes, is on."""
+    for name in sorted(SWITCHES):
+        value = within(function.inputs, "environment", "variables", name)
+        if not isinstance(value, str):
+            continue
+        if value.lower() not in (*ON, *OFF):
+            yield f"{name}={value}: Powertools raises an error at this value; take true or false"
+        elif name == "POWERTOOLS_IDEMPOTENCY_DISABLED" and value.lower() in ON:
+            yield f"{name}={value}: claimed effects would be repeated; leave the variable out"
 
 
 @stack_rule(Level.REFUSED)

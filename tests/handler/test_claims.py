@@ -157,3 +157,8 @@ def test_claims_that_powertools_would_skip_are_refused(monkeypatch: pytest.Monke
     monkeypatch.setenv("POWERTOOLS_IDEMPOTENCY_DISABLED", "true")
     with pytest.raises(ClaimsDisabledError, match="unset it"):
         Claims(object(), "ledger", "welcome-email", 100)
+
+
+def test_a_switch_that_is_off_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POWERTOOLS_IDEMPOTENCY_DISABLED", "false")
+    Claims(object(), "ledger", "welcome-email", 100)

@@ -351,7 +351,11 @@ def test_no_concurrency_is_no_pause() -> None:
             {"TEXT": "x" * 4_093},
             ["f: variables of 4097 bytes: Lambda takes 4096; keep large values in Parameter Store or S3"],
         ),
-        ({"POWERTOOLS_IDEMPOTENCY_DISABLED": "false"}, []),
+        ({"POWERTOOLS_IDEMPOTENCY_DISABLED": "false", "POWERTOOLS_DEV": "On"}, []),
+        (
+            {"POWERTOOLS_TRACE_DISABLED": "perhaps"},
+            ["f: POWERTOOLS_TRACE_DISABLED=perhaps: Powertools raises an error at this value; take true or false"],
+        ),
         (
             {"POWERTOOLS_IDEMPOTENCY_DISABLED": "True"},
             [
