@@ -1,7 +1,9 @@
-"""A copy of the project with a stack of its own, deployed by the real engine."""
+"""A copy of the project, or of another one, with a stack of its own, deployed by the real engine."""
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -18,17 +20,19 @@ LINKED = (".venv", ".cache", "policy/.venv")
 class Project:
     """`pulumi` in a directory of its own: nothing of the caller's stacks, plugins or credentials is seen or touched."""
 
-    def __init__(self, directory: Path, provider: str, *, program: str | None = None, stack: str = "local") -> None:
+    def __init__(
+        self, directory: Path, provider: str, *, program: str | None = None, stack: str = "local", source: Path = ROOT
+    ) -> None:
         self.directory = directory / "project"
         self.directory.mkdir(parents=True)
-        for path in (path for pattern in COPIED for path in ROOT.glob(pattern)):
+        for path in (path for pattern in COPIED for path in source.glob(pattern)):
             if path.is_dir():
                 shutil.copytree(path, self.directory / path.name, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
             else:
                 shutil.copy(path, self.directory)
-        for path in (ROOT / name for name in LINKED):
-            if path.exists():
-                (self.directory / path.relative_to(ROOT)).symlink_to(path)
+        for path, link in ((ROOT / name, self.directory / name) for name in LINKED):
+            if path.exists() and link.parent.exists():
+                link.symlink_to(path)
         if program:
             (self.directory / "__main__.py").write_text(program, encoding="utf-8")
         (directory / "state").mkdir()
@@ -69,6 +73,12 @@ class Project:
     def configure(self, key: str, value: str) -> None:
         """Set a key of the project's namespace, `tuning.mirror.batchSize` too."""
         self.run("config", "set", "--path", f"table-stream:{key}", value)
+
+    def confirm(self, told: str) -> None:
+        """Run the command that a refusal names."""
+        found = re.search(r"confirm with: pulumi (.*)", told)
+        assert found
+        self.run(*shlex.split(found[1]))
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Replace the one place where `file` has `old`."""

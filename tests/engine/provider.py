@@ -22,10 +22,12 @@ from pulumi.runtime.proto.provider_pb2 import DiffResponse
 
 from sandbox.deploy import STACK, Sandbox
 from sandbox.emulator import HOST
+from sandbox.functions import EventSourceMapping
 from sandbox.lookups import answer
 from sandbox.program import THREADS, UNKNOWN, plain, stack_config
 from sandbox.resource import Aws, Inputs, Resource, changed
 from sandbox.resources import resource
+from tests.engine.imported import inputs_of
 
 Context = grpc.ServicerContext
 
@@ -49,11 +51,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     As the AWS plugin does, a preview of an update takes every computed output to stay what it was. A refresh sees what
     is gone, what was computed anew, and of the inputs those that a resource reads: a function's code by its hash, and
-    what a role has besides what it may have.
+    what a role has besides what it may have. Tables, functions and mappings can be imported (`tests.engine.imported`);
+    unlike on AWS, a mapping then begins at its starting position.
     """
 
     def __init__(self, aws: Aws) -> None:
         self.aws = aws
+        self._adopted = set[str]()
 
     def Attach(self, request: plugin_pb2.PluginAttach, context: Context) -> Empty:
         return Empty()
@@ -106,13 +110,26 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return reply
 
     def Read(self, request: provider_pb2.ReadRequest, context: Context) -> provider_pb2.ReadResponse:
-        found = self._kind(request).read(request.id)
+        kind = self._kind(request)
+        found = kind.read(request.id)
         if found is None:
             return provider_pb2.ReadResponse()
+        if not request.inputs and not request.properties:
+            return self._imported(kind, request.id, found)
         reply = provider_pb2.ReadResponse(id=request.id, inputs=request.inputs, properties=request.properties)
         reply.properties.update(found)
         given = MessageToDict(request.inputs)
         reply.inputs.update({name: value for name, value in found.items() if not _same(given.get(name, value), value)})
+        return reply
+
+    def _imported(self, kind: Resource, identity: str, outputs: Inputs) -> provider_pb2.ReadResponse:
+        inputs = inputs_of(kind, identity)
+        if isinstance(kind, EventSourceMapping) and identity not in self._adopted:
+            self.aws.mappings.attach(identity, kind.request(inputs))
+            self._adopted.add(identity)
+        reply = provider_pb2.ReadResponse(id=identity)
+        reply.inputs.update(inputs)
+        reply.properties.update({**inputs, **outputs})
         return reply
 
     def Update(self, request: provider_pb2.UpdateRequest, context: Context) -> provider_pb2.UpdateResponse:

@@ -5,8 +5,6 @@ and a stream is another one after several. What holds at any speed is shown: wha
 what is written meanwhile is processed.
 """
 
-import re
-import shlex
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -24,26 +22,34 @@ Projects = Callable[..., Project]
 SETUP = """
 import pulumi
 
+from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.settings import Settings
 from infra.stores import Stores
 from infra.table import StreamTable
 
 settings = Settings.load()
-orders = StreamTable("orders", key="id", protect=settings.protect)
+package = build(settings.target)
+orders = StreamTable("orders", key="id", protect=settings.protect, drained=settings.drained.get("orders"))
 stores = Stores("stores", retention_in_days=30)
 pulumi.export("table", orders.table.table_name)
 """
 CONSUMER = """
 log = StreamConsumer(
-    "change-log", reads=[orders.changes()], uses={}, stores=stores, tuning=settings.tuning("change-log")
+    "change-log",
+    reads=[orders.changes()],
+    uses={},
+    stores=stores,
+    tuning=settings.tuning("change-log"),
+    package=package,
 )
 pulumi.export("group", log.log_group.name)
 """
 PROGRAM = SETUP + CONSUMER
 OTHER_VIEW = ('key="id"', 'key="id", view_type="KEYS_ONLY"')
-OF_RETRIES = ("invocations", "helpers", "retry", "retry-role", "retry-policy")
-CHILDREN = {f"change-log-{part}" for part in ("logs", "role", "policy", "function", "orders", *OF_RETRIES)}
+ROLES = [f"{role}{part}" for role in ("role", "retry-role") for part in ("", "-policies", "-attachments")]
+OF_RETRIES = ("invocations", "helpers", "retry", "retry-policy")
+CHILDREN = {f"change-log-{part}" for part in ("logs", "policy", "function", "orders", *ROLES, *OF_RETRIES)}
 
 
 class Writer:
@@ -130,7 +136,7 @@ def test_another_source_replaces_the_mapping_which_reads_that_from_its_beginning
             StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
         )
     program = PROGRAM.replace(
-        'StreamTable("orders", key="id", protect=settings.protect)',
+        'StreamTable("orders", key="id", protect=settings.protect, drained=settings.drained.get("orders"))',
         'StreamTable.existing("orders", table_name="engine-one")',
     ).replace("orders.table.table_name", "orders.table_name")
     made, writer = deployed(project, aws, program)
@@ -201,7 +207,7 @@ def test_what_is_protected_is_neither_replaced_nor_removed_and_what_is_removed_c
     writer, before = Writer(aws, made.outputs()), made.ids()
     urns = {urn.rpartition("::")[2]: urn for urn in made.resources()}
     made.edit("__main__.py", *OTHER_VIEW)
-    confirm(made, made.refused("preview"))
+    made.confirm(made.refused("preview"))
     assert "unable to replace resource" in made.refused("preview")
     made.run("state", "unprotect", urns["change-log-orders"], "--yes")
     made.up()
@@ -248,7 +254,7 @@ def test_another_view_type_is_refused_until_the_old_stream_is_said_to_be_drained
     assert made.ids() == before
     assert stream_of(made) == streams[0]
 
-    confirm(made, told)
+    made.confirm(told)
     assert made.preview() == {"orders-table": "update", "change-log-orders": "replace"}
     made.up()
     streams.append(stream_of(made))
@@ -266,7 +272,7 @@ def test_a_saved_plan_leaves_a_view_type_half_changed_and_a_plain_update_ends_it
 ) -> None:
     made, writer = deployed(project, aws)
     made.edit("__main__.py", *OTHER_VIEW)
-    confirm(made, made.refused("preview"))
+    made.confirm(made.refused("preview"))
     before, old = made.ids(), stream_of(made)
     made.preview("--save-plan", "plan.json")
     assert "resource violates plan" in made.refused("up", "--yes", "--skip-preview", "--plan", "plan.json")
@@ -284,10 +290,3 @@ def stream_of(project: Project) -> str:
         each["outputs"]["streamArn"] for urn, each in project.resources().items() if urn.endswith("orders-table")
     )
     return stream
-
-
-def confirm(project: Project, told: str) -> None:
-    """Run the command that the refusal names."""
-    found = re.search(r"confirm with: pulumi (.*)", told)
-    assert found
-    project.run(*shlex.split(found[1]))

@@ -1,5 +1,6 @@
 """The provider speaks Pulumi's protocol, and its command can be started and ended; needs no Pulumi CLI."""
 
+import io
 import json
 import os
 import shlex
@@ -151,6 +152,83 @@ def test_a_refresh_sees_rights_that_were_added(stub: Any, aws: LocalAws) -> None
     assert iam.list_role_policies(RoleName=role)["PolicyNames"] == ["own"]
     iam.delete_role_policy(RoleName=role, PolicyName="own")
     iam.delete_role(RoleName=role)
+
+
+def test_a_table_is_imported_with_what_was_said_of_it(stub: Any, aws: LocalAws) -> None:
+    index = {"KeySchema": [{"AttributeName": "a", "KeyType": "HASH"}], "Projection": {"ProjectionType": "ALL"}}
+    aws.client("dynamodb").create_table(
+        TableName="imported",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("id", "a")],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        GlobalSecondaryIndexes=[{"IndexName": "by-a", **index}],
+        BillingMode="PAY_PER_REQUEST",
+        DeletionProtectionEnabled=False,
+    )
+    read = stub.Read(provider_pb2.ReadRequest(**of("aws:dynamodb/table:Table", id="imported")))
+    assert MessageToDict(read.inputs) == {
+        "name": "imported",
+        "attributes": [{"name": "id", "type": "S"}, {"name": "a", "type": "S"}],
+        "hashKey": "id",
+        "billingMode": "PAY_PER_REQUEST",
+        "globalSecondaryIndexes": [{"name": "by-a", "hashKey": "a", "projectionType": "ALL"}],
+        "pointInTimeRecovery": {"enabled": False},
+        "ttl": {"enabled": False},
+    }
+    assert read.properties["arn"] == f"arn:aws:dynamodb:{REGION}:000000000000:table/imported"
+
+
+def test_a_function_and_its_mapping_are_imported_with_what_was_said_of_them(stub: Any, aws: LocalAws) -> None:
+    aws.client("dynamodb").create_table(
+        TableName="imported-source",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"},
+    )
+    stream = aws.client("dynamodb").describe_table(TableName="imported-source")["Table"]["LatestStreamArn"]
+    role = "arn:aws:iam::000000000000:role/engine"
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("m.py", "def handler(event, context): return 1\n")
+    aws.client("lambda").create_function(
+        FunctionName="imported-code",
+        Role=role,
+        Handler="m.handler",
+        Runtime="python3.11",
+        Code={"ZipFile": code.getvalue()},
+        Environment={"Variables": {"A": "b"}},
+    )
+    mapping = aws.client("lambda").create_event_source_mapping(
+        EventSourceArn=stream,
+        FunctionName="imported-code",
+        StartingPosition="TRIM_HORIZON",
+        BatchSize=7,
+        Enabled=False,
+        FilterCriteria={"Filters": [{"Pattern": '{"eventName": ["INSERT"]}'}]},
+    )["UUID"]
+
+    read = stub.Read(provider_pb2.ReadRequest(**of("aws:lambda/function:Function", id="imported-code")))
+    inputs = MessageToDict(read.inputs)
+    known = {"name": "imported-code", "role": role, "handler": "m.handler", "environment": {"variables": {"A": "b"}}}
+    assert inputs.items() >= known.items()
+    assert not inputs.keys() & {"code", "packageType", "ephemeralStorage"}
+    for _ in range(2):  # a preview, and the import
+        read = stub.Read(provider_pb2.ReadRequest(**of("aws:lambda/eventSourceMapping:EventSourceMapping", id=mapping)))
+    assert MessageToDict(read.inputs) == {
+        "eventSourceArn": stream,
+        "functionName": "imported-code",
+        "startingPosition": "TRIM_HORIZON",
+        "batchSize": 7,
+        "enabled": False,
+        "filterCriteria": {"filters": [{"pattern": '{"eventName": ["INSERT"]}'}]},
+    }
+    stub.Delete(provider_pb2.DeleteRequest(**of("aws:lambda/eventSourceMapping:EventSourceMapping", id=mapping)))
+
+
+def test_other_types_are_not_imported(stub: Any, aws: LocalAws) -> None:
+    aws.client("logs").create_log_group(logGroupName="imported-log")
+    with pytest.raises(grpc.RpcError, match=f"imported-log: resources of type {LOG_GROUP} cannot be imported here"):
+        stub.Read(provider_pb2.ReadRequest(**of(LOG_GROUP, id="imported-log")))
 
 
 def test_a_preview_keeps_the_inputs_that_are_outputs_too(stub: Any) -> None:

@@ -1,0 +1,189 @@
+"""What others have made comes under the program, each way by the real engine; docs/adopting.md says how."""
+
+import io
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from sandbox.program import ROOT
+from tests.engine.project import Project
+from tests.local import LocalAws
+
+pytestmark = pytest.mark.timeout(400)
+
+Projects = Callable[..., Project]
+
+IMPORTS = """
+import pulumi
+import pulumi_aws as aws
+
+from infra.archive import build
+from infra.consumer import StreamConsumer
+from infra.settings import Settings
+from infra.stores import Stores
+from infra.table import StreamTable
+
+settings = Settings.load()
+"""
+TABLE = """
+orders = StreamTable("orders", key="id", protect=settings.protect, table_args={"name": "TABLE"})
+"""
+CONSUMER = """
+log = StreamConsumer(
+    "change-log",
+    reads=[orders.changes()],
+    uses={},
+    stores=Stores("stores", retention_in_days=30),
+    tuning=settings.tuning("change-log"),
+    package=build(settings.target),
+    function_args={"name": "FUNCTION"},
+)
+pulumi.export("group", log.log_group.name)
+"""
+PLAIN = """
+aws.dynamodb.Table(
+    "orders",
+    name="TABLE",
+    attributes=[{"name": "id", "type": "S"}],
+    hash_key="id",
+    billing_mode="PAY_PER_REQUEST",
+)
+"""
+
+
+def program(*parts: str, table: str, function: str = "") -> str:
+    return "".join(parts).replace("TABLE", table).replace("FUNCTION", function)
+
+
+def make_table(aws: LocalAws, name: str, **more: object) -> str:
+    """A table made by hand, with one item; the ARN of its stream, if it has one."""
+    made = aws.client("dynamodb").create_table(
+        TableName=name,
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+        **more,
+    )["TableDescription"]
+    aws.write(name, {"id": "written before"})
+    return made.get("LatestStreamArn", "")
+
+
+def make_function(aws: LocalAws, name: str, stream: str) -> str:
+    """A function made by hand, with a mapping that is switched off; the mapping's UUID."""
+    role = aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("m.py", "def handler(event, context): return None\n")
+    functions = aws.client("lambda")
+    functions.create_function(
+        FunctionName=name, Role=role, Handler="m.handler", Runtime="python3.11", Code={"ZipFile": code.getvalue()}
+    )
+    mapping = functions.create_event_source_mapping(
+        EventSourceArn=stream, FunctionName=name, StartingPosition="TRIM_HORIZON", Enabled=False
+    )
+    return mapping["UUID"]
+
+
+def adopt(project: Project, identities: Mapping[str, str]) -> list[dict[str, object]]:
+    """Import what `identities` has, an id for each name in the program, and its component; what the file then says."""
+    file = project.directory / "adopt.json"
+    project.run("preview", "--import-file", file.name)
+    listed = json.loads(file.read_text())["resources"]
+    adopted = [each | {"id": identities[each["name"]]} for each in listed if each["name"] in identities]
+    components = {each["parent"] for each in adopted}
+    chosen = [each for each in listed if each["name"] in components] + adopted
+    assert len(adopted) == len(identities)
+    file.write_text(json.dumps({"resources": chosen}))
+    project.run("import", "--file", file.name, "--generate-code=false", "--yes")
+    return chosen
+
+
+def documented(uuid: str) -> list[dict[str, object]]:
+    """The file as docs/adopting.md shows it, for a mapping."""
+    (text,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "adopting.md").read_text(), re.DOTALL)
+    return json.loads(text.replace("14e0db71-...", uuid))["resources"]
+
+
+def urns(project: Project) -> dict[str, str]:
+    return {urn.rpartition("::")[2]: urn for urn in project.resources()}
+
+
+def processed(aws: LocalAws, project: Project) -> set[str]:
+    aws.settle()
+    entries = aws.log_entries(project.outputs()["group"], "change")
+    return {entry["dynamodb"]["Keys"]["id"]["S"] for entry in entries}
+
+
+def test_a_table_its_function_and_their_mapping_are_updated_in_place(project: Projects, aws: LocalAws) -> None:
+    stream = make_table(
+        aws, "orders-2019", StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    )
+    identities = {"orders-table": "orders-2019", "change-log-function": "log-orders"}
+    identities["change-log-orders"] = uuid = make_function(aws, "log-orders", stream)
+    made = project(program=program(IMPORTS, TABLE, CONSUMER, table="orders-2019", function="log-orders"))
+    made.configure("protect", "true")
+    said = adopt(made, identities)
+    assert sorted(said, key=str) == sorted(documented(uuid), key=str)
+    assert {name: op for name, op in made.preview().items() if op != "create"} == dict.fromkeys(identities, "update")
+
+    made.up()
+    assert made.ids().items() >= identities.items()
+    assert made.preview() == {}
+    aws.write("orders-2019", {"id": "written after"})
+    assert processed(aws, made) == {"written before", "written after"}
+    mapping = aws.client("lambda").get_event_source_mapping(UUID=uuid)
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+    made.configure("protect", "false")
+    made.up()
+
+
+def test_what_would_be_replaced_in_a_protected_stack_is_refused(project: Projects, aws: LocalAws) -> None:
+    make_table(aws, "adopted-other-key")
+    made = project(program=program(IMPORTS, TABLE, table="adopted-other-key").replace('key="id"', 'key="number"'))
+    made.configure("protect", "true")
+    adopt(made, {"orders-table": "adopted-other-key"})
+    assert "unable to replace resource" in made.refused("up", "--yes", "--skip-preview")
+    made.run("state", "delete", "--force", "--yes", urns(made)["orders-table"])
+    assert len(aws.items("adopted-other-key")) == 1
+    made.configure("protect", "false")
+    made.run("state", "unprotect", "--all", "--yes")
+
+
+def test_a_table_that_another_program_has_forgotten_gets_its_stream(project: Projects, aws: LocalAws) -> None:
+    made = project(program=program(IMPORTS, PLAIN, table="adopted-plain"))
+    made.up()
+    aws.write("adopted-plain", {"id": "written before"})
+    made.run("state", "delete", "--yes", urns(made)["orders"])
+    made.edit("__main__.py", program(PLAIN, table="adopted-plain"), program(TABLE, table="adopted-plain"))
+    adopt(made, {"orders-table": "adopted-plain"})
+    assert made.preview() == {"orders-table": "update"}
+    made.up()
+    assert made.preview() == {}
+    described = aws.client("dynamodb").describe_table(TableName="adopted-plain")["Table"]
+    assert described["StreamSpecification"] == {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert len(aws.items("adopted-plain")) == 1
+
+
+def test_components_move_from_stack_to_stack_with_all_that_is_in_them(project: Projects, aws: LocalAws) -> None:
+    made = project(program=program(IMPORTS, TABLE, CONSUMER, table="moved", function="moved-log"))
+    made.up()
+    before = made.ids()
+    shutil.copy(made.directory / "Pulumi.local.yaml", made.directory / "Pulumi.other.yaml")
+    made.run("stack", "init", "other", "--no-select")
+    components = [urns(made)[name] for name in ("orders", "stores", "change-log")]
+    made.run("state", "move", "--source", "local", "--dest", "other", "--yes", *components)
+    assert set(made.ids()) <= {"default_7_51_0"}
+
+    made.run("stack", "select", "other")
+    assert made.preview() == {}
+    made.up()
+    assert {name: identity for name, identity in made.ids().items() if name in before} == before
+    aws.write("moved", {"id": "written after"})
+    assert processed(aws, made) == {"written after"}
+    made.destroy()
+    made.run("stack", "select", "local")

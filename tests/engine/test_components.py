@@ -1,0 +1,43 @@
+"""A program `shop` that uses the components, made and deployed by the real engine as docs/components.md says."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sandbox.program import ROOT
+from tests.engine.project import Project
+from tests.local import LocalAws
+
+pytestmark = pytest.mark.timeout(300)
+
+DOCUMENT = (ROOT / "docs" / "components.md").read_text()
+FILES = dict(re.findall(r"^`shop/(\S+)`:\n\n```\w+\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE))
+COMMANDS = re.findall(r"^\$ ((?:mkdir|cp) .*)", DOCUMENT, re.MULTILINE)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Its directory, built for this machine."""
+    (tmp_path / "table-stream").symlink_to(ROOT)
+    for command in COMMANDS:
+        subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    for name, text in FILES.items():
+        (tmp_path / "shop" / name).write_text(text.replace('build("arm64")', 'build("host")'), encoding="utf-8")
+    return tmp_path / "shop"
+
+
+def test_a_program_of_ones_own_deploys_what_it_copied(provider: str, shop: Path, tmp_path: Path, aws: LocalAws) -> None:
+    made = Project(tmp_path, provider, source=shop, stack="dev")
+    made.up()
+    table, group = made.outputs()["table"], made.outputs()["consumer"]["logGroup"]
+    aws.write(table, {"id": "pen", "price": 1}, {"id": "pen", "price": 2})
+    aws.settle()
+    [entry] = aws.log_entries(group, "price")
+    assert (entry["item"], entry["service"]) == ({"id": "pen"}, "price-watch")
+
+    made.edit("__main__.py", 'key="id",', 'key="id", view_type="NEW_IMAGE",')
+    made.confirm(made.refused("preview"))  # by its own setting `drained`
+    assert made.preview() == {"items-table": "update", "price-watch-items": "replace"}
+    made.destroy()
