@@ -158,13 +158,14 @@ class StreamTable(pulumi.ComponentResource):
         keys, (hash_key, *range_key) = _keys(name, key, sort)
         children.registry.refuse(further.refusals(name, "table_args", aws.dynamodb.TableArgs, given, OWNED))
         passed_on = further.usable(aws.dynamodb.TableArgs, given, OWNED)
+        expires = former_ttl if ttl is None else ttl
         attributes = [{"name": attribute, "type": kind} for attribute, kind in keys.items()]
         # The provider keeps the old value of some arguments when they are left out, so each is always given.
         args: dict[str, Any] = {
             "billing_mode": "PAY_PER_REQUEST",  # no capacity to guess, and none to throttle the writers
             "point_in_time_recovery": {"enabled": True},  # a consumer's mistake, or one's own, can be undone
             "server_side_encryption": encrypted_with(encryption_key),
-            "ttl": {"attribute_name": ttl or former_ttl, "enabled": ttl is not None},
+            "ttl": {"enabled": ttl is not None} | ({} if expires is None else {"attribute_name": expires}),
             "deletion_protection_enabled": protect,
             **passed_on,
             "attributes": [*attributes, *(passed_on.get("attributes") or ())],
@@ -292,13 +293,12 @@ def guard_updates(table: str, drained: str | None) -> pulumi.ResourceHook:
 
     def check(args: pulumi.ResourceHookArgs) -> None:
         old, new = args.old_inputs or {}, args.new_inputs or {}
-        stream = (args.old_outputs or {}).get("streamArn")
-        if old.get("streamViewType") != new.get("streamViewType") and stream != drained:
+        stream, view_type = (args.old_outputs or {}).get("streamArn"), old.get("streamViewType")
+        if view_type and view_type != new.get("streamViewType") and stream != drained:
             raise pulumi.RunError(
-                f"{table}: view type {new.get('streamViewType')} in place of {old.get('streamViewType')} ends the "
-                "stream and begins another: nobody reads what the old one still holds, and no stream has what is "
+                f"{table}: view type {new.get('streamViewType')} in place of {view_type} ends the stream and begins another: nobody reads what the old one still holds, and no stream has what is "
                 "written in between. Stop the writers, wait until every reader's IteratorAge is 0, and confirm with: "
-                f"pulumi config set --path 'table-stream:drained.{table}' {stream}"
+                f"pulumi config set --path '{pulumi.get_project()}:drained.{table}' {stream}"
             )
         expires, named = within(old, "ttl", "attributeName"), within(new, "ttl", "attributeName")
         if within(old, "ttl", "enabled") and expires != named:
