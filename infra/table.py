@@ -15,12 +15,15 @@ from infra.encryption import EncryptionKey, encrypted_with
 from infra.filters import EventName, Test
 from infra.further import FurtherArgs
 from infra.registry import Children, Registry
-from infra.resource import EXISTING_TABLE, Resource, within
+from infra.resource import EXISTING_TABLE, Resource
+from infra.updates import guard_updates
 
 ViewType = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
 KeyType = type[str] | type[int] | type[Decimal] | type[bytes]
 Key = str | tuple[str, KeyType]
 """A key attribute's name, a string unless a type stands beside it."""
+
+STREAM = re.compile(r"(?P<table>arn:[^:]+:dynamodb:[a-z0-9-]+:\d{12}:table/[^/]+)/stream/[^/]+")
 
 HAS_NEW = ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
 HAS_OLD = ("OLD_IMAGE", "NEW_AND_OLD_IMAGES")
@@ -278,37 +281,6 @@ class StreamTable(pulumi.ComponentResource):
         Registry.of_this_run().existing.append(Resource(EXISTING_TABLE, name, inputs))
         # Calls of another account's table name it by its ARN.
         return Table(name, match["table"], match["table"], stream_arn, keys, view_type, protect, key_arn=key_arn)
-
-
-STREAM = re.compile(r"(?P<table>arn:[^:]+:dynamodb:[a-z0-9-]+:\d{12}:table/[^/]+)/stream/[^/]+")
-
-
-def guard_updates(table: str, drained: str | None) -> pulumi.ResourceHook:
-    """Refuses, in preview too, updates of a table that lose changes or that AWS refuses halfway.
-
-    Another view type ends the stream: `drained` names the stream that may end. A time to live is switched off by the
-    name of its attribute, and moves to another one in two updates: for up to an hour after the first, AWS refuses to
-    change it again (API reference of UpdateTimeToLive, November 2026).
-    """
-
-    def check(args: pulumi.ResourceHookArgs) -> None:
-        old, new = args.old_inputs or {}, args.new_inputs or {}
-        stream, view_type = (args.old_outputs or {}).get("streamArn"), old.get("streamViewType")
-        if view_type and view_type != new.get("streamViewType") and stream != drained:
-            raise pulumi.RunError(
-                f"{table}: view type {new.get('streamViewType')} in place of {view_type} ends the stream and begins another: nobody reads what the old one still holds, and no stream has what is "
-                "written in between. Stop the writers, wait until every reader's IteratorAge is 0, and confirm with: "
-                f"pulumi config set --path '{pulumi.get_project()}:drained.{table}' {stream}"
-            )
-        expires, named = within(old, "ttl", "attributeName"), within(new, "ttl", "attributeName")
-        if within(old, "ttl", "enabled") and expires != named:
-            move = f", and an hour later update with ttl={named!r}" if within(new, "ttl", "enabled") else ""
-            raise pulumi.RunError(
-                f"{table}: the time to live is on, by {expires}: AWS switches it off by that name alone. Update with "
-                f"former_ttl={expires!r} in place of ttl{move}"
-            )
-
-    return pulumi.ResourceHook(f"{table}-updates", check, pulumi.ResourceHookOptions(on_dry_run=True))
 
 
 def _former_names(opts: pulumi.ResourceOptions) -> Iterator[str]:
