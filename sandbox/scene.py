@@ -11,7 +11,7 @@ USERS, ORDERS, VERSIONS, TOGETHER = 12, 40, 6, 8
 """Orders are written in groups of TOGETHER, each group version by version."""
 GROUPS = ORDERS // TOGETHER
 ODD_USER, ODD_ORDER, ODD_VERSION = "9", "31", 3
-OUTAGE_SECONDS = 2.0
+OUTAGE_SECONDS = 3.0
 """How long the odd version of the odd order cannot be written, from its first write on."""
 
 Version = tuple[str, int]

@@ -14,6 +14,7 @@ from infra.grants import read_from, write_to
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import StreamTable
+from sandbox.program import run
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
 from tests.program.recording import ACCOUNT, REGION, Recorder, arn, key_arn, physical, record
@@ -92,6 +93,16 @@ def test_the_key_is_rotated_and_ruled_by_iam_and_used_for_logs_and_filters(prote
         "enableKeyRotation": True,
         "deletionWindowInDays": 30,
     }
+
+
+def test_the_alias_is_one_that_kms_takes_whatever_the_stack_is_called() -> None:
+    recorder = Recorder()
+
+    def program() -> None:
+        EncryptionKey("encryption")
+
+    run(program, stack="dev.eu", config={}, backend=recorder)
+    assert recorder.one(kinds.ALIAS, "encryption-alias").inputs["name"] == "alias/table-stream-dev-eu-encryption"
 
 
 def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consumer_may_use_it_for_them() -> None:
