@@ -97,8 +97,8 @@ class Registry:
         if other != component:
             raise pulumi.RunError(f"{component} and {other} would both make {name}: rename one of them")
 
-    def admit(self, resource: Resource) -> None:
-        """Let a resource be registered whose outputs are not known yet.
+    def admit(self, kind: str, name: str, arguments: Mapping[str, Any], *, protect: bool, only_here: bool) -> None:
+        """Let a resource be registered of which no output is known yet.
 
         Raises
         ------
@@ -106,6 +106,7 @@ class Registry:
             In an update: a rule refuses it by what is known. A preview tells everything at once, in `check`.
         """
         if not pulumi.runtime.is_dry_run():
+            resource = Resource(kind, name, _known(arguments), protect=protect, only_here=only_here)
             self._judge(rules.of_each([resource]), warn=False)
 
     def refuse(self, messages: Iterable[str]) -> None:
@@ -223,7 +224,7 @@ class Children:
         own = {key: value for key, value in inputs.items() if key != "opts"}
         opts = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self.component), inputs.get("opts"))
         arguments = own | dict(judged or {})
-        self.registry.admit(Resource(kind_of, name, _known(arguments), protect=self.protect, only_here=self.only_here))
+        self.registry.admit(kind_of, name, arguments, protect=self.protect, only_here=self.only_here)
         made = kind(name, **own, opts=opts)
         self.tell(made, arguments, self.component)
         return made

@@ -184,13 +184,15 @@ async def _quiet() -> None:
     in a large program.
     """
     manager: Any = _get_rpc_manager()
+    pause = 0.001
     while manager.unhandled_exception is None:
         outputs = list(cast("Any", SETTINGS).outputs)
         if any(output.done() for output in outputs):  # it has failed: those that succeed are taken out
             return
         if not outputs and all(rpc.done() for rpc in manager.rpcs):
             return
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, 0.05)
 
 
 class _Monitor(MockMonitor):
