@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import contextvars
+import gc
 import json
 import logging
 import runpy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +148,7 @@ def run(
     program = program.resolve() if isinstance(program, Path) else program
     directory = program if isinstance(program, Path) else Path.cwd()
     name = project(program if isinstance(program, Path) else ROOT)["name"]
-    with contextlib.chdir(directory):
+    with contextlib.chdir(directory), _no_collection():
         context.run(
             *(_run, program, monitor, config), project=name, stack=stack, dry_run=preview, organization="organization"
         )
@@ -175,6 +176,18 @@ def _run(program: Callable[[], None] | Path, monitor: "_Monitor", config: Mappin
             runner.run(pulumi.runtime.run_in_stack(main))
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Generator[None]:
+    """Collect no garbage: what a run makes lives until its end, and looking through it would take half the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 async def _quiet() -> None:
