@@ -1,5 +1,6 @@
 """Tables of one's own, tables that are there already, and what may be read of them."""
 
+import json
 import logging
 from collections.abc import Callable
 from decimal import Decimal
@@ -157,6 +158,14 @@ def test_changes_of_an_existing_table_are_filtered_as_of_one_s_own() -> None:
 )
 def test_what_could_never_match_is_refused(program: Callable[[], object], message: str) -> None:
     assert refused(program) == message
+
+
+def test_what_the_time_to_live_removes_can_be_chosen() -> None:
+    changes = read(lambda: StreamTable("users", key="id").changes("REMOVE", expired=True))
+    assert json.loads(changes.pattern) == {
+        "eventName": ["REMOVE"],
+        "userIdentity": {"type": ["Service"], "principalId": ["dynamodb.amazonaws.com"]},
+    }
 
 
 def test_all_changes_take_no_filter() -> None:
