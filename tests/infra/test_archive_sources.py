@@ -72,10 +72,10 @@ def test_a_link_to_a_file_within_handler_becomes_its_copy(tmp_path: Path) -> Non
 
 def test_every_other_link_is_refused_by_name(tmp_path: Path) -> None:
     handler = tree(tmp_path, "a.py", "lab/b.py")
-    put(tmp_path / "shared" / "c.py", "")
+    put(tmp_path / "common" / "c.py", "")
     (handler / "dangling").symlink_to("nowhere")
     (handler / "directory").symlink_to("lab")
-    (handler / "escaping").symlink_to("../shared/c.py")
+    (handler / "escaping").symlink_to("../common/c.py")
     (handler / "lab" / "up").symlink_to("..")
     (handler / "loop").symlink_to("loop")
     os.mkfifo(handler / "pipe")
@@ -85,7 +85,7 @@ def test_every_other_link_is_refused_by_name(tmp_path: Path) -> None:
         "handler/dangling is a link to nowhere, where there is no file: mend the link or remove it",
         "handler/directory is a link to lab, a directory: only links to files are followed; move the directory itself "
         "to handler/directory",
-        "handler/escaping is a link to ../shared/c.py, outside handler/: only links within handler/ are followed; copy "
+        "handler/escaping is a link to ../common/c.py, outside handler/: only links within handler/ are followed; copy "
         "the file to handler/escaping",
         "handler/lab/up is a link to .., a directory: only links to files are followed; move the directory itself to "
         "handler/lab/up",
