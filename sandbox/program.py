@@ -79,8 +79,8 @@ class Backend(Protocol):
         """
         ...
 
-    def invoke(self, token: str, args: dict[str, Any]) -> dict[str, Any]:
-        """Result of a provider's function, such as aws:dynamodb/getTable:getTable."""
+    def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
+        """Result of a provider's function, such as aws:dynamodb/getTable:getTable; the default provider is empty."""
         ...
 
 
@@ -240,7 +240,7 @@ class _Monitor(MockMonitor):
 
     def Invoke(self, request: resource_pb2.ResourceInvokeRequest) -> resource_pb2.ResourceInvokeResponse:  # noqa: N802 -- the protocol's name
         reply = resource_pb2.ResourceInvokeResponse()
-        getattr(reply, "return").update(self.backend.invoke(request.tok, _decoded(request.args)))
+        getattr(reply, "return").update(self.backend.invoke(request.tok, _decoded(request.args), request.provider))
         return reply
 
 

@@ -95,6 +95,16 @@ def test_the_key_is_rotated_and_ruled_by_iam_and_used_for_logs_and_filters(prote
     }
 
 
+def test_the_key_s_policy_names_the_region_and_account_of_its_provider() -> None:
+    def program() -> None:
+        provider = aws.Provider("west", region="eu-west-1")
+        EncryptionKey("encryption", opts=pulumi.ResourceOptions(providers=[provider]))
+
+    recorder = record(program)
+    assert set(recorder.providers) == {"west"}
+    assert recorder.one(kinds.KEY, "encryption-key").provider.split("::")[-2] == "west"
+
+
 def test_the_alias_is_one_that_kms_takes_whatever_the_stack_is_called() -> None:
     recorder = Recorder()
 

@@ -105,6 +105,7 @@ class Recorder:
     preview: bool = False
     registered: dict[tuple[str, str], Registration] = field(default_factory=dict[tuple[str, str], Registration])
     invoked: list[str] = field(default_factory=list[str])
+    providers: list[str] = field(default_factory=list[str])  # by their names, of each call
 
     def register(self, registration: Registration) -> tuple[str, Outputs]:
         key = registration.type, registration.name
@@ -116,8 +117,9 @@ class Recorder:
             return "", dict.fromkeys(outputs, UNKNOWN)
         return f"id-of-{registration.name}" if registration.custom else "", outputs
 
-    def invoke(self, token: str, args: Mapping[str, Any]) -> Outputs:
+    def invoke(self, token: str, args: Mapping[str, Any], provider: str) -> Outputs:
         self.invoked.append(token)
+        self.providers.append(provider.partition("::")[2].rpartition("::")[0].rpartition("::")[2])
         match token:
             case "aws:index/getCallerIdentity:getCallerIdentity":
                 return {"accountId": ACCOUNT, "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/deployer/me"}

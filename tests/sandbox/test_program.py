@@ -35,7 +35,7 @@ class Recorder:
         self.seen[registration.name] = registration
         return self.answer(registration)
 
-    def invoke(self, token: str, args: dict[str, Any]) -> dict[str, Any]:
+    def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
         self.invoked.append((token, args))
         return {**args, "id": "found", "streamArn": "arn:found", "writeCapacity": 3}
 
