@@ -133,11 +133,13 @@ class Tables:
         urns = {*made_of, *(reference.made_of if isinstance(reference, Unknown) else ())}
         return sorted(urn for urn in urns if urn in self.by_identity)
 
+    def sources(self, mapping: Resource) -> list[str]:
+        """Identities of the tables whose streams a mapping is about."""
+        return self.identities(mapping.inputs.get("eventSourceArn"), mapping.dependencies.get("eventSourceArn", ()))
+
     def read_by(self, mapping: Resource) -> list[str]:
         """Identities of the tables whose streams an enabled mapping reads."""
-        if flag(mapping.inputs.get("enabled")) is False:
-            return []
-        return self.identities(mapping.inputs.get("eventSourceArn"), mapping.dependencies.get("eventSourceArn", ()))
+        return [] if flag(mapping.inputs.get("enabled")) is False else self.sources(mapping)
 
     def name(self, identity: str) -> str:
         """What the program calls a table, or AWS where the program does not know it."""

@@ -220,15 +220,9 @@ class StreamTable(pulumi.ComponentResource):
         names = [found.hash_key] + ([found.range_key] if found.range_key else [])
         encrypted = found.server_side_encryption  # none, whatever its type says, where a key of DynamoDB's own does it
         kinds = {attribute.name: attribute.type for attribute in found.attributes}
-        inputs: dict[str, Any] = {
-            "hashKey": found.hash_key,
-            "rangeKey": found.range_key or None,
-            "attributes": [{"name": each, "type": kind} for each, kind in kinds.items()],
-            "streamViewType": found.stream_view_type,
-            "ttl": {"enabled": found.ttl.enabled, "attributeName": found.ttl.attribute_name} if found.ttl else None,
-            "replicas": [{"regionName": replica.region_name} for replica in found.replicas or ()],
-        }
-        Registry.of_this_run().existing.append(Resource(EXISTING_TABLE, name, inputs | {"arn": found.arn}))
+        ttl = {"enabled": found.ttl.enabled, "attributeName": found.ttl.attribute_name} if found.ttl else None
+        replicas = [{"regionName": replica.region_name} for replica in found.replicas or ()]
+        _tell_of_existing(name, found.arn, names, kinds, found.stream_view_type, ttl=ttl, replicas=replicas)
         return Table(
             *(name, found.name, found.arn, found.stream_arn),
             {attribute: kinds[attribute] for attribute in names},
@@ -265,22 +259,31 @@ class StreamTable(pulumi.ComponentResource):
                 f"{name}: {stream_arn} is no stream of a table, as in "
                 "arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
             )
-        keys, (hash_key, *range_key) = _keys(name, key, sort)
+        keys, names = _keys(name, key, sort)
         pulumi.log.info(
             f"{name}: the owner of {stream_arn} must allow the role of each consumer dynamodb:DescribeStream, "
             "dynamodb:GetRecords and dynamodb:GetShardIterator by a resource policy of the stream"
             + (f", and kms:Decrypt by the policy of {key_arn}" if key_arn else "")
         )
-        inputs = {
-            "hashKey": hash_key,
-            "rangeKey": range_key[0] if range_key else None,
-            "attributes": [{"name": each, "type": kind} for each, kind in keys.items()],
-            "streamViewType": view_type,
-            "arn": match["table"],
-        }
-        Registry.of_this_run().existing.append(Resource(EXISTING_TABLE, name, inputs))
+        _tell_of_existing(name, match["table"], names, keys, view_type)
         # Calls of another account's table name it by its ARN.
         return Table(name, match["table"], match["table"], stream_arn, keys, view_type, protect, key_arn=key_arn)
+
+
+def _tell_of_existing(
+    name: str, arn: str, keys: Sequence[str], attributes: Mapping[str, str], view_type: str, **more: Any
+) -> None:
+    """Tell the rules of a table that another program made, in the shape of one that this program makes."""
+    hash_key, *range_key = keys
+    inputs = {
+        "arn": arn,
+        "hashKey": hash_key,
+        "rangeKey": range_key[0] if range_key else None,
+        "attributes": [{"name": each, "type": kind} for each, kind in attributes.items()],
+        "streamViewType": view_type,
+        **more,
+    }
+    Registry.of_this_run().existing.append(Resource(EXISTING_TABLE, name, inputs))
 
 
 def _former_names(opts: pulumi.ResourceOptions) -> Iterator[str]:

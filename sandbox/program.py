@@ -26,8 +26,6 @@ from pulumi.runtime.settings import SETTINGS, Settings, _get_rpc_manager, config
 from pulumi.runtime.sync_await import _sync_await  # pyright: ignore[reportPrivateUsage]
 
 from infra.sources import files
-from sandbox.values import UNKNOWN as UNKNOWN  # two names that others take from here
-from sandbox.values import Archive as Archive
 from sandbox.values import ProgramError, plain
 
 ROOT = Path(__file__).parent.parent

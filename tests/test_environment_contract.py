@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from handler.stream.batch_run import RECORD_AGE_SECONDS
+from handler.stream.effects import EXPIRY, VERSION
 from handler.stream.entry import REQUEST
 from handler.stream.environment import Environment
 from infra import engine
+from infra.consumer_args import OF_ENGINE
+from infra.rules import consumers
 from sandbox.program import ROOT, run, stack_config
 from tests.program.recording import FUNCTION, Recorder
 
@@ -67,6 +70,14 @@ def test_the_engine_reads_its_environment_in_one_place() -> None:
 
 def test_both_sides_know_the_same_record_age() -> None:
     assert RECORD_AGE_SECONDS == engine.RECORD_AGE
+
+
+def test_both_sides_know_the_fence_s_attributes() -> None:
+    assert (consumers.VERSION, consumers.EXPIRY) == (VERSION, EXPIRY)
+
+
+def test_no_variable_of_the_engine_can_be_given_by_a_program() -> None:
+    assert OF_ENGINE == ENGINE
 
 
 def test_the_schedule_asks_what_the_engine_answers() -> None:

@@ -1,6 +1,7 @@
 """Rules about a consumer: a function of this project's engine, with what it reads and writes."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,39 +26,40 @@ def consumer_without_stores(consumer: Resource) -> Iterator[str]:
 @stack_rule(Level.REFUSED, by_facts=True)
 def poor_view(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
     """A stream carries the images that its reader needs."""
-    for consumer, table, _, name in _read(resources):
+    for consumer, table, _ in _read(resources):
         view, needs = table.inputs.get("streamViewType"), consumer.inputs.get("needs")
         if isinstance(view, str) and isinstance(needs, str) and not _images(needs) <= _images(view):
             yield (
                 consumer,
-                f"{consumer.name} on {name}: streamViewType {view}: each change would lack an image that is needed, "
-                f"and fail; take {needs}{'' if needs == 'NEW_AND_OLD_IMAGES' else ' or NEW_AND_OLD_IMAGES'}",
+                f"{consumer.name} on {table.name}: streamViewType {view}: each change would lack an image that is "
+                f"needed, and fail; take {needs}{'' if needs == 'NEW_AND_OLD_IMAGES' else ' or NEW_AND_OLD_IMAGES'}",
             )
 
 
 @stack_rule(Level.UNSAFE, by_facts=True)
 def fenced_filters(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
     """A consumer whose writes are fenced sees every change of an item: its filters name keys only."""
-    for consumer, _, patterns, name in _read(resources):
+    for consumer, table, patterns in _read(resources):
         for pattern in map(json.loads, patterns if consumer.inputs.get("fenced") else ()):
             named = [*pattern.keys() - {"dynamodb"}, *(pattern.get("dynamodb", {}).keys() - {"Keys"})]
             if named:
                 yield (
                     consumer,
-                    f"{consumer.name} on {name}: a filter on {' and '.join(sorted(named))}, and its writes are fenced: "
-                    "a change that the filter leaves out, a removal too, would leave an older item in place for good; "
-                    "filter by keys only, or in the handler",
+                    f"{consumer.name} on {table.name}: a filter on {' and '.join(sorted(named))}, and its writes are "
+                    "fenced: a change that the filter leaves out, a removal too, would leave an older item in place "
+                    "for good; filter by keys only, or in the handler",
                 )
 
 
 @stack_rule(Level.REFUSED, by_facts=True)
 def fenced_items(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
     """The items of a source can be written, fenced, into each target."""
-    tables = Tables(resources)
-    for consumer, target, own_items in _fenced(resources, tables):
+    sources: dict[str, list[Resource]] = defaultdict(list)
+    for consumer, table, _ in _read(resources):
+        sources[consumer.urn].append(table)
+    for consumer, target, own_items in _fenced(resources):
         into = f"{consumer.name} into {target.name}"
-        sources = [table for each, table, _, _ in _read(resources) if each is consumer]
-        faults = {source.name: list(_faults(source, target)) for source in sources}
+        faults = {source.name: list(_faults(source, target)) for source in sources[consumer.urn]}
         if not own_items and all(faults.values()):  # of several sources one is enough: which one is meant is not said
             for name, faulty in faults.items():
                 yield from (
@@ -90,7 +92,7 @@ def _faults(source: Resource, target: Resource) -> Iterator[str]:
 @stack_rule(Level.UNSAFE, by_facts=True)
 def fenced_without_expiry(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
     """The tombstones of fenced writes expire."""
-    for consumer, target, _ in _fenced(resources, Tables(resources)):
+    for consumer, target, _ in _fenced(resources):
         known = target.type != EXISTING_TABLE or "ttl" in target.inputs
         if known and "STRONG" not in _consistencies(target) and ttl_attribute(target) != EXPIRY:
             yield (
@@ -105,26 +107,28 @@ def strong_consistency(resources: Sequence[Resource]) -> Iterator[tuple[Resource
     """A table with multi-Region strong consistency takes no transaction."""
     tables = Tables(resources)
     for consumer in of(resources, CONSUMER):
-        for table in {each for write in listed(consumer.inputs.get("writes")) for each in tables.identities(write)}:
-            if "STRONG" in _consistencies(tables[table]):
+        written = {each for write in listed(consumer.inputs.get("writes")) for each in tables.identities(write)}
+        for table in map(tables.__getitem__, sorted(written)):
+            if "STRONG" in _consistencies(table):
                 yield (
                     consumer,
-                    f"{consumer.name} may write {tables.name(table)}, which has multi-Region strong consistency: "
+                    f"{consumer.name} may write {table.name}, which has multi-Region strong consistency: "
                     "transact() fails there; write single items",
                 )
 
 
-def _read(resources: Sequence[Resource]) -> Iterator[tuple[Resource, Resource, list[str], str]]:
-    """Each consumer with each table that it reads, the filter patterns, and the table's name."""
+def _read(resources: Sequence[Resource]) -> Iterator[tuple[Resource, Resource, list[str]]]:
+    """Each consumer with each table that it reads, and the filter patterns."""
     tables = Tables(resources)
     for consumer in of(resources, CONSUMER):
         for read in listed(consumer.inputs.get("reads")):
             for identity in tables.identities(within(read, "table")):
-                yield consumer, tables[identity], listed(within(read, "patterns")), tables.name(identity)
+                yield consumer, tables[identity], listed(within(read, "patterns"))
 
 
-def _fenced(resources: Sequence[Resource], tables: Tables) -> Iterator[tuple[Resource, Resource, bool]]:
+def _fenced(resources: Sequence[Resource]) -> Iterator[tuple[Resource, Resource, bool]]:
     """Each consumer with each target of its fenced writes, and whether these are items of the handler's own."""
+    tables = Tables(resources)
     for consumer in of(resources, CONSUMER):
         for fenced in listed(consumer.inputs.get("fenced")):
             for identity in tables.identities(within(fenced, "table")):

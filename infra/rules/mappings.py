@@ -161,9 +161,7 @@ def doubled_mapping(resources: Sequence[Resource]) -> Iterator[tuple[Resource, s
     tables = Tables(resources)
     first: dict[tuple[str, str], Resource] = {}
     for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
-        for table in tables.identities(
-            mapping.inputs.get("eventSourceArn"), mapping.dependencies.get("eventSourceArn", ())
-        ):
+        for table in tables.sources(mapping):
             other = first.setdefault((function.urn, table), mapping)
             if other is not mapping:
                 yield (

@@ -1,13 +1,27 @@
 """Rules about names: what AWS refuses at the update is refused at preview."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
-from infra.resource import ALIAS, BUCKET, FUNCTION, LOG_GROUP, QUEUE, ROLE, SCHEDULE, TABLE, Resource, Unknown, within
+from infra.resource import (
+    ALIAS,
+    BUCKET,
+    FUNCTION,
+    LOG_GROUP,
+    QUEUE,
+    ROLE,
+    SCHEDULE,
+    TABLE,
+    Resource,
+    Unknown,
+    texts,
+    within,
+)
 from infra.rules.rule import Level, rule
 
-SUFFIX = 8
-"""Characters that Pulumi adds to a resource's name where it makes up the physical one: a dash and seven digits."""
+SUFFIX = "-0a1b2c3"
+"""What Pulumi adds to a resource's name where it makes up the physical one: a dash and seven hexadecimal digits."""
 
 NAMES = {
     ALIAS: (256, r"alias/[a-zA-Z0-9/_-]+", "letters, digits and /_-, after alias/"),
@@ -45,27 +59,25 @@ def refused_name(resource: Resource) -> Iterator[str]:
         return
     made_up = not isinstance(given, str)
     name = (resource.name.lower() if resource.type == BUCKET else resource.name) if made_up else given
-    length = len(name) + (SUFFIX if made_up else 0)
+    physical = name + (SUFFIX if made_up else "")
     most, pattern, characters = NAMES[resource.type]
-    if length > most:
-        own = f" with the {SUFFIX} that Pulumi adds" if made_up else ""
-        yield f"a name of {length} characters{own}: AWS takes {most}; shorten it by {length - most}"
-    if not re.fullmatch(pattern, f"{name}-0a1b2c3" if made_up else name):
+    if (over := len(physical) - most) > 0:
+        own = f" with the {len(SUFFIX)} that Pulumi adds" if made_up else ""
+        yield f"a name of {len(physical)} characters{own}: AWS takes {most}; shorten it by {over}"
+    if not re.fullmatch(pattern, physical):
         yield f"the name {name!r}: AWS takes {characters}"
 
 
 @rule(Level.REFUSED, FUNCTION)
 def refused_variables(function: Resource) -> Iterator[str]:
     """A function's environment variables are ones that Lambda takes."""
-    variables = within(function.inputs, "environment", "variables")
-    if not isinstance(variables, dict):
-        return
-    size = 0
-    for name, value in variables.items():  # pyright: ignore[reportUnknownVariableType] -- of any type
-        size += len(f"{name}{value if isinstance(value, str) else ''}".encode())
+    given = within(function.inputs, "environment", "variables")
+    variables: Mapping[str, Any] = cast("Mapping[str, Any]", given) if isinstance(given, Mapping) else {}
+    for name in variables:
         if name in RESERVED:
             yield f"the variable {name}: Lambda sets it itself; take another name"
-        elif not re.fullmatch("[a-zA-Z][a-zA-Z0-9_]+", str(name)):  # pyright: ignore[reportUnknownArgumentType]
+        elif not re.fullmatch("[a-zA-Z][a-zA-Z0-9_]+", name):
             yield f"the variable {name}: Lambda takes letters, digits and _, at least two, and a letter first"
+    size = sum(len(text.encode()) for text in [*variables, *texts(list(variables.values()))])
     if size > VARIABLES:
         yield f"variables of {size} bytes: Lambda takes {VARIABLES}; keep large values in Parameter Store or S3"

@@ -24,9 +24,10 @@ from sandbox.deploy import STACK, Sandbox
 from sandbox.emulator import HOST
 from sandbox.functions import EventSourceMapping
 from sandbox.lookups import answer
-from sandbox.program import THREADS, UNKNOWN, plain, stack_config
+from sandbox.program import THREADS, stack_config
 from sandbox.resource import Aws, Inputs, Resource, changed
 from sandbox.resources import resource
+from sandbox.values import UNKNOWN, plain
 from tests.engine.imported import inputs_of
 
 Context = grpc.ServicerContext

@@ -11,8 +11,9 @@ from typing import Any, cast
 import pytest
 
 from sandbox.deploy import Deployment
-from sandbox.program import ROOT, STACK_TYPE, Archive, Registration, run, stack_config
+from sandbox.program import ROOT, STACK_TYPE, Registration, run, stack_config
 from sandbox.resources import TYPES, resource
+from sandbox.values import Archive
 from tests.engine.project import Project
 from tests.local import LocalAws
 

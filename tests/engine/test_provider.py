@@ -21,7 +21,8 @@ from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from pulumi.runtime.proto.provider_pb2 import DiffResponse
 
-from sandbox.program import ROOT, UNKNOWN
+from sandbox.program import ROOT
+from sandbox.values import UNKNOWN
 from tests.engine.provider import serving
 from tests.local import REGION, LocalAws
 

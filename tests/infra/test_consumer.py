@@ -20,7 +20,7 @@ from infra.modules import module_of
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable
-from sandbox.program import UNKNOWN
+from sandbox.values import UNKNOWN
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
 from tests.program.lint import complaints

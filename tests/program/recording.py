@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.program import UNKNOWN, InvokeError, Registration, run
+from sandbox.program import InvokeError, Registration, run
+from sandbox.values import UNKNOWN
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 TABLE = "aws:dynamodb/table:Table"

@@ -1,0 +1,20 @@
+"""A table and a consumer of it, as the tests of the guard-rails declare them."""
+
+from typing import Any
+
+from infra.archive import build
+from infra.consumer import StreamConsumer, Uses
+from infra.settings import Tuning
+from infra.stores import Stores
+from infra.table import Changes, StreamTable, ViewType
+
+
+def table(protect: bool, name: str = "orders", view_type: ViewType = "NEW_AND_OLD_IMAGES") -> StreamTable:
+    return StreamTable(name, key="id", view_type=view_type, protect=protect)
+
+
+def consumer(*reads: Changes, name: str = "mirror", uses: Uses | None = None, **options: Any) -> StreamConsumer:
+    options = {"tuning": Tuning(), "package": build("host")} | options
+    if "stores" not in options:
+        options["stores"] = Stores("stores", retention_in_days=30)
+    return StreamConsumer(name, reads=reads, uses=uses or {}, **options)
