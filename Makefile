@@ -44,13 +44,13 @@ format: .venv/.installed  ## Format the code and mend what the linter can
 	.venv/bin/ruff check --fix .
 
 .venv/.installed: requirements.txt requirements-dev.txt
-	@$(PYTHON) sandbox/environment.py .venv $^
+	@$(PYTHON) .ci/virtual_environment.py .venv $^
 
 .venv-aws/.installed: sandbox/requirements.txt
-	@$(PYTHON) sandbox/environment.py .venv-aws $^
+	@$(PYTHON) .ci/virtual_environment.py .venv-aws $^
 
 policy/.venv/.installed: policy/requirements.txt
-	@$(PYTHON) sandbox/environment.py policy/.venv $^
+	@$(PYTHON) .ci/virtual_environment.py policy/.venv $^
 
 LOCKS := requirements.txt handler/requirements.txt requirements-dev.txt sandbox/requirements.txt policy/requirements.txt
 # Only wheels are shipped, and Lambda's runtime has the SDK: it stays out unless handler/requirements.in asks for it.

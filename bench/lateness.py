@@ -13,7 +13,7 @@ from typing import Any
 from bench.shard import MAPPING, START, Delivery, Outcome, Planned, Shard, place_of, returned, traffic
 from bench.virtual import TIMEOUT_SECONDS, Clock, Function, silence
 from handler.stream.change import Change
-from sandbox.actions import Failed
+from sandbox.mapping.protocol import Failed
 
 HANDLER_SECONDS, HANG_SECONDS = 0.005, 10.0
 WORKERS = 10

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from sandbox.actions import Action, Describe, Discard, Invoke, Outcome, Read, Returned
-from sandbox.configuration import Configuration
-from sandbox.mapping import EventSourceMapping
+from sandbox.mapping.configuration import Configuration
+from sandbox.mapping.machine import EventSourceMapping
+from sandbox.mapping.protocol import Action, Describe, Discard, Invoke, Outcome, Read, Returned
 
 STREAM = "arn:aws:dynamodb:eu-central-1:111122223333:table/orders/stream/2026-01-01T00:00:00.000"
 START = 1_800_000_000.0

@@ -16,9 +16,9 @@ from typing import Any
 
 from bench.shard import record
 from handler.stream.entry import Consumer, consumer
-from infra.sizes import changes_a_second
+from infra.rules.sizes import changes_a_second
+from sandbox import ROOT
 from sandbox.emulator import CREDENTIAL, Emulator
-from sandbox.program import ROOT
 
 BATCH = 100
 BATCHES, QUICK_BATCHES = 20, 4
@@ -28,7 +28,7 @@ NOTE = """\
 Changes a second of one lane, of which a shard has as many as the mapping's parallelization factor, by the function's
 memory: in batches of 100 over 100 items, and with no waiting. Lambda gives one vCPU for 1,769 MB, and Python uses no
 more than one. A shard takes up to 1,000 writes a second. The CPU is the least of several batches, on this machine. Good
-is at most 0.2 ms for a log line, 3.3 for put_if_newer and 6.7 for a claim (infra/sizes.py)."""
+is at most 0.2 ms for a log line, 3.3 for put_if_newer and 6.7 for a claim (infra/rules/sizes.py)."""
 
 
 def _nothing(change: Any) -> None:

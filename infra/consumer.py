@@ -7,15 +7,16 @@ from typing import Any, cast
 import pulumi
 import pulumi_aws as aws
 
-from infra import further, grants
+from infra import grants
 from infra.archive import Package
-from infra.consumer_args import FUNCTION_OWNED, MAPPING_DEFAULTS, MAPPING_OWNED, Uses, facts, refusals
-from infra.further import FurtherArgs
 from infra.grants import Grant, Statement
-from infra.registry import Children
-from infra.resource import CONSUMER
-from infra.retries import retry_every_minute
-from infra.roles import Policies
+from infra.internal import further
+from infra.internal.consumer_args import FUNCTION_OWNED, MAPPING_DEFAULTS, MAPPING_OWNED, Uses, facts, refusals
+from infra.internal.further import FurtherArgs
+from infra.internal.registry import Children
+from infra.internal.retries import retry_every_minute
+from infra.internal.roles import Policies
+from infra.rules.view import CONSUMER
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, Table, ViewType

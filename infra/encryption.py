@@ -5,7 +5,7 @@ import re
 import pulumi
 import pulumi_aws as aws
 
-from infra.registry import Children
+from infra.internal.registry import Children
 
 USES = ("Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext")
 

@@ -7,8 +7,8 @@ from typing import Literal
 import pulumi
 import pulumi_aws as aws
 
-from infra.statements import Statement, allow
-from infra.statements import everywhere as everywhere
+from infra.internal.statements import Statement, allow
+from infra.internal.statements import everywhere as everywhere
 from infra.table import StreamTable, Table
 
 ReadAction = Literal["GetItem", "BatchGetItem", "Query", "Scan"]

@@ -19,9 +19,9 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from infra import engine
-from infra.modules import module_of
+from infra.archive.modules import module_of
+from infra.archive.targets import Target
 from infra.rules.mappings import DAY
-from infra.targets import Target
 
 ENGINE = {to_camel(name): value for name, value in engine.MAPPING.items()}
 """How a mapping itself gives up, by Pulumi's names."""

@@ -6,7 +6,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.encryption import EncryptionKey, encrypted_with
-from infra.registry import Children
+from infra.internal.registry import Children
 from infra.rules.mappings import DAY
 
 

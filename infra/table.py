@@ -10,13 +10,14 @@ from typing import Any, Literal, cast
 import pulumi
 import pulumi_aws as aws
 
-from infra import filters, further
+from infra import filters
 from infra.encryption import EncryptionKey, encrypted_with
 from infra.filters import EventName, Test
-from infra.further import FurtherArgs
-from infra.registry import Children, Registry
-from infra.resource import EXISTING_TABLE, Resource
-from infra.updates import guard_updates
+from infra.internal import further
+from infra.internal.further import FurtherArgs
+from infra.internal.registry import Children, Registry
+from infra.internal.updates import guard_updates
+from infra.rules.view import EXISTING_TABLE, Resource
 
 ViewType = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
 KeyType = type[str] | type[int] | type[Decimal] | type[bytes]

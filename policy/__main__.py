@@ -24,7 +24,7 @@ from pulumi_policy.proxy import UnknownValueError
 sys.path.insert(0, str(Path(__file__).parent.parent))  # Pulumi puts this directory on the path, and not the project's
 
 from infra import rules
-from infra.resource import UNKNOWN, Resource
+from infra.rules.view import UNKNOWN, Resource
 
 
 def plain(value: Any) -> Any:

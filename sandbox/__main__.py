@@ -1,4 +1,4 @@
-"""python -m sandbox: the program on this machine, to be watched (demo), used (up) and fed (put)."""
+"""python -m sandbox: the program on this machine, to be watched (demo), used (up, serve) and fed (put)."""
 
 import argparse
 import contextlib
@@ -18,14 +18,14 @@ from rich.console import Console
 from sandbox import SandboxError
 
 if TYPE_CHECKING:
-    from sandbox.deploy import Deployment, Sandbox
+    from sandbox.program.deploy import Deployment, Sandbox
 
 # Commands import what they need: put waits for no Pulumi, and what a command takes is measured with its imports.
 
 
 def demo(started: float) -> int:
     """Show the whole system at work; 1 when a promise is not kept."""
-    from sandbox.demo import Demo
+    from sandbox.demo.run import Demo
 
     return 0 if Demo(Console(), started).run() else 1
 
@@ -35,11 +35,11 @@ def up(port: int | None, outputs: Path | None) -> int:
 
     Its outputs go to a file where asked for.
     """
-    from sandbox.deploy import STACK, Sandbox
     from sandbox.display import Display
-    from sandbox.invocation import Invocation
-    from sandbox.outcome import Names, outcome
-    from sandbox.program import stack_config, versions
+    from sandbox.mapping.invocation import Invocation
+    from sandbox.program.deploy import STACK, Sandbox
+    from sandbox.program.in_process import stack_config, versions
+    from sandbox.report import Names, outcome
 
     console = Console(highlight=False, soft_wrap=True)
     observed: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
@@ -49,9 +49,7 @@ def up(port: int | None, outputs: Path | None) -> int:
         names, display = Names.of(deployment.outputs), Display()
         write(outputs, deployment.outputs)
         told = tell(deployment)
-        print("# in a second terminal:")
-        for name, value in sandbox.emulator.variables().items():
-            print(f"export {name}={shlex.quote(value)}")
+        export(sandbox.emulator.variables())
         print("ready", flush=True)
         while True:
             with contextlib.suppress(queue.Empty):
@@ -66,6 +64,32 @@ def up(port: int | None, outputs: Path | None) -> int:
             write(outputs, deployment.outputs)
             told = tell(deployment, told)
             print(done, flush=True)
+
+
+def serve() -> int:
+    """Serve the sandbox's resources to the Pulumi CLI in another terminal, until interrupted."""
+    from sandbox.program.deploy import STACK, Sandbox
+    from sandbox.program.in_process import stack_config
+    from sandbox.program.provider import serving
+
+    config = stack_config(STACK)
+    with Sandbox(config["aws:region"], lambda _: None) as sandbox, serving(sandbox.aws) as address:
+        sandbox.verify_sender(config)
+        export(
+            sandbox.emulator.variables()
+            | {"PULUMI_DEBUG_PROVIDERS": address, "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
+        )
+        print("ready", flush=True)
+        while True:
+            sandbox.emulator.check()
+            time.sleep(1)
+
+
+def export(variables: Mapping[str, str]) -> None:
+    """Print the lines that a second terminal needs."""
+    print("# in a second terminal:")
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
 
 
 def tell(deployment: "Deployment", before: str = "") -> str:
@@ -131,6 +155,7 @@ def main() -> int:
     upper = commands.add_parser("up", help="deploy the program and stay, telling of every invocation")
     upper.add_argument("--port", type=int, help="port of the emulator on loopback (a free one)")
     upper.add_argument("--outputs", type=Path, help="write the stack's outputs here, for python -m ops")
+    commands.add_parser("serve", help="serve the embedded AWS to the Pulumi CLI, and stay")
     putter = commands.add_parser("put", help="write items to a table of the sandbox that is up")
     putter.add_argument("--table", required=True, help="its name, or its name in the program: users")
     putter.add_argument("file", type=Path, help="JSON lines: a table export's or plain ones, gzipped or not")
@@ -143,6 +168,8 @@ def main() -> int:
                 return demo(started)
             case "up":
                 return up(arguments.port, arguments.outputs)
+            case "serve":
+                return serve()
             case _:
                 return put(arguments.table, arguments.file)
     except SandboxError as error:
@@ -156,7 +183,7 @@ def main() -> int:
         print(error, file=sys.stderr)  # the program's own words, such as all that is wrong with its configuration
         return 1
     except KeyboardInterrupt:
-        return 0 if arguments.command == "up" else 130  # it is how up is ended
+        return 0 if arguments.command in ("up", "serve") else 130  # it is how these are ended
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rich.markup import escape
 
-from sandbox.outcome import BROKEN, HELD, PARKED, PROGRESS, RELEASED, RETRY_FAILED, WAIT, Entry, Event, Outcome
+from sandbox.report import BROKEN, HELD, PARKED, PROGRESS, RELEASED, RETRY_FAILED, WAIT, Entry, Event, Outcome
 
 LISTED = 5
 """Lines of one kind that the display shows of an invocation; of the others it shows the number."""

@@ -19,8 +19,7 @@ from typing import Any, Self
 import botocore.session  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] -- as above
 
-from sandbox import SandboxError
-from sandbox.program import ROOT
+from sandbox import ROOT, SandboxError
 
 HOST = "127.0.0.1"
 ACCOUNT = "000000000000"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sandbox.outcome import HELD, WAIT, still_held
+from sandbox.report import HELD, WAIT, still_held
 
 MINUTE_SECONDS = 1.0
 """How long a minute of the schedule and of the engine's back-off lasts in the sandbox, where somebody is watching."""

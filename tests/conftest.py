@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.deploy import Deployment
-from sandbox.program import ROOT
+from sandbox import ROOT
+from sandbox.program.deploy import Deployment
 from tests.local import LocalAws
 
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from boto3.dynamodb import types  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
-from sandbox.deploy import Deployment, Sandbox
-from sandbox.invocation import Invocation
-from sandbox.program import ROOT
+from sandbox import ROOT
+from sandbox.mapping.invocation import Invocation
+from sandbox.program.deploy import Deployment, Sandbox
 
 REGION = "eu-west-1"
 

@@ -11,11 +11,13 @@ ROOMS = ("infra", "handler", "sandbox", "ops", "policy", "bench", "tests")
 MAY_IMPORT = {
     "__main__": ("infra",),
     "infra": ("infra",),
+    "infra.rules": ("infra.rules", "infra.engine"),
+    "infra.archive": ("infra.archive",),
     "handler.stream": ("handler.stream",),
     "handler": ("handler.stream",),
-    "sandbox": ("sandbox", "infra.sources", "handler.stream.change", "handler.stream.failures"),
+    "sandbox": ("sandbox", "infra.archive.sources", "handler.stream.change", "handler.stream.failures"),
     "ops": ("ops", "handler.stream.change", "handler.stream.failures"),
-    "policy": ("policy", "infra.rules", "infra.resource"),
+    "policy": ("policy", "infra.rules"),
 }
 
 
@@ -74,8 +76,10 @@ def test_every_module_imports_only_what_its_room_may_know() -> None:
         ("handler.stream.entry", "from handler.mirror import handler"),
         ("handler.stream.entry", "from .. import mirror"),
         ("handler.mirror", "from handler import change_log"),
-        ("sandbox.demo", "from handler.stream import processor"),
-        ("sandbox.demo", "def late():\n    from infra import settings"),
+        ("sandbox.demo.run", "from handler.stream import processor"),
+        ("sandbox.demo.run", "def late():\n    from infra import settings"),
+        ("infra.rules.tables", "from infra.internal import registry"),
+        ("infra.archive.wheels", "from infra import settings"),
         ("policy.pack", "from infra import consumer"),
     ],
 )

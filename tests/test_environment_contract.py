@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from handler.stream.batch_run import RECORD_AGE_SECONDS
 from handler.stream.effects import EXPIRY, VERSION
+from handler.stream.engine.batch_run import RECORD_AGE_SECONDS
 from handler.stream.entry import REQUEST
 from handler.stream.environment import Environment
 from infra import engine
-from infra.consumer_args import OF_ENGINE
+from infra.internal.consumer_args import OF_ENGINE
 from infra.rules import consumers
-from sandbox.program import ROOT, run, stack_config
+from sandbox import ROOT
+from sandbox.program.in_process import run, stack_config
 from tests.program.recording import FUNCTION, Recorder
 
 HANDLER = Path(__file__).parent.parent / "handler"

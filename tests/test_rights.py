@@ -23,9 +23,10 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 from handler.stream.failures import read_failure
 from ops.smoke import Smoke
 from ops.stack import Stack
+from sandbox import ROOT
 from sandbox.emulator import ACCOUNT
-from sandbox.poller import Poller
-from sandbox.program import ROOT, stack_config
+from sandbox.mapping.poller import Poller
+from sandbox.program.in_process import stack_config
 from tests.local import REGION, LocalAws, wait_for
 
 ENFORCED = {

@@ -11,10 +11,10 @@ from aws_lambda_powertools.utilities.idempotency import (
 )
 from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyPersistenceLayerError
 
-from handler.stream.batch import Function, call
 from handler.stream.change import Change
+from handler.stream.engine.batch import Function, call
+from handler.stream.engine.workers import Death
 from handler.stream.telemetry import count, logger
-from handler.stream.workers import Death
 
 LONGEST_RUN_MILLIS = 900_000
 """Lambda's longest invocation: how long a claim is held where no context tells the time that is left."""

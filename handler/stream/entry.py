@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Any, cast, overload
 
 from handler.stream import aws, environment
-from handler.stream.attempt import pause
-from handler.stream.batch import Function, InvalidBatchError, refuse_async
+from handler.stream.engine.attempt import pause
+from handler.stream.engine.batch import Function, InvalidBatchError, refuse_async
+from handler.stream.engine.invocation import Invocation
+from handler.stream.engine.workers import Executor
 from handler.stream.environment import Environment
 from handler.stream.failures import Bucket
-from handler.stream.invocation import Invocation
 from handler.stream.ledger import Ledger
 from handler.stream.processor import KeyOrderedProcessor
 from handler.stream.telemetry import begin, traced
-from handler.stream.workers import Executor
 
 REQUEST = "table-stream"
 """The key of an event that is a request of ours, and no batch."""
@@ -109,7 +109,7 @@ class Engine:
         return self._processor.response()
 
     def _answer(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
-        from handler.stream import repair, retry  # a batch of a cold environment need not wait for them
+        from handler.stream.held_items import repair, retry  # a batch of a cold environment need not wait for them
 
         ledger = self._processor.ledger
         if ledger is None:

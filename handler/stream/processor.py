@@ -4,15 +4,15 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from handler.stream.attempt import pause
-from handler.stream.batch import Function, read_batch, refuse_async
-from handler.stream.batch_run import BatchRun, Invoke
+from handler.stream.engine.attempt import pause
+from handler.stream.engine.batch import Function, read_batch, refuse_async
+from handler.stream.engine.batch_run import BatchRun, Invoke
+from handler.stream.engine.health import LEAST_SLOW_SECONDS, Health
+from handler.stream.engine.invocation import Invocation
+from handler.stream.engine.workers import Executor, Workers
 from handler.stream.environment import Environment
 from handler.stream.failures import FailureStore
-from handler.stream.health import LEAST_SLOW_SECONDS, Health
-from handler.stream.invocation import Invocation
 from handler.stream.ledger import Ledger
-from handler.stream.workers import Executor, Workers
 
 
 class KeyOrderedProcessor:

@@ -9,8 +9,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
-from handler.stream.batch import Function
 from handler.stream.change import Change, text_of
+from handler.stream.engine.batch import Function
 from handler.stream.environment import current as current_settings
 
 LISTED = 100

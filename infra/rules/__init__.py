@@ -5,9 +5,9 @@ The program runs them over what it registers, the policy pack over any program's
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from infra.resource import Resource
 from infra.rules import access, consumers, functions, mappings, names, tables
 from infra.rules.rule import RULES, STACK_RULES, Level, Rule, StackRule
+from infra.rules.view import Resource
 
 __all__ = ["RULES", "STACK_RULES", "Finding", "Level", "Rule", "StackRule", "findings", "of_each"]
 

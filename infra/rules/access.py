@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infra import rights
-from infra.resource import (
+from infra.rules import rights
+from infra.rules.rule import Level, rule, stack_rule
+from infra.rules.view import (
     ATTACHMENT,
     BUCKET_POLICY,
     CONSUMER,
@@ -28,7 +29,6 @@ from infra.resource import (
     texts,
     within,
 )
-from infra.rules.rule import Level, rule, stack_rule
 
 
 @rule(Level.UNSAFE, ROLE, ROLE_POLICY, POLICY, ROLE_ATTACHMENT, ATTACHMENT)

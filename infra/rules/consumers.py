@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from infra.resource import CONSUMER, EXISTING_TABLE, Resource, Tables, listed, of, within
 from infra.rules.rule import Level, rule, stack_rule
 from infra.rules.tables import attribute_types, key_types, ttl_attribute
+from infra.rules.view import CONSUMER, EXISTING_TABLE, Resource, Tables, listed, of, within
 
 VERSION, EXPIRY = "change_version", "expiry"
 """The attributes of a fenced item (handler/stream/effects.py)."""

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from infra import sizes
-from infra.resource import (
+from infra.rules import sizes
+from infra.rules.rule import Level, rule, stack_rule
+from infra.rules.view import (
     CONSUMER,
     FUNCTION,
     MAPPING,
@@ -16,7 +17,6 @@ from infra.resource import (
     reads_a_stream,
     within,
 )
-from infra.rules.rule import Level, rule, stack_rule
 
 RUNTIMES = {
     "python3.9": date(2025, 12, 15),

@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from infra.engine import RECORD_AGE
-from infra.resource import (
+from infra.rules.rule import Level, rule, stack_rule
+from infra.rules.view import (
     CONSUMER,
     FUNCTION,
     MAPPING,
@@ -23,7 +24,6 @@ from infra.resource import (
     reads_a_stream,
     within,
 )
-from infra.rules.rule import Level, rule, stack_rule
 
 DAY = 86_400
 """Seconds for which a stream keeps its records (AWS's limit)."""

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from infra.resource import (
+from infra.rules.rule import Level, rule
+from infra.rules.view import (
     ALIAS,
     BUCKET,
     FUNCTION,
@@ -18,7 +19,6 @@ from infra.resource import (
     texts,
     within,
 )
-from infra.rules.rule import Level, rule
 
 SUFFIX = "-0a1b2c3"
 """What Pulumi adds to a resource's name where it makes up the physical one: a dash and seven hexadecimal digits."""

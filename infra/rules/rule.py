@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
-from infra.resource import Resource
+from infra.rules.view import Resource
 
 
 class Level(Enum):

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from infra.resource import BUCKET, BUCKET_PRIVATE, LOG_GROUP, TABLE, Resource, linked, listed, of, texts, within
 from infra.rules.rule import Level, rule, stack_rule
+from infra.rules.view import BUCKET, BUCKET_PRIVATE, LOG_GROUP, TABLE, Resource, linked, listed, of, texts, within
 
 KEY_BYTES = 255
 """Bytes of a key attribute's name (DynamoDB's limit)."""

@@ -22,10 +22,10 @@ from typing import Any
 import pytest
 
 from handler.stream.failures import read_failure
-from sandbox.deploy import Deployment
+from sandbox.demo.proxy import Call, Proxy
 from sandbox.emulator import free_port
-from sandbox.invocation import Invocation
-from sandbox.proxy import Call, Proxy
+from sandbox.mapping.invocation import Invocation
+from sandbox.program.deploy import Deployment
 from tests.local import LocalAws, wait_for
 
 SEED, ORDERS, VERSIONS, USERS = 20_261, 20, 12, 24

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sandbox.demo import Demo
-from sandbox.deploy import Deployment
+from sandbox import ROOT
+from sandbox.demo.run import Demo
+from sandbox.demo.workload import ODD_ORDER
 from sandbox.emulator import Clients
-from sandbox.program import ROOT
-from sandbox.scene import ODD_ORDER
+from sandbox.program.deploy import Deployment
 from tests.local import LocalAws
 
 

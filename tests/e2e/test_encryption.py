@@ -5,8 +5,8 @@ That AWS encrypts with it, and lets the roles use it, only AWS can show: the emu
 
 from collections.abc import Callable
 
-from sandbox.deploy import Deployment
-from sandbox.program import stack_config
+from sandbox.program.deploy import Deployment
+from sandbox.program.in_process import stack_config
 from tests.local import LocalAws
 
 

@@ -11,7 +11,7 @@ import pulumi
 import pulumi_aws as resources
 
 from handler.stream.failures import read_failure
-from sandbox.deploy import Deployment
+from sandbox.program.deploy import Deployment
 from tests.local import LocalAws
 
 

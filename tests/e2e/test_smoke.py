@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.deploy import Deployment
-from sandbox.program import ROOT
+from sandbox import ROOT
+from sandbox.program.deploy import Deployment
 from tests.local import LocalAws
 
 EVENTS = ("INSERT", "MODIFY", "REMOVE")

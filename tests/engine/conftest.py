@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.program import stack_config
+from sandbox.program.in_process import stack_config
+from sandbox.program.provider import serving
 from tests.engine.project import Project
-from tests.engine.provider import serving
 from tests.local import LocalAws
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sandbox.program import ROOT
+from sandbox import ROOT
 
 COPIED = ("__main__.py", "Pulumi.yaml", "Pulumi.*.yaml", "requirements.txt", "handler", "infra", "policy")
 LINKED = (".venv", ".cache", "policy/.venv")

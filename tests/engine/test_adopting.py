@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from sandbox.program import ROOT
+from sandbox import ROOT
 from tests.engine.project import Project
 from tests.local import LocalAws
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.program import ROOT
+from sandbox import ROOT
 from tests.engine.project import Project
 from tests.local import LocalAws
 

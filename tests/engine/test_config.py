@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.program import ROOT, stack_config
+from sandbox import ROOT
+from sandbox.program.in_process import stack_config
 from tests.engine.project import Project
 
 pytestmark = pytest.mark.timeout(300)

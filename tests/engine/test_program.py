@@ -10,10 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from sandbox.deploy import Deployment
-from sandbox.program import ROOT, STACK_TYPE, Registration, run, stack_config
-from sandbox.resources import TYPES, resource
-from sandbox.values import Archive
+from sandbox import ROOT
+from sandbox.program.deploy import Deployment
+from sandbox.program.in_process import STACK_TYPE, Registration, run, stack_config
+from sandbox.program.values import Archive
+from sandbox.resources.catalog import TYPES, resource
 from tests.engine.project import Project
 from tests.local import LocalAws
 

@@ -21,9 +21,9 @@ from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from pulumi.runtime.proto.provider_pb2 import DiffResponse
 
-from sandbox.program import ROOT
-from sandbox.values import UNKNOWN
-from tests.engine.provider import serving
+from sandbox import ROOT
+from sandbox.program.provider import serving
+from sandbox.program.values import UNKNOWN
 from tests.local import REGION, LocalAws
 
 QUEUE = "aws:sqs/queue:Queue"
@@ -250,12 +250,13 @@ def test_the_package_is_the_program_s(stub: Any) -> None:
 
 def test_the_command_stays_until_it_is_interrupted() -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
-    command = [sys.executable, "-m", "tests.engine.provider"]
+    command = [sys.executable, "-m", "sandbox", "serve"]
     with subprocess.Popen(command, cwd=ROOT, env=inherited, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         variables: dict[str, str] = {}
         while (line := process.stdout.readline()) != "ready\n":
-            name, _, variables[name] = shlex.split(line)[1].partition("=")
+            if line.startswith("export "):
+                name, _, variables[name] = shlex.split(line)[1].partition("=")
         ports = [int(variables[name].rpartition(":")[2]) for name in ("AWS_ENDPOINT_URL", "PULUMI_DEBUG_PROVIDERS")]
         assert variables["PULUMI_DEBUG_PROVIDERS"] == f"aws:{ports[1]}"
         assert [listens(port) for port in ports] == [True, True]

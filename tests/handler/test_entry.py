@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from handler.stream import Change, PermanentError, aws, consumer
-from handler.stream.batch import AsyncHandlerError
+from handler.stream.engine.batch import AsyncHandlerError
 from handler.stream.entry import NoLedgerError, UnknownRequestError
 from handler.stream.environment import Environment, VariableError
 from tests.handler.fakes import S3, Clock, Context, DynamoDB, record

@@ -10,10 +10,10 @@ from aws_lambda_powertools.utilities import batch as powertools
 from aws_lambda_powertools.utilities.batch.exceptions import UnexpectedBatchTypeError
 
 from handler.stream import Change, KeyOrderedProcessor, PermanentError
-from handler.stream.batch import AsyncHandlerError, InvalidBatchError
+from handler.stream.engine.batch import AsyncHandlerError, InvalidBatchError
+from handler.stream.engine.workers import Workers
 from handler.stream.environment import Environment
 from handler.stream.telemetry import logger
-from handler.stream.workers import Workers
 from tests.handler.conftest import Lines
 from tests.handler.fakes import Clock, Context, record
 from tests.handler.world import World

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from handler.stream.change import Change
+from handler.stream.engine.workers import Death, Executor
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
 from handler.stream.ledger.notes import Note
 from handler.stream.ledger.rows import HoldRow, digest_of, read_changes
-from handler.stream.workers import Death, Executor
 from tests.handler.fakes import S3, STREAM, Clock, Context, DynamoDB, Lambda, Steps, record
 
 FIRST = 10**20

@@ -12,15 +12,15 @@ import pulumi_aws as aws
 import pytest
 
 from infra.archive import Package, build
+from infra.archive.modules import module_of
 from infra.consumer import StreamConsumer, Uses
 from infra.encryption import EncryptionKey
 from infra.filters import exists
 from infra.grants import Grant, allow, read_from, secret, write_to
-from infra.modules import module_of
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable
-from sandbox.values import UNKNOWN
+from sandbox.program.values import UNKNOWN
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
 from tests.program.lint import complaints

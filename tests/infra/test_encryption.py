@@ -14,7 +14,7 @@ from infra.grants import read_from, write_to
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import StreamTable
-from sandbox.program import run
+from sandbox.program.in_process import run
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
 from tests.program.recording import ACCOUNT, REGION, Recorder, arn, key_arn, physical, record

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from infra.settings import Settings, Tuning
-from sandbox.program import run
+from sandbox.program.in_process import run
 from tests.program.recording import Recorder, record
 
 ROOT = Path(__file__).parents[2]

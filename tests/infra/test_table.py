@@ -11,8 +11,8 @@ import pulumi_aws as aws
 import pytest
 
 from infra.filters import exists, prefix
+from infra.internal.updates import guard_updates
 from infra.table import Changes, Key, StreamTable, Table, ViewType
-from infra.updates import guard_updates
 from tests.program import recording as kinds
 from tests.program.recording import record, stream_arn, table_arn
 

@@ -12,9 +12,9 @@ from pulumi.runtime import rpc
 from pulumi.runtime.proto import analyzer_pb2 as proto
 from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub
 
-from infra.resource import FUNCTION, MAPPING, TABLE
 from infra.rules import RULES, STACK_RULES, Level
-from sandbox.program import Registration
+from infra.rules.view import FUNCTION, MAPPING, TABLE
+from sandbox.program.in_process import Registration
 from tests.program.test_stacks import deployed
 
 PACK = Path(__file__).parents[2] / "policy"

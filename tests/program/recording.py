@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.program import InvokeError, Registration, run
-from sandbox.values import UNKNOWN
+from sandbox.program.in_process import InvokeError, Registration, run
+from sandbox.program.values import UNKNOWN
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 TABLE = "aws:dynamodb/table:Table"
@@ -97,7 +97,7 @@ KNOWN: Mapping[str, Callable[[str], Outputs]] = {
 
 @dataclass
 class Recorder:
-    """A backend for `sandbox.program.run`; `tables` are those that exist already, by name.
+    """A backend for `sandbox.program.in_process.run`; `tables` are those that exist already, by name.
 
     In a preview everything is new: no output is known.
     """

@@ -5,7 +5,7 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from sandbox.program import run
+from sandbox.program.in_process import run
 from tests.program import recording as kinds
 from tests.program.recording import Recorder, physical
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from cfnlint.api import ManualArgs, lint  # pyright: ignore[reportMissingTypeStubs] -- typed, but does not say so
 
-from sandbox.program import ROOT, run, stack_config
+from sandbox import ROOT
+from sandbox.program.in_process import run, stack_config
 from tests.program.lint import Kind, complaints, documents
 from tests.program.recording import ACCOUNT, REGION, Recorder
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.program import ROOT, run, stack_config
+from sandbox import ROOT
+from sandbox.program.in_process import run, stack_config
 from tests.program import recording as kinds
 from tests.program.recording import ACCOUNT, REGION, Recorder
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.program import run, stack_config
-from sandbox.values import Archive
+from sandbox.program.in_process import run, stack_config
+from sandbox.program.values import Archive
 from tests.program import recording as kinds
 from tests.program.recording import Recorder, arn, physical, stream_arn, table_arn
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from handler.stream.workers import Death
+from handler.stream.engine.workers import Death
 
 
 class EndlessError(Exception):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from sandbox.actions import Returned
+from sandbox.mapping.protocol import Returned
 from tests.property.function.function import Function
 from tests.property.function.services import records_in
 from tests.property.history.facts import Facts, Run

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.actions import Position
-from sandbox.mapping import RETENTION_SECONDS
+from sandbox.mapping.machine import RETENTION_SECONDS
+from sandbox.mapping.protocol import Position
 
 ARN = "arn:aws:dynamodb:eu-central-1:000000000000:table/orders/stream/2026-01-01T00:00:00.000"
 PAGE = 1000

@@ -12,9 +12,19 @@ from handler.stream import aws
 from handler.stream.change import Change
 from handler.stream.effects import put_if_newer
 from handler.stream.environment import Environment
-from sandbox.actions import RETENTION_PASSED, Describe, Discard, Failed, Invoke, Position, Read, Returned, Throttled
-from sandbox.configuration import Configuration, Switches
-from sandbox.mapping import RETENTION_SECONDS, EventSourceMapping
+from sandbox.mapping.configuration import Configuration, Switches
+from sandbox.mapping.machine import RETENTION_SECONDS, EventSourceMapping
+from sandbox.mapping.protocol import (
+    RETENTION_PASSED,
+    Describe,
+    Discard,
+    Failed,
+    Invoke,
+    Position,
+    Read,
+    Returned,
+    Throttled,
+)
 from tests.property.function.function import Function
 from tests.property.function.names import CONSUMER, LEDGER, TARGET
 from tests.property.history.facts import Effect, Facts, Parked, Run

@@ -9,7 +9,7 @@ from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.settings import Tuning
 from infra.table import StreamTable
-from sandbox.deploy import Deployment
+from sandbox.program.deploy import Deployment
 from tests.local import LocalAws
 from tests.program.recording import FUNCTION, MAPPING, POLICY, TABLE, record, stream_arn
 

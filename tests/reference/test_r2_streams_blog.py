@@ -13,7 +13,7 @@ from infra.grants import send_email_from
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import StreamTable, ViewType
-from sandbox.deploy import Deployment
+from sandbox.program.deploy import Deployment
 from tests.local import LocalAws
 from tests.program.recording import MAPPING, record
 

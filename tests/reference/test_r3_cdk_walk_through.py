@@ -9,7 +9,7 @@ from infra.consumer import StreamConsumer
 from infra.grants import read_from
 from infra.settings import Tuning
 from infra.table import StreamTable
-from sandbox.deploy import Deployment
+from sandbox.program.deploy import Deployment
 from tests.local import LocalAws
 from tests.program.recording import FUNCTION, TABLE, record, table_arn
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.resource import Aws
-from sandbox.values import Archive
+from sandbox.program.values import Archive
+from sandbox.resources.resource_type import Aws
 from tests.local import REGION, LocalAws
 from tests.sandbox.making import Maker, Mappings
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.resource import Aws, Resource
-from sandbox.resources import TYPES
-from sandbox.values import Archive, Bundle
+from sandbox.program.values import Archive, Bundle
+from sandbox.resources.catalog import TYPES
+from sandbox.resources.resource_type import Aws, Resource
 from tests.local import REGION
 
 ACCOUNT = "000000000000"

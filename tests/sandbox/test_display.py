@@ -3,8 +3,8 @@
 from typing import Any
 
 from sandbox.display import LISTED, REPEATED_SECONDS, Display
-from sandbox.outcome import BROKEN, HELD, PARKED, PROGRESS, RELEASED, RETRY_FAILED, WAIT, outcome
-from tests.sandbox.test_outcome import NAMES, entry, invocation, record, reported, retry_run
+from sandbox.report import BROKEN, HELD, PARKED, PROGRESS, RELEASED, RETRY_FAILED, WAIT, outcome
+from tests.sandbox.test_report import NAMES, entry, invocation, record, reported, retry_run
 
 SOON = "1970-01-01T00:00:01+00:00"
 

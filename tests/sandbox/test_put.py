@@ -10,7 +10,7 @@ from typing import Any
 import pulumi_aws as resources
 import pytest
 
-from sandbox.deploy import Deployment
+from sandbox.program.deploy import Deployment
 from sandbox.put import TRIES, PutError, put
 from tests.local import LocalAws
 

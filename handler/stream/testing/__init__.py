@@ -8,14 +8,14 @@ from typing import Any, cast
 
 from handler.stream import aws
 from handler.stream.change import Change, encode_item
+from handler.stream.engine.invocation import Invocation
+from handler.stream.engine.workers import Workers
 from handler.stream.entry import Consumer
 from handler.stream.environment import Environment
-from handler.stream.invocation import Invocation
+from handler.stream.held_items.retry import RetryRun
 from handler.stream.ledger import Ledger
 from handler.stream.processor import KeyOrderedProcessor
-from handler.stream.retry import RetryRun
 from handler.stream.testing.dynamodb import MemoryDynamoDB
-from handler.stream.workers import Workers
 
 TABLES = "arn:aws:dynamodb:eu-central-1:111122223333:table"
 Key = str | tuple[str, ...]

@@ -5,9 +5,9 @@ from functools import partial
 from random import Random
 from typing import Any, cast
 
+from handler.stream.engine.workers import Death
 from handler.stream.environment import Environment
-from handler.stream.workers import Death
-from sandbox.actions import Failed, Outcome, Returned
+from sandbox.mapping.protocol import Failed, Outcome, Returned
 from tests.property.function import threads, wire
 from tests.property.function.handler import Handler
 from tests.property.function.names import TARGET

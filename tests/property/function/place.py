@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from handler.stream.workers import Death
+from handler.stream.engine.workers import Death
 from tests.property.executor import Steps
 from tests.property.function import threads
 from tests.property.history.facts import Facts, Run

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sandbox.actions import AGE_EXCEEDED
+from sandbox.mapping.protocol import AGE_EXCEEDED
 from tests.property.function.rows import number_in
 from tests.property.history.facts import Parked
 from tests.property.schedule import CLOCKS_DIFFER

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from handler.stream import batch_run, telemetry, turn
-from handler.stream.batch import Function
+from handler.stream import telemetry
+from handler.stream.engine import batch_run
+from handler.stream.engine.batch import Function
+from handler.stream.engine.workers import Executor
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
-from handler.stream.workers import Executor
+from handler.stream.held_items import turn
 from tests.property.function import threads
 from tests.property.function.names import BUCKET, CONSUMER, LEDGER
 from tests.property.subjects.planting import Planted, planted

@@ -8,24 +8,24 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import handler.stream.batch_run as batch_run_module
-import handler.stream.holding as holding_module
+import handler.stream.engine.batch_run as batch_run_module
+import handler.stream.held_items.holding as holding_module
+import handler.stream.held_items.repair as repair_module
+import handler.stream.held_items.retry as retry_module
+import handler.stream.held_items.turn as turn_module
 import handler.stream.ledger.holds as holds_module
 import handler.stream.ledger.rows as rows_module
 import handler.stream.processor as processor_module
-import handler.stream.repair as repair_module
-import handler.stream.retry as retry_module
-import handler.stream.turn as turn_module
-from handler.stream.batch_run import BatchRun
 from handler.stream.change import Change
-from handler.stream.holding import Holding
+from handler.stream.engine.batch_run import BatchRun
+from handler.stream.held_items.holding import Holding
+from handler.stream.held_items.retry import RetryRun
+from handler.stream.held_items.turn import Turn
 from handler.stream.ledger.holds import Holds, Lease
 from handler.stream.ledger.notes import DONE, HELD
 from handler.stream.ledger.rows import HoldRow, Waiting
 from handler.stream.ledger.table import key_of
 from handler.stream.ledger.writes import RefusedError
-from handler.stream.retry import RetryRun
-from handler.stream.turn import Turn
 from tests.property.subjects.engines import Subject, engine
 from tests.property.subjects.planting import planted
 

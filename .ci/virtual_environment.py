@@ -1,0 +1,53 @@
+"""Makes a virtual environment from lock files: python3 .ci/virtual_environment.py DIRECTORY LOCK [LOCK ...].
+
+Standard library only, in words that older Pythons parse too, so that the wrong one gets a sentence and no traceback.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+OLDEST = (3, 11)
+PIP_INSTALL = [
+    "-m",
+    "pip",
+    "install",
+    "--quiet",
+    "--no-input",
+    "--disable-pip-version-check",
+    "--no-compile",
+    "--require-hashes",
+]
+
+
+def main(directory: Path, locks: list[Path]) -> str | None:
+    """Create what is missing of `directory` and install `locks` into it; the sentence to stop with where that fails."""
+    if sys.version_info < OLDEST:
+        needed, found = (".".join(map(str, version)) for version in (OLDEST, sys.version_info[:3]))
+        return f"Python {needed} or newer is needed, this is {found}: name one, as in make PYTHON=python3.13"
+    python = directory / "bin" / "python"
+    if not python.exists():
+        made = run([sys.executable, "-m", "venv", str(directory)])
+        if made.returncode:
+            cause = made.stdout.strip().splitlines()[-1]
+            return f"{directory} could not be made: {cause}. On Debian and Ubuntu: apt install python3-venv"
+    print(f"installing {' and '.join(map(str, locks))} into {directory} (once)", flush=True)
+    installed = run([str(python), *PIP_INSTALL, *(word for lock in locks for word in ("-r", str(lock)))])
+    if installed.returncode:
+        errors = [line for line in installed.stdout.splitlines() if line.startswith("ERROR: ")]
+        cause = errors[-1][len("ERROR: ") :].rstrip(".") if errors else f"pip failed with code {installed.returncode}"
+        reachable = "Is the package index reachable? " if "No matching distribution" in cause else ""
+        return f"{directory} is not complete: {cause}. {reachable}Mend that and run make again."
+    (directory / ".installed").touch()
+    return None
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run `command` with all that it prints in `stdout`."""
+    return subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), [Path(lock) for lock in sys.argv[2:]]))

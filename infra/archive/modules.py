@@ -1,0 +1,82 @@
+"""The module of handler/ that a consumer runs, read without importing it."""
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+import pulumi
+
+from infra.archive.sources import ROOT
+
+ENGINE = "stream"
+"""The one package of handler/ that is no consumer's."""
+
+
+def module_of(consumer: str, root: Path = ROOT) -> str:
+    """Module that a consumer runs: `welcome-email` is handler/welcome_email.py or handler/welcome_email/__init__.py.
+
+    Raises
+    ------
+    pulumi.RunError
+        There is no such module, and the message names the nearest; or the module is no Python, or it has no `handler`
+        that Lambda can call.
+    """
+    modules = _modules(root / "handler")
+    module = consumer.replace("-", "_")
+    if module not in modules:
+        near = get_close_matches(module, modules, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(modules)) or 'none'}"
+        raise pulumi.RunError(f"no handler/{module}.py; {hint}")
+    if consumer != module.replace("_", "-"):
+        raise pulumi.RunError(f"a consumer is written with dashes: {module.replace('_', '-')}")
+    _check_handler(modules[module], modules[module].relative_to(root).as_posix())
+    return module
+
+
+def _modules(handler: Path) -> dict[str, Path]:
+    """The file of each module by its name; a package comes before a module of the same name, as it does in Python."""
+    modules = {path.stem: path for path in handler.glob("*.py") if path.stem != "__init__"}
+    packages = {path.parent.name: path for path in handler.glob("*/__init__.py") if path.parent.name != ENGINE}
+    return modules | packages
+
+
+def _check_handler(path: Path, name: str) -> None:
+    try:
+        tree = ast.parse(path.read_bytes(), filename=name)
+    except SyntaxError as error:
+        version = ".".join(map(str, sys.version_info[:2]))
+        raise pulumi.RunError(f"{name}:{error.lineno or 1} is not Python {version}: {error.msg}") from error
+    except ValueError as error:
+        raise pulumi.RunError(f"{name} is not Python: {error}") from error
+    bindings = list(_bindings(tree.body))
+    if not bindings:
+        raise pulumi.RunError(
+            f"{name} has no handler, which is what Lambda calls: name its function so, as in "
+            "@consumer def handler(change: Change) -> None"
+        )
+    if isinstance(last := bindings[-1], ast.AsyncFunctionDef):
+        raise pulumi.RunError(
+            f"{name}:{last.lineno} has an async def handler, which Lambda calls but does not await: "
+            "make it def handler, with asyncio.run(...) inside"
+        )
+
+
+def _bindings(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """What gives the module's own name `handler` a value, in order. A star import may do so."""
+    for node in nodes:
+        match node:
+            case ast.FunctionDef(name="handler") | ast.AsyncFunctionDef(name="handler") | ast.ClassDef(name="handler"):
+                yield node
+            case ast.Name(id="handler", ctx=ast.Store()):
+                yield node
+            case ast.alias(name=name, asname=asname):
+                if name == "*" or (asname or name.split(".")[0]) == "handler":
+                    yield node
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Lambda() | ast.AnnAssign(value=None):
+                pass  # these names are not the module's, or have no value
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                pass
+            case _:
+                yield from _bindings(ast.iter_child_nodes(node))

@@ -1,0 +1,79 @@
+"""Files of handler/ that the functions' archive holds."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import translate
+from pathlib import Path, PurePosixPath
+
+import pulumi
+
+ROOT = Path(__file__).parent.parent.parent
+"""The project's directory."""
+
+NOT_SHIPPED = tuple(PurePosixPath(name) for name in ("requirements.in", "requirements.txt", "stream/testing"))
+"""By path below handler/: what only the build and the tests need."""
+
+DROPPINGS = (
+    *("__pycache__", "*.pyc"),
+    *(".git", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"),
+    *(".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".idea", ".vscode"),
+    *(".*.sw?", ".*.kate-swp", "*~", ".#*", "#*#"),
+)
+"""By name, wherever it stands: what interpreters, tools, file managers and editors leave behind."""
+
+_DROPPING = re.compile("|".join(translate(pattern) for pattern in DROPPINGS))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file as it goes into the archive."""
+
+    name: str  # below the project's directory, with slashes
+    data: bytes
+    executable: bool
+
+
+def files(handler: Path) -> Iterator[Path]:
+    """Everything below `handler` that is shipped, in order, except directories. Links are yielded, not followed."""
+    for path in sorted(handler.rglob("*")):
+        inside = PurePosixPath(path.relative_to(handler))
+        left_out = any(inside.is_relative_to(other) for other in NOT_SHIPPED) or any(map(_DROPPING.match, inside.parts))
+        if not left_out and (path.is_symlink() or not path.is_dir()):
+            yield path
+
+
+def sources(handler: Path) -> list[Source]:
+    """The shipped files with their contents. A link to a file within `handler` becomes a copy of that file.
+
+    Raises
+    ------
+    pulumi.RunError
+        Another link is there, or something that is no file; the message names each.
+    """
+    found = list(files(handler))
+    if refused := [reason for path in found if (reason := _refusal(path, handler))]:
+        raise pulumi.RunError("\n".join(refused))
+    return [
+        Source(
+            name=PurePosixPath("handler", path.relative_to(handler)).as_posix(),
+            data=path.read_bytes(),
+            executable=bool(path.stat().st_mode & 0o100),  # the owner's bit, which is what git keeps
+        )
+        for path in found
+    ]
+
+
+def _refusal(path: Path, handler: Path) -> str | None:
+    """Why the archive cannot hold `path`; None where it can."""
+    name = f"handler/{path.relative_to(handler).as_posix()}"
+    if not path.is_symlink():
+        return None if path.is_file() else f"{name} is neither a file nor a directory: move it out of handler/"
+    link = f"{name} is a link to {path.readlink()}"
+    if path.is_dir():
+        return f"{link}, a directory: only links to files are followed; move the directory itself to {name}"
+    if not path.is_file():
+        return f"{link}, where there is no file: mend the link or remove it"
+    if not path.resolve().is_relative_to(handler.resolve()):
+        return f"{link}, outside handler/: only links within handler/ are followed; copy the file to {name}"
+    return None

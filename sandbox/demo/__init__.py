@@ -1,0 +1,1 @@
+"""The demo: what it writes, what it lets fail, what it measures."""

@@ -1,0 +1,1 @@
+"""An event source mapping that fails, retries and gives up as AWS's does."""

@@ -1,0 +1,343 @@
+"""The event source mapping decides: a pure state machine on a clock that fails, retries and gives up as AWS does."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any, cast
+from zlib import crc32
+
+from sandbox.mapping.configuration import Configuration, Switches
+from sandbox.mapping.filters import any_of
+from sandbox.mapping.protocol import (
+    AGE_EXCEEDED,
+    RETENTION_PASSED,
+    RETRIES_EXHAUSTED,
+    Action,
+    Describe,
+    Discard,
+    Failed,
+    Invoke,
+    Outcome,
+    Position,
+    Read,
+    Record,
+    Returned,
+    Throttled,
+)
+
+PAYLOAD_BYTES = 6 * 1024 * 1024
+"""At most so much in one invocation's event; AWS: "Lambda quotas", synchronous invocation payload."""
+RETENTION_SECONDS = 24 * 3600
+"""So long a stream keeps a record; AWS: "Change data capture for DynamoDB Streams"."""
+
+
+def settled_by(payload: object, sequences: Sequence[str], *, malformed_fails: bool) -> int | None:
+    """How many of a batch's records a response with partial failures settles; None where it fails the whole batch."""
+    if payload in (None, "", {}, []):
+        return len(sequences)
+    failures = cast("dict[str, Any]", payload).get("batchItemFailures", ()) if isinstance(payload, dict) else ()
+    if failures is None or failures == []:
+        return len(sequences)
+    if not isinstance(failures, list):
+        return None if malformed_fails else len(sequences)
+    checkpoint = len(sequences)
+    for failure in cast("list[Any]", failures):
+        identifier = cast("dict[str, Any]", failure).get("itemIdentifier") if isinstance(failure, dict) else None
+        if identifier not in sequences:
+            return None
+        checkpoint = min(checkpoint, sequences.index(identifier))
+    return checkpoint
+
+
+class _Shard:
+    def __init__(self, name: str, parent: str | None, start: Position, lanes: int) -> None:
+        self.name, self.parent = name, parent
+        self.checkpoint = start
+        self.settled: set[str] = set()  # beyond the checkpoint
+        self.rewind(lanes)
+
+    def rewind(self, lanes: int) -> None:
+        """Forget what was read and is not settled, to read it again from the checkpoint."""
+        self.cursor = self.checkpoint
+        self.unsettled: deque[str] = deque()
+        self.lanes = [_Lane(self) for _ in range(lanes)]
+        self.reading: Read | None = None
+        self.next_read = self.empty_at = 0.0
+        self.ended = self.stale = False
+
+    @property
+    def running(self) -> bool:
+        return any(lane.running for lane in self.lanes)
+
+    def settle(self, sequences: Iterable[str]) -> None:
+        self.settled.update(sequences)
+        while self.unsettled and self.unsettled[0] in self.settled:
+            sequence = self.unsettled.popleft()
+            self.settled.remove(sequence)
+            self.checkpoint = Position("AFTER_SEQUENCE_NUMBER", sequence)
+
+
+@dataclass
+class _Lane:
+    """Those items of a shard whose changes are delivered one batch after the other."""
+
+    shard: _Shard
+    waiting: deque[Record] = field(default_factory=deque[Record])
+    window_since: float = 0
+    batches: deque["_Batch"] = field(default_factory=deque["_Batch"])
+    running: bool = False
+
+    def oldest(self) -> Record | None:
+        """The waiting record that reaches its limit first: the first one, since records wait in the stream's order."""
+        waiting = self.batches[0].records if self.batches else self.waiting
+        return waiting[0] if waiting else None
+
+
+@dataclass
+class _Batch:
+    lane: _Lane
+    records: list[Record]
+    failures: int = 0  # in a row, without progress
+    tries: int = 0  # the same and the throttled ones
+    not_before: float = 0
+
+
+class EventSourceMapping:
+    """One mapping of one stream: `advance` says what to do now, everything else tells it what came of that.
+
+    It knows neither threads nor I/O nor the time: whoever drives it says what time it is, in epoch seconds.
+
+    Parameters
+    ----------
+    configuration
+        What the mapping was created with.
+    switches
+        The readings of what AWS does not document.
+    poll
+        Seconds between two reads of a shard at its end; AWS polls four times a second.
+
+    Raises
+    ------
+    FilterError
+        A filter pattern is invalid or not imitated.
+    """
+
+    def __init__(self, configuration: Configuration, switches: Switches | None = None, poll: float = 0.25) -> None:
+        self.last_result = "No records processed"
+        self._switches = switches or Switches()
+        self._poll = poll
+        self._shards: dict[str, _Shard] = {}
+        self._finished: set[str] = set()
+        self._running: dict[Invoke, _Batch] = {}
+        self._actions: list[Action] = [Describe()]
+        self._described = False
+        self.configure(configuration)
+
+    def configure(self, configuration: Configuration) -> None:
+        """Take a new configuration, `enabled` included. Checkpoints stay; batches are cut and counted afresh."""
+        self._passes = any_of(configuration.patterns)
+        self.configuration = configuration
+        for shard in self._shards.values():
+            shard.stale = True
+
+    def at_rest(self) -> bool:
+        """Whether all that was read is settled: nothing runs, nothing waits."""
+        told = self._described and not self._actions and not self._running
+        return told and not any(shard.unsettled or shard.stale for shard in self._shards.values())
+
+    def caught_up(self, since: float) -> bool:
+        """Whether, besides, every shard was found at its end by a read that was asked for at or after `since`."""
+        return self.at_rest() and all(shard.empty_at >= since for shard in self._shards.values())
+
+    def discover(self, lineage: Iterable[tuple[str, str | None]]) -> None:
+        """Take in the stream's shards, each with its parent's name; a child is read once its parent is finished."""
+        configured = self.configuration.starting_position
+        later = self._described and configured == "LATEST"
+        start = Position(self._switches.children_from if later else configured)
+        for name, parent in lineage:
+            if name not in self._shards and name not in self._finished:
+                self._shards[name] = _Shard(name, parent, start, self.configuration.parallelization_factor)
+        self._described = True
+
+    def read(self, action: Read, events: Sequence[Mapping[str, Any]], now: float, *, ended: bool = False) -> None:
+        """Take in the records found; `ended` where the shard is closed and these are its last."""
+        shard = self._shards[action.shard]
+        if shard.reading is not action:
+            return
+        shard.reading, shard.ended = None, ended
+        if not events:
+            shard.next_read, shard.empty_at = now + self._poll, action.asked
+        elif shard.checkpoint.kind == "LATEST":
+            shard.checkpoint = Position("AT_SEQUENCE_NUMBER", Record(events[0]).sequence)
+        for event in events:
+            self._take(shard, Record(event), now)
+        self._settle(shard, ())
+
+    def _take(self, shard: _Shard, record: Record, now: float) -> None:
+        shard.cursor = Position("AFTER_SEQUENCE_NUMBER", record.sequence)
+        if not self._passes(record.event):
+            if self._switches.filtered_count:
+                shard.unsettled.append(record.sequence)
+                shard.settled.add(record.sequence)
+            return
+        shard.unsettled.append(record.sequence)
+        if record.sequence not in shard.settled:
+            lane = shard.lanes[crc32(record.item) % len(shard.lanes)]
+            if not lane.waiting and not self._switches.empty_windows:
+                lane.window_since = now
+            lane.waiting.append(record)
+
+    def trimmed(self, action: Read) -> None:
+        """Take in that retention has passed the position that was to be read."""
+        shard = self._shards[action.shard]
+        if shard.reading is action:
+            shard.reading = None
+            shard.cursor = shard.checkpoint = Position(self._switches.trimmed_resumes)
+
+    def answer(self, invocation: Invoke, outcome: Outcome, now: float) -> None:
+        """Take in what came of an invocation."""
+        batch = self._running.pop(invocation)
+        batch.lane.running = False
+        self.last_result = "OK" if isinstance(outcome, Returned) else "PROBLEM: Function call failed"
+        if not batch.records:
+            return
+        batch.tries += 1
+        if isinstance(outcome, Throttled):
+            self._retry(batch, now)
+        elif done := self._done(batch, outcome):
+            self._settle(batch.lane.shard, batch.records[:done])
+            if rest := batch.records[done:]:
+                self._retry(_Batch(batch.lane, rest, tries=1), now)
+        else:
+            batch.failures += 1
+            self._failed(batch, "Unhandled" if isinstance(outcome, Failed) else None, whole=done is None, now=now)
+
+    def _done(self, batch: _Batch, outcome: Returned | Failed) -> int | None:
+        if isinstance(outcome, Failed):
+            return None
+        if not self.configuration.function_response_types:
+            return len(batch.records)
+        sequences = [record.sequence for record in batch.records]
+        return settled_by(outcome.payload, sequences, malformed_fails=self._switches.malformed_fails)
+
+    def _failed(self, batch: _Batch, error: str | None, *, whole: bool, now: float) -> None:
+        retries = self.configuration.maximum_retry_attempts
+        if whole and self.configuration.bisect_batch_on_function_error and len(batch.records) > 1:
+            middle = len(batch.records) // 2
+            failures = batch.failures - 1 if self._switches.halves_inherit else 0
+            for half in (batch.records[middle:], batch.records[:middle]):
+                self._retry(_Batch(batch.lane, half, failures, tries=1), now)
+        elif retries == -1 or batch.failures <= retries:
+            self._retry(batch, now)
+        else:
+            along = whole or self._switches.suffix_follows
+            self._discard(batch, len(batch.records) if along else 1, RETRIES_EXHAUSTED, error)
+
+    def _retry(self, batch: _Batch, now: float) -> None:
+        batch.not_before = now + self._switches.back_off(batch.tries)
+        batch.lane.batches.appendleft(batch)
+
+    def _discard(self, batch: _Batch, count: int, condition: str, error: str | None = None) -> None:
+        doomed, rest = batch.records[:count], batch.records[count:]
+        # Recorded: a record too old for its first attempt is discarded with a count of 1.
+        invocations = max(batch.failures, 1)
+        self._actions.append(Discard(batch.lane.shard.name, tuple(doomed), condition, invocations, error))
+        self._settle(batch.lane.shard, doomed)
+        if rest:
+            batch.lane.batches.appendleft(_Batch(batch.lane, rest))
+
+    def _settle(self, shard: _Shard, records: Iterable[Record]) -> None:
+        shard.settle(record.sequence for record in records)
+        if shard.ended and not shard.unsettled and not shard.stale:
+            del self._shards[shard.name]
+            self._finished.add(shard.name)
+            self._actions.append(Describe())
+
+    def advance(self, now: float) -> list[Action]:
+        """All that is to be done now; each action is given out once."""
+        for shard in list(self._shards.values()) if self.configuration.enabled else ():
+            if shard.stale:
+                if shard.running:
+                    continue
+                shard.rewind(self.configuration.parallelization_factor)
+            if now >= shard.next_read and self._wants_more(shard):
+                shard.reading = Read(shard.name, shard.cursor, now)
+                self._actions.append(shard.reading)
+            for lane in shard.lanes:
+                self._start(lane, now)
+        actions, self._actions = self._actions, []
+        return actions
+
+    def due(self) -> float | None:
+        """When `advance` has something new even if nothing is told until then; None where it has nothing."""
+        return min(self._moments(), default=None) if self.configuration.enabled else None
+
+    def _moments(self) -> Iterator[float]:
+        window = self.configuration.maximum_batching_window_in_seconds
+        for shard in self._shards.values():
+            if shard.stale:
+                yield from () if shard.running else (0.0,)
+                continue
+            if self._wants_more(shard):
+                yield shard.next_read
+            for lane in shard.lanes:
+                if not lane.running and lane.batches:
+                    yield lane.batches[0].not_before
+                elif not lane.running and (lane.waiting or (window and self._switches.empty_windows)):
+                    yield lane.window_since + window
+                if not lane.running and (oldest := lane.oldest()):
+                    yield min(oldest.created + limit for limit in self._limits().values())
+
+    def _wants_more(self, shard: _Shard) -> bool:
+        unread = not shard.reading and not shard.ended and shard.parent not in self._shards
+        return unread and any(len(lane.waiting) < self.configuration.batch_size for lane in shard.lanes)
+
+    def _start(self, lane: _Lane, now: float) -> None:
+        while not lane.running and (batch := lane.batches.popleft() if lane.batches else self._cut(lane, now)):
+            if self._drop_overdue(batch, now):
+                continue
+            if now < batch.not_before:
+                lane.batches.appendleft(batch)
+                return
+            lane.running = True
+            invocation = Invoke(lane.shard.name, tuple(batch.records), batch.tries + 1)
+            self._running[invocation] = batch
+            self._actions.append(invocation)
+
+    def _drop_overdue(self, batch: _Batch, now: float) -> bool:
+        """Discard records at their limit, also while they wait for the next try; AWS is recorded to do so."""
+        for condition, limit in self._limits().items():
+            if overdue := _too_old(batch.records, limit, now):
+                self._discard(batch, overdue, condition)
+                return True
+        return False
+
+    def _limits(self) -> Mapping[str, float]:
+        """How many seconds after its creation a record is discarded, by the condition."""
+        age = self.configuration.maximum_record_age_in_seconds
+        return {RETENTION_PASSED: RETENTION_SECONDS} | ({AGE_EXCEEDED: age} if age != -1 else {})
+
+    def _cut(self, lane: _Lane, now: float) -> _Batch | None:
+        """The next batch, once it is full by count or bytes or its window is over; until then, only too old records."""
+        count = size = 0
+        for record in lane.waiting:
+            size += record.size
+            if count == self.configuration.batch_size or (count and size > PAYLOAD_BYTES):
+                break
+            count += 1
+        full = count == self.configuration.batch_size or count < len(lane.waiting)
+        window = self.configuration.maximum_batching_window_in_seconds
+        has_ended = now >= lane.window_since + window and (count or (window and self._switches.empty_windows))
+        if full or has_ended:
+            lane.window_since = now
+        else:
+            count = _too_old(lane.waiting, min(self._limits().values()), now)
+            if not count:
+                return None
+        return _Batch(lane, [lane.waiting.popleft() for _ in range(count)])
+
+
+def _too_old(records: Iterable[Record], limit: float, now: float) -> int:
+    """How many records, from the first on, have reached the limit."""
+    return sum(1 for _ in takewhile(lambda record: now >= record.created + limit, records))

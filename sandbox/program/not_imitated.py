@@ -1,0 +1,125 @@
+"""What a program asks for and the sandbox does not imitate: it is passed over, and told in one line."""
+
+from typing import ClassVar
+
+from sandbox.emulator import ACCOUNT
+from sandbox.program.in_process import Registration
+from sandbox.resources.resource_type import SHOWN, Aws, Inputs, Resource, ResourceError
+
+HARMLESS = frozenset(
+    {
+        *("aws:dynamodb/contributorInsights:ContributorInsights", "aws:dynamodb/tableExport:TableExport"),
+        *("aws:dynamodb/tableReplica:TableReplica", "aws:dynamodb/tag:Tag"),
+        *("aws:lambda/codeSigningConfig:CodeSigningConfig", "aws:lambda/permission:Permission"),
+        *("aws:lambda/layerVersionPermission:LayerVersionPermission", "aws:lambda/resourcePolicy:ResourcePolicy"),
+        "aws:lambda/runtimeManagementConfig:RuntimeManagementConfig",
+    }
+)
+"""Types of the services that the sandbox shows which observe, label, copy or permit.
+
+The sandbox asks nobody for rights, is in one Region, and runs the Python of this machine: without these resources its
+functions and tables do the same.
+"""
+LISTED = 3
+"""Names of one kind in the line; of the others it has the number."""
+
+
+class PassedOver(Resource):
+    """A resource that is not made. It says what its inputs say, and has an id, a name and an ARN that are made up.
+
+    Raises
+    ------
+    ResourceError
+        What functions, mappings, tables and streams do may depend on the type, so that going on would show something
+        false.
+    """
+
+    properties: ClassVar = {}
+    outputs: ClassVar = {"arn": "arn", "name": "name"}
+
+    def __init__(self, type_: str, name: str, aws: Aws) -> None:
+        if type_.startswith(SHOWN) and type_ not in HARMLESS:
+            raise ResourceError(
+                f"{name}: the sandbox does not know resources of type {type_}, and what functions and tables do may "
+                "depend on it: let the program register it only where pulumi.get_stack() is not 'local'"
+            )
+        self.kind, self.aws = type_, aws  # and no client: nothing is asked of the emulator
+
+    def check(self, name: str, inputs: Inputs) -> Inputs:
+        """`inputs` with a name, which stays the same from run to run."""
+        return {"name": name, **inputs}
+
+    def create(self, inputs: Inputs) -> str:
+        """Nothing is made; the name is the id."""
+        return str(inputs["name"])
+
+    def read(self, identity: str) -> Inputs | None:
+        """The made-up outputs."""
+        package, module, *_ = self.kind.split(":")
+        if package != "aws":
+            return {"name": identity}
+        service, _, kind = module.partition("/")
+        return {"name": identity, "arn": f"arn:aws:{service}:{self.aws.region}:{ACCOUNT}:{kind}/{identity}"}
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        """Nothing is changed."""
+
+    def delete(self, identity: str, inputs: Inputs) -> None:
+        """Nothing is unmade."""
+
+
+class Asides:
+    """What the sandbox has not imitated of one run of a program.
+
+    Registrations arrive on several threads, each one with what is its own; nothing is read before the run ends.
+    """
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+        self._passed: dict[str, tuple[str, str]] = {}  # type and name by URN
+        self._uses: dict[str, list[str]] = {}  # the properties that are made of a resource that is not, by its URN
+        self._others: list[tuple[str, str]] = []  # what else, and of which resource
+
+    def passed_over(self, registration: Registration) -> None:
+        """Take in a resource that is not made."""
+        self._passed[registration.urn] = registration.type, registration.name
+
+    def made(self, registration: Registration, unimitated: list[str]) -> None:
+        """Take in a resource that is made, with the properties of it that are not imitated."""
+        self._others += [(f"{registration.type} {property_}", registration.name) for property_ in unimitated]
+        self.placed(registration)
+        for property_, urns in registration.property_dependencies.items():
+            for urn in urns:
+                if urn in self._passed:
+                    self._uses.setdefault(urn, []).append(f"{registration.name}.{property_}")
+
+    def placed(self, registration: Registration) -> None:
+        """Take in where a resource, or whatever a provider makes, is wanted: everything is in one Region."""
+        region = registration.inputs.get("region", self._region)
+        if region != self._region:
+            self._others.append((f"another Region than {self._region}", f"{registration.name} in {region}"))
+
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """The names of the resources, by their type, or by their type and property."""
+        return _grouped([*self._passed.values(), *self._others])
+
+    @property
+    def line(self) -> str:
+        """One line that names it all, and which property has a made-up value; empty where there is nothing."""
+        uses = {urn: f" → {', '.join(sorted(used))}" for urn, used in self._uses.items()}
+        passed = [(type_, name + uses.get(urn, "")) for urn, (type_, name) in self._passed.items()]
+        told = [f"{what} ({_listed(names)})" for what, names in _grouped([*passed, *self._others]).items()]
+        return f"not imitated here: {', '.join(told)}" if told else ""
+
+
+def _grouped(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for what, name in sorted(pairs):
+        grouped.setdefault(what, []).append(name)
+    return grouped
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

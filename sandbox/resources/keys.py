@@ -1,0 +1,56 @@
+"""Keys and their names. The emulator keeps and shows which key encrypts what, but encrypts nothing with it."""
+
+# ruff: noqa: ARG002, D102 -- every type has the operations of Resource, which says what they do and take
+
+from typing import ClassVar
+
+from sandbox.resources.resource_type import Inputs, Resource, known
+
+
+class Key(Resource):
+    """A key; deleted, it is kept for its window, of no use."""
+
+    type, service, key = "aws:kms/key:Key", "kms", "KeyId"
+    created, described, deleted = "create_key", "describe_key", "schedule_key_deletion"
+    named_by, id_from = None, "{KeyMetadata[KeyId]}"
+    properties = known("description policy enableKeyRotation= deletionWindowInDays=")
+    outputs: ClassVar = {"arn": "KeyMetadata.Arn", "keyId": "KeyMetadata.KeyId"}
+
+    def create(self, inputs: Inputs) -> str:
+        identity = super().create(inputs)
+        self._rotate(identity, inputs)
+        return identity
+
+    def read(self, identity: str) -> Inputs | None:
+        found = super().read(identity)
+        return found if self.describe(identity)["KeyMetadata"]["KeyState"] != "PendingDeletion" else None
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        if policy := new.get("policy"):
+            self.client.put_key_policy(KeyId=identity, PolicyName="default", Policy=policy)
+        self.client.update_key_description(KeyId=identity, Description=new.get("description", ""))
+        self._rotate(identity, new)
+
+    def delete(self, identity: str, inputs: Inputs) -> None:
+        self.client.schedule_key_deletion(KeyId=identity, PendingWindowInDays=inputs.get("deletionWindowInDays", 30))
+
+    def _rotate(self, identity: str, inputs: Inputs) -> None:
+        rotated = inputs.get("enableKeyRotation", False)
+        (self.client.enable_key_rotation if rotated else self.client.disable_key_rotation)(KeyId=identity)
+
+
+class Alias(Resource):
+    """A key's name among people."""
+
+    type, service, key = "aws:kms/alias:Alias", "kms", "AliasName"
+    created, deleted = "create_alias", "delete_alias"
+    replaced_by = frozenset({"name"})
+    properties = known("name=AliasName targetKeyId")
+
+    def read(self, identity: str) -> Inputs | None:
+        pages = self.client.get_paginator("list_aliases").paginate()
+        found = (alias for page in pages for alias in page["Aliases"] if alias["AliasName"] == identity)
+        return next(({"arn": alias["AliasArn"]} for alias in found), None)
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        self.client.update_alias(**self.request(new))

@@ -1,0 +1,173 @@
+"""Queues and topics, who may use them, and what a topic hands on to whom."""
+
+# ruff: noqa: ARG002, D102 -- every type has the operations of Resource, which says what they do and take
+
+import json
+from typing import ClassVar
+
+from sandbox.resources.resource_type import Inputs, Resource, known
+
+DELIVERED = ("sqs", "lambda")
+"""The protocols of subscriptions that the emulator delivers to; to others it delivers nothing, or not as AWS does."""
+
+
+class Queue(Resource):
+    """A queue; its id is its address."""
+
+    type, service, key = "aws:sqs/queue:Queue", "sqs", "QueueUrl"
+    created, deleted = "create_queue", "delete_queue"
+    id_from = "{QueueUrl}"
+    replaced_by = frozenset({"name", "fifoQueue"})
+    properties = known(
+        """name= fifoQueue contentBasedDeduplication delaySeconds policy redrivePolicy redriveAllowPolicy
+        sqsManagedSseEnabled kmsMasterKeyId visibilityTimeoutSeconds=VisibilityTimeout
+        messageRetentionSeconds=MessageRetentionPeriod maxMessageSize=MaximumMessageSize
+        receiveWaitTimeSeconds=ReceiveMessageWaitTimeSeconds"""
+    )
+    outputs: ClassVar = {"arn": "Attributes.QueueArn", "url": "url"}
+
+    def request(self, inputs: Inputs) -> Inputs:
+        return {"QueueName": inputs["name"], "Attributes": _texts(super().request(inputs))}
+
+    def describe(self, identity: str) -> Inputs:
+        return {"url": identity, **self.client.get_queue_attributes(QueueUrl=identity, AttributeNames=["QueueArn"])}
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        changeable = {name: value for name, value in new.items() if name != "fifoQueue"}
+        attributes = self.request(changeable)["Attributes"]
+        self.client.set_queue_attributes(QueueUrl=identity, Attributes=attributes)
+
+
+class QueuePolicy(Resource):
+    """Who may use a queue, kept apart from it; its id is the queue's."""
+
+    type, service = "aws:sqs/queuePolicy:QueuePolicy", "sqs"
+    named_by = None
+    replaced_by = frozenset({"queueUrl"})
+    properties = known("queueUrl policy")
+
+    def create(self, inputs: Inputs) -> str:
+        self._put(inputs["queueUrl"], inputs["policy"])
+        return inputs["queueUrl"]
+
+    def describe(self, identity: str) -> Inputs:
+        return self.client.get_queue_attributes(QueueUrl=identity, AttributeNames=["Policy"]).get("Attributes", {})
+
+    def read(self, identity: str) -> Inputs | None:
+        found = super().read(identity)
+        return found if found is not None and "Policy" in self.describe(identity) else None
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        self.create(new)
+
+    def delete(self, identity: str, inputs: Inputs) -> None:
+        if self.read(identity) is not None:
+            self._put(identity, "")
+
+    def _put(self, queue: str, policy: str) -> None:
+        self.client.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+
+
+class Topic(Resource):
+    """A topic; its id is its ARN."""
+
+    type, service, key = "aws:sns/topic:Topic", "sns", "TopicArn"
+    created, described, deleted = "create_topic", "get_topic_attributes", "delete_topic"
+    id_from = "{TopicArn}"
+    replaced_by = frozenset({"name", "fifoTopic"})
+    properties = known("name= displayName fifoTopic contentBasedDeduplication kmsMasterKeyId policy deliveryPolicy")
+    outputs: ClassVar = {"arn": "Attributes.TopicArn"}
+
+    def request(self, inputs: Inputs) -> Inputs:
+        return {"Name": inputs["name"], "Attributes": _texts(super().request(inputs))}
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        for name, value in self.request(new)["Attributes"].items():
+            self.client.set_topic_attributes(TopicArn=identity, AttributeName=name, AttributeValue=value)
+
+
+class TopicPolicy(Resource):
+    """Who may use a topic, kept apart from it; its id is the topic's. Unmade, the topic's account alone may."""
+
+    type, service, key = "aws:sns/topicPolicy:TopicPolicy", "sns", "TopicArn"
+    described = "get_topic_attributes"
+    named_by = None
+    replaced_by = frozenset({"arn"})
+    properties = known("arn policy")
+
+    def create(self, inputs: Inputs) -> str:
+        self._put(inputs["arn"], inputs["policy"])
+        return inputs["arn"]
+
+    def read(self, identity: str) -> Inputs | None:
+        found = super().read(identity)
+        theirs = found is not None and self.describe(identity)["Attributes"]["Policy"] != _of_owner(identity)
+        return found if theirs else None
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        self.create(new)
+
+    def delete(self, identity: str, inputs: Inputs) -> None:
+        if self.read(identity) is not None:
+            self._put(identity, _of_owner(identity))
+
+    def _put(self, topic: str, policy: str) -> None:
+        self.client.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+
+
+def _of_owner(topic: str) -> str:
+    """The policy of a topic that nobody has given one."""
+    statement = {
+        "Sid": "__default_statement_ID",
+        "Effect": "Allow",
+        "Principal": {"AWS": "*"},
+        "Action": ["SNS:Publish", "SNS:Subscribe", "SNS:Receive"],
+        "Resource": topic,
+        "Condition": {"StringEquals": {"AWS:SourceOwner": topic.split(":")[4]}},
+    }
+    return json.dumps({"Version": "2008-10-17", "Id": "__default_policy_ID", "Statement": [statement]})
+
+
+class TopicSubscription(Resource):
+    """What a topic hands on; its id is its ARN."""
+
+    type, service, key = "aws:sns/topicSubscription:TopicSubscription", "sns", "SubscriptionArn"
+    created, described, deleted = "subscribe", "get_subscription_attributes", "unsubscribe"
+    named_by, id_from = None, "{SubscriptionArn}"
+    replaced_by = frozenset({"topic", "protocol", "endpoint"})
+    properties = known(
+        """topic= protocol= endpoint= rawMessageDelivery filterPolicy filterPolicyScope redrivePolicy deliveryPolicy
+        subscriptionRoleArn confirmationTimeoutInMinutes= endpointAutoConfirms="""
+    )
+    outputs: ClassVar = {
+        "arn": "Attributes.SubscriptionArn",
+        "ownerId": "Attributes.Owner",
+        "pendingConfirmation": "Attributes.PendingConfirmation == 'true'",
+        "confirmationWasAuthenticated": "Attributes.ConfirmationWasAuthenticated == 'true'",
+    }
+
+    def unimitated(self, inputs: Inputs) -> list[str]:
+        protocol = inputs["protocol"]
+        return super().unimitated(inputs) + ([] if protocol in DELIVERED else [f"protocol {protocol}"])
+
+    def request(self, inputs: Inputs) -> Inputs:
+        endpoint = {"Endpoint": inputs["endpoint"]} if "endpoint" in inputs else {}
+        return {
+            "TopicArn": inputs["topic"],
+            "Protocol": inputs["protocol"],
+            **endpoint,
+            "Attributes": _texts(super().request(inputs)),
+            "ReturnSubscriptionArn": True,
+        }
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        before, after = (self.request(inputs)["Attributes"] for inputs in (old, new))
+        off = {"FilterPolicy": "{}", "RawMessageDelivery": "false"}
+        for name in before.keys() | after.keys():
+            self.client.set_subscription_attributes(
+                SubscriptionArn=identity, AttributeName=name, AttributeValue=after.get(name, off.get(name, ""))
+            )
+
+
+def _texts(attributes: Inputs) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in attributes.items()}

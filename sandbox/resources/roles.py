@@ -1,0 +1,192 @@
+"""Roles and their rights; the emulator asks for them only where it is told to (AUTH)."""
+
+# ruff: noqa: ARG002, D102 -- every type has the operations of Resource, which says what they do and take
+
+from typing import Any, ClassVar
+
+from sandbox.resources.resource_type import Inputs, Resource, ResourceError, known
+
+
+class Role(Resource):
+    """A role that functions run as. Policies that it names itself are all that it has of their kind."""
+
+    type, service, key = "aws:iam/role:Role", "iam", "RoleName"
+    created, described, deleted = "create_role", "get_role", "delete_role"
+    replaced_by = frozenset({"name", "path"})
+    properties = known(
+        """name=RoleName assumeRolePolicy=AssumeRolePolicyDocument description maxSessionDuration path
+        permissionsBoundary inlinePolicies= managedPolicyArns= forceDetachPolicies="""
+    )
+    outputs: ClassVar = {"arn": "Role.Arn", "uniqueId": "Role.RoleId"}
+
+    def create(self, inputs: Inputs) -> str:
+        identity = super().create(inputs)
+        self._settle(identity, inputs)
+        return identity
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        self.client.update_assume_role_policy(RoleName=identity, PolicyDocument=new["assumeRolePolicy"])
+        fixed = {"assumeRolePolicy", "path", "permissionsBoundary"}
+        self.client.update_role(**self.request({name: value for name, value in new.items() if name not in fixed}))
+        if boundary := new.get("permissionsBoundary"):
+            self.client.put_role_permissions_boundary(RoleName=identity, PermissionsBoundary=boundary)
+        elif "permissionsBoundary" in old:
+            self.client.delete_role_permissions_boundary(RoleName=identity)
+        self._settle(identity, new)
+
+    def delete(self, identity: str, inputs: Inputs) -> None:
+        every = inputs.get("forceDetachPolicies", False)
+        if self.read(identity):
+            if every or "managedPolicyArns" in inputs:
+                _attach_only(self.client, identity, [])
+            if every or "inlinePolicies" in inputs:
+                _keep_only(self.client, identity, [])
+        super().delete(identity, inputs)
+
+    def _settle(self, identity: str, inputs: Inputs) -> None:
+        if (arns := inputs.get("managedPolicyArns")) is not None:
+            _attach_only(self.client, identity, arns)
+        if (inline := inputs.get("inlinePolicies")) is not None:
+            policies = {each["name"]: each["policy"] for each in inline if each}
+            for name, policy in policies.items():
+                self.client.put_role_policy(RoleName=identity, PolicyName=name, PolicyDocument=policy)
+            _keep_only(self.client, identity, policies)
+
+
+class RolePolicy(Resource):
+    """A policy within a role."""
+
+    type, service = "aws:iam/rolePolicy:RolePolicy", "iam"
+    created, described, deleted = "put_role_policy", "get_role_policy", "delete_role_policy"
+    id_from = "{role}:{name}"
+    replaced_by = frozenset({"name", "role"})
+    properties = known("name=PolicyName role=RoleName policy=PolicyDocument")
+
+    def at(self, identity: str) -> Inputs:
+        role, _, name = identity.partition(":")
+        return {"RoleName": role, "PolicyName": name}
+
+
+class RolePoliciesExclusive(Resource):
+    """The policies within a role that there may be: the others are deleted. The role is its id, and stays as it is."""
+
+    type, service, key = "aws:iam/rolePoliciesExclusive:RolePoliciesExclusive", "iam", "RoleName"
+    described = "get_role"
+    named_by = None
+    replaced_by = frozenset({"roleName"})
+    properties = known("roleName policyNames=")
+
+    def read(self, identity: str) -> Inputs | None:
+        found = super().read(identity)
+        return found if found is None else {"policyNames": sorted(_inline(self.client, identity))}
+
+    def create(self, inputs: Inputs) -> str:
+        role, names = inputs["roleName"], inputs["policyNames"]
+        if missing := sorted(set(names) - _inline(self.client, role)):
+            raise ResourceError(
+                f"{role} has no policy {', '.join(missing)} within it, and AWS makes none without its document: let "
+                "policyNames take the names from the rolePolicy resources, so that those are made first"
+            )
+        _keep_only(self.client, role, names)
+        return role
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        self.create(new)
+
+    def delete(self, identity: str, inputs: Inputs) -> None:
+        """Nothing: the provider forgets it."""
+
+
+class Policy(Resource):
+    """A policy of its own, to be attached to roles; its id is its ARN."""
+
+    type, service, key = "aws:iam/policy:Policy", "iam", "PolicyArn"
+    created, described, deleted = "create_policy", "get_policy", "delete_policy"
+    id_from = "{Policy[Arn]}"
+    replaced_by = frozenset({"name", "path", "description"})
+    properties = known("name=PolicyName policy=PolicyDocument path description delayAfterPolicyCreationInMs=")
+    outputs: ClassVar = {"arn": "Policy.Arn", "policyId": "Policy.PolicyId"}
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        self._prune(identity)
+        self.client.create_policy_version(PolicyArn=identity, PolicyDocument=new["policy"], SetAsDefault=True)
+
+    def delete(self, identity: str, inputs: Inputs) -> None:
+        if self.read(identity):
+            self._prune(identity)
+        super().delete(identity, inputs)
+
+    def _prune(self, identity: str) -> None:
+        """Delete the versions that are in use no more: IAM keeps five, and no policy goes before its versions."""
+        for version in self.client.list_policy_versions(PolicyArn=identity)["Versions"]:
+            if not version["IsDefaultVersion"]:
+                self.client.delete_policy_version(PolicyArn=identity, VersionId=version["VersionId"])
+
+
+class RolePolicyAttachment(Resource):
+    """A policy of its own, attached to a role."""
+
+    type, service = "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "iam"
+    created, deleted = "attach_role_policy", "detach_role_policy"
+    named_by, id_from = None, "{role}/{policyArn}"
+    replaced_by = frozenset({"role", "policyArn"})
+    properties = known("role=RoleName policyArn")
+
+    def at(self, identity: str) -> Inputs:
+        role, _, policy = identity.partition("/")
+        return {"RoleName": role, "PolicyArn": policy}
+
+    def describe(self, identity: str) -> Inputs:
+        at = self.at(identity)
+        return {"Attached": at["PolicyArn"] in _attached(self.client, at["RoleName"])}
+
+    def read(self, identity: str) -> Inputs | None:
+        found = super().read(identity)
+        return found if found is not None and self.describe(identity)["Attached"] else None
+
+
+class RolePolicyAttachmentsExclusive(Resource):
+    """The attachments that a role may have: the others are undone, and those that are missing are made."""
+
+    type, service = "aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive", "iam"
+    key, described = "RoleName", "get_role"
+    named_by = None
+    replaced_by = frozenset({"roleName"})
+    properties = known("roleName policyArns=")
+
+    def read(self, identity: str) -> Inputs | None:
+        found = super().read(identity)
+        return found if found is None else {"policyArns": sorted(_attached(self.client, identity))}
+
+    def create(self, inputs: Inputs) -> str:
+        _attach_only(self.client, inputs["roleName"], inputs["policyArns"])
+        return inputs["roleName"]
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        self.create(new)
+
+    def delete(self, identity: str, inputs: Inputs) -> None:
+        """Nothing: the provider forgets it."""
+
+
+def _attached(iam: Any, role: str) -> set[str]:
+    pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=role)
+    return {each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]}
+
+
+def _attach_only(iam: Any, role: str, arns: Any) -> None:
+    attached = _attached(iam, role)
+    for arn in sorted(set(arns) - attached):
+        iam.attach_role_policy(RoleName=role, PolicyArn=arn)
+    for arn in sorted(attached - set(arns)):
+        iam.detach_role_policy(RoleName=role, PolicyArn=arn)
+
+
+def _inline(iam: Any, role: str) -> set[str]:
+    pages = iam.get_paginator("list_role_policies").paginate(RoleName=role)
+    return {name for page in pages for name in page["PolicyNames"]}
+
+
+def _keep_only(iam: Any, role: str, names: Any) -> None:
+    for name in sorted(_inline(iam, role) - set(names)):
+        iam.delete_role_policy(RoleName=role, PolicyName=name)

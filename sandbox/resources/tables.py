@@ -1,0 +1,224 @@
+"""Tables, and what Pulumi keeps apart from them."""
+
+# ruff: noqa: D102 -- every type has the operations of Resource, which says what they do and take
+
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from sandbox.resources.resource_type import Inputs, Resource, ResourceError, known
+
+_IN_UPDATES = ("billingMode", "deletionProtectionEnabled", "onDemandThroughput", "serverSideEncryption", "tableClass")
+_CAPACITY = ("readCapacity", "writeCapacity")
+_OF_INDEX = ("name", "hashKey", "rangeKey", "keySchemas", "projectionType")
+"""What makes an index: with another value, beside other projected attributes, it is another index."""
+
+
+class Table(Resource):
+    """A table with its stream, indexes, expiry and point-in-time recovery.
+
+    As with AWS's own plugin, what is left out in an update stays as it is: encryption, expiry, recovery and class.
+    """
+
+    type, service, key = "aws:dynamodb/table:Table", "dynamodb", "TableName"
+    created, described, deleted = "create_table", "describe_table", "delete_table"
+    replaced_by = frozenset({"name", "hashKey", "rangeKey", "localSecondaryIndexes"})
+    properties = known(
+        """name=TableName attributes=AttributeDefinitions attributes.name=AttributeName attributes.type=AttributeType
+        hashKey= rangeKey= billingMode readCapacity= writeCapacity= streamEnabled= streamViewType= tableClass
+        deletionProtectionEnabled onDemandThroughput.maxReadRequestUnits onDemandThroughput.maxWriteRequestUnits
+        serverSideEncryption=SSESpecification serverSideEncryption.enabled
+        serverSideEncryption.kmsKeyArn=KMSMasterKeyId ttl= ttl.enabled ttl.attributeName
+        pointInTimeRecovery= pointInTimeRecovery.enabled=PointInTimeRecoveryEnabled
+        pointInTimeRecovery.recoveryPeriodInDays localSecondaryIndexes= localSecondaryIndexes.name
+        localSecondaryIndexes.rangeKey localSecondaryIndexes.projectionType localSecondaryIndexes.nonKeyAttributes
+        globalSecondaryIndexes= globalSecondaryIndexes.name globalSecondaryIndexes.hashKey
+        globalSecondaryIndexes.rangeKey globalSecondaryIndexes.keySchemas globalSecondaryIndexes.projectionType
+        globalSecondaryIndexes.nonKeyAttributes globalSecondaryIndexes.readCapacity
+        globalSecondaryIndexes.writeCapacity globalSecondaryIndexes.onDemandThroughput
+        globalSecondaryIndexes.warmThroughput warmThroughput= replicas= globalTableWitness= importTable="""
+    )
+    outputs: ClassVar = {"arn": "Table.TableArn", "streamArn": "Table.LatestStreamArn || ''"}
+    # The emulator limits no throughput, is in one Region, and restores to no earlier moment; what a bucket on AWS holds
+    # is not here to be imported.
+    mentioned: ClassVar = {
+        "tableClass": "STANDARD",
+        "pointInTimeRecovery.recoveryPeriodInDays": None,
+        **dict.fromkeys((*_CAPACITY, "onDemandThroughput", "warmThroughput")),
+        **{f"globalSecondaryIndexes.{each}": None for each in (*_CAPACITY, "onDemandThroughput", "warmThroughput")},
+        **dict.fromkeys(("replicas", "globalTableWitness", "importTable")),
+    }
+
+    def create(self, inputs: Inputs) -> str:
+        identity = super().create(inputs)
+        self._settle({}, inputs)
+        return identity
+
+    def request(self, inputs: Inputs) -> Inputs:
+        request = {**super().request(inputs), **_stream(inputs), **_throughput(inputs)}
+        if not inputs.get("serverSideEncryption", {}).get("enabled"):
+            request.pop("SSESpecification", None)
+        if tags := inputs.get("tags"):
+            request["Tags"] = _pairs(tags)
+        for field, property_ in (("Local", "localSecondaryIndexes"), ("Global", "globalSecondaryIndexes")):
+            if indexes := inputs.get(property_):
+                request[f"{field}SecondaryIndexes"] = [_index(each, inputs) for each in indexes]
+        return {**request, "KeySchema": _key_schema(inputs)}
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        if _stream(old) != _stream(new):
+            if _stream(old):  # a stream's view is its own for good: another one takes another stream
+                self.client.update_table(TableName=identity, StreamSpecification={"StreamEnabled": False})
+            if _stream(new):
+                self.client.update_table(TableName=identity, **_stream(new))
+        for change in _index_changes(old, new):  # AWS takes one at a time (UpdateTable)
+            definitions = super().request({"attributes": new["attributes"]})
+            self.client.update_table(TableName=identity, GlobalSecondaryIndexUpdates=[change], **definitions)
+        changed = {name: new[name] for name in _IN_UPDATES if name in new and old.get(name) != new[name]}
+        if not changed.get("serverSideEncryption", {}).get("enabled", True):
+            changed["serverSideEncryption"] = {"enabled": False}
+        throughput = _throughput(new) if _throughput(old) != _throughput(new) else {}
+        if request := {**super().request(changed), **throughput}:
+            self.client.update_table(TableName=identity, **request)
+        self._tag(identity, old.get("tags", {}), new.get("tags", {}))
+        self._settle(old, new)
+
+    def _settle(self, old: Inputs, new: Inputs) -> None:
+        """Make real what create_table does not take."""
+        recovery = new.get("pointInTimeRecovery")
+        if recovery and recovery != old.get("pointInTimeRecovery"):
+            specification = {self.properties[f"pointInTimeRecovery.{part}"]: value for part, value in recovery.items()}
+            self.client.update_continuous_backups(TableName=new["name"], PointInTimeRecoverySpecification=specification)
+        if (expiry := new.get("ttl")) is not None:
+            self._expire(new["name"], expiry.get("attributeName"), enabled=bool(expiry.get("enabled")))
+
+    def _expire(self, table: str, attribute: str | None, *, enabled: bool) -> None:
+        """Switch an expiry on, or off by the name of its attribute.
+
+        AWS refuses another attribute while one is active, and none without the name of the one that was (API reference
+        of UpdateTimeToLive and the service's own messages, November 2026).
+        """
+        found = self.client.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+        before = found["AttributeName"] if found["TimeToLiveStatus"] == "ENABLED" else None
+        if before and before != attribute:
+            raise ResourceError(
+                f"{table}: the time to live is on, by {before}, and AWS switches it off by that name alone: "
+                f"ttl: {{enabled: false, attributeName: {before}}}, and then on by another name"
+            )
+        if enabled != (before is not None):
+            specification = {"Enabled": enabled, "AttributeName": attribute}
+            self.client.update_time_to_live(TableName=table, TimeToLiveSpecification=specification)
+
+    def _tag(self, table: str, old: dict[str, str], new: dict[str, str]) -> None:
+        if old == new:
+            return
+        arn = self.describe(table)["Table"]["TableArn"]
+        if gone := sorted(old.keys() - new.keys()):
+            self.client.untag_resource(ResourceArn=arn, TagKeys=gone)
+        if new:
+            self.client.tag_resource(ResourceArn=arn, Tags=_pairs(new))
+
+
+def _pairs(tags: dict[str, str]) -> list[dict[str, str]]:
+    return [{"Key": name, "Value": value} for name, value in tags.items()]
+
+
+def _stream(inputs: Inputs) -> Inputs:
+    if not inputs.get("streamEnabled"):
+        return {}
+    return {"StreamSpecification": {"StreamEnabled": True, "StreamViewType": inputs["streamViewType"]}}
+
+
+def _throughput(inputs: Inputs, billing_mode: str | None = None) -> Inputs:
+    """What a table or index has of capacity, where it is paid for by capacity."""
+    if (billing_mode or inputs.get("billingMode")) == "PAY_PER_REQUEST" or "readCapacity" not in inputs:
+        return {}
+    units = {"ReadCapacityUnits": inputs["readCapacity"], "WriteCapacityUnits": inputs.get("writeCapacity")}
+    return {"ProvisionedThroughput": units}
+
+
+def _key_schema(inputs: Inputs) -> list[dict[str, str]]:
+    keys = {"HASH": inputs["hashKey"], "RANGE": inputs.get("rangeKey")}
+    return [{"AttributeName": name, "KeyType": kind} for kind, name in keys.items() if name]
+
+
+def _index(index: Inputs, table: Inputs) -> Inputs:
+    """An index as boto3 takes it; a local one has the table's partition key."""
+    schema = [
+        {"AttributeName": each["attributeName"], "KeyType": each["keyType"]} for each in index.get("keySchemas", ())
+    ]
+    projection: Inputs = {"ProjectionType": index["projectionType"]}
+    if attributes := index.get("nonKeyAttributes"):
+        projection["NonKeyAttributes"] = attributes
+    return {
+        "IndexName": index["name"],
+        "KeySchema": schema or _key_schema({"hashKey": table["hashKey"], **index}),
+        "Projection": projection,
+        **_throughput(index, table.get("billingMode")),
+    }
+
+
+def _index_changes(old: Inputs, new: Inputs) -> Iterator[Inputs]:
+    """What becomes of each global index: an index that would be another one goes before it comes."""
+    before, after = (
+        {index["name"]: index for index in inputs.get("globalSecondaryIndexes", ())} for inputs in (old, new)
+    )
+    same = {name for name in before.keys() & after.keys() if _made_of(before[name]) == _made_of(after[name])}
+    yield from ({"Delete": {"IndexName": name}} for name in before.keys() - same)
+    for name, index in after.items():
+        if name not in same:
+            yield {"Create": _index(index, new)}
+        elif (throughput := _throughput(index, new.get("billingMode"))) != _throughput(
+            before[name], old.get("billingMode")
+        ):
+            yield {"Update": {"IndexName": name, **throughput}}
+
+
+def _made_of(index: Inputs) -> tuple[Any, ...]:
+    return (*(index.get(name) for name in _OF_INDEX), sorted(index.get("nonKeyAttributes", ())))
+
+
+class ResourcePolicy(Resource):
+    """The policy of a table or of a stream; the emulator asks it only where it is told to (AUTH)."""
+
+    type, service, key = "aws:dynamodb/resourcePolicy:ResourcePolicy", "dynamodb", "ResourceArn"
+    created, described, deleted = "put_resource_policy", "get_resource_policy", "delete_resource_policy"
+    named_by, id_from = None, "{resourceArn}"
+    replaced_by = frozenset({"resourceArn"})
+    properties = known("resourceArn policy confirmRemoveSelfResourceAccess")
+    outputs: ClassVar = {"revisionId": "RevisionId"}
+
+
+class TableItem(Resource):
+    """An item that the program writes; readers of the table's stream see it as a change."""
+
+    type, service = "aws:dynamodb/tableItem:TableItem", "dynamodb"
+    deleted = "delete_item"
+    named_by = None
+    replaced_by = frozenset({"tableName", "hashKey", "rangeKey"})
+    properties = known("tableName hashKey= rangeKey= item=")
+
+    def at(self, identity: str) -> Inputs:
+        table, _, key = identity.partition("|")
+        return {"TableName": table, "Key": json.loads(key)}
+
+    def create(self, inputs: Inputs) -> str:
+        self.client.put_item(TableName=inputs["tableName"], Item=json.loads(inputs["item"]))
+        return f"{inputs['tableName']}|{json.dumps(_key_of(inputs), sort_keys=True)}"
+
+    def describe(self, identity: str) -> Inputs:
+        return self.client.get_item(**self.at(identity), ConsistentRead=True)
+
+    def read(self, identity: str) -> Inputs | None:
+        found = super().read(identity)
+        return found if found is not None and "Item" in self.describe(identity) else None
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        if _key_of(old) != _key_of(new):
+            raise ResourceError(f"{identity}: an item with another key is another item: give it another name")
+        self.create(new)
+
+
+def _key_of(inputs: Inputs) -> Inputs:
+    item = json.loads(inputs["item"])
+    return {name: item[name] for name in (inputs["hashKey"], inputs.get("rangeKey")) if name}

@@ -1,0 +1,110 @@
+"""A change whose handler raises is tried again within the invocation, where that costs the others little."""
+
+from typing import Any
+
+import pytest
+
+from handler.stream import PermanentError
+from handler.stream.engine.attempt import pause
+from handler.stream.engine.health import Health
+from tests.handler.fakes import START, record
+from tests.handler.world import FAILS, World
+
+
+@pytest.mark.parametrize(("failures", "pauses"), [(0, []), (1, [0.2]), (2, [0.2, 0.4])])
+@pytest.mark.parametrize("stores", [{}, {"ledger_table": "", "failure_bucket": ""}], ids=["stores", "no stores"])
+def test_a_change_that_fails_once_or_twice_is_done_in_place(
+    failures: int, pauses: list[float], stores: dict[str, Any]
+) -> None:
+    world = World(**stores)
+    world.trouble[1] = [FAILS] * failures
+    assert world.deliver("aa") == []
+    assert (world.ran, world.applied) == ([1] * (failures + 1) + [2], [1, 2])
+    assert world.paused == pauses
+
+
+def test_after_three_tries_the_item_is_held() -> None:
+    world = World()
+    world.trouble[1] = [FAILS] * 3
+    assert world.deliver("aab") == []
+    assert (world.ran, world.paused) == ([1, 1, 1, 3], [0.2, 0.4])
+    assert (world.waiting(), world.described()["tries"]) == ([1, 2], "3")
+
+
+@pytest.mark.parametrize(("seconds", "tries"), [(0.7, 3), (0.9, 2), (1.1, 1)])
+def test_a_change_that_has_used_a_second_is_not_tried_again(seconds: float, tries: int) -> None:
+    """Its tries and pauses together; a slow failure would make the others of its batch wait."""
+    world = World()
+    world.trouble[1] = [world.takes(seconds, FAILS), FAILS, FAILS]
+    world.deliver("a")
+    assert world.ran == [1] * tries
+
+
+@pytest.mark.parametrize(("seconds", "tries"), [(12.1, 1), (12.3, 2), (12.7, 3)])
+def test_another_try_needs_time_for_its_pause_a_whole_handler_and_the_reserve(seconds: float, tries: int) -> None:
+    world = World()
+    world.trouble[1] = FAILS
+    assert world.deliver("a", seconds=seconds) == []
+    assert world.ran == [1] * tries
+
+
+def test_pauses_have_a_budget_that_a_tenth_of_the_time_refills() -> None:
+    """In a busy shard every pause makes the batches behind wait."""
+    world = World()
+    world.trouble = dict.fromkeys(range(1, 6), FAILS)
+    world.deliver("abc")
+    assert (world.ran, world.paused) == ([1, 1, 1, 2, 2, 2, 3], [0.2, 0.4, 0.2, 0.4]), "1.2 s are spent"
+    world.clock.now += 2
+    world.deliver("d", start=4)
+    assert world.ran.count(4) == 2, "of 0.3 s that are there again, the second pause is too long"
+    world.clock.now += 60
+    world.deliver("e", start=5)
+    assert world.ran.count(5) == 3
+
+
+def test_pauses_at_the_same_time_count_once() -> None:
+    health = Health(slow_seconds=5.0)
+    assert all(health.may_pause(now=START, seconds=0.4) for _ in range(10))
+    assert all(health.may_pause(now=START + 0.4, seconds=0.4) for _ in range(10))
+
+
+def test_from_ten_failed_items_of_a_batch_on_each_change_has_one_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handler.stream.engine.health.PAUSED_SECONDS", 100.0)
+    world = World()
+    world.trouble = dict.fromkeys(range(1, 13), FAILS)
+    assert world.deliver("abcdefghijkl") == []
+    assert [world.ran.count(number) for number in range(1, 13)] == [3] * 10 + [1] * 2
+    world.trouble = {13: [FAILS]}
+    world.deliver("m", start=13)
+    assert world.applied == [13], "each batch counts anew"
+
+
+def test_parked_changes_are_no_failed_items() -> None:
+    world = World()
+    world.trouble = dict.fromkeys(range(1, 11), PermanentError("never"))
+    world.trouble[11] = [FAILS]
+    assert world.deliver("abcdefghijk") == []
+    assert world.applied == [11]
+
+
+def test_a_permanent_error_ends_the_tries() -> None:
+    world = World()
+    world.trouble = {1: [FAILS, PermanentError("never")], 2: [PermanentError("never")]}
+    assert world.deliver("ab") == []
+    assert (world.ran, world.parked(), world.paused) == ([1, 1, 2], [1, 2], [0.2])
+
+
+def test_what_cannot_be_decoded_has_one_try() -> None:
+    world = World()
+    world.look = lambda change: change.new_image
+    world.invoke({"Records": [record(1, NewImage={"n": {"N": "x"}})]})
+    assert (world.ran, world.parked(), world.paused) == ([1], [1], [])
+
+
+def test_pauses_are_jittered(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = list[float]()
+    monkeypatch.setattr("time.sleep", slept.append)
+    for _ in range(20):
+        pause(0.2)
+    assert all(0.15 <= seconds <= 0.25 for seconds in slept)
+    assert len(set(slept)) > 10

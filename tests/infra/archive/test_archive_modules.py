@@ -1,0 +1,118 @@
+"""The module that a consumer runs: found, and read without importing it."""
+
+import sys
+from pathlib import Path
+
+import pulumi
+import pytest
+
+from infra.archive.modules import module_of
+
+
+def module(root: Path, text: str | bytes, name: str = "mirror.py") -> Path:
+    path = root / "handler" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return root
+
+
+def refusal(consumer: str, root: Path) -> str:
+    with pytest.raises(pulumi.RunError) as caught:
+        module_of(consumer, root)
+    return str(caught.value)
+
+
+def test_a_consumer_without_a_module_is_told_the_nearest(tmp_path: Path) -> None:
+    module(tmp_path, "handler = 1")
+    module(tmp_path, "", "__init__.py")
+    module(tmp_path, "handler = 1", "stream/__init__.py")
+    module(tmp_path, "handler = 1", "send_mail/__init__.py")
+    module(tmp_path, "", "data/x.py")
+    assert module_of("mirror", tmp_path) == "mirror"
+    assert module_of("send-mail", tmp_path) == "send_mail"
+    assert refusal("miror", tmp_path) == "no handler/miror.py; did you mean mirror?"
+    assert refusal("x", tmp_path) == "no handler/x.py; there are mirror, send_mail"
+    assert refusal("stream", tmp_path) == "no handler/stream.py; there are mirror, send_mail"
+    assert refusal("send_mail", tmp_path) == "a consumer is written with dashes: send-mail"
+    assert refusal("x", tmp_path / "empty") == "no handler/x.py; there are none"
+
+
+def test_a_package_is_what_python_imports_where_there_is_a_module_too(tmp_path: Path) -> None:
+    module(tmp_path, "handler = 1")
+    module(tmp_path, "", "mirror/__init__.py")
+    assert refusal("mirror", tmp_path).startswith("handler/mirror/__init__.py has no handler")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@consumer\ndef handler(change): ...",
+        "class handler: ...",
+        "handler = make()",
+        "handler: Handler = make()",
+        "first, (handler, *rest) = make()",
+        "import handler",
+        "import handler.stream",
+        "from lab import handler",
+        "from lab import run as handler",
+        "from lab import *",
+        "if True:\n    def handler(change): ...",
+        "try:\n    from lab import handler\nexcept ImportError:\n    raise",
+        "try:\n    pass\nexcept ImportError:\n    def handler(change): ...",
+        "with make() as handler:\n    pass",
+        "for handler in make():\n    pass",
+        "print(handler := make())",
+        "async def handler(change): ...\nhandler = run(handler)",
+        "raise SystemExit  # what importing it would do\nhandler = 1",
+    ],
+)
+def test_whatever_binds_the_name_will_do(tmp_path: Path, text: str) -> None:
+    assert module_of("mirror", module(tmp_path, text)) == "mirror"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "def handle(change): ...",
+        "import lab.handler",
+        "import lab.handler as lab",
+        "from handler import stream",
+        "handler: Handler",
+        "print(handler)",
+        "def make():\n    handler = 1\n    def handler(change): ...",
+        "class Mirror:\n    def handler(self, change): ...",
+        "[handler for handler in make()]",
+        "lambda: (handler := 1)",
+        "mirror.handler = 1",
+        "def run(handler): ...",
+    ],
+)
+def test_a_module_without_a_handler_is_refused(tmp_path: Path, text: str) -> None:
+    assert refusal("mirror", module(tmp_path, text)) == (
+        "handler/mirror.py has no handler, which is what Lambda calls: name its function so, as in "
+        "@consumer def handler(change: Change) -> None"
+    )
+
+
+@pytest.mark.parametrize("text", ["\nasync def handler(change): ...", "handler = 1\nasync def handler(change): ..."])
+def test_an_async_handler_is_refused(tmp_path: Path, text: str) -> None:
+    assert refusal("mirror", module(tmp_path, text)) == (
+        "handler/mirror.py:2 has an async def handler, which Lambda calls but does not await: make it def handler, "
+        "with asyncio.run(...) inside"
+    )
+
+
+def test_a_module_that_is_no_python_is_refused_with_the_line(tmp_path: Path) -> None:
+    version = f"3.{sys.version_info.minor}"
+    said = refusal("mirror", module(tmp_path, "handler = 1\n\ndef f(:\n"))
+    assert said.startswith(f"handler/mirror.py:3 is not Python {version}: invalid syntax")
+    said = refusal("mirror", module(tmp_path, b"handler = '\xff'"))
+    assert said.startswith("handler/mirror.py:1 is not Python ")
+    said = refusal("mirror", module(tmp_path, "handler = 1\0"))
+    assert "source code string cannot contain null bytes" in said
+
+
+def test_the_encoding_is_the_module_s_own(tmp_path: Path) -> None:
+    text = "# -*- coding: latin-1 -*-\nhandler = 'ä'".encode("latin-1")
+    assert module_of("mirror", module(tmp_path, text)) == "mirror"

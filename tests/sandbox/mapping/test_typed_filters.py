@@ -1,0 +1,229 @@
+"""Typed filters against real-shaped records: a pattern of infra.filters lets through what its tests say.
+
+That AWS matches a pattern as the sandbox does is test_mapping_filters' to show.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+from boto3.dynamodb.types import TypeSerializer  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from infra import filters
+from infra.filters import EventName, Test
+from sandbox.mapping.filters import any_of
+from sandbox.mapping.poller import lambda_record
+from tests.property.stream import ARN
+
+serialize = cast("Callable[[Any], Any]", cast("Any", TypeSerializer()).serialize)
+MISSING = object()
+KINDS = {str: str, int: (int, Decimal), bool: bool, bytes: bytes}
+
+
+def image(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: serialize(value) for name, value in item.items()}
+
+
+def record(
+    name: EventName,
+    new: Mapping[str, Any] | None = None,
+    old: Mapping[str, Any] | None = None,
+    *,
+    expired: bool = False,
+) -> dict[str, Any]:
+    """A change of an item as Lambda's event has it, made of Python's values."""
+    images = {part: image(item) for part, item in (("NewImage", new), ("OldImage", old)) if item is not None}
+    got: dict[str, Any] = {"eventName": name, "dynamodb": {"Keys": image({"id": "1"}), **images}}
+    if expired:
+        got["userIdentity"] = {"PrincipalId": "dynamodb.amazonaws.com", "Type": "Service"}
+    return lambda_record(got, ARN)
+
+
+def insertion(value: Any) -> dict[str, Any]:
+    """An item is inserted whose attribute `a` has this value, or that has no such attribute."""
+    return record("INSERT", {"id": "1"} if value is MISSING else {"id": "1", "a": value})
+
+
+def passes(got: dict[str, Any], *events: EventName, expired: bool | None = None, **tests: Mapping[str, Test]) -> bool:
+    parts = [tests.get(part, {}) for part in ("keys", "new", "old")]
+    return any_of([filters.pattern(events, *parts, expired=expired)])(got)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A test and what it means, said once more in Python."""
+
+    test: Test
+    means: Callable[[Any], bool]
+
+
+def is_a(kind: type, value: Any) -> bool:
+    return isinstance(value, KINDS[kind]) and isinstance(value, bool) == (kind is bool)
+
+
+def equal(left: object, right: object) -> bool:
+    return left == right and isinstance(left, bool) == isinstance(right, bool)
+
+
+# A few values each, so that a test often meets the value that it asks for.
+names = some.sampled_from(["a", "b"])
+texts = some.sampled_from(["", "a", "A", "ab", "B"])
+numbers = some.sampled_from([0, 1, -2, Decimal("0.5"), Decimal(10**20)])
+blobs = some.sampled_from([b"", b"a", b"\xff\xfe\xfd"])
+scalars = texts | numbers | some.booleans() | blobs
+sets = (
+    some.sets(texts.filter(bool), min_size=1)
+    | some.sets(numbers, min_size=1)
+    | some.sets(blobs.filter(bool), min_size=1)
+)
+leaves = scalars | some.none() | sets
+values = leaves | some.dictionaries(names, leaves, max_size=2) | some.lists(leaves, max_size=2)
+attributes = some.just(MISSING) | values
+
+
+def simple() -> some.SearchStrategy[Case]:
+    """Tests of one attribute that is no map."""
+    kinds = some.sampled_from(list(KINDS))
+    return some.one_of(
+        scalars.map(lambda value: Case(value, lambda found: equal(found, value))),
+        kinds.map(lambda kind: Case(filters.exists(kind), lambda found: is_a(kind, found))),
+        kinds.map(lambda kind: Case(filters.absent(kind), lambda found: not is_a(kind, found))),
+        some.just(Case(filters.absent(), lambda found: found is MISSING or isinstance(found, dict | list))),
+        some.just(Case(filters.null(), lambda found: found is None)),
+        texts.map(lambda text: Case(filters.prefix(text), lambda v: isinstance(v, str) and v.startswith(text))),
+        texts.map(lambda text: Case(filters.suffix(text), lambda v: isinstance(v, str) and v.endswith(text))),
+        texts.map(
+            lambda text: Case(
+                filters.ignoring_case(text), lambda v: isinstance(v, str) and v.casefold() == text.casefold()
+            )
+        ),
+        (texts | numbers | blobs).map(
+            lambda one: Case(filters.contains(one), lambda v: isinstance(v, set) and one in cast("set[Any]", v))
+        ),
+        some.lists(texts, min_size=1, max_size=2).map(
+            lambda several: Case(filters.not_in(*several), lambda v: is_a(str, v) and v not in several)
+        ),
+        some.lists(numbers, min_size=1, max_size=2).map(
+            lambda several: Case(filters.not_in(*several), lambda v: is_a(int, v) and v not in several)
+        ),
+    )
+
+
+def composed(inner: some.SearchStrategy[Case]) -> some.SearchStrategy[Case]:
+    """Alternatives, and tests of a map's members."""
+
+    def of_members(members: dict[str, Case]) -> Case:
+        def means(found: Any) -> bool:
+            of = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+            return all(case.means(of.get(name, MISSING)) for name, case in members.items())
+
+        return Case({name: case.test for name, case in members.items()}, means)
+
+    return some.lists(inner, min_size=1, max_size=3).map(
+        lambda cases: Case(filters.any_of(*(case.test for case in cases)), lambda v: any(c.means(v) for c in cases))
+    ) | some.dictionaries(names, inner, min_size=1, max_size=2).map(of_members)
+
+
+cases = some.recursive(simple(), composed, max_leaves=4)
+
+
+ATTRIBUTES: list[Any] = [
+    MISSING, None, True, False, 0, 1, Decimal("0.5"), "", "a", "A", "ab", b"a", b"\xff\xfe\xfd",
+    {"a", "b"}, {0, 1}, {b"a", b"b"}, {"a": "a"}, {"a": None}, ["a"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("test", "let_through"),
+    [
+        ("a", ["a"]),
+        ("", [""]),
+        (True, [True]),
+        (1, [1]),
+        (Decimal("0.50"), [Decimal("0.5")]),
+        (b"\xff\xfe\xfd", [b"\xff\xfe\xfd"]),
+        (filters.null(), [None]),
+        (filters.exists(str), ["", "a", "A", "ab"]),
+        (filters.exists(bytes), [b"a", b"\xff\xfe\xfd"]),
+        (filters.prefix("a"), ["a", "ab"]),
+        (filters.suffix("b"), ["ab"]),
+        (filters.ignoring_case("A"), ["a", "A"]),
+        (filters.contains("a"), [{"a", "b"}]),
+        (filters.contains(1), [{0, 1}]),
+        (filters.contains(b"a"), [{b"a", b"b"}]),
+        (filters.not_in("a", "ab"), ["", "A"]),
+        (filters.not_in(1), [0, Decimal("0.5")]),
+        (filters.not_in(b"a"), [b"\xff\xfe\xfd"]),
+        (filters.any_of("a", 1, filters.null(), {"a": "a"}), [None, 1, "a", {"a": "a"}]),
+        (filters.any_of("a", filters.suffix("b")), ["a", "ab"]),
+        ({"a": filters.null()}, [{"a": None}]),
+        (filters.absent(), [MISSING, {"a": "a"}, {"a": None}, ["a"]]),
+        (
+            filters.any_of(filters.not_in("a", "ab"), filters.absent()),
+            [MISSING, "", "A", {"a": "a"}, {"a": None}, ["a"]],
+        ),
+        (filters.absent(str), [each for each in ATTRIBUTES if not isinstance(each, str)]),
+        (filters.absent(int, str), [each for each in ATTRIBUTES if not is_a(str, each) and not is_a(int, each)]),
+    ],
+    ids=lambda value: "" if isinstance(value, list) else repr(value),  # a set has another order in each worker
+)
+def test_a_test_lets_through_no_other_attributes(test: Test, let_through: list[Any]) -> None:
+    got = [each for each in ATTRIBUTES if passes(insertion(each), new={"a": test})]
+    assert [repr(each) for each in got] == [repr(each) for each in let_through]  # True equals 1
+
+
+@settings(max_examples=1_000)
+@given(case=cases, value=attributes)
+def test_a_pattern_lets_through_what_its_test_means(case: Case, value: Any) -> None:
+    assert passes(insertion(value), new={"a": case.test}) is case.means(value)
+
+
+@given(case=cases, other=cases, value=attributes)
+def test_several_attributes_must_all_pass(case: Case, other: Case, value: Any) -> None:
+    old = {"id": "1"} if value is MISSING else {"id": "1", "a": value}
+    assert passes(record("REMOVE", old=old), old={"a": case.test, "b": other.test}) is (
+        case.means(value) and other.means(MISSING)
+    )
+
+
+@given(case=cases)
+def test_a_change_without_the_image_passes_no_test_of_it(case: Case) -> None:
+    assert not passes(record("REMOVE", old={"a": "a"}), new={"a": case.test})
+    assert not passes(record("INSERT", new={"a": "a"}), old={"a": case.test})
+
+
+DELETED, EXPIRED = (record("REMOVE", old={"id": "1"}, expired=expired) for expired in (False, True))
+INSERTED = record("INSERT", new={"id": "1"})
+
+
+@pytest.mark.parametrize(
+    ("events", "expired", "let_through"),
+    [
+        (["REMOVE"], None, [DELETED, EXPIRED]),
+        (["REMOVE"], True, [EXPIRED]),
+        (["REMOVE"], False, [DELETED]),
+        ([], True, [EXPIRED]),
+        ([], False, [INSERTED, DELETED]),
+        (["INSERT", "REMOVE"], False, [INSERTED, DELETED]),
+        (["INSERT"], False, [INSERTED]),
+    ],
+)
+def test_expiries(events: list[EventName], expired: bool | None, let_through: list[dict[str, Any]]) -> None:
+    got = [each for each in (INSERTED, DELETED, EXPIRED) if passes(each, *events, expired=expired)]
+    assert got == let_through
+
+
+def test_an_expiry_is_tested_with_the_image_that_it_leaves() -> None:
+    expired = record("REMOVE", old={"kind": "session"}, expired=True)
+    assert passes(expired, "REMOVE", expired=True, old={"kind": filters.any_of("session", "token")})
+    assert not passes(expired, "REMOVE", expired=True, old={"kind": "order"})
+
+
+def test_a_name_with_a_dot_is_an_attribute_of_its_own() -> None:
+    assert passes(record("INSERT", new={"a.b": "x"}), new={"a.b": "x"})
+    assert not passes(record("INSERT", new={"a": {"b": "x"}}), new={"a.b": "x"})
+    assert not passes(record("INSERT", new={"a.b": "x"}), new={"a": {"b": "x"}})

@@ -1,0 +1,111 @@
+"""Roles and their rights, as AWS's plugin makes, changes and limits them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from sandbox.resources.resource_type import ResourceError
+from tests.local import LocalAws
+from tests.sandbox.making import ACCOUNT, ANYONE, POLICY, Maker
+
+FOR_VPC = "arn:aws:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole"
+OTHER = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+
+
+def inline(aws: LocalAws, role: str) -> set[str]:
+    return set(aws.client("iam").list_role_policies(RoleName=role)["PolicyNames"])
+
+
+def attached(aws: LocalAws, role: str) -> set[str]:
+    found = aws.client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    return {each["PolicyArn"] for each in found}
+
+
+def test_a_role_and_its_policy(maker: Maker, aws: LocalAws):
+    made, name, old = maker.make("Role", assumeRolePolicy=ANYONE, description="old")
+    policy, identity, _ = maker.make("RolePolicy", role=name, policy=POLICY)
+    made.update(name, old, {**old, "description": "new"})
+    changed = {"role": name, "name": identity.split(":")[1], "policy": POLICY.replace("one", "two")}
+    policy.update(identity, {}, changed)
+    assert aws.client("iam").get_role(RoleName=name)["Role"]["Description"] == "new"
+    found = aws.client("iam").get_role_policy(RoleName=name, PolicyName=changed["name"])
+    assert [statement["Sid"] for statement in found["PolicyDocument"]["Statement"]] == ["two"]
+
+
+def test_a_role_has_the_policies_that_it_names_and_no_others(maker: Maker, aws: LocalAws):
+    given: dict[str, Any] = {
+        "inlinePolicies": [{"name": "one", "policy": POLICY}, {"name": "two", "policy": POLICY}],
+        "managedPolicyArns": [FOR_VPC],
+        "permissionsBoundary": OTHER,
+    }
+    made, name, old = maker.make("Role", assumeRolePolicy=json.loads(ANYONE), **given)
+    assert (inline(aws, name), attached(aws, name)) == ({"one", "two"}, {FOR_VPC})
+
+    def boundary() -> str | None:
+        return (
+            aws.client("iam")
+            .get_role(RoleName=name)["Role"]
+            .get("PermissionsBoundary", {})
+            .get("PermissionsBoundaryArn")
+        )
+
+    assert boundary() == OTHER
+    less = {**old, "inlinePolicies": given["inlinePolicies"][1:], "managedPolicyArns": [OTHER]}
+    less.pop("permissionsBoundary")
+    made.update(name, old, less)
+    assert (inline(aws, name), attached(aws, name), boundary()) == ({"two"}, {OTHER}, None)
+
+
+def test_a_role_that_lets_go_of_what_it_does_not_know(maker: Maker, aws: LocalAws):
+    _, name, _ = maker.make("Role", assumeRolePolicy=ANYONE, forceDetachPolicies=True)
+    aws.client("iam").put_role_policy(RoleName=name, PolicyName="by-hand", PolicyDocument=POLICY)
+    aws.client("iam").attach_role_policy(RoleName=name, PolicyArn=OTHER)
+
+
+def test_a_policy_and_its_attachment(maker: Maker, aws: LocalAws):
+    _, role, _ = maker.make("Role", assumeRolePolicy=ANYONE)
+    made, arn, old = maker.make("Policy", policy=POLICY, description="d", path="/team/")
+    assert made.read(arn) == {"arn": arn, "policyId": made.describe(arn)["Policy"]["PolicyId"]}
+    assert arn == f"arn:aws:iam::{ACCOUNT}:policy/team/{old['name']}"
+    attachment, identity, _ = maker.make("RolePolicyAttachment", role=role, policyArn=arn)
+    assert identity == f"{role}/{arn}"
+    assert attached(aws, role) == {arn}
+    for number in range(6):  # IAM keeps five versions
+        made.update(arn, old, {**old, "policy": POLICY.replace("one", f"v{number}")})
+    version = made.describe(arn)["Policy"]["DefaultVersionId"]
+    found = aws.client("iam").get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    assert [statement["Sid"] for statement in found["Statement"]] == ["v5"]
+    aws.client("iam").detach_role_policy(RoleName=role, PolicyArn=arn)
+    assert attachment.read(identity) is None
+
+
+def test_only_the_policies_that_are_named_stay_within_a_role(maker: Maker, aws: LocalAws):
+    _, role, _ = maker.make("Role", assumeRolePolicy=ANYONE)
+    names = [maker.make("RolePolicy", name=name, role=role, policy=POLICY)[2]["name"] for name in ("b", "a")]
+    aws.client("iam").put_role_policy(RoleName=role, PolicyName="by-hand", PolicyDocument=POLICY)
+    exclusive = maker.of("RolePoliciesExclusive")
+    inputs = exclusive.check("only", {"roleName": role, "policyNames": names})
+    identity = exclusive.create(inputs)
+    assert (identity, inline(aws, role)) == (role, {"a", "b"})
+    aws.client("iam").put_role_policy(RoleName=role, PolicyName="again", PolicyDocument=POLICY)
+    assert exclusive.read(identity) == {"policyNames": ["a", "again", "b"]}
+    exclusive.update(identity, inputs, {**inputs, "policyNames": ["a"]})
+    assert inline(aws, role) == {"a"}
+    exclusive.delete(identity, inputs)
+    assert inline(aws, role) == {"a"}
+    with pytest.raises(ResourceError, match=rf"^{role} has no policy gone, missing within it"):
+        exclusive.create({**inputs, "policyNames": ["a", "missing", "gone"]})
+
+
+def test_only_the_policies_that_are_named_stay_attached(maker: Maker, aws: LocalAws):
+    _, role, _ = maker.make("Role", assumeRolePolicy=ANYONE, forceDetachPolicies=True)
+    aws.client("iam").attach_role_policy(RoleName=role, PolicyArn=OTHER)
+    exclusive = maker.of("RolePolicyAttachmentsExclusive")
+    inputs = exclusive.check("only", {"roleName": role, "policyArns": [FOR_VPC]})
+    identity = exclusive.create(inputs)
+    assert (identity, attached(aws, role), exclusive.read(identity)) == (role, {FOR_VPC}, {"policyArns": [FOR_VPC]})
+    exclusive.update(identity, inputs, {**inputs, "policyArns": []})
+    assert attached(aws, role) == set()
+    exclusive.delete(identity, inputs)
+    assert exclusive.read("nobody") is None

@@ -1,0 +1,112 @@
+"""A schedule and the settings of asynchronous calls in the emulator, and who is told to fire the one."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sandbox.program.values import Archive
+from tests.local import REGION, LocalAws
+from tests.sandbox.making import ACCOUNT, Maker
+
+RETRY = json.dumps({"table-stream": "retry"})
+
+
+def test_a_schedule_stays_off_and_somebody_else_is_told_to_fire_it(maker: Maker, aws: LocalAws):
+    one, other = (f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}" for name in ("one", "other"))
+    target: dict[str, Any] = {
+        "arn": one,
+        "roleArn": f"arn:aws:iam::{ACCOUNT}:role/retry",
+        "input": RETRY,
+        "retryPolicy": {"maximumRetryAttempts": 0, "maximumEventAgeInSeconds": 60},
+    }
+    made, identity, old = maker.make(
+        "Schedule",
+        scheduleExpression="rate(1 minute)",
+        flexibleTimeWindow={"mode": "OFF"},
+        target=target,
+        state="ENABLED",
+    )
+    group, name = identity.split("/")
+    assert (group, made.read(identity)) == (
+        "default",
+        {"arn": f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/default/{name}"},
+    )
+    assert (old["name"], old["groupName"], old["state"]) == (name, "default", "ENABLED")
+    found = aws.client("scheduler").get_schedule(Name=name)
+    assert found["Target"] == {
+        "Arn": one,
+        "RoleArn": target["roleArn"],
+        "Input": RETRY,
+        "RetryPolicy": {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60},
+    }
+    assert (found["State"], found["ScheduleExpression"], found["FlexibleTimeWindow"]) == (
+        "DISABLED",
+        "rate(1 minute)",
+        {"Mode": "OFF"},
+    )
+
+    disabled = {**old, "state": "DISABLED"}
+    made.update(identity, old, disabled)
+    elsewhere = {**disabled, "target": {**target, "arn": other}}
+    made.update(identity, disabled, elsewhere)
+    assert aws.client("scheduler").get_schedule(Name=name)["Target"]["Arn"] == other
+    made.delete(identity, elsewhere)
+    assert maker.mappings.told == [
+        ("schedule", {"arn": one, "input": RETRY, "enabled": True}),
+        ("schedule", {"arn": one, "input": RETRY, "enabled": False}),
+        ("unschedule", {"arn": one}),
+        ("schedule", {"arn": other, "input": RETRY, "enabled": False}),
+        ("unschedule", {"arn": other}),
+    ]
+
+
+def test_a_schedule_that_nobody_can_fire_is_unmade(maker: Maker, aws: LocalAws):
+    maker.mappings.refuses = True
+    with pytest.raises(ValueError, match="no such function"):
+        maker.make(
+            "Schedule",
+            scheduleExpression="rate(1 minute)",
+            flexibleTimeWindow={"mode": "OFF"},
+            target={"arn": "arn:none", "roleArn": f"arn:aws:iam::{ACCOUNT}:role/retry", "input": RETRY},
+        )
+    names = [each["Name"] for each in aws.client("scheduler").list_schedules()["Schedules"]]
+    assert [name for name in names if name.startswith("thing-")] == []
+
+
+def test_a_schedule_of_another_kind_is_made_and_never_fires(maker: Maker, aws: LocalAws):
+    """Every night, or a queue: the sandbox fires every second what is a function's retries, and nothing else."""
+    queue, arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:q", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:one"
+    targets = [{"arn": queue}, {"arn": arn}, {"arn": arn, "input": "{}"}, {"arn": arn, "input": "every night"}]
+    for target in targets:
+        made, identity, old = maker.make(
+            "Schedule",
+            scheduleExpression="cron(0 3 * * ? *)",
+            flexibleTimeWindow={"mode": "OFF"},
+            target={**target, "roleArn": f"arn:aws:iam::{ACCOUNT}:role/night"},
+        )
+        assert made.unimitated(old) == ["scheduleExpression"]
+        assert made.unimitated({**old, "state": "DISABLED"}) == []
+        made.update(identity, old, {**old, "description": "d"})
+        assert aws.client("scheduler").get_schedule(Name=old["name"])["State"] == "DISABLED"
+    assert maker.mappings.told == []
+
+
+def test_a_schedule_that_no_longer_asks_for_retries_fires_no_more(maker: Maker):
+    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:one"
+    target = {"arn": arn, "roleArn": f"arn:aws:iam::{ACCOUNT}:role/retry", "input": RETRY}
+    window: dict[str, Any] = {"scheduleExpression": "rate(1 minute)", "flexibleTimeWindow": {"mode": "OFF"}}
+    made, identity, old = maker.make("Schedule", **window, target=target)
+    made.update(identity, old, {**old, "target": {**target, "input": "{}"}})
+    assert [what for what, _ in maker.mappings.told] == ["schedule", "unschedule"]
+
+
+def test_asynchronous_calls_of_a_function(maker: Maker, code: Callable[[str], Archive], aws: LocalAws):
+    _, name, _ = maker.function(code("1"))
+    inputs: dict[str, Any] = {"functionName": name, "maximumRetryAttempts": 0, "maximumEventAgeInSeconds": 60}
+    made, identity, old = maker.make("FunctionEventInvokeConfig", **inputs)
+    assert (identity, made.read(identity), old) == (name, {}, inputs)
+    made.update(identity, old, {**old, "maximumEventAgeInSeconds": 120})
+    found = aws.client("lambda").get_function_event_invoke_config(FunctionName=name)
+    assert (found["MaximumRetryAttempts"], found["MaximumEventAgeInSeconds"]) == (0, 120)
