@@ -3,7 +3,7 @@ PYTHON ?= python3
 MAKEFLAGS += --jobs=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox pr test prove bench check workflows secrets locked format lock clean
+.PHONY: help demo sandbox pr test simulate bench check workflows secrets locked format lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ pr: test locked  ## All that a pull request must pass: what CI runs
 test: check .venv-aws/.installed  ## Every check and every test
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 
-prove: .venv/.installed  ## Order, once and completeness in 10,000 random histories of failures, other ones each time
+simulate: .venv/.installed  ## Order, once and completeness in 10,000 random histories of failures, other ones each time
 	.venv/bin/python -m tests.property --histories 10000
 
 bench: .venv/.installed .venv-aws/.installed  ## What the engine costs, how late it is and how fast it drains, beside stock

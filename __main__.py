@@ -21,7 +21,7 @@ users = StreamTable(
     key="id",
     encryption_key=encryption_key,
     protect=settings.protect,
-    drained=settings.drained.get("users"),
+    confirmed_drained=settings.confirmed_drained.get("users"),
 )
 orders = StreamTable(
     "orders",
@@ -29,7 +29,7 @@ orders = StreamTable(
     sort="order_id",
     encryption_key=encryption_key,
     protect=settings.protect,
-    drained=settings.drained.get("orders"),
+    confirmed_drained=settings.confirmed_drained.get("orders"),
 )
 orders_mirror = StreamTable(
     "orders-mirror",
@@ -38,7 +38,7 @@ orders_mirror = StreamTable(
     ttl="expiry",  # tombstones of removed orders go by themselves
     encryption_key=encryption_key,
     protect=settings.protect,
-    drained=settings.drained.get("orders-mirror"),
+    confirmed_drained=settings.confirmed_drained.get("orders-mirror"),
 )
 
 stores = Stores(
@@ -52,7 +52,7 @@ consumers = [
     StreamConsumer(
         "change-log",
         reads=[users.changes(), orders.changes()],
-        uses={},
+        environment={},
         stores=stores,
         tuning=settings.tuning("change-log"),
         package=package,
@@ -60,8 +60,8 @@ consumers = [
     StreamConsumer(
         "mirror",
         reads=[orders.changes()],
-        uses={"MIRROR_TABLE": put_if_newer_into(orders_mirror)},
-        needs="NEW_IMAGE",
+        environment={"MIRROR_TABLE": put_if_newer_into(orders_mirror)},
+        images="NEW_IMAGE",
         stores=stores,
         tuning=settings.tuning("mirror"),
         package=package,
@@ -72,8 +72,8 @@ if settings.mail_from:
         StreamConsumer(
             "welcome-email",
             reads=[users.changes("INSERT", new={"email": exists(str)})],
-            uses={"MAIL_FROM": send_email_from(settings.mail_from)},
-            needs="NEW_IMAGE",
+            environment={"MAIL_FROM": send_email_from(settings.mail_from)},
+            images="NEW_IMAGE",
             stores=stores,
             tuning=settings.tuning("welcome-email"),
             package=package,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from bench.shard import MAPPING, Delivery, Outcome, Shard, place_of, returned, traffic
+from bench.shard import MAPPING, Delivery, InvocationResult, Shard, place_of, returned, traffic
 from bench.virtual import Clock, Function, Tables, silence
 from handler.stream.change import Change
 
@@ -139,7 +139,7 @@ def run(*, changes: int, rate: float, failing: int, items: int = ITEMS, batch: i
 
     function = Function(handle, meter)
 
-    def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[Outcome, float]:
+    def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[InvocationResult, float]:
         nonlocal is_batch
         is_batch = True
         answer = returned(*function({"Records": list(records)}, now))

@@ -10,7 +10,7 @@ from itertools import count
 from statistics import median
 from typing import Any
 
-from bench.shard import MAPPING, START, Delivery, Outcome, Planned, Shard, place_of, returned, traffic
+from bench.shard import MAPPING, START, Delivery, InvocationResult, Planned, Shard, place_of, returned, traffic
 from bench.virtual import TIMEOUT_SECONDS, Clock, Function, silence
 from handler.stream.change import Change
 from sandbox.mapping.protocol import Failed
@@ -140,7 +140,7 @@ def ours(scenario: Scenario) -> World:
 
     function = Function(handle, workers=WORKERS)
 
-    def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[Outcome, float]:
+    def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[InvocationResult, float]:
         answer = returned(*function({"Records": list(records)}, now))
         function.answer_asked()
         return answer
@@ -158,7 +158,7 @@ def stock(scenario: Scenario) -> World:
     """
     world = World(scenario)
 
-    def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[Outcome, float]:
+    def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[InvocationResult, float]:
         free, failures = [now] * WORKERS, list[dict[str, str]]()
         for record in records:
             if free[0] >= now + TIMEOUT_SECONDS:

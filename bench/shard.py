@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 
 from sandbox.mapping.configuration import Configuration
-from sandbox.mapping.machine import EventSourceMapping
-from sandbox.mapping.protocol import Action, Describe, Discard, Invoke, Outcome, Read, Returned
+from sandbox.mapping.machine import MappingMachine
+from sandbox.mapping.protocol import Action, Describe, Discard, InvocationResult, Invoke, Read, Returned
 
 STREAM = "arn:aws:dynamodb:eu-central-1:111122223333:table/orders/stream/2026-01-01T00:00:00.000"
 START = 1_800_000_000.0
@@ -93,7 +93,7 @@ class Shard:
         )
 
 
-Invoked = Callable[[Sequence[Mapping[str, Any]], float], tuple[Outcome, float]]
+Invoked = Callable[[Sequence[Mapping[str, Any]], float], tuple[InvocationResult, float]]
 """Runs a batch that is delivered now; what came of it, and when."""
 
 
@@ -109,8 +109,8 @@ class Delivery:
     ) -> None:
         given = {"EventSourceArn": STREAM, "FunctionName": "f", "StartingPosition": "TRIM_HORIZON", **mapping}
         self._shard, self._invoke, self._retry = shard, invoke, retry
-        self._machine = EventSourceMapping(Configuration.model_validate(given))
-        self._running: list[tuple[float, int, Invoke, Outcome]] = []  # by end
+        self._machine = MappingMachine(Configuration.model_validate(given))
+        self._running: list[tuple[float, int, Invoke, InvocationResult]] = []  # by end
         self._numbers = itertools.count()
 
     def run(self, is_settled: Callable[[], bool] = lambda: True) -> float:
@@ -156,6 +156,6 @@ MAPPING: dict[str, Any] = {
 """What the engine's mapping and the stock processor's have in common."""
 
 
-def returned(answer: Mapping[str, Any], end: float) -> tuple[Outcome, float]:
+def returned(answer: Mapping[str, Any], end: float) -> tuple[InvocationResult, float]:
     """A function's answer as the mapping hears of it."""
     return Returned(answer), end

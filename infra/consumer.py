@@ -11,7 +11,7 @@ from infra import grants
 from infra.archive import Package
 from infra.grants import Grant, Statement
 from infra.internal import further
-from infra.internal.consumer_args import FUNCTION_OWNED, MAPPING_DEFAULTS, MAPPING_OWNED, Uses, facts, refusals
+from infra.internal.consumer_args import FUNCTION_OWNED, MAPPING_DEFAULTS, MAPPING_OWNED, Environment, facts, refusals
 from infra.internal.further import FurtherArgs
 from infra.internal.registry import Children
 from infra.internal.retries import retry_every_minute
@@ -38,7 +38,7 @@ class StreamConsumer(pulumi.ComponentResource):
         `welcome-email` runs handler/welcome_email.py.
     reads
         What of which tables; several of one table are alternatives.
-    uses
+    environment
         Environment variables of the handler's own.
     stores
         Where failures, notes, claims and held changes are kept; the key that encrypts them encrypts log and variables
@@ -51,9 +51,9 @@ class StreamConsumer(pulumi.ComponentResource):
     on_failure
         A queue or topic in place of the failure bucket for what the mapping gives up. It gets a pointer into the stream
         only, which dies with the stream's 24 h.
-    needs
+    images
         What the handler looks at of each change, beside its keys.
-    loops
+    allow_writes_to
         Tables among those read that this consumer may write: each write comes back to it as a change.
     mapping_args
         Further arguments of its mappings, by pulumi_aws's names. Those in the place of the engine's own values
@@ -85,13 +85,13 @@ class StreamConsumer(pulumi.ComponentResource):
         name: str,
         *,
         reads: Sequence[Changes],
-        uses: Uses,
+        environment: Environment,
         stores: Stores | None,
         tuning: Tuning,
         package: Package,
         on_failure: aws.sqs.Queue | aws.sns.Topic | None = None,
-        needs: ViewType = "KEYS_ONLY",
-        loops: Sequence[StreamTable | Table] = (),
+        images: ViewType = "KEYS_ONLY",
+        allow_writes_to: Sequence[StreamTable | Table] = (),
         mapping_args: FurtherArgs | None = None,
         function_args: FurtherArgs | None = None,
         formerly: str | None = None,
@@ -104,10 +104,12 @@ class StreamConsumer(pulumi.ComponentResource):
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None, aliases=aliases))
         super().__init__(CONSUMER, name, {}, opts)
 
-        granted = {variable: value for variable, value in uses.items() if isinstance(value, Grant)}
+        granted = {variable: value for variable, value in environment.items() if isinstance(value, Grant)}
         self._children = Children(self, protect=protect, only_here=package.target == "host")
-        self._children.registry.refuse(refusals(name, package, sources, uses, formerly, mapping_args, function_args))
-        told = facts(sources, granted.values(), stores, needs, [grants.table_of(table) for table in loops])
+        self._children.registry.refuse(
+            refusals(name, package, sources, environment, formerly, mapping_args, function_args)
+        )
+        told = facts(sources, granted.values(), stores, images, [grants.table_of(table) for table in allow_writes_to])
         self._children.tell(self, told)
         ledger_name = formerly or name
         if stores:
@@ -135,7 +137,7 @@ class StreamConsumer(pulumi.ComponentResource):
         statements += [right for grant in granted.values() for right in grant.statements]
         policies = Policies(name, self.role, self._children)
         policy = policies.add("policy", statements)
-        variables = _environment(name, ledger_name, uses, stores, tuning)
+        variables = _variables(name, ledger_name, environment, stores, tuning)
         self.function = self._function(package, variables, tuning, key_arn, policy, further_of_function)
         needed = [policy]  # by the function's first invocation; the function itself is made before these can be
         if key_arn:
@@ -270,8 +272,8 @@ def _rights(
         yield from grants.use_stores_key(stores.key_arn)
 
 
-def _environment(
-    consumer: str, ledger_name: str, uses: Uses, stores: Stores | None, tuning: Tuning
+def _variables(
+    consumer: str, ledger_name: str, environment: Environment, stores: Stores | None, tuning: Tuning
 ) -> dict[str, pulumi.Input[str]]:
     """The function's variables: the engine's, which handler.stream reads, and the handler's own."""
     variables: dict[str, pulumi.Input[str]] = {
@@ -289,7 +291,7 @@ def _environment(
         variables["REMEMBER_SECONDS"] = str(stores.remember_seconds(tuning.give_up_after))
     if tuning.tracing:
         variables["TRACING"] = "true"
-    own = {variable: value.value if isinstance(value, Grant) else value for variable, value in uses.items()}
+    own = {variable: value.value if isinstance(value, Grant) else value for variable, value in environment.items()}
     return own | variables
 
 

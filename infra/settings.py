@@ -135,7 +135,7 @@ class Settings(BaseModel):
     failure_retention_in_days: int = Field(
         default=30, ge=1, le=3_650, description="whole days, at least 1 (S3 lifecycle)"
     )
-    drained: dict[str, Annotated[str, Field(pattern=r"^arn:[^:]+:dynamodb:.+/stream/.+$")]] = Field(
+    confirmed_drained: dict[str, Annotated[str, Field(pattern=r"^arn:[^:]+:dynamodb:.+/stream/.+$")]] = Field(
         default_factory=dict[str, str],
         description="a table's name to the ARN of its stream that may end, as the refusal of another view type says",
     )
@@ -179,7 +179,7 @@ def _configuration() -> dict[str, str]:
 
 def _parsed(name: str, value: str) -> Any:
     """The value as the stack file has it: the CLI hands objects over as JSON."""
-    if name not in ("tuning", "drained"):
+    if name not in ("tuning", "confirmedDrained"):
         return value
     try:
         return json.loads(value)

@@ -17,7 +17,7 @@ from infra.internal import further
 from infra.internal.further import FurtherArgs
 from infra.internal.registry import Children, Registry
 from infra.internal.updates import guard_updates
-from infra.rules.view import EXISTING_TABLE, Resource
+from infra.rules.view import EXISTING_TABLE, ResourceView
 
 ViewType = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
 KeyType = type[str] | type[int] | type[Decimal] | type[bytes]
@@ -124,7 +124,7 @@ class StreamTable(pulumi.ComponentResource):
         What encrypts it and its stream; a key of AWS's own unless given.
     protect
         Keep the table, and the consumers that read it, from being deleted.
-    drained
+    confirmed_drained
         The ARN of its stream that is drained and may end, as the refusal of another view type says.
     table_args
         Further arguments of the table, by pulumi_aws's names: secondary indexes (with `attributes` for their keys),
@@ -151,7 +151,7 @@ class StreamTable(pulumi.ComponentResource):
         former_ttl: str | None = None,
         encryption_key: EncryptionKey | None = None,
         protect: bool = False,
-        drained: str | None = None,
+        confirmed_drained: str | None = None,
         table_args: FurtherArgs | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -183,7 +183,7 @@ class StreamTable(pulumi.ComponentResource):
             stream_view_type=view_type,
             **args,
             opts=pulumi.ResourceOptions(
-                hooks=pulumi.ResourceHookBinding(before_update=[guard_updates(name, drained)]),
+                hooks=pulumi.ResourceHookBinding(before_update=[guard_updates(name, confirmed_drained)]),
                 # AWS gives no key another type, and the provider does not see that it has one.
                 replacement_trigger=json.dumps(keys),
             ),
@@ -284,7 +284,7 @@ def _tell_of_existing(
         "streamViewType": view_type,
         **more,
     }
-    Registry.of_this_run().existing.append(Resource(EXISTING_TABLE, name, inputs))
+    Registry.of_this_run().existing.append(ResourceView(EXISTING_TABLE, name, inputs))
 
 
 def _former_names(opts: pulumi.ResourceOptions) -> Iterator[str]:

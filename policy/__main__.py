@@ -24,7 +24,7 @@ from pulumi_policy.proxy import UnknownValueError
 sys.path.insert(0, str(Path(__file__).parent.parent))  # Pulumi puts this directory on the path, and not the project's
 
 from infra import rules
-from infra.rules.view import UNKNOWN, Resource
+from infra.rules.view import UNKNOWN, ResourceView
 
 
 def plain(value: Any) -> Any:
@@ -47,11 +47,11 @@ def _known(container: Any, key: Any) -> Any:
         return UNKNOWN
 
 
-def resource(found: PolicyResource | ResourceValidationArgs) -> Resource:
+def resource(found: PolicyResource | ResourceValidationArgs) -> ResourceView:
     """A resource as the rules see it."""
     parent = found.parent if isinstance(found, PolicyResource) else None
     links = found.property_dependencies if isinstance(found, PolicyResource) else {}
-    return Resource(
+    return ResourceView(
         found.resource_type,
         found.name,
         plain(found.props),

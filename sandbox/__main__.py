@@ -39,7 +39,7 @@ def up(port: int | None, outputs: Path | None) -> int:
     from sandbox.mapping.invocation import Invocation
     from sandbox.program.deploy import STACK, Sandbox
     from sandbox.program.in_process import stack_config, versions
-    from sandbox.report import Names, outcome
+    from sandbox.report import Names, report_of
 
     console = Console(highlight=False, soft_wrap=True)
     observed: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
@@ -53,7 +53,7 @@ def up(port: int | None, outputs: Path | None) -> int:
         print("ready", flush=True)
         while True:
             with contextlib.suppress(queue.Empty):
-                for line in display.lines(outcome(observed.get(timeout=1), names)):
+                for line in display.lines(report_of(observed.get(timeout=1), names)):
                     console.print(line)
             sandbox.emulator.check()
             if (now := versions(STACK)) == deployed:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rich.markup import escape
 
-from sandbox.report import BROKEN, HELD, PARKED, PROGRESS, RELEASED, RETRY_FAILED, WAIT, Entry, Event, Outcome
+from sandbox.report import BROKEN, HELD, PARKED, PROGRESS, RELEASED, RETRY_FAILED, WAIT, Entry, Event, InvocationReport
 
 LISTED = 5
 """Lines of one kind that the display shows of an invocation; of the others it shows the number."""
@@ -31,7 +31,7 @@ class Display:
         self._why.clear()
         self._errors.clear()
 
-    def lines(self, outcome: Outcome) -> Iterator[str]:
+    def lines(self, outcome: InvocationReport) -> Iterator[str]:
         """The outcome in rich's markup."""
         self._keys |= {entry.item: _keys(entry) for entry in outcome.entries if entry.keys}
         lines = list(self._retry_run(outcome) if outcome.scheduled else self._batch(outcome))
@@ -46,7 +46,7 @@ class Display:
             self._shown_at[outcome.consumer] = outcome.at
         yield from lines
 
-    def _released_elsewhere(self, outcome: Outcome, held: dict[str, float]) -> Iterator[str]:
+    def _released_elsewhere(self, outcome: InvocationReport, held: dict[str, float]) -> Iterator[str]:
         """The items that were released by a retry run that the function itself has invoked, which nobody observes."""
         if outcome.still_held == 0:
             gone = [item for item, at in held.items() if at < outcome.at - outcome.seconds]
@@ -58,7 +58,7 @@ class Display:
         self._why.pop(item, None)
         self._held[consumer].pop(item, None)
 
-    def _batch(self, outcome: Outcome) -> Iterator[str]:
+    def _batch(self, outcome: InvocationReport) -> Iterator[str]:
         """A line for the batch, and one for each change and item of it that is not simply done."""
         parked = outcome.logged(PARKED)
         parts = [
@@ -80,7 +80,7 @@ class Display:
         yield from _listed([f"  {_held(entry, outcome.at)}" for entry in outcome.logged(HELD)])
         yield from _listed([f"  {self._waits(entry)}" for entry in outcome.logged(WAIT)])
 
-    def _retry_run(self, outcome: Outcome) -> Iterator[str]:
+    def _retry_run(self, outcome: InvocationReport) -> Iterator[str]:
         failed = outcome.logged(RETRY_FAILED)
         repeated = [entry for entry in failed if self._why.get(entry.item) == entry.why]
         lines = [
@@ -113,7 +113,7 @@ class Display:
         return f"[green]✔[/] {self._name(entry.item)}: {done}, {entry.waiting} still {_verb(entry.waiting)}"
 
 
-def _retry(outcome: Outcome, line: str) -> str:
+def _retry(outcome: InvocationReport, line: str) -> str:
     return f"{outcome.consumer:<14} {'retry':<12} {line}"
 
 

@@ -67,7 +67,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class InvocationReport:
     """What came of one invocation, by a mapping or by the schedule.
 
     Of a batch, each change is done; failed, and comes again for that; comes again for another reason; is held (it, or
@@ -97,7 +97,7 @@ class Outcome:
         return [entry for entry in self.entries if entry.message == message]
 
 
-def outcome(invocation: Invocation, names: Names) -> Outcome:
+def report_of(invocation: Invocation, names: Names) -> InvocationReport:
     """Sort the changes of an invocation. Where the function died, all of them come again and none is told apart."""
     entries = tuple(_entries(invocation.log, names))
     records = {int(record["dynamodb"]["SequenceNumber"]): record for record in invocation.records}
@@ -108,7 +108,7 @@ def outcome(invocation: Invocation, names: Names) -> Outcome:
     waiting = set(_from_first_on(records, entries, WAIT)) - parked - held
     whole = invocation.error is not None
     settled = set[int]() if whole else records.keys() - reported - parked - held - waiting
-    return Outcome(
+    return InvocationReport(
         consumer=names.consumer(invocation.function),
         table=names.table(invocation.stream_arn),
         scheduled=invocation.scheduled is not None,

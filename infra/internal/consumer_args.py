@@ -16,7 +16,7 @@ from infra.internal.further import FurtherArgs
 from infra.stores import Stores
 from infra.table import Table, ViewType
 
-Uses = Mapping[str, pulumi.Input[str] | Grant]
+Environment = Mapping[str, pulumi.Input[str] | Grant]
 """Environment variables: a value, or a value with rights."""
 
 OF_ENGINE = {
@@ -71,7 +71,7 @@ FUNCTION_OWNED = {
     "source_code_hash": "package= holds it",
     "runtime": "package= says it",
     "architectures": "package= says it",
-    "environment": "uses= makes it",
+    "environment": "environment= makes it",
     "kms_key_arn": "the stores' key encrypts the variables",
     "memory_size": IN_TUNING.format("memorySize"),
     "timeout": IN_TUNING.format("timeout"),
@@ -93,7 +93,7 @@ def refusals(
     name: str,
     package: Package,
     sources: Mapping[Table, Sequence[str]],
-    uses: Uses,
+    environment: Environment,
     formerly: str | None,
     mapping_args: FurtherArgs | None,
     function_args: FurtherArgs | None,
@@ -111,7 +111,7 @@ def refusals(
             )
     if formerly is not None and (not LEDGER_NAME.fullmatch(formerly) or formerly == name):
         yield f"{name} was formerly {formerly!r}: not the name of another consumer, as in formerly='order-mirror'"
-    if taken := sorted(OF_ENGINE & uses.keys()):
+    if taken := sorted(OF_ENGINE & environment.keys()):
         yield f"{name} uses {', '.join(taken)}: the engine's own; take another name"
     yield from further.refusals(
         *(name, "mapping_args", aws.lambda_.EventSourceMappingArgs), mapping_args or {}, MAPPING_OWNED
@@ -129,8 +129,8 @@ def facts(
     sources: Mapping[Table, Sequence[str]],
     granted: Iterable[Grant],
     stores: Stores | None,
-    needs: ViewType,
-    loops: Iterable[Table],
+    images: ViewType,
+    allow_writes_to: Iterable[Table],
 ) -> dict[str, Any]:
     """What the rules about consumers look at (infra/rules/consumers.py)."""
     return {
@@ -141,7 +141,7 @@ def facts(
             for grant in granted
             for table in (grant.writes if grant.fenced else ())
         ],
-        "needs": needs,
-        "loops": [table.arn for table in loops],
+        "images": images,
+        "allowWritesTo": [table.arn for table in allow_writes_to],
         "stores": stores is not None,
     }

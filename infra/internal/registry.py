@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 from infra import rules
 from infra.internal import statements as policies
 from infra.rules import Finding, Level
-from infra.rules.view import MAPPING, UNKNOWN, Resource, Unknown
+from infra.rules.view import MAPPING, UNKNOWN, ResourceView, Unknown
 
 Made = TypeVar("Made", bound=pulumi.Resource)
 Inputs = ParamSpec("Inputs")
@@ -38,15 +38,15 @@ class Entry:
     parent: pulumi.Resource | None
     protect: bool
     only_here: bool
-    _seen: list[asyncio.Future[Resource]] = field(default_factory=list[asyncio.Future[Resource]])
+    _seen: list[asyncio.Future[ResourceView]] = field(default_factory=list[asyncio.Future[ResourceView]])
 
-    def seen(self) -> asyncio.Future[Resource]:
+    def seen(self) -> asyncio.Future[ResourceView]:
         """What the rules see of it, once its inputs are known, or known to come with the update."""
         if not self._seen:
             self._seen.append(asyncio.ensure_future(self._registered()))
         return self._seen[0]
 
-    async def _registered(self) -> Resource:
+    async def _registered(self) -> ResourceView:
         inputs: dict[str, Any] = {}
         dependencies: dict[str, set[str]] = {}
         for name, value, camel in _members(self.arguments, camel=True):
@@ -56,7 +56,7 @@ class Entry:
         # A mapping waits for the rules; they need no URN of it.
         urn = f"{self.type}::{self.name}" if self.type == MAPPING else await _urn(self.made)
         parent = await _urn(self.parent) if self.parent else ""
-        return Resource(
+        return ResourceView(
             *(self.type, self.name, inputs, urn, dependencies, parent),
             protect=self.protect,
             only_here=self.only_here,
@@ -68,7 +68,7 @@ class Registry:
     """What a run of a program registers by its components, and what the rules say of it."""
 
     entries: list[Entry] = field(default_factory=list[Entry])
-    existing: list[Resource] = field(default_factory=list[Resource])  # tables that other programs made
+    existing: list[ResourceView] = field(default_factory=list[ResourceView])  # tables that other programs made
     refusals: list[str] = field(default_factory=list[str])
     _names: dict[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
     _complete: list[int] = field(default_factory=list[int])  # how many entries there were as each component ended
@@ -106,7 +106,7 @@ class Registry:
             In an update: a rule refuses it by what is known. A preview tells everything at once, in `check`.
         """
         if not pulumi.runtime.is_dry_run():
-            resource = Resource(kind, name, _known(arguments), protect=protect, only_here=only_here)
+            resource = ResourceView(kind, name, _known(arguments), protect=protect, only_here=only_here)
             self._judge(rules.of_each([resource]), warn=False)
 
     def refuse(self, messages: Iterable[str]) -> None:
@@ -179,7 +179,7 @@ class Registry:
 class Children:
     """Makes the resources of a component, each one judged by what it is registered with.
 
-    `only_here` is whether they are for the sandbox alone (`Resource.only_here`).
+    `only_here` is whether they are for the sandbox alone (`ResourceView.only_here`).
     """
 
     def __init__(self, component: pulumi.ComponentResource, *, protect: bool, only_here: bool = False) -> None:
@@ -235,7 +235,7 @@ class Children:
         self.registry.entries.append(Entry(made, kind_of, name, arguments, parent, self.protect, self.only_here))
 
 
-def _is_error(level: Level, resource: Resource) -> bool:
+def _is_error(level: Level, resource: ResourceView) -> bool:
     return level is Level.REFUSED or (level is Level.UNSAFE and resource.protect)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from infra.rules import access, consumers, functions, mappings, names, tables
 from infra.rules.rule import RULES, STACK_RULES, Level, Rule, StackRule
-from infra.rules.view import Resource
+from infra.rules.view import ResourceView
 
 __all__ = ["RULES", "STACK_RULES", "Finding", "Level", "Rule", "StackRule", "findings", "of_each"]
 
@@ -15,11 +15,11 @@ MODULES = (access, consumers, functions, mappings, names, tables)
 """Where the rules are. Importing a module registers its rules."""
 
 
-Finding = tuple[Level, Resource, str]
+Finding = tuple[Level, ResourceView, str]
 """A level, the resource that is to be mended, and a message that begins with its name."""
 
 
-def of_each(resources: Iterable[Resource]) -> Iterator[Finding]:
+def of_each(resources: Iterable[ResourceView]) -> Iterator[Finding]:
     """What the rules about one resource say of each of these."""
     for resource in resources:
         for rule in RULES:
@@ -28,7 +28,7 @@ def of_each(resources: Iterable[Resource]) -> Iterator[Finding]:
                     yield rule.level, resource, f"{resource.name}: {message}"
 
 
-def findings(resources: Sequence[Resource]) -> Iterator[Finding]:
+def findings(resources: Sequence[ResourceView]) -> Iterator[Finding]:
     """What all rules say of these."""
     yield from of_each(resources)
     for rule in STACK_RULES:

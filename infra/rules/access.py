@@ -21,7 +21,7 @@ from infra.rules.view import (
     TABLE_POLICY,
     TOPIC,
     TOPIC_POLICY,
-    Resource,
+    ResourceView,
     Tables,
     linked,
     listed,
@@ -32,7 +32,7 @@ from infra.rules.view import (
 
 
 @rule(Level.UNSAFE, ROLE, ROLE_POLICY, POLICY, ROLE_ATTACHMENT, ATTACHMENT)
-def wildcard_rights(resource: Resource) -> Iterator[str]:
+def wildcard_rights(resource: ResourceView) -> Iterator[str]:
     """A role may do what it does, and nothing else."""
     for arn in [resource.inputs.get("policyArn"), *listed(resource.inputs.get("managedPolicyArns"))]:
         if isinstance(arn, str) and (message := rights.managed_too_wide(arn)):
@@ -42,12 +42,12 @@ def wildcard_rights(resource: Resource) -> Iterator[str]:
 
 
 @rule(Level.UNSAFE, BUCKET_POLICY, QUEUE_POLICY, TOPIC_POLICY, TABLE_POLICY, QUEUE, TOPIC)
-def open_policy(resource: Resource) -> Iterator[str]:
+def open_policy(resource: ResourceView) -> Iterator[str]:
     """A table, bucket, queue or topic is open to the principals that are named."""
     yield from rights.public(resource.inputs.get("policy"))
 
 
-def _documents(resource: Resource) -> list[Any]:
+def _documents(resource: ResourceView) -> list[Any]:
     """The policies that a resource of a role holds."""
     inline = [within(each, "policy") for each in listed(resource.inputs.get("inlinePolicies"))]
     return [document for document in (resource.inputs.get("policy"), *inline) if document is not None]
@@ -57,19 +57,19 @@ def _documents(resource: Resource) -> list[Any]:
 class _Use:
     """A function that reads a table by a mapping and may write another one, or the same, by a policy."""
 
-    function: Resource
+    function: ResourceView
     reads: str
     writes: str
-    policy: Resource
+    policy: ResourceView
     declared: bool  # whether the consumer declares that what it reads comes back to it
 
 
 @stack_rule(Level.REFUSED)
-def write_back_loop(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def write_back_loop(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A function does not write the table whose changes it reads, nor one whose reader writes that table.
 
-    A filter may leave a function's own writes out; a consumer declares that with `loops`. Where only the update knows a
-    policy's text, the loop is seen by the update, or by the next preview.
+    A filter may leave a function's own writes out; a consumer declares that with `allow_writes_to`. Where only the
+    update knows a policy's text, the loop is seen by the update, or by the next preview.
     """
     tables = Tables(resources)
     uses = list(_uses(resources, tables))
@@ -79,7 +79,8 @@ def write_back_loop(resources: Sequence[Resource]) -> Iterator[tuple[Resource, s
             yield (
                 use.policy,
                 f"{use.function.name} reads {name} and may write it ({use.policy.name}): every write would trigger it "
-                "again, endlessly. Write to another table, or filter out its own writes and declare loops=[...]",
+                "again, endlessly. Write to another table, or filter out its own writes and declare "
+                "allow_writes_to=[...]",
             )
     for round_trip in _round_trips(uses):
         if all(use.declared for use in round_trip):
@@ -97,10 +98,10 @@ def write_back_loop(resources: Sequence[Resource]) -> Iterator[tuple[Resource, s
 
 
 def _declarations(uses: Sequence[_Use], tables: Tables) -> str:
-    return " and ".join(f"loops=[{tables.name(use.reads)}] for {use.function.name}" for use in uses)
+    return " and ".join(f"allow_writes_to=[{tables.name(use.reads)}] for {use.function.name}" for use in uses)
 
 
-def _uses(resources: Sequence[Resource], tables: Tables) -> Iterator[_Use]:
+def _uses(resources: Sequence[ResourceView], tables: Tables) -> Iterator[_Use]:
     consumers = {consumer.urn: consumer for consumer in of(resources, CONSUMER)}
     known = {*tables.by_identity, *(table for each in of(resources, MAPPING) for table in tables.read_by(each))}
     writes = {
@@ -112,14 +113,14 @@ def _uses(resources: Sequence[Resource], tables: Tables) -> Iterator[_Use]:
         consumer = consumers.get(mapping.parent)
         if consumer is None and mapping.inputs.get("filterCriteria"):
             continue
-        loops = listed(within(consumer and consumer.inputs, "loops"))
+        loops = listed(within(consumer and consumer.inputs, "allowWritesTo"))
         declared = {table for loop in loops for table in tables.identities(loop)}
         for table in tables.read_by(mapping):
             for policy, written in writes.get(roles.get(function.urn, ""), ()):
                 yield _Use(function, table, written, policy, table in declared)
 
 
-def _written(policy: Resource, tables: Tables, known: Sequence[str]) -> Iterator[str]:
+def _written(policy: ResourceView, tables: Tables, known: Sequence[str]) -> Iterator[str]:
     """The tables that a policy lets one write."""
     allow = [rights.allowing(document, rights.TABLE_WRITES) for document in _documents(policy)]
     for table in known:
@@ -128,7 +129,7 @@ def _written(policy: Resource, tables: Tables, known: Sequence[str]) -> Iterator
             yield table
 
 
-def _policies_by_role(resources: Sequence[Resource]) -> Mapping[str, list[Resource]]:
+def _policies_by_role(resources: Sequence[ResourceView]) -> Mapping[str, list[ResourceView]]:
     """URNs of roles to what holds their policies: the role itself, policies within it, and attached ones."""
     found = {role.urn: [role] for role in of(resources, ROLE)}
     for policy, role in linked(resources, ROLE_POLICY, "role", ROLE):

@@ -7,14 +7,14 @@ from typing import Any
 
 from infra.rules.rule import Level, rule, stack_rule
 from infra.rules.tables import attribute_types, key_types, ttl_attribute
-from infra.rules.view import CONSUMER, EXISTING_TABLE, Resource, Tables, listed, of, within
+from infra.rules.view import CONSUMER, EXISTING_TABLE, ResourceView, Tables, listed, of, within
 
 VERSION, EXPIRY = "change_version", "expiry"
 """The attributes of a fenced item (handler/stream/effects.py)."""
 
 
 @rule(Level.UNSAFE, CONSUMER, by_facts=True)
-def consumer_without_stores(consumer: Resource) -> Iterator[str]:
+def consumer_without_stores(consumer: ResourceView) -> Iterator[str]:
     """A consumer keeps what fails."""
     if consumer.inputs.get("stores") is False:
         yield (
@@ -24,20 +24,20 @@ def consumer_without_stores(consumer: Resource) -> Iterator[str]:
 
 
 @stack_rule(Level.REFUSED, by_facts=True)
-def poor_view(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def poor_view(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A stream carries the images that its reader needs."""
     for consumer, table, _ in _read(resources):
-        view, needs = table.inputs.get("streamViewType"), consumer.inputs.get("needs")
-        if isinstance(view, str) and isinstance(needs, str) and not _images(needs) <= _images(view):
+        view, images = table.inputs.get("streamViewType"), consumer.inputs.get("images")
+        if isinstance(view, str) and isinstance(images, str) and not _images(images) <= _images(view):
             yield (
                 consumer,
                 f"{consumer.name} on {table.name}: streamViewType {view}: each change would lack an image that is "
-                f"needed, and fail; take {needs}{'' if needs == 'NEW_AND_OLD_IMAGES' else ' or NEW_AND_OLD_IMAGES'}",
+                f"needed, and fail; take {images}{'' if images == 'NEW_AND_OLD_IMAGES' else ' or NEW_AND_OLD_IMAGES'}",
             )
 
 
 @stack_rule(Level.UNSAFE, by_facts=True)
-def fenced_filters(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def fenced_filters(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A consumer whose writes are fenced sees every change of an item: its filters name keys only."""
     for consumer, table, patterns in _read(resources):
         for pattern in map(json.loads, patterns if consumer.inputs.get("fenced") else ()):
@@ -52,9 +52,9 @@ def fenced_filters(resources: Sequence[Resource]) -> Iterator[tuple[Resource, st
 
 
 @stack_rule(Level.REFUSED, by_facts=True)
-def fenced_items(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def fenced_items(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """The items of a source can be written, fenced, into each target."""
-    sources: dict[str, list[Resource]] = defaultdict(list)
+    sources: dict[str, list[ResourceView]] = defaultdict(list)
     for consumer, table, _ in _read(resources):
         sources[consumer.urn].append(table)
     for consumer, target, own_items in _fenced(resources):
@@ -78,7 +78,7 @@ def fenced_items(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]
             )
 
 
-def _faults(source: Resource, target: Resource) -> Iterator[str]:
+def _faults(source: ResourceView, target: ResourceView) -> Iterator[str]:
     """Why a source's images cannot be written, fenced, into a target."""
     if taken := sorted({*attribute_types(source), ttl_attribute(source)} & {VERSION, EXPIRY}):
         yield f"its items have {' and '.join(taken)}, an attribute of the fence, and would be parked; rename it"
@@ -90,7 +90,7 @@ def _faults(source: Resource, target: Resource) -> Iterator[str]:
 
 
 @stack_rule(Level.UNSAFE, by_facts=True)
-def fenced_without_expiry(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def fenced_without_expiry(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """The tombstones of fenced writes expire."""
     for consumer, target, _ in _fenced(resources):
         known = target.type != EXISTING_TABLE or "ttl" in target.inputs
@@ -103,7 +103,7 @@ def fenced_without_expiry(resources: Sequence[Resource]) -> Iterator[tuple[Resou
 
 
 @stack_rule(Level.ADVICE, by_facts=True)
-def strong_consistency(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def strong_consistency(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A table with multi-Region strong consistency takes no transaction."""
     tables = Tables(resources)
     for consumer in of(resources, CONSUMER):
@@ -117,7 +117,7 @@ def strong_consistency(resources: Sequence[Resource]) -> Iterator[tuple[Resource
                 )
 
 
-def _read(resources: Sequence[Resource]) -> Iterator[tuple[Resource, Resource, list[str]]]:
+def _read(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, ResourceView, list[str]]]:
     """Each consumer with each table that it reads, and the filter patterns."""
     tables = Tables(resources)
     for consumer in of(resources, CONSUMER):
@@ -126,7 +126,7 @@ def _read(resources: Sequence[Resource]) -> Iterator[tuple[Resource, Resource, l
                 yield consumer, tables[identity], listed(within(read, "patterns"))
 
 
-def _fenced(resources: Sequence[Resource]) -> Iterator[tuple[Resource, Resource, bool]]:
+def _fenced(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, ResourceView, bool]]:
     """Each consumer with each target of its fenced writes, and whether these are items of the handler's own."""
     tables = Tables(resources)
     for consumer in of(resources, CONSUMER):
@@ -139,9 +139,9 @@ def _images(view: str) -> set[str]:
     return {image for image in ("NEW", "OLD") if image in view.split("_")}
 
 
-def _said(table: Resource) -> str:
+def _said(table: ResourceView) -> str:
     return ", ".join(f"{name} {kind}".strip() for name, kind in key_types(table).items())
 
 
-def _consistencies(table: Resource) -> list[Any]:
+def _consistencies(table: ResourceView) -> list[Any]:
     return [within(replica, "consistencyMode") for replica in listed(table.inputs.get("replicas"))]

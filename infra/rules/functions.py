@@ -10,7 +10,7 @@ from infra.rules.view import (
     FUNCTION,
     MAPPING,
     QUEUE,
-    Resource,
+    ResourceView,
     linked,
     number,
     of,
@@ -33,7 +33,7 @@ NOTICE = timedelta(days=180)
 
 
 @rule(Level.ADVICE, FUNCTION)
-def runtime_near_its_end(function: Resource, today: date | None = None) -> Iterator[str]:
+def runtime_near_its_end(function: ResourceView, today: date | None = None) -> Iterator[str]:
     """A function's run-time is supported for the next half year."""
     runtime = function.inputs.get("runtime")
     end = RUNTIMES.get(runtime) if isinstance(runtime, str) else None
@@ -56,7 +56,7 @@ SWITCHES = {
 
 
 @rule(Level.REFUSED, FUNCTION)
-def powertools_switches(function: Resource) -> Iterator[str]:
+def powertools_switches(function: ResourceView) -> Iterator[str]:
     """Powertools can read its switches, and its idempotency, which claims changes, is on."""
     for name in sorted(SWITCHES):
         value = within(function.inputs, "environment", "variables", name)
@@ -69,7 +69,7 @@ def powertools_switches(function: Resource) -> Iterator[str]:
 
 
 @stack_rule(Level.REFUSED)
-def no_concurrency(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def no_concurrency(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A function that reads a stream may run."""
     for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
         if reads_a_stream(mapping) and function.inputs.get("reservedConcurrentExecutions") == 0:
@@ -81,7 +81,7 @@ def no_concurrency(resources: Sequence[Resource]) -> Iterator[tuple[Resource, st
 
 
 @stack_rule(Level.ADVICE)
-def batch_over_time(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def batch_over_time(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A full batch of small changes fits into a function's time."""
     consumers = {consumer.urn for consumer in of(resources, CONSUMER)}
     for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
@@ -100,7 +100,7 @@ def batch_over_time(resources: Sequence[Resource]) -> Iterator[tuple[Resource, s
 
 
 @stack_rule(Level.ADVICE)
-def message_comes_back_early(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def message_comes_back_early(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A queue hides a message for six times as long as its function may take."""
     functions = {mapping.urn: function for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION)}
     for mapping, queue in linked(resources, MAPPING, "eventSourceArn", QUEUE):

@@ -13,7 +13,7 @@ from infra.rules.view import (
     TABLE,
     TABLE_REPLICA,
     TOPIC,
-    Resource,
+    ResourceView,
     Tables,
     Unknown,
     flag,
@@ -33,7 +33,7 @@ READERS, READERS_OF_REPLICATED = 2, 1
 
 
 @rule(Level.UNSAFE, MAPPING)
-def mapping_without_destination(mapping: Resource) -> Iterator[str]:
+def mapping_without_destination(mapping: ResourceView) -> Iterator[str]:
     """What a mapping gives up goes to a destination."""
     given = within(mapping.inputs, "destinationConfig", "onFailure", "destinationArn")
     if reads_a_stream(mapping) and not given:
@@ -41,7 +41,7 @@ def mapping_without_destination(mapping: Resource) -> Iterator[str]:
 
 
 @rule(Level.UNSAFE, MAPPING)
-def position_latest(mapping: Resource) -> Iterator[str]:
+def position_latest(mapping: ResourceView) -> Iterator[str]:
     """A mapping starts at the stream's beginning."""
     if reads_a_stream(mapping) and mapping.inputs.get("startingPosition") == "LATEST":
         yield (
@@ -51,7 +51,7 @@ def position_latest(mapping: Resource) -> Iterator[str]:
 
 
 @rule(Level.UNSAFE, MAPPING)
-def counted_retries(mapping: Resource) -> Iterator[str]:
+def counted_retries(mapping: ResourceView) -> Iterator[str]:
     """A mapping gives up by age, not by a count of retries."""
     attempts = number(mapping.inputs.get("maximumRetryAttempts"), -1)
     if reads_a_stream(mapping) and attempts >= 0:
@@ -62,7 +62,7 @@ def counted_retries(mapping: Resource) -> Iterator[str]:
 
 
 @rule(Level.UNSAFE, MAPPING)
-def no_bisect(mapping: Resource) -> Iterator[str]:
+def no_bisect(mapping: ResourceView) -> Iterator[str]:
     """A batch that ends its function is halved until the change that ends it stands alone."""
     if reads_a_stream(mapping) and not flag(mapping.inputs.get("bisectBatchOnFunctionError")):
         yield (
@@ -72,7 +72,7 @@ def no_bisect(mapping: Resource) -> Iterator[str]:
 
 
 @rule(Level.ADVICE, MAPPING)
-def no_partial_responses(mapping: Resource) -> Iterator[str]:
+def no_partial_responses(mapping: ResourceView) -> Iterator[str]:
     """A function can say which records of a batch have failed."""
     types = mapping.inputs.get("functionResponseTypes")
     if reads_a_stream(mapping) and not isinstance(types, Unknown) and "ReportBatchItemFailures" not in listed(types):
@@ -83,7 +83,7 @@ def no_partial_responses(mapping: Resource) -> Iterator[str]:
 
 
 @stack_rule(Level.UNSAFE)
-def unbounded_age(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def unbounded_age(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A mapping gives a record up while its stream still has it.
 
     A comparison, since at preview only its dependencies tell that a mapping reads a table.
@@ -102,7 +102,7 @@ def unbounded_age(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str
 
 
 @stack_rule(Level.UNSAFE)
-def short_age(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def short_age(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A consumer's mapping discards nothing that the stream still keeps for long."""
     consumers = {consumer.urn for consumer in of(resources, CONSUMER)}
     for mapping in of(resources, MAPPING):
@@ -117,7 +117,7 @@ def short_age(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
 
 
 @stack_rule(Level.UNSAFE)
-def no_second_try(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def no_second_try(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A change that timed out is tried again before it is too old."""
     for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
         age = number(mapping.inputs.get("maximumRecordAgeInSeconds"), -1)
@@ -133,10 +133,10 @@ def no_second_try(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str
 
 
 @stack_rule(Level.REFUSED)
-def too_many_readers(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def too_many_readers(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A table's stream has at most two readers, and one where the table has replicas."""
     tables = Tables(resources)
-    readers: dict[str, list[Resource]] = defaultdict(list)
+    readers: dict[str, list[ResourceView]] = defaultdict(list)
     for mapping in of(resources, MAPPING):
         for table in tables.read_by(mapping):
             readers[table].append(mapping)
@@ -156,10 +156,10 @@ def too_many_readers(resources: Sequence[Resource]) -> Iterator[tuple[Resource, 
 
 
 @stack_rule(Level.REFUSED)
-def doubled_mapping(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def doubled_mapping(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A function reads a stream by one mapping."""
     tables = Tables(resources)
-    first: dict[tuple[str, str], Resource] = {}
+    first: dict[tuple[str, str], ResourceView] = {}
     for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
         for table in tables.sources(mapping):
             other = first.setdefault((function.urn, table), mapping)
@@ -172,7 +172,7 @@ def doubled_mapping(resources: Sequence[Resource]) -> Iterator[tuple[Resource, s
 
 
 @stack_rule(Level.REFUSED)
-def fifo_destination(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def fifo_destination(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """What a mapping gives up goes to a standard queue or topic."""
     for kind, fifo in ((QUEUE, "fifoQueue"), (TOPIC, "fifoTopic")):
         for mapping, target in linked(resources, MAPPING, "destinationConfig", kind):

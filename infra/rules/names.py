@@ -14,7 +14,7 @@ from infra.rules.view import (
     ROLE,
     SCHEDULE,
     TABLE,
-    Resource,
+    ResourceView,
     Unknown,
     texts,
     within,
@@ -49,7 +49,7 @@ RESERVED = {
 
 
 @rule(Level.REFUSED, *NAMES)
-def refused_name(resource: Resource) -> Iterator[str]:
+def refused_name(resource: ResourceView) -> Iterator[str]:
     """A name is one that AWS takes."""
     argument = "bucket" if resource.type == BUCKET else "name"
     if f"{argument}Prefix" in resource.inputs:
@@ -69,7 +69,7 @@ def refused_name(resource: Resource) -> Iterator[str]:
 
 
 @rule(Level.REFUSED, FUNCTION)
-def refused_variables(function: Resource) -> Iterator[str]:
+def refused_variables(function: ResourceView) -> Iterator[str]:
     """A function's environment variables are ones that Lambda takes."""
     given = within(function.inputs, "environment", "variables")
     variables: Mapping[str, Any] = cast("Mapping[str, Any]", given) if isinstance(given, Mapping) else {}

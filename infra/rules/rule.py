@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
-from infra.rules.view import Resource
+from infra.rules.view import ResourceView
 
 
 class Level(Enum):
@@ -16,10 +16,10 @@ class Level(Enum):
     ADVICE = "a warning everywhere"
 
 
-Check = Callable[[Resource], Iterator[str]]
+Check = Callable[[ResourceView], Iterator[str]]
 """Says of one resource what may happen and how to mend it, for each thing that is wrong with it."""
 
-StackCheck = Callable[[Sequence[Resource]], Iterator[tuple[Resource, str]]]
+StackCheck = Callable[[Sequence[ResourceView]], Iterator[tuple[ResourceView, str]]]
 """The same over all resources together, each message with the resource that is to be mended; the message names it."""
 
 

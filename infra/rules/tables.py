@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from infra.rules.rule import Level, rule, stack_rule
-from infra.rules.view import BUCKET, BUCKET_PRIVATE, LOG_GROUP, TABLE, Resource, linked, listed, of, texts, within
+from infra.rules.view import BUCKET, BUCKET_PRIVATE, LOG_GROUP, TABLE, ResourceView, linked, listed, of, texts, within
 
 KEY_BYTES = 255
 """Bytes of a key attribute's name (DynamoDB's limit)."""
 
 
 @rule(Level.UNSAFE, TABLE)
-def table_without_recovery(table: Resource) -> Iterator[str]:
+def table_without_recovery(table: ResourceView) -> Iterator[str]:
     """A table can be restored to a point in time."""
     if not within(table.inputs, "pointInTimeRecovery", "enabled"):
         yield (
@@ -21,7 +21,7 @@ def table_without_recovery(table: Resource) -> Iterator[str]:
 
 
 @rule(Level.ADVICE, TABLE)
-def table_without_protection(table: Resource) -> Iterator[str]:
+def table_without_protection(table: ResourceView) -> Iterator[str]:
     """A table is not deleted by mistake."""
     if table.inputs.get("deletionProtectionEnabled") is None:
         yield (
@@ -31,7 +31,7 @@ def table_without_protection(table: Resource) -> Iterator[str]:
 
 
 @rule(Level.REFUSED, TABLE)
-def refused_keys(table: Resource) -> Iterator[str]:
+def refused_keys(table: ResourceView) -> Iterator[str]:
     """A table's keys are ones that DynamoDB takes."""
     keys = texts([table.inputs.get("hashKey"), table.inputs.get("rangeKey")])
     expires = ttl_attribute(table)
@@ -47,7 +47,7 @@ def refused_keys(table: Resource) -> Iterator[str]:
 
 
 @rule(Level.ADVICE, TABLE)
-def imported_without_stream(table: Resource) -> Iterator[str]:
+def imported_without_stream(table: ResourceView) -> Iterator[str]:
     """An imported table has its stream before it has consumers.
 
     The provider (5.100, tried in November 2026) makes it by ImportTable alone, and plans the rest in the next update.
@@ -59,17 +59,17 @@ def imported_without_stream(table: Resource) -> Iterator[str]:
         )
 
 
-def ttl_attribute(table: Resource) -> Any:
+def ttl_attribute(table: ResourceView) -> Any:
     """The attribute of a table's time to live; None where that is off."""
     return within(table.inputs, "ttl", "attributeName") if within(table.inputs, "ttl", "enabled") else None
 
 
-def attribute_types(table: Resource) -> dict[Any, Any]:
+def attribute_types(table: ResourceView) -> dict[Any, Any]:
     """The attributes that a table declares, its keys and those of its indexes, to their types."""
     return {within(each, "name"): within(each, "type") for each in listed(table.inputs.get("attributes"))}
 
 
-def key_types(table: Resource) -> dict[str, str]:
+def key_types(table: ResourceView) -> dict[str, str]:
     """Key attributes to their types (S, N or B), as far as they are known."""
     types = attribute_types(table)
     keys = (table.inputs.get("hashKey"), table.inputs.get("rangeKey"))
@@ -77,14 +77,14 @@ def key_types(table: Resource) -> dict[str, str]:
 
 
 @rule(Level.ADVICE, LOG_GROUP)
-def log_without_retention(group: Resource) -> Iterator[str]:
+def log_without_retention(group: ResourceView) -> Iterator[str]:
     """A log group deletes old events."""
     if not group.inputs.get("retentionInDays"):
         yield "no retentionInDays: what is logged, items too, is kept and paid for without end; name the days"
 
 
 @stack_rule(Level.UNSAFE)
-def open_bucket(resources: Sequence[Resource]) -> Iterator[tuple[Resource, str]]:
+def open_bucket(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A bucket's public access is blocked."""
     flags = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
     blocks = {bucket.urn: block for block, bucket in linked(resources, BUCKET_PRIVATE, "bucket", BUCKET)}

@@ -34,7 +34,7 @@ UNKNOWN = Unknown()
 
 
 @dataclass(frozen=True)
-class Resource:
+class ResourceView:
     """A resource in the program, in an engine's preview, or after an update."""
 
     type: str
@@ -84,12 +84,14 @@ def texts(value: object) -> list[str]:
     return [each for each in listed(value) if isinstance(each, str)]
 
 
-def of(resources: Sequence[Resource], *types: str) -> Iterator[Resource]:
+def of(resources: Sequence[ResourceView], *types: str) -> Iterator[ResourceView]:
     """Those of some types."""
     return (resource for resource in resources if resource.type in types)
 
 
-def linked(resources: Sequence[Resource], kind: str, by: str, other: str) -> Iterator[tuple[Resource, Resource]]:
+def linked(
+    resources: Sequence[ResourceView], kind: str, by: str, other: str
+) -> Iterator[tuple[ResourceView, ResourceView]]:
     """Pairs of resources of which the first one's property `by` is made of the second one, or names it."""
     urns = {resource.urn: resource for resource in of(resources, other)}
     names = {physical: resource for resource in of(resources, other) for physical in physical_names(resource)}
@@ -99,12 +101,12 @@ def linked(resources: Sequence[Resource], kind: str, by: str, other: str) -> Ite
         yield from ((resource, each) for each in {each.urn: each for each in made_of + named}.values())
 
 
-def physical_names(resource: Resource) -> list[str]:
+def physical_names(resource: ResourceView) -> list[str]:
     """What AWS calls a resource, as far as that is known."""
     return [text for text in (resource.inputs.get("name"), resource.inputs.get("arn")) if isinstance(text, str)]
 
 
-def reads_a_stream(mapping: Resource) -> bool:
+def reads_a_stream(mapping: ResourceView) -> bool:
     """Whether a mapping reads a stream of DynamoDB or Kinesis: Kafka and DocumentDB have a position, too."""
     others = {"topics", "selfManagedEventSource", "documentDbEventSourceConfig"}
     return "startingPosition" in mapping.inputs and not any(mapping.inputs.get(each) for each in others)
@@ -116,7 +118,7 @@ class Tables:
     The identity of a table that the program makes is its URN; that of another table is its ARN.
     """
 
-    def __init__(self, resources: Sequence[Resource]) -> None:
+    def __init__(self, resources: Sequence[ResourceView]) -> None:
         self.by_identity = {
             resource.urn or resource.inputs["arn"]: resource for resource in of(resources, TABLE, EXISTING_TABLE)
         }
@@ -133,11 +135,11 @@ class Tables:
         urns = {*made_of, *(reference.made_of if isinstance(reference, Unknown) else ())}
         return sorted(urn for urn in urns if urn in self.by_identity)
 
-    def sources(self, mapping: Resource) -> list[str]:
+    def sources(self, mapping: ResourceView) -> list[str]:
         """Identities of the tables whose streams a mapping is about."""
         return self.identities(mapping.inputs.get("eventSourceArn"), mapping.dependencies.get("eventSourceArn", ()))
 
-    def read_by(self, mapping: Resource) -> list[str]:
+    def read_by(self, mapping: ResourceView) -> list[str]:
         """Identities of the tables whose streams an enabled mapping reads."""
         return [] if flag(mapping.inputs.get("enabled")) is False else self.sources(mapping)
 
@@ -146,6 +148,6 @@ class Tables:
         known = self.by_identity.get(identity)
         return known.name if known else identity.rpartition("/")[2]
 
-    def __getitem__(self, identity: str) -> Resource:
+    def __getitem__(self, identity: str) -> ResourceView:
         """The table, without inputs where the program does not know it."""
-        return self.by_identity.get(identity) or Resource(EXISTING_TABLE, self.name(identity), {"arn": identity})
+        return self.by_identity.get(identity) or ResourceView(EXISTING_TABLE, self.name(identity), {"arn": identity})

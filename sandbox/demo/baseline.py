@@ -7,9 +7,9 @@ from aws_lambda_powertools.utilities import batch
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 
 from sandbox.mapping.configuration import Configuration
-from sandbox.mapping.machine import EventSourceMapping
+from sandbox.mapping.machine import MappingMachine
 from sandbox.mapping.poller import POLL_SECONDS
-from sandbox.mapping.protocol import Describe, Failed, Invoke, Outcome, Read, Returned
+from sandbox.mapping.protocol import Describe, Failed, InvocationResult, Invoke, Read, Returned
 
 Event = Mapping[str, Any]
 Timed = tuple[float, Event]
@@ -50,7 +50,7 @@ def stock_writes(
             raise RefusedError
         applied.append((now, record.raw_event))
 
-    machine = EventSourceMapping(Configuration.model_validate(mapping), poll=POLL_SECONDS)
+    machine = MappingMachine(Configuration.model_validate(mapping), poll=POLL_SECONDS)
     while unread or not machine.at_rest():
         while actions := machine.advance(now):
             for action in actions:
@@ -70,7 +70,7 @@ def stock_writes(
     return applied
 
 
-def _process(action: Invoke, write: Callable[[Any], None]) -> Outcome:
+def _process(action: Invoke, write: Callable[[Any], None]) -> InvocationResult:
     stock = cast("Any", batch)  # its types are partly unknown
     processor = stock.BatchProcessor(event_type=batch.EventType.DynamoDBStreams)
     event = {"Records": [record.event for record in action.records]}

@@ -38,7 +38,7 @@ from sandbox.emulator import free_port
 from sandbox.mapping.invocation import Invocation
 from sandbox.program.deploy import STACK, Deployment, Sandbox
 from sandbox.program.in_process import stack_config
-from sandbox.report import HELD, PARKED, RELEASED, RETRY_FAILED, WAIT, Entry, Event, Names, Outcome, outcome
+from sandbox.report import HELD, PARKED, RELEASED, RETRY_FAILED, WAIT, Entry, Event, InvocationReport, Names, report_of
 
 REDELIVERED = 3
 FIRST_WITHIN_SECONDS = 30
@@ -79,7 +79,7 @@ class Show:
         self.line(f"{mark} {name:<10} {told:<26} [dim]{aside}[/]")
         return holds
 
-    def outcome(self, found: Outcome) -> None:
+    def report(self, found: InvocationReport) -> None:
         """What is worth telling of an invocation: trouble, what waits for it, that others go on, and its end."""
         for event in (*found.done, *found.held, *found.waiting):
             self._versions[found.table, _sequence(event)] = _version(event)[1]
@@ -94,7 +94,7 @@ class Show:
         for entry in found.logged(RELEASED):
             self._row(found, entry, f"[green]▶ released: {self._those(entry, entry.sequences)} done[/]")
 
-    def _held(self, found: Outcome, entry: Entry) -> None:
+    def _held(self, found: InvocationReport, entry: Entry) -> None:
         """An item that is held, its changes that wait, and the first change of another item after it."""
         first = self._those(entry, entry.sequences[:1])
         self._row(found, entry, f"[red]✖ {_error(entry)} ({first}) → held[/]")
@@ -110,10 +110,12 @@ class Show:
     def _those(self, entry: Entry, sequences: Iterable[int]) -> str:
         return ", ".join(f"v{self._versions[entry.table, each]}" for each in sequences)
 
-    def _row(self, found: Outcome, entry: Entry, told: str) -> None:
+    def _row(self, found: InvocationReport, entry: Entry, told: str) -> None:
         self._line(found, entry.event_name or "MODIFY", entry.keys, told, entry.table)
 
-    def _line(self, found: Outcome, event_name: str, keys: Mapping[str, Any], told: str, table: str = "") -> None:
+    def _line(
+        self, found: InvocationReport, event_name: str, keys: Mapping[str, Any], told: str, table: str = ""
+    ) -> None:
         item = f"#{keys.get('order_id') or keys['id']}"
         self.line(f"  {table or found.table:<7} {item:<4} {event_name:<7} {found.consumer:<14} {told}")
 
@@ -240,7 +242,7 @@ class Demo:
         except queue.Empty:
             return None
         self._invocations.append(invocation)
-        self.show.outcome(outcome(invocation, self.names))
+        self.show.report(report_of(invocation, self.names))
         return at
 
     def measure(self) -> bool:

@@ -66,21 +66,21 @@ def back_off(tries: int) -> float:
 
 
 @dataclass(frozen=True)
-class Switches:
+class Assumptions:
     """What AWS does not document, each with its likelier reading as the default."""
 
-    suffix_follows: bool = True
+    discard_rest_of_batch: bool = True
     """A checkpoint that fails for good takes the records after it along to the destination."""
-    halves_inherit: bool = True
+    halves_keep_failure_count: bool = True
     """The halves of a batch start with its count of failures, not afresh."""
-    empty_windows: bool = False
+    invoke_on_empty_window: bool = False
     """A batching window without records invokes the function all the same."""
-    children_from: Start = "TRIM_HORIZON"
+    new_shards_start_at: Start = "TRIM_HORIZON"
     """Where a mapping from LATEST starts in shards that appear later."""
-    filtered_count: bool = True
+    filtered_records_advance: bool = True
     """Records that no filter lets through move the checkpoint as soon as they are read."""
-    trimmed_resumes: Start = "TRIM_HORIZON"
+    resume_after_trim_at: Start = "TRIM_HORIZON"
     """Where reading goes on when retention has passed the checkpoint."""
-    malformed_fails: bool = True
+    malformed_response_fails: bool = True
     """A response of a shape that no document names fails the batch."""
     back_off: Callable[[int], float] = back_off

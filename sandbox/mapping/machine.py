@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any, cast
 from zlib import crc32
 
-from sandbox.mapping.configuration import Configuration, Switches
+from sandbox.mapping.configuration import Assumptions, Configuration
 from sandbox.mapping.filters import any_of
 from sandbox.mapping.protocol import (
     AGE_EXCEEDED,
@@ -17,8 +17,8 @@ from sandbox.mapping.protocol import (
     Describe,
     Discard,
     Failed,
+    InvocationResult,
     Invoke,
-    Outcome,
     Position,
     Read,
     Record,
@@ -32,7 +32,7 @@ RETENTION_SECONDS = 24 * 3600
 """So long a stream keeps a record; AWS: "Change data capture for DynamoDB Streams"."""
 
 
-def settled_by(payload: object, sequences: Sequence[str], *, malformed_fails: bool) -> int | None:
+def settled_by(payload: object, sequences: Sequence[str], *, malformed_response_fails: bool) -> int | None:
     """How many of a batch's records a response with partial failures settles; None where it fails the whole batch."""
     if payload in (None, "", {}, []):
         return len(sequences)
@@ -40,7 +40,7 @@ def settled_by(payload: object, sequences: Sequence[str], *, malformed_fails: bo
     if failures is None or failures == []:
         return len(sequences)
     if not isinstance(failures, list):
-        return None if malformed_fails else len(sequences)
+        return None if malformed_response_fails else len(sequences)
     checkpoint = len(sequences)
     for failure in cast("list[Any]", failures):
         identifier = cast("dict[str, Any]", failure).get("itemIdentifier") if isinstance(failure, dict) else None
@@ -103,7 +103,7 @@ class _Batch:
     not_before: float = 0
 
 
-class EventSourceMapping:
+class MappingMachine:
     """One mapping of one stream: `advance` says what to do now, everything else tells it what came of that.
 
     It knows neither threads nor I/O nor the time: whoever drives it says what time it is, in epoch seconds.
@@ -112,7 +112,7 @@ class EventSourceMapping:
     ----------
     configuration
         What the mapping was created with.
-    switches
+    assumptions
         The readings of what AWS does not document.
     poll
         Seconds between two reads of a shard at its end; AWS polls four times a second.
@@ -123,9 +123,11 @@ class EventSourceMapping:
         A filter pattern is invalid or not imitated.
     """
 
-    def __init__(self, configuration: Configuration, switches: Switches | None = None, poll: float = 0.25) -> None:
+    def __init__(
+        self, configuration: Configuration, assumptions: Assumptions | None = None, poll: float = 0.25
+    ) -> None:
         self.last_result = "No records processed"
-        self._switches = switches or Switches()
+        self._assumptions = assumptions or Assumptions()
         self._poll = poll
         self._shards: dict[str, _Shard] = {}
         self._finished: set[str] = set()
@@ -154,7 +156,7 @@ class EventSourceMapping:
         """Take in the stream's shards, each with its parent's name; a child is read once its parent is finished."""
         configured = self.configuration.starting_position
         later = self._described and configured == "LATEST"
-        start = Position(self._switches.children_from if later else configured)
+        start = Position(self._assumptions.new_shards_start_at if later else configured)
         for name, parent in lineage:
             if name not in self._shards and name not in self._finished:
                 self._shards[name] = _Shard(name, parent, start, self.configuration.parallelization_factor)
@@ -177,14 +179,14 @@ class EventSourceMapping:
     def _take(self, shard: _Shard, record: Record, now: float) -> None:
         shard.cursor = Position("AFTER_SEQUENCE_NUMBER", record.sequence)
         if not self._passes(record.event):
-            if self._switches.filtered_count:
+            if self._assumptions.filtered_records_advance:
                 shard.unsettled.append(record.sequence)
                 shard.settled.add(record.sequence)
             return
         shard.unsettled.append(record.sequence)
         if record.sequence not in shard.settled:
             lane = shard.lanes[crc32(record.item) % len(shard.lanes)]
-            if not lane.waiting and not self._switches.empty_windows:
+            if not lane.waiting and not self._assumptions.invoke_on_empty_window:
                 lane.window_since = now
             lane.waiting.append(record)
 
@@ -193,9 +195,9 @@ class EventSourceMapping:
         shard = self._shards[action.shard]
         if shard.reading is action:
             shard.reading = None
-            shard.cursor = shard.checkpoint = Position(self._switches.trimmed_resumes)
+            shard.cursor = shard.checkpoint = Position(self._assumptions.resume_after_trim_at)
 
-    def answer(self, invocation: Invoke, outcome: Outcome, now: float) -> None:
+    def answer(self, invocation: Invoke, outcome: InvocationResult, now: float) -> None:
         """Take in what came of an invocation."""
         batch = self._running.pop(invocation)
         batch.lane.running = False
@@ -219,23 +221,25 @@ class EventSourceMapping:
         if not self.configuration.function_response_types:
             return len(batch.records)
         sequences = [record.sequence for record in batch.records]
-        return settled_by(outcome.payload, sequences, malformed_fails=self._switches.malformed_fails)
+        return settled_by(
+            outcome.payload, sequences, malformed_response_fails=self._assumptions.malformed_response_fails
+        )
 
     def _failed(self, batch: _Batch, error: str | None, *, whole: bool, now: float) -> None:
         retries = self.configuration.maximum_retry_attempts
         if whole and self.configuration.bisect_batch_on_function_error and len(batch.records) > 1:
             middle = len(batch.records) // 2
-            failures = batch.failures - 1 if self._switches.halves_inherit else 0
+            failures = batch.failures - 1 if self._assumptions.halves_keep_failure_count else 0
             for half in (batch.records[middle:], batch.records[:middle]):
                 self._retry(_Batch(batch.lane, half, failures, tries=1), now)
         elif retries == -1 or batch.failures <= retries:
             self._retry(batch, now)
         else:
-            along = whole or self._switches.suffix_follows
+            along = whole or self._assumptions.discard_rest_of_batch
             self._discard(batch, len(batch.records) if along else 1, RETRIES_EXHAUSTED, error)
 
     def _retry(self, batch: _Batch, now: float) -> None:
-        batch.not_before = now + self._switches.back_off(batch.tries)
+        batch.not_before = now + self._assumptions.back_off(batch.tries)
         batch.lane.batches.appendleft(batch)
 
     def _discard(self, batch: _Batch, count: int, condition: str, error: str | None = None) -> None:
@@ -284,7 +288,7 @@ class EventSourceMapping:
             for lane in shard.lanes:
                 if not lane.running and lane.batches:
                     yield lane.batches[0].not_before
-                elif not lane.running and (lane.waiting or (window and self._switches.empty_windows)):
+                elif not lane.running and (lane.waiting or (window and self._assumptions.invoke_on_empty_window)):
                     yield lane.window_since + window
                 if not lane.running and (oldest := lane.oldest()):
                     yield min(oldest.created + limit for limit in self._limits().values())
@@ -328,7 +332,9 @@ class EventSourceMapping:
             count += 1
         full = count == self.configuration.batch_size or count < len(lane.waiting)
         window = self.configuration.maximum_batching_window_in_seconds
-        has_ended = now >= lane.window_since + window and (count or (window and self._switches.empty_windows))
+        has_ended = now >= lane.window_since + window and (
+            count or (window and self._assumptions.invoke_on_empty_window)
+        )
         if full or has_ended:
             lane.window_since = now
         else:

@@ -14,18 +14,18 @@ from typing import Any, Literal, cast
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
-from sandbox.mapping.configuration import Configuration, Switches
+from sandbox.mapping.configuration import Assumptions, Configuration
 from sandbox.mapping.destinations import failure_record, send
 from sandbox.mapping.invocation import Client, Function, Functions, Invocation, Ran, error_code
-from sandbox.mapping.machine import EventSourceMapping
+from sandbox.mapping.machine import MappingMachine
 from sandbox.mapping.protocol import (
     RETENTION_PASSED,
     Action,
     Describe,
     Discard,
     Failed,
+    InvocationResult,
     Invoke,
-    Outcome,
     Position,
     Read,
     Returned,
@@ -48,7 +48,7 @@ class MappingError(Exception):
 @dataclass
 class _Attached:
     uuid: str
-    mapping: EventSourceMapping
+    mapping: MappingMachine
     function: Function
     iterators: dict[str, tuple[Position, str]] = field(default_factory=dict[str, tuple[Position, str]])
     problems: dict[Literal["read", "invoke"], str] = field(default_factory=dict[Literal["read", "invoke"], str])
@@ -80,15 +80,17 @@ class Poller:
         and must wait longer than a function may run: each retry would be one more invocation that no mapping asked for.
     observe
         Called after each invocation, on any thread.
-    switches
+    assumptions
         The readings of what AWS does not document, the back-off among them.
     """
 
-    def __init__(self, client: Client, observe: Callable[[Invocation], None], switches: Switches | None = None) -> None:
+    def __init__(
+        self, client: Client, observe: Callable[[Invocation], None], assumptions: Assumptions | None = None
+    ) -> None:
         self._client = client
         self._functions = Functions(client)
         self._observe = observe
-        self._switches = switches or Switches(back_off=quick_back_off)
+        self._assumptions = assumptions or Assumptions(back_off=quick_back_off)
         self._attached: dict[str, _Attached] = {}
         self._scheduled: dict[str, _Scheduled] = {}  # by the function's ARN
         self._changed = threading.Condition()
@@ -110,7 +112,7 @@ class Poller:
         FilterError
             A filter pattern is invalid or not imitated.
         """
-        mapping = EventSourceMapping(Configuration.model_validate(request), self._switches, POLL_SECONDS)
+        mapping = MappingMachine(Configuration.model_validate(request), self._assumptions, POLL_SECONDS)
         attached = _Attached(uuid, mapping, self._function(mapping.configuration.function_name))
         try:
             self._client("dynamodbstreams").describe_stream(StreamArn=attached.stream_arn)
@@ -296,7 +298,7 @@ class Poller:
     def _invoke(self, attached: _Attached, action: Invoke) -> Callable[[], None]:
         records = tuple(record.event for record in action.records)
         ran = self._functions.run(attached.function, {"Records": records})
-        outcome: Outcome = Failed() if ran.failed else Returned(ran.response)
+        outcome: InvocationResult = Failed() if ran.failed else Returned(ran.response)
         if ran.refused:
             outcome = Throttled()
             if error_code(ran.refused) != "TooManyRequestsException":

@@ -104,4 +104,4 @@ class Throttled:
     """The function was not run: no concurrency was left, or Lambda itself failed. Costs no retry."""
 
 
-Outcome = Returned | Failed | Throttled
+InvocationResult = Returned | Failed | Throttled

@@ -17,7 +17,7 @@ from sandbox.program.in_process import InvokeError, Registration, project, run, 
 from sandbox.program.lookups import answer
 from sandbox.program.not_imitated import Asides, PassedOver
 from sandbox.resources.catalog import resource
-from sandbox.resources.resource_type import Aws, Resource, changed
+from sandbox.resources.resource_type import Aws, ResourceType, changed
 from sandbox.schedule import MINUTE_SECONDS
 
 STACK = "local"
@@ -32,7 +32,7 @@ class Made:
     """A resource that exists."""
 
     registration: Registration
-    resource: Resource
+    resource: ResourceType
     id: str
     inputs: dict[str, Any]
     outputs: dict[str, Any]
@@ -112,7 +112,7 @@ class Deployment:
         self._asides.made(registration, kind.unimitated(made.inputs))
         return made.id, made.outputs
 
-    def _make(self, kind: Resource, registration: Registration) -> Made:
+    def _make(self, kind: ResourceType, registration: Registration) -> Made:
         old = self._made.get(registration.urn)
         named = {kind.named_by: old.inputs[kind.named_by]} if old and kind.named_by else {}
         inputs = kind.check(registration.name, named | registration.inputs)
@@ -126,7 +126,7 @@ class Deployment:
         self._made[registration.urn] = made
         return made
 
-    def _created(self, kind: Resource, registration: Registration, inputs: dict[str, Any]) -> Made:
+    def _created(self, kind: ResourceType, registration: Registration, inputs: dict[str, Any]) -> Made:
         identity = kind.create(inputs)
         self._done.append(f"{registration.name} made")
         return Made(registration, kind, identity, inputs, {**inputs, **(kind.read(identity) or {})})

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from sandbox.program.lookups import answer
 from sandbox.resources.functions import EventSourceMapping, Function
-from sandbox.resources.resource_type import Inputs, Resource, ResourceError
+from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType
 from sandbox.resources.tables import Table
 
 _USUAL: Inputs = {
@@ -24,7 +24,7 @@ _NOT_ASKED_FOR = {"keySchemas", "onDemandThroughputs", "warmThroughputs"}
 """What AWS tells of an index beside what makes it."""
 
 
-def inputs_of(kind: Resource, identity: str) -> Inputs:
+def inputs_of(kind: ResourceType, identity: str) -> Inputs:
     """The inputs that would make what there is.
 
     Raises
@@ -59,8 +59,8 @@ def _said(value: Any) -> Any:
     return {part: content for part, content in kept.items() if content or part == "enabled"}
 
 
-def _inputs(kind: Resource, found: Inputs, at: str) -> Iterator[tuple[str, Any]]:
-    """What boto3 tells, by Pulumi's names: `Resource.request` the other way round."""
+def _inputs(kind: ResourceType, found: Inputs, at: str) -> Iterator[tuple[str, Any]]:
+    """What boto3 tells, by Pulumi's names: `ResourceType.request` the other way round."""
     within = [path.removeprefix(at) for path in kind.properties if path.startswith(at)]
     for name in dict.fromkeys(path.partition(".")[0] for path in within):
         called = kind.properties.get(at + name, name[0].upper() + name[1:])

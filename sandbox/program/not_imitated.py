@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from sandbox.emulator import ACCOUNT
 from sandbox.program.in_process import Registration
-from sandbox.resources.resource_type import SHOWN, Aws, Inputs, Resource, ResourceError
+from sandbox.resources.resource_type import SHOWN, Aws, Inputs, ResourceError, ResourceType
 
 HARMLESS = frozenset(
     {
@@ -24,7 +24,7 @@ LISTED = 3
 """Names of one kind in the line; of the others it has the number."""
 
 
-class PassedOver(Resource):
+class PassedOver(ResourceType):
     """A resource that is not made. It says what its inputs say, and has an id, a name and an ARN that are made up.
 
     Raises

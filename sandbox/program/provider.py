@@ -22,7 +22,7 @@ from sandbox.program.lookups import answer
 from sandbox.program.values import UNKNOWN, plain
 from sandbox.resources.catalog import resource
 from sandbox.resources.functions import EventSourceMapping
-from sandbox.resources.resource_type import Aws, Inputs, Resource, changed
+from sandbox.resources.resource_type import Aws, Inputs, ResourceType, changed
 
 Context = grpc.ServicerContext
 
@@ -117,7 +117,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         reply.inputs.update({name: value for name, value in found.items() if not _same(given.get(name, value), value)})
         return reply
 
-    def _imported(self, kind: Resource, identity: str, outputs: Inputs) -> provider_pb2.ReadResponse:
+    def _imported(self, kind: ResourceType, identity: str, outputs: Inputs) -> provider_pb2.ReadResponse:
         inputs = inputs_of(kind, identity)
         if isinstance(kind, EventSourceMapping) and identity not in self._adopted:
             self.aws.mappings.attach(identity, kind.request(inputs))
@@ -142,7 +142,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         self._kind(request).delete(request.id, _decoded(request.old_inputs))
         return Empty()
 
-    def _kind(self, request: Named) -> Resource:
+    def _kind(self, request: Named) -> ResourceType:
         return resource(request.type, request.name, self.aws)
 
 

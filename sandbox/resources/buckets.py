@@ -1,15 +1,15 @@
 """Buckets, and what Pulumi keeps apart from them."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of Resource, which says what they do and take
+# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
 
 import base64
 from typing import Any, ClassVar
 
 from sandbox.program.values import Asset, zipped
-from sandbox.resources.resource_type import Inputs, Resource, known
+from sandbox.resources.resource_type import Inputs, ResourceType, known
 
 
-class Bucket(Resource):
+class Bucket(ResourceType):
     """A bucket; with forceDestroy its objects go with it."""
 
     type, service, key = "aws:s3/bucket:Bucket", "s3", "Bucket"
@@ -38,7 +38,7 @@ class Bucket(Resource):
         super().delete(identity, inputs)
 
 
-class BucketSetting(Resource):
+class BucketSetting(ResourceType):
     """What Pulumi keeps apart from a bucket: put as one argument."""
 
     service, key, named_by, id_from = "s3", "Bucket", None, "{bucket}"
@@ -91,7 +91,7 @@ class BucketServerSideEncryptionConfiguration(BucketSetting):
         return found if own else None  # AES256 is what a bucket has where nobody has said anything
 
 
-class BucketPolicy(Resource):
+class BucketPolicy(ResourceType):
     """A bucket's own policy; the emulator asks it only where it is told to (AUTH)."""
 
     type, service, key = "aws:s3/bucketPolicy:BucketPolicy", "s3", "Bucket"
@@ -101,7 +101,7 @@ class BucketPolicy(Resource):
     properties = known("bucket policy")
 
 
-class BucketObjectv2(Resource):
+class BucketObjectv2(ResourceType):
     """An object of a bucket, from a file or a text; its id is where it is."""
 
     type, service = "aws:s3/bucketObjectv2:BucketObjectv2", "s3"

@@ -1,15 +1,15 @@
 """The resource types that the sandbox can make, one small class each."""
 
-# ruff: noqa: D102 -- every type has the operations of Resource, which says what they do and take
+# ruff: noqa: D102 -- every type has the operations of ResourceType, which says what they do and take
 
 from typing import ClassVar
 
 from sandbox.program.not_imitated import PassedOver
 from sandbox.resources import buckets, functions, keys, messaging, parameters, roles, schedules, tables
-from sandbox.resources.resource_type import Aws, Inputs, Resource, ResourceError, known
+from sandbox.resources.resource_type import Aws, Inputs, ResourceError, ResourceType, known
 
 
-class LogGroup(Resource):
+class LogGroup(ResourceType):
     """A log group with its retention."""
 
     type, service, key = "aws:cloudwatch/logGroup:LogGroup", "logs", "logGroupName"
@@ -37,7 +37,7 @@ class LogGroup(Resource):
             self.client.delete_retention_policy(logGroupName=identity)
 
 
-_CLASSES: tuple[type[Resource], ...] = (
+_CLASSES: tuple[type[ResourceType], ...] = (
     *(buckets.Bucket, buckets.BucketLifecycleConfiguration, buckets.BucketObject, buckets.BucketObjectv2),
     *(buckets.BucketPolicy, buckets.BucketPublicAccessBlock, buckets.BucketServerSideEncryptionConfiguration),
     *(functions.EventSourceMapping, functions.Function, functions.LayerVersion, keys.Alias, keys.Key, LogGroup),
@@ -47,10 +47,10 @@ _CLASSES: tuple[type[Resource], ...] = (
     *(roles.RolePolicyAttachmentsExclusive, schedules.FunctionEventInvokeConfig, schedules.Schedule),
     *(tables.ResourcePolicy, tables.Table, tables.TableItem),
 )
-TYPES: dict[str, type[Resource]] = {each.type: each for each in _CLASSES}
+TYPES: dict[str, type[ResourceType]] = {each.type: each for each in _CLASSES}
 
 
-def resource(type_: str, name: str, aws: Aws) -> Resource:
+def resource(type_: str, name: str, aws: Aws) -> ResourceType:
     """The class for a registered resource; `PassedOver` where the pipeline does not need its type.
 
     Raises

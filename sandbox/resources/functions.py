@@ -1,12 +1,12 @@
 """Functions, their layers, and the mappings that call them."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of Resource, which says what they do and take
+# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
 
 from typing import Any, ClassVar
 
 from sandbox.emulator import ACCOUNT
 from sandbox.program.values import Archive, Bundle, zipped
-from sandbox.resources.resource_type import Inputs, Resource, ResourceError, known
+from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType, known
 
 _CODE = ("code", "sourceCodeHash", "codeSha256", "architectures", "s3Bucket", "s3Key", "s3ObjectVersion")
 _OFF: Inputs = {
@@ -19,7 +19,7 @@ _OFF: Inputs = {
 """What a function has of a property that is there no more; of any other it keeps what it had, as with AWS's plugin."""
 
 
-class Function(Resource):
+class Function(ResourceType):
     """A function from an archive, or from an object of a bucket."""
 
     type, service, key = "aws:lambda/function:Function", "lambda", "FunctionName"
@@ -81,7 +81,7 @@ class Function(Resource):
             self.client.delete_function_concurrency(FunctionName=identity)
 
 
-class LayerVersion(Resource):
+class LayerVersion(ResourceType):
     """Files that functions find beside their own; its id is its ARN. Every change is another version."""
 
     type, service = "aws:lambda/layerVersion:LayerVersion", "lambda"
@@ -120,7 +120,7 @@ def _code(inputs: Inputs) -> dict[str, Any]:
             return {place: inputs[name] for place, name in places.items() if name in inputs}
 
 
-class EventSourceMapping(Resource):
+class EventSourceMapping(ResourceType):
     """A mapping, always switched off in the emulator: somebody else does its work, as it is asked for."""
 
     type, service, key = "aws:lambda/eventSourceMapping:EventSourceMapping", "lambda", "UUID"

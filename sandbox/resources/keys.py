@@ -1,13 +1,13 @@
 """Keys and their names. The emulator keeps and shows which key encrypts what, but encrypts nothing with it."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of Resource, which says what they do and take
+# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
 
 from typing import ClassVar
 
-from sandbox.resources.resource_type import Inputs, Resource, known
+from sandbox.resources.resource_type import Inputs, ResourceType, known
 
 
-class Key(Resource):
+class Key(ResourceType):
     """A key; deleted, it is kept for its window, of no use."""
 
     type, service, key = "aws:kms/key:Key", "kms", "KeyId"
@@ -39,7 +39,7 @@ class Key(Resource):
         (self.client.enable_key_rotation if rotated else self.client.disable_key_rotation)(KeyId=identity)
 
 
-class Alias(Resource):
+class Alias(ResourceType):
     """A key's name among people."""
 
     type, service, key = "aws:kms/alias:Alias", "kms", "AliasName"

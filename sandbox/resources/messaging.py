@@ -1,17 +1,17 @@
 """Queues and topics, who may use them, and what a topic hands on to whom."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of Resource, which says what they do and take
+# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
 
 import json
 from typing import ClassVar
 
-from sandbox.resources.resource_type import Inputs, Resource, known
+from sandbox.resources.resource_type import Inputs, ResourceType, known
 
 DELIVERED = ("sqs", "lambda")
 """The protocols of subscriptions that the emulator delivers to; to others it delivers nothing, or not as AWS does."""
 
 
-class Queue(Resource):
+class Queue(ResourceType):
     """A queue; its id is its address."""
 
     type, service, key = "aws:sqs/queue:Queue", "sqs", "QueueUrl"
@@ -38,7 +38,7 @@ class Queue(Resource):
         self.client.set_queue_attributes(QueueUrl=identity, Attributes=attributes)
 
 
-class QueuePolicy(Resource):
+class QueuePolicy(ResourceType):
     """Who may use a queue, kept apart from it; its id is the queue's."""
 
     type, service = "aws:sqs/queuePolicy:QueuePolicy", "sqs"
@@ -68,7 +68,7 @@ class QueuePolicy(Resource):
         self.client.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
 
 
-class Topic(Resource):
+class Topic(ResourceType):
     """A topic; its id is its ARN."""
 
     type, service, key = "aws:sns/topic:Topic", "sns", "TopicArn"
@@ -86,7 +86,7 @@ class Topic(Resource):
             self.client.set_topic_attributes(TopicArn=identity, AttributeName=name, AttributeValue=value)
 
 
-class TopicPolicy(Resource):
+class TopicPolicy(ResourceType):
     """Who may use a topic, kept apart from it; its id is the topic's. Unmade, the topic's account alone may."""
 
     type, service, key = "aws:sns/topicPolicy:TopicPolicy", "sns", "TopicArn"
@@ -128,7 +128,7 @@ def _of_owner(topic: str) -> str:
     return json.dumps({"Version": "2008-10-17", "Id": "__default_policy_ID", "Statement": [statement]})
 
 
-class TopicSubscription(Resource):
+class TopicSubscription(ResourceType):
     """What a topic hands on; its id is its ARN."""
 
     type, service, key = "aws:sns/topicSubscription:TopicSubscription", "sns", "SubscriptionArn"

@@ -1,14 +1,14 @@
 """Secrets and parameters: what programs keep apart from their code, for functions to read."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of Resource, which says what they do and take
+# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
 
 import base64
 from typing import ClassVar
 
-from sandbox.resources.resource_type import Inputs, Resource, known
+from sandbox.resources.resource_type import Inputs, ResourceType, known
 
 
-class Secret(Resource):
+class Secret(ResourceType):
     """A secret, without its value; its id is its ARN."""
 
     type, service, key = "aws:secretsmanager/secret:Secret", "secretsmanager", "SecretId"
@@ -46,7 +46,7 @@ class Secret(Resource):
             self.client.delete_resource_policy(SecretId=identity)
 
 
-class SecretVersion(Resource):
+class SecretVersion(ResourceType):
     """A secret's value. It stays the secret's value until another one comes, whoever unmakes it."""
 
     type, service = "aws:secretsmanager/secretVersion:SecretVersion", "secretsmanager"
@@ -72,7 +72,7 @@ class SecretVersion(Resource):
         """Nothing: Secrets Manager deletes no version that is in use."""
 
 
-class Parameter(Resource):
+class Parameter(ResourceType):
     """A parameter of Systems Manager; its id is its name."""
 
     type, service, key = "aws:ssm/parameter:Parameter", "ssm", "Name"

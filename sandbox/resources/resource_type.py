@@ -75,7 +75,7 @@ class Aws:
     mappings: Mappings
 
 
-class Resource:
+class ResourceType:
     """One resource type: what is said of it here holds where a subclass does not know better."""
 
     type: ClassVar[str]

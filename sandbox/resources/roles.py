@@ -1,13 +1,13 @@
 """Roles and their rights; the emulator asks for them only where it is told to (AUTH)."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of Resource, which says what they do and take
+# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
 
 from typing import Any, ClassVar
 
-from sandbox.resources.resource_type import Inputs, Resource, ResourceError, known
+from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType, known
 
 
-class Role(Resource):
+class Role(ResourceType):
     """A role that functions run as. Policies that it names itself are all that it has of their kind."""
 
     type, service, key = "aws:iam/role:Role", "iam", "RoleName"
@@ -53,7 +53,7 @@ class Role(Resource):
             _keep_only(self.client, identity, policies)
 
 
-class RolePolicy(Resource):
+class RolePolicy(ResourceType):
     """A policy within a role."""
 
     type, service = "aws:iam/rolePolicy:RolePolicy", "iam"
@@ -67,7 +67,7 @@ class RolePolicy(Resource):
         return {"RoleName": role, "PolicyName": name}
 
 
-class RolePoliciesExclusive(Resource):
+class RolePoliciesExclusive(ResourceType):
     """The policies within a role that there may be: the others are deleted. The role is its id, and stays as it is."""
 
     type, service, key = "aws:iam/rolePoliciesExclusive:RolePoliciesExclusive", "iam", "RoleName"
@@ -97,7 +97,7 @@ class RolePoliciesExclusive(Resource):
         """Nothing: the provider forgets it."""
 
 
-class Policy(Resource):
+class Policy(ResourceType):
     """A policy of its own, to be attached to roles; its id is its ARN."""
 
     type, service, key = "aws:iam/policy:Policy", "iam", "PolicyArn"
@@ -123,7 +123,7 @@ class Policy(Resource):
                 self.client.delete_policy_version(PolicyArn=identity, VersionId=version["VersionId"])
 
 
-class RolePolicyAttachment(Resource):
+class RolePolicyAttachment(ResourceType):
     """A policy of its own, attached to a role."""
 
     type, service = "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "iam"
@@ -145,7 +145,7 @@ class RolePolicyAttachment(Resource):
         return found if found is not None and self.describe(identity)["Attached"] else None
 
 
-class RolePolicyAttachmentsExclusive(Resource):
+class RolePolicyAttachmentsExclusive(ResourceType):
     """The attachments that a role may have: the others are undone, and those that are missing are made."""
 
     type, service = "aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive", "iam"

@@ -3,12 +3,12 @@
 Other schedules are made and never fire.
 """
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of Resource, which says what they do and take
+# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
 
 import json
 from typing import ClassVar
 
-from sandbox.resources.resource_type import Inputs, Resource, known
+from sandbox.resources.resource_type import Inputs, ResourceType, known
 
 GROUP = "default"
 """The group that a schedule is in where none is named (AWS: CreateSchedule)."""
@@ -16,7 +16,7 @@ RETRY = {"table-stream": "retry"}
 """The input by which a schedule has a function try again what it holds (handler/stream/entry.py)."""
 
 
-class Schedule(Resource):
+class Schedule(ResourceType):
     """A schedule, always switched off in the emulator: somebody else fires the one of a function's retries."""
 
     type, service = "aws:scheduler/schedule:Schedule", "scheduler"
@@ -78,7 +78,7 @@ def _retries(inputs: Inputs) -> bool:
         return False
 
 
-class FunctionEventInvokeConfig(Resource):
+class FunctionEventInvokeConfig(ResourceType):
     """How often, and for how long, an asynchronous invocation of a function is tried again; its id is the function."""
 
     type, service = "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig", "lambda"

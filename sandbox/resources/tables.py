@@ -1,12 +1,12 @@
 """Tables, and what Pulumi keeps apart from them."""
 
-# ruff: noqa: D102 -- every type has the operations of Resource, which says what they do and take
+# ruff: noqa: D102 -- every type has the operations of ResourceType, which says what they do and take
 
 import json
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from sandbox.resources.resource_type import Inputs, Resource, ResourceError, known
+from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType, known
 
 _IN_UPDATES = ("billingMode", "deletionProtectionEnabled", "onDemandThroughput", "serverSideEncryption", "tableClass")
 _CAPACITY = ("readCapacity", "writeCapacity")
@@ -14,7 +14,7 @@ _OF_INDEX = ("name", "hashKey", "rangeKey", "keySchemas", "projectionType")
 """What makes an index: with another value, beside other projected attributes, it is another index."""
 
 
-class Table(Resource):
+class Table(ResourceType):
     """A table with its stream, indexes, expiry and point-in-time recovery.
 
     As with AWS's own plugin, what is left out in an update stays as it is: encryption, expiry, recovery and class.
@@ -178,7 +178,7 @@ def _made_of(index: Inputs) -> tuple[Any, ...]:
     return (*(index.get(name) for name in _OF_INDEX), sorted(index.get("nonKeyAttributes", ())))
 
 
-class ResourcePolicy(Resource):
+class ResourcePolicy(ResourceType):
     """The policy of a table or of a stream; the emulator asks it only where it is told to (AUTH)."""
 
     type, service, key = "aws:dynamodb/resourcePolicy:ResourcePolicy", "dynamodb", "ResourceArn"
@@ -189,7 +189,7 @@ class ResourcePolicy(Resource):
     outputs: ClassVar = {"revisionId": "RevisionId"}
 
 
-class TableItem(Resource):
+class TableItem(ResourceType):
     """An item that the program writes; readers of the table's stream see it as a change."""
 
     type, service = "aws:dynamodb/tableItem:TableItem", "dynamodb"

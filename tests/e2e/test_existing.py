@@ -20,7 +20,12 @@ def attach(table_name: str) -> Callable[[], None]:
     def program() -> None:
         invoices = StreamTable.existing("invoices", table_name=table_name)
         change_log = StreamConsumer(
-            "change-log", reads=[invoices.changes()], uses={}, stores=None, tuning=Tuning(), package=build("host")
+            "change-log",
+            reads=[invoices.changes()],
+            environment={},
+            stores=None,
+            tuning=Tuning(),
+            package=build("host"),
         )
         pulumi.export("change-log", change_log.outputs)
 

@@ -36,7 +36,7 @@ CONSUMER = """
 log = StreamConsumer(
     "change-log",
     reads=[orders.changes()],
-    uses={},
+    environment={},
     stores=Stores("stores", retention_in_days=30),
     tuning=settings.tuning("change-log"),
     package=build(settings.target),

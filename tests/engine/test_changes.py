@@ -30,7 +30,8 @@ from infra.table import StreamTable
 
 settings = Settings.load()
 package = build(settings.target)
-orders = StreamTable("orders", key="id", protect=settings.protect, drained=settings.drained.get("orders"))
+confirmed = settings.confirmed_drained
+orders = StreamTable("orders", key="id", protect=settings.protect, confirmed_drained=confirmed.get("orders"))
 stores = Stores("stores", retention_in_days=30)
 pulumi.export("table", orders.table.table_name)
 """
@@ -38,7 +39,7 @@ CONSUMER = """
 log = StreamConsumer(
     "change-log",
     reads=[orders.changes()],
-    uses={},
+    environment={},
     stores=stores,
     tuning=settings.tuning("change-log"),
     package=package,
@@ -136,7 +137,7 @@ def test_another_source_replaces_the_mapping_which_reads_that_from_its_beginning
             StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
         )
     program = PROGRAM.replace(
-        'StreamTable("orders", key="id", protect=settings.protect, drained=settings.drained.get("orders"))',
+        'StreamTable("orders", key="id", protect=settings.protect, confirmed_drained=confirmed.get("orders"))',
         'StreamTable.existing("orders", table_name="engine-one")',
     ).replace("orders.table.table_name", "orders.table_name")
     made, writer = deployed(project, aws, program)

@@ -38,6 +38,6 @@ def test_a_program_of_ones_own_deploys_what_it_copied(provider: str, shop: Path,
     assert (entry["item"], entry["service"]) == ({"id": "pen"}, "price-watch")
 
     made.edit("__main__.py", 'key="id",', 'key="id", view_type="NEW_IMAGE",')
-    made.confirm(made.refused("preview"))  # by its own setting `drained`
+    made.confirm(made.refused("preview"))  # by its own setting `confirmedDrained`
     assert made.preview() == {"items-table": "update", "price-watch-items": "replace"}
     made.destroy()

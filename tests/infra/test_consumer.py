@@ -13,7 +13,7 @@ import pytest
 
 from infra.archive import Package, build
 from infra.archive.modules import module_of
-from infra.consumer import StreamConsumer, Uses
+from infra.consumer import Environment, StreamConsumer
 from infra.encryption import EncryptionKey
 from infra.filters import exists
 from infra.grants import Grant, allow, read_from, secret, write_to
@@ -28,10 +28,14 @@ from tests.program.recording import Recorder, arn, physical, record, stream_arn,
 
 
 def consumer(
-    *reads: Changes, name: str = "mirror", uses: Uses | None = None, stores: Stores | None = None, **options: Any
+    *reads: Changes,
+    name: str = "mirror",
+    environment: Environment | None = None,
+    stores: Stores | None = None,
+    **options: Any,
 ) -> StreamConsumer:
     options = {"tuning": Tuning(), "package": build("host")} | options
-    return StreamConsumer(name, reads=reads, uses=uses or {}, stores=stores, **options)
+    return StreamConsumer(name, reads=reads, environment=environment or {}, stores=stores, **options)
 
 
 def users(name: str = "users", **options: Any) -> StreamTable:
@@ -217,8 +221,8 @@ def test_without_stores_there_is_no_resource_right_or_variable_of_theirs() -> No
 def test_a_loop_may_be_declared_and_another_table_is_none() -> None:
     def program() -> None:
         table, other = users(), users("others")
-        uses = {"TARGET": write_to(table, "UpdateItem"), "OTHER": write_to(other, "PutItem")}
-        consumer(table.changes("INSERT"), uses=uses, loops=[table])
+        environment = {"TARGET": write_to(table, "UpdateItem"), "OTHER": write_to(other, "PutItem")}
+        consumer(table.changes("INSERT"), environment=environment, allow_writes_to=[table])
 
     assert recorded(program).statements("mirror")[-2:] == [
         {"Effect": "Allow", "Action": ["dynamodb:UpdateItem"], "Resource": [table_arn("users-table")]},
@@ -231,8 +235,13 @@ def test_what_a_consumer_uses_is_a_variable_with_its_rights() -> None:
     own = Grant("https://queue", [allow(["sqs:SendMessage"], [arn("sqs", "mine")])])
 
     def program() -> None:
-        uses: Uses = {"PLAIN": "text", "OTHER": read_from(users("others")), "KEY": secret(key), "OWN": own}
-        consumer(users().changes(), uses=uses)
+        environment: Environment = {
+            "PLAIN": "text",
+            "OTHER": read_from(users("others")),
+            "KEY": secret(key),
+            "OWN": own,
+        }
+        consumer(users().changes(), environment=environment)
 
     recorder = recorded(program)
     variables = recorder.one(kinds.FUNCTION, "mirror-function").inputs["environment"]["variables"]
@@ -256,7 +265,7 @@ def test_what_a_consumer_uses_is_a_variable_with_its_rights() -> None:
 
 
 def test_writing_means_three_calls_unless_they_are_named() -> None:
-    recorder = recorded(lambda: consumer(users().changes(), uses={"TARGET": write_to(users("others"))}))
+    recorder = recorded(lambda: consumer(users().changes(), environment={"TARGET": write_to(users("others"))}))
     assert recorder.statements("mirror")[-1]["Action"] == [
         "dynamodb:PutItem",
         "dynamodb:UpdateItem",
@@ -278,7 +287,7 @@ def test_writing_means_three_calls_unless_they_are_named() -> None:
         ),
         (
             lambda: consumer(
-                users().changes(), uses={"WORKERS": "3", "MINE": "", "LEDGER_TABLE": "x"}, stores=stores()
+                users().changes(), environment={"WORKERS": "3", "MINE": "", "LEDGER_TABLE": "x"}, stores=stores()
             ),
             "mirror uses LEDGER_TABLE, WORKERS: the engine's own; take another name",
         ),
@@ -517,13 +526,13 @@ def test_rights_to_read_cover_the_indexes() -> None:
     args: dict[str, Any] = {"attributes": [{"name": "email", "type": "S"}], "global_secondary_indexes": indexes}
 
     def program() -> None:
-        uses: Uses = {
+        environment: Environment = {
             "OWN": read_from(users("own", table_args=args)),
             "THEIRS": read_from(StreamTable.existing("theirs", table_name="prod-users")),
             "PLAIN": read_from(users("plain")),
             "ONE": read_from(users("one", table_args=args), "GetItem"),
         }
-        consumer(users().changes(), uses=uses)
+        consumer(users().changes(), environment=environment)
 
     found = FOUND | {"localSecondaryIndexes": [{"name": "by-n", "rangeKey": "n"}]}
     granted = recorded(program, {"prod-users": found}).statements("mirror")[3:]
@@ -541,7 +550,7 @@ def test_rights_to_read_cover_the_indexes() -> None:
 def test_a_secret_with_a_key_of_its_own_brings_the_right_to_it() -> None:
     def program() -> None:
         key = secret(arn("secretsmanager", "secret:a"), key_arn=arn("kms", "key/1"))
-        consumer(users().changes(), uses={"KEY": key})
+        consumer(users().changes(), environment={"KEY": key})
 
     recorder = recorded(program)
     assert recorder.statements("mirror")[-1] == {

@@ -120,9 +120,14 @@ def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consu
         key = EncryptionKey("encryption")
         users, target = (StreamTable(name, key="id", encryption_key=key) for name in ("users", "target"))
         stores = Stores("stores", retention_in_days=1, encryption_key=key)
-        uses = {"TARGET": write_to(target, "PutItem")}
+        environment = {"TARGET": write_to(target, "PutItem")}
         StreamConsumer(
-            "mirror", reads=[users.changes()], uses=uses, stores=stores, tuning=Tuning(), package=build("host")
+            "mirror",
+            reads=[users.changes()],
+            environment=environment,
+            stores=stores,
+            tuning=Tuning(),
+            package=build("host"),
         )
 
     recorder = record(program)
@@ -161,7 +166,7 @@ def test_a_function_waits_for_the_rights_that_lambda_asks_for_when_it_is_made() 
         StreamConsumer(
             "mirror",
             reads=[users.changes()],
-            uses={},
+            environment={},
             stores=stores,
             tuning=Tuning(tracing=True),
             package=build("host"),
@@ -179,9 +184,17 @@ def test_a_table_brings_the_right_to_its_own_key_along_be_it_read_written_or_the
     def program() -> None:
         key = EncryptionKey("encryption")
         found = StreamTable.existing("users", table_name="prod-users")
-        uses = {"OTHER": read_from(StreamTable("other", key="id", encryption_key=key)), "PLAIN": write_to(plain())}
+        environment = {
+            "OTHER": read_from(StreamTable("other", key="id", encryption_key=key)),
+            "PLAIN": write_to(plain()),
+        }
         StreamConsumer(
-            "mirror", reads=[found.changes()], uses=uses, stores=None, tuning=Tuning(), package=build("host")
+            "mirror",
+            reads=[found.changes()],
+            environment=environment,
+            stores=None,
+            tuning=Tuning(),
+            package=build("host"),
         )
 
     def plain() -> StreamTable:
@@ -202,7 +215,7 @@ def sent_to(service: str, key: str | None) -> Recorder:
         StreamConsumer(
             "mirror",
             reads=[users.changes()],
-            uses={},
+            environment={},
             stores=None,
             tuning=Tuning(),
             package=build("host"),

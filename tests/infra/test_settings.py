@@ -52,7 +52,7 @@ def test_everything_can_be_said() -> None:
         mailFrom="shop@example.com",
         encryption="customer",
         failureRetentionInDays=7,
-        drained={"orders": STREAM},
+        confirmedDrained={"orders": STREAM},
         tuning={"welcome-email": {"batchSize": 10, "giveUpAfter": 3_600, "memorySize": 512}},
     )
     tuning = Tuning(batch_size=10, give_up_after=3_600, memory_size=512)
@@ -62,7 +62,7 @@ def test_everything_can_be_said() -> None:
         mail_from="shop@example.com",
         encryption="customer",
         failure_retention_in_days=7,
-        drained={"orders": STREAM},
+        confirmed_drained={"orders": STREAM},
         tuning={"welcome-email": tuning},
     )
     assert settings.tuning("welcome-email") == tuning
@@ -82,14 +82,15 @@ def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> N
             {"colour": "red"},
             [
                 'table-stream:colour = "red": no such key; there are target, protect, mailFrom, '
-                "encryption, failureRetentionInDays, drained, tuning"
+                "encryption, failureRetentionInDays, confirmedDrained, tuning"
             ],
         ),
         (
-            {"drained": {"orders": "drained"}},
+            {"confirmedDrained": {"orders": "drained"}},
             [
-                "table-stream:drained.orders = \"drained\": should match pattern '^arn:[^:]+:dynamodb:.+/stream/.+$' "
-                "(a table's name to the ARN of its stream that may end, as the refusal of another view type says)"
+                'table-stream:confirmedDrained.orders = "drained": should match pattern '
+                "'^arn:[^:]+:dynamodb:.+/stream/.+$' (a table's name to the ARN of its stream that may "
+                "end, as the refusal of another view type says)"
             ],
         ),
         ({"mailfrom": "a@b.org"}, ['table-stream:mailfrom = "a@b.org": no such key; did you mean mailFrom?']),

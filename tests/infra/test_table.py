@@ -175,7 +175,8 @@ def test_all_changes_take_no_filter() -> None:
 ANOTHER_VIEW = (
     "orders: view type KEYS_ONLY in place of NEW_IMAGE ends the stream and begins another: nobody reads what the old "
     "one still holds, and no stream has what is written in between. Stop the writers, wait until every reader's "
-    f"IteratorAge is 0, and confirm with: pulumi config set --path 'table-stream:drained.orders' {stream_arn('orders')}"
+    "IteratorAge is 0, and confirm with: pulumi config set --path 'table-stream:confirmedDrained.orders' "
+    f"{stream_arn('orders')}"
 )
 
 

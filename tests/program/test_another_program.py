@@ -26,7 +26,7 @@ baskets = StreamTable("baskets", key="id")
 StreamConsumer(
     "price-watch",
     reads=[baskets.changes()],
-    uses={},
+    environment={},
     stores=stores,
     tuning=Tuning(),
     package=build("host", Path(__file__).parent),

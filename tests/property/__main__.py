@@ -9,7 +9,7 @@ import sys
 
 from tests.property.history.writes import Sizes
 from tests.property.laws import breaches
-from tests.property.prove import prove
+from tests.property.simulate import simulate
 from tests.property.subjects.mutants import ENGINE, MUTANTS
 from tests.property.world import World
 
@@ -20,7 +20,7 @@ parser.add_argument("--processes", type=int, metavar="NUMBER")
 parser.add_argument("history", nargs="*", metavar="SEED CHANGES ITEMS BATCH [SUBJECT]")
 asked = parser.parse_args()
 if asked.histories:
-    sys.exit(prove(asked.histories, asked.first, asked.processes))
+    sys.exit(simulate(asked.histories, asked.first, asked.processes))
 seed, changes, items, batch = (int(argument) for argument in asked.history[:4])
 name = " ".join(asked.history[4:])
 subject = MUTANTS[name] if name else ENGINE

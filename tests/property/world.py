@@ -12,8 +12,8 @@ from handler.stream import aws
 from handler.stream.change import Change
 from handler.stream.effects import put_if_newer
 from handler.stream.environment import Environment
-from sandbox.mapping.configuration import Configuration, Switches
-from sandbox.mapping.machine import RETENTION_SECONDS, EventSourceMapping
+from sandbox.mapping.configuration import Assumptions, Configuration
+from sandbox.mapping.machine import RETENTION_SECONDS, MappingMachine
 from sandbox.mapping.protocol import (
     RETENTION_PASSED,
     Describe,
@@ -60,9 +60,9 @@ class World:
         give_up = rng.choices([600.0, 1800.0, 7200.0, 7200.0 if flooded else 48 * HOUR], [50, 30, 17, 3])[0]
         workers = rng.choice([1, 1, 3] if theme == "busy items" else [1, 3, 10])
         self.settings = Environment(give_up_after_seconds=give_up, workers=workers)
-        self._switches = Switches(
-            suffix_follows=rng.random() < 0.5,
-            halves_inherit=rng.random() < 0.5,
+        self._assumptions = Assumptions(
+            discard_rest_of_batch=rng.random() < 0.5,
+            halves_keep_failure_count=rng.random() < 0.5,
             back_off=lambda tries: min(3.0 ** min(tries - 1, 9), 100.0),
         )
         self.options: dict[str, Any] = {
@@ -191,7 +191,7 @@ class World:
         facts.unsettled |= facts.delivered
         for run in self.function.running:
             run.is_doubled = True
-        self.mapping = EventSourceMapping(Configuration.model_validate(self.options), self._switches, poll=self._poll)
+        self.mapping = MappingMachine(Configuration.model_validate(self.options), self._assumptions, poll=self._poll)
         self._turn(self.mapping)
 
     def _configure(self, **options: Any) -> None:
@@ -199,7 +199,7 @@ class World:
         self.mapping.configure(Configuration.model_validate(self.options))
         self._turn(self.mapping)
 
-    def _turn(self, mapping: EventSourceMapping) -> None:
+    def _turn(self, mapping: MappingMachine) -> None:
         while mapping is self.mapping and (actions := mapping.advance(self.kernel.now)):
             for action in actions:
                 self._act(mapping, action)
@@ -208,11 +208,11 @@ class World:
         if mapping is self.mapping and due is not None and not over:
             self.kernel.at(max(due, self.kernel.now), lambda: self._due(mapping, due))
 
-    def _due(self, mapping: EventSourceMapping, when: float) -> None:
+    def _due(self, mapping: MappingMachine, when: float) -> None:
         if mapping.due() == when:
             self._turn(mapping)
 
-    def _act(self, mapping: EventSourceMapping, action: object) -> None:
+    def _act(self, mapping: MappingMachine, action: object) -> None:
         match action:
             case Describe():
                 mapping.discover(self.stream.lineage())
@@ -225,7 +225,7 @@ class World:
             case _:
                 raise AssertionError(action)
 
-    def _read(self, mapping: EventSourceMapping, action: Read) -> None:
+    def _read(self, mapping: MappingMachine, action: Read) -> None:
         now = self.kernel.now
         if now > START + RETENTION_SECONDS:
             settled = self.facts.delivered - self.facts.unsettled
@@ -254,7 +254,7 @@ class World:
         if self.faults.lambdas.refused:
             facts.refused.update(numbers)
 
-    def _invoke(self, mapping: EventSourceMapping, action: Invoke) -> None:
+    def _invoke(self, mapping: MappingMachine, action: Invoke) -> None:
         now, rng, lambdas = self.kernel.now, self._rng, self.faults.lambdas
         if within(lambdas.throttled, now):
             self.facts.met["batch throttled"] += 1
@@ -281,7 +281,7 @@ class World:
         self.function.deliver(events, lambda run: self.facts.double(run, run.numbers))
         self.facts.excuse_delivered("a doubled delivery")
 
-    def answered(self, mapping: EventSourceMapping, action: Invoke, outcome: Returned | Failed) -> None:
+    def answered(self, mapping: MappingMachine, action: Invoke, outcome: Returned | Failed) -> None:
         """The mapping is told what came of an invocation."""
         if mapping is not self.mapping:
             self.facts.met["mapping replaced mid-invocation"] += 1
@@ -298,7 +298,7 @@ class World:
 class _Delivery:
     """One invocation by the mapping, and what the mapping is told of it."""
 
-    def __init__(self, world: World, mapping: EventSourceMapping, action: Invoke, numbers: list[int]) -> None:
+    def __init__(self, world: World, mapping: MappingMachine, action: Invoke, numbers: list[int]) -> None:
         self._world, self._mapping, self._action = world, mapping, action
         self.numbers = numbers
         self.began: Run | None = None

@@ -22,7 +22,7 @@ def program() -> None:
     change_log = StreamConsumer(
         "change-log",
         reads=[items.changes()],
-        uses={},
+        environment={},
         stores=None,
         tuning=Tuning(starting_position="LATEST"),
         package=build("host"),

@@ -32,7 +32,7 @@ def welcome() -> None:
     mails = StreamConsumer(
         "welcome-email",
         reads=[users.changes("INSERT")],
-        uses={"MAIL_FROM": send_email_from("shop@example.com")},
+        environment={"MAIL_FROM": send_email_from("shop@example.com")},
         stores=Stores("stores", retention_in_days=30),
         tuning=Tuning(batch_size=10),
         package=build("host"),
@@ -49,7 +49,7 @@ def test_a_view_type_decides_which_images_a_change_carries(
     def program() -> None:
         items = StreamTable("items", key="id", view_type=view_type)
         change_log = StreamConsumer(
-            "change-log", reads=[items.changes()], uses={}, stores=None, tuning=Tuning(), package=build("host")
+            "change-log", reads=[items.changes()], environment={}, stores=None, tuning=Tuning(), package=build("host")
         )
         pulumi.export("items", items.table.outputs)
         pulumi.export("change-log", change_log.outputs)

@@ -22,7 +22,7 @@ def program() -> None:
     change_log = StreamConsumer(
         "change-log",
         reads=[users.changes()],
-        uses={"USERS_TABLE": read_from(users)},
+        environment={"USERS_TABLE": read_from(users)},
         stores=None,
         tuning=Tuning(memory_size=256, timeout=60, starting_position="LATEST"),
         package=build("host"),

@@ -29,7 +29,12 @@ def traced() -> None:
     """A function whose changes are traced."""
     items = StreamTable("items", key="id")
     change_log = StreamConsumer(
-        "change-log", reads=[items.changes()], uses={}, stores=None, tuning=Tuning(tracing=True), package=build("host")
+        "change-log",
+        reads=[items.changes()],
+        environment={},
+        stores=None,
+        tuning=Tuning(tracing=True),
+        package=build("host"),
     )
     pulumi.export("items", items.table.outputs)
     pulumi.export("change-log", change_log.outputs)

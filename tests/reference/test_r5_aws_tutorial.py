@@ -22,7 +22,7 @@ def program() -> None:
     change_log = StreamConsumer(
         "change-log",
         reads=[items.changes(), others.changes()],
-        uses={},
+        environment={},
         stores=None,
         tuning=Tuning(),
         package=build("host"),
@@ -30,7 +30,7 @@ def program() -> None:
     mirror = StreamConsumer(
         "mirror",
         reads=[items.changes()],
-        uses={"MIRROR_TABLE": write_to(copy, "PutItem")},
+        environment={"MIRROR_TABLE": write_to(copy, "PutItem")},
         stores=None,
         tuning=Tuning(),
         package=build("host"),

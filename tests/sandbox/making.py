@@ -8,7 +8,7 @@ from typing import Any
 
 from sandbox.program.values import Archive, Bundle
 from sandbox.resources.catalog import TYPES
-from sandbox.resources.resource_type import Aws, Resource
+from sandbox.resources.resource_type import Aws, ResourceType
 from tests.local import REGION
 
 ACCOUNT = "000000000000"
@@ -17,7 +17,7 @@ POLICY = json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT]})
 ANYONE = json.dumps({"Version": "2012-10-17", "Statement": []})
 STREAM = {"streamEnabled": True, "streamViewType": "NEW_AND_OLD_IMAGES"}
 
-Made = tuple[Resource, str, dict[str, Any]]
+Made = tuple[ResourceType, str, dict[str, Any]]
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Maker:
     mappings: Mappings
     made: list[Made] = field(default_factory=list[Made])
 
-    def of(self, kind: str) -> Resource:
+    def of(self, kind: str) -> ResourceType:
         return next(made for made in TYPES.values() if made.__name__ == kind)(self.aws)
 
     def make(self, kind: str, name: str = "thing", /, **inputs: Any) -> Made:

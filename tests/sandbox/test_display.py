@@ -3,18 +3,18 @@
 from typing import Any
 
 from sandbox.display import LISTED, REPEATED_SECONDS, Display
-from sandbox.report import BROKEN, HELD, PARKED, PROGRESS, RELEASED, RETRY_FAILED, WAIT, outcome
+from sandbox.report import BROKEN, HELD, PARKED, PROGRESS, RELEASED, RETRY_FAILED, WAIT, report_of
 from tests.sandbox.test_report import NAMES, entry, invocation, record, reported, retry_run
 
 SOON = "1970-01-01T00:00:01+00:00"
 
 
 def batch(display: Display, records: list[dict[str, Any]], *log: str, **rest: Any) -> list[str]:
-    return list(display.lines(outcome(invocation(records, log="\n".join(log), **rest), NAMES)))
+    return list(display.lines(report_of(invocation(records, log="\n".join(log), **rest), NAMES)))
 
 
 def retry(display: Display, *log: str, **rest: Any) -> list[str]:
-    return list(display.lines(outcome(retry_run(*log, **rest), NAMES)))
+    return list(display.lines(report_of(retry_run(*log, **rest), NAMES)))
 
 
 def test_a_batch_is_a_line_and_one_more_for_each_item_in_trouble():

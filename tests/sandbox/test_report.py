@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from sandbox.mapping.invocation import Invocation
-from sandbox.report import HELD, PARKED, RELEASED, RETRY_FAILED, WAIT, Names, outcome
+from sandbox.report import HELD, PARKED, RELEASED, RETRY_FAILED, WAIT, Names, report_of
 
 STREAM = "arn:aws:dynamodb:eu-west-1:000000000000:table/orders-table-1/stream/2026"
 NAMES = Names.of(
@@ -79,7 +79,7 @@ def test_each_change_is_done_failed_to_come_again_held_waiting_or_parked():
         ),
         entry(WAIT, id="d", waits_for=f"{0:030}", changes=1, sequences=[6], waiting=3),
     ]
-    found = outcome(invocation(records, response=reported(2, 3), log="\n".join(log), attempt=2), NAMES)
+    found = report_of(invocation(records, response=reported(2, 3), log="\n".join(log), attempt=2), NAMES)
     assert (found.consumer, found.table, found.changes, found.scheduled) == ("mirror", "orders", 7, False)
     assert [each.why for each in found.logged(PARKED)] == ["SomeError: never"]
     assert found.failed == ((records[1], "SomeError: [not] yet"),)
@@ -99,14 +99,14 @@ def test_a_long_queue_is_named_by_its_first_changes_alone():
         entry(HELD, 3, "no", id="b", changes=199, sequences=range(3, 203, 2)),
         entry(WAIT, id="a", changes=199, sequences=range(2, 202, 2), waiting=300),
     ]
-    found = outcome(invocation(records, log="\n".join(log)), NAMES)
+    found = report_of(invocation(records, log="\n".join(log)), NAMES)
     assert (found.done, len(found.held), len(found.waiting)) == ((records[0],), 199, 199)
 
 
 def test_what_was_parked_of_an_item_that_is_held_then_is_not_held():
     records = [record(1, id="a"), record(2, id="a")]
     log = [entry(HELD, 1, "no", changes=1, sequences=[1]), entry(PARKED, 2, reason="HoldFull")]
-    found = outcome(invocation(records, log="\n".join(log)), NAMES)
+    found = report_of(invocation(records, log="\n".join(log)), NAMES)
     assert (found.done, found.held) == ((), (records[0],))
 
 
@@ -114,24 +114,24 @@ def test_a_function_that_died_has_done_nothing_that_counts():
     """What it held with its last words is held all the same."""
     records = [record(1, id="a"), record(2, id="b")]
     log = entry(HELD, 1, changes=1, sequences=[1])
-    found = outcome(invocation(records, response=None, error="Timedout: after 2 s", log=log), NAMES)
+    found = report_of(invocation(records, response=None, error="Timedout: after 2 s", log=log), NAMES)
     assert (found.done, found.failed, found.again, found.held) == ((), (), (), (records[0],))
 
 
 def test_a_success_may_be_answered_in_any_way():
     answers: list[Any] = [None, {}, {"batchItemFailures": None}, []]
     for answer in answers:
-        assert len(outcome(invocation([record(1, id="a")], response=answer), NAMES).done) == 1
+        assert len(report_of(invocation([record(1, id="a")], response=answer), NAMES).done) == 1
 
 
 def test_an_answer_that_names_no_change_tells_none_apart():
     answer = {"batchItemFailures": [{"itemIdentifier": None}, {"itemIdentifier": "x"}, "y"]}
-    found = outcome(invocation([record(1, id="a")], response=answer), NAMES)
+    found = report_of(invocation([record(1, id="a")], response=answer), NAMES)
     assert (found.failed, found.again) == ((), ())
 
 
 def test_of_a_retry_run_is_known_what_it_logged():
-    found = outcome(
+    found = report_of(
         retry_run(
             entry(RETRY_FAILED, 4, "not yet", tries=5, waiting=2, next_try="2026-11-26T10:00:00.500000Z"),
             entry(RELEASED, id="b", changes=2, sequences=[7, 8], held_seconds=3.25),
@@ -146,6 +146,6 @@ def test_of_a_retry_run_is_known_what_it_logged():
 
 
 def test_names_that_the_program_does_not_tell_are_the_physical_ones():
-    found = outcome(invocation([record(1, id="a")], log=entry(HELD, 1, "no")), Names.of({}))
+    found = report_of(invocation([record(1, id="a")], log=entry(HELD, 1, "no")), Names.of({}))
     assert (found.consumer, found.table) == ("mirror-function-1", "orders-table-1")
     assert found.entries[0].table == "orders-table-1"

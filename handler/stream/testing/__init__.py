@@ -29,7 +29,7 @@ def _no_helper(context: Any, payload: dict[str, Any]) -> None:
     raise AssertionError(f"more items are held than a test can mean: {context} {payload}")
 
 
-class Delivery:
+class DeliveryResult:
     """The result of a delivery: each change is applied, held or parked.
 
     Attributes
@@ -53,7 +53,7 @@ class Delivery:
         )
         self._show()
 
-    def retry(self) -> "Delivery":
+    def retry(self) -> "DeliveryResult":
         """Run the held changes once more, as the next retry run does; this same result then tells of that run."""
         run = RetryRun(
             *(self._processor, self._ledger, self._run, Invocation(None, time.time)),
@@ -64,7 +64,7 @@ class Delivery:
             run.run()
         return self._show()
 
-    def deliver(self) -> "Delivery":
+    def deliver(self) -> "DeliveryResult":
         """Deliver every change once, a batch a table."""
         batches: dict[str, list[Change]] = {}
         for change in self._changes.values():
@@ -83,7 +83,7 @@ class Delivery:
         self._applied.append(change.sequence_number)
         return result
 
-    def _show(self) -> "Delivery":
+    def _show(self) -> "DeliveryResult":
         holds = self._ledger.holds
         waiting = [each for row in holds.every() if row.is_held for each in holds.waiting(row)]
         self.applied, self.parked = self._named(self._applied), self._named(self._parked)
@@ -111,7 +111,7 @@ def removed(table: str, /, key: Key = "id", **item: Any) -> Change:
     return _change("REMOVE", table, key, OldImage=item)
 
 
-def deliver(handler: Consumer, *changes: Change, clients: Mapping[str, Any] | None = None) -> Delivery:
+def deliver(handler: Consumer, *changes: Change, clients: Mapping[str, Any] | None = None) -> DeliveryResult:
     """Deliver changes once, a batch a table, without AWS.
 
     Order, failures, holds and parking are the engine's own, with stores in memory and no pause between tries. Nothing
@@ -133,7 +133,7 @@ def deliver(handler: Consumer, *changes: Change, clients: Mapping[str, Any] | No
         >>> deliver(welcome_email.handler, user, clients={"sesv2": FakeMail()}).applied == [user]
         True
     """
-    return Delivery(handler, changes, clients or {}).deliver()
+    return DeliveryResult(handler, changes, clients or {}).deliver()
 
 
 def _change(name: str, table: str, key: Key, **images: Mapping[str, Any]) -> Change:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from infra.archive import build
-from infra.consumer import StreamConsumer, Uses
+from infra.consumer import Environment, StreamConsumer
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, ViewType
@@ -13,8 +13,10 @@ def table(protect: bool, name: str = "orders", view_type: ViewType = "NEW_AND_OL
     return StreamTable(name, key="id", view_type=view_type, protect=protect)
 
 
-def consumer(*reads: Changes, name: str = "mirror", uses: Uses | None = None, **options: Any) -> StreamConsumer:
+def consumer(
+    *reads: Changes, name: str = "mirror", environment: Environment | None = None, **options: Any
+) -> StreamConsumer:
     options = {"tuning": Tuning(), "package": build("host")} | options
     if "stores" not in options:
         options["stores"] = Stores("stores", retention_in_days=30)
-    return StreamConsumer(name, reads=reads, uses=uses or {}, **options)
+    return StreamConsumer(name, reads=reads, environment=environment or {}, **options)

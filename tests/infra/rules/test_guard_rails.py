@@ -14,7 +14,7 @@ import pulumi_aws as aws
 import pytest
 
 from infra.archive.targets import runtime
-from infra.consumer import Uses
+from infra.consumer import Environment
 from infra.grants import Grant, allow, put_if_newer_into, write_to
 from infra.rules import Level
 from infra.rules.functions import NOTICE, RUNTIMES
@@ -43,14 +43,14 @@ def reading(
     changes: Callable[[StreamTable], Sequence[Changes]] = lambda orders: [orders.changes()],
     *,
     view_type: ViewType = "NEW_AND_OLD_IMAGES",
-    uses: Callable[[StreamTable], Uses] = lambda _: {},
+    environment: Callable[[StreamTable], Environment] = lambda _: {},
     **options: Any,
 ) -> Program:
     """A program of one consumer that reads `orders`."""
 
     def program(protect: bool) -> None:
         orders = table(protect, view_type=view_type)
-        consumer(*changes(orders), uses=uses(orders), **options)
+        consumer(*changes(orders), environment=environment(orders), **options)
 
     return program
 
@@ -58,7 +58,7 @@ def reading(
 def fenced(*events: Any, **tests: Any) -> Program:
     def program(protect: bool) -> None:
         orders, copy = table(protect), StreamTable("copy", key="id", ttl="expiry", protect=protect)
-        consumer(orders.changes(*events, **tests), uses={"COPY": put_if_newer_into(copy)})
+        consumer(orders.changes(*events, **tests), environment={"COPY": put_if_newer_into(copy)})
 
     return program
 
@@ -82,7 +82,7 @@ def fifo(kind: type[aws.sqs.Queue | aws.sns.Topic], **options: Any) -> Program:
 
 
 def granted(*actions: str, on: str, **condition: Any) -> Program:
-    return reading(uses=lambda _: {"MINE": Grant("x", [allow(actions, [on], **condition)])})
+    return reading(environment=lambda _: {"MINE": Grant("x", [allow(actions, [on], **condition)])})
 
 
 BOUNDS: Sequence[tuple[str, int | str, str]] = (
@@ -314,22 +314,22 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
     ),
     "write-back loop": (
         REFUSED,
-        reading(uses=lambda orders: {"TARGET": write_to(orders)}),
+        reading(environment=lambda orders: {"TARGET": write_to(orders)}),
         (
             "mirror-function reads orders-table and may write it (mirror-policy): every write would trigger it again, "
-            "endlessly. Write to another table, or filter out its own writes and declare loops=[...]"
+            "endlessly. Write to another table, or filter out its own writes and declare allow_writes_to=[...]"
         ),
     ),
     "write-back loop by a document of one's own": (
         REFUSED,
         reading(
-            uses=lambda orders: {
+            environment=lambda orders: {
                 "TARGET": Grant(orders.table.table_name, [allow(["dynamodb:PutItem"], [orders.table.arn])])
             }
         ),
         (
             "mirror-function reads orders-table and may write it (mirror-policy): every write would trigger it again, "
-            "endlessly. Write to another table, or filter out its own writes and declare loops=[...]"
+            "endlessly. Write to another table, or filter out its own writes and declare allow_writes_to=[...]"
         ),
     ),
     "more than five filters": (
@@ -357,7 +357,7 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
     ),
     "view of keys for a new image": (
         REFUSED,
-        reading(view_type="KEYS_ONLY", needs="NEW_IMAGE"),
+        reading(view_type="KEYS_ONLY", images="NEW_IMAGE"),
         (
             "mirror on orders-table: streamViewType KEYS_ONLY: each change would lack an image that is needed, and "
             "fail; take NEW_IMAGE or NEW_AND_OLD_IMAGES"
@@ -365,7 +365,7 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
     ),
     "view of one image for both": (
         REFUSED,
-        reading(view_type="NEW_IMAGE", needs="NEW_AND_OLD_IMAGES"),
+        reading(view_type="NEW_IMAGE", images="NEW_AND_OLD_IMAGES"),
         (
             "mirror on orders-table: streamViewType NEW_IMAGE: each change would lack an image that is needed, and "
             "fail; take NEW_AND_OLD_IMAGES"
@@ -381,7 +381,7 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
     ),
     "claims outlived by failures": (
         REFUSED,
-        reading(uses=lambda _: {"REMEMBER_SECONDS": "60"}),
+        reading(environment=lambda _: {"REMEMBER_SECONDS": "60"}),
         "mirror uses REMEMBER_SECONDS: the engine's own; take another name",
     ),
     "rights to every call": (
@@ -501,7 +501,8 @@ def test_all_that_is_wrong_with_a_stack_file_is_one_error(caplog: pytest.LogCapt
         ["table-stream:tuning.welcom-email", "no handler/welcom_email.py; did you mean welcome_email?"],
         [
             'table-stream:colour = "red"',
-            "no such key; there are target, protect, mailFrom, encryption, failureRetentionInDays, drained, tuning",
+            "no such key; there are target, protect, mailFrom, encryption, failureRetentionInDays, confirmedDrained, "
+            "tuning",
         ],
     ]
     assert warnings == []
@@ -512,8 +513,10 @@ def several_mistakes(protect: bool) -> None:
     orders, copy = table(protect), table(protect, "copy")
     stores = Stores("stores", retention_in_days=30)
     StreamTable("bad", key="id", sort="id", protect=protect)
-    consumer(orders.changes(), name="mirorr", uses={"COPY": write_to(copy)}, stores=stores)
-    consumer(copy.changes(), name="change-log", uses={"AWS_REGION": "x", "BACK": write_to(orders)}, stores=stores)
+    consumer(orders.changes(), name="mirorr", environment={"COPY": write_to(copy)}, stores=stores)
+    consumer(
+        copy.changes(), name="change-log", environment={"AWS_REGION": "x", "BACK": write_to(orders)}, stores=stores
+    )
 
 
 def test_all_that_is_wrong_with_a_program_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
@@ -543,7 +546,7 @@ def test_an_update_is_refused_before_what_is_wrong_is_registered() -> None:
 def test_no_mapping_is_made_in_an_update_that_a_comparison_refuses() -> None:
     """Names and ARNs are known there as resources are made: the mapping waits for all that is judged."""
     recorder = Recorder()
-    program = reading(uses=lambda orders: {"TARGET": write_to(orders)})
+    program = reading(environment=lambda orders: {"TARGET": write_to(orders)})
 
     def main() -> None:
         program(True)

@@ -8,7 +8,7 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from infra.consumer import Uses
+from infra.consumer import Environment
 from infra.grants import Grant, allow, everywhere, put_if_newer_into, write_to
 from infra.stores import Stores
 from infra.table import StreamTable, Table
@@ -25,22 +25,22 @@ def handle(name: str = "users") -> Table:
 
 
 def by_two_handles() -> None:
-    consumer(handle().changes(), uses={"TARGET": write_to(handle("again"))})
+    consumer(handle().changes(), environment={"TARGET": write_to(handle("again"))})
 
 
 def by_its_arn() -> None:
-    consumer(handle().changes(), uses={"TARGET": Grant("x", [allow(["dynamodb:PutItem"], [USERS])])})
+    consumer(handle().changes(), environment={"TARGET": Grant("x", [allow(["dynamodb:PutItem"], [USERS])])})
 
 
 def by_an_arn_put_together() -> None:
     arn = pulumi.Output.concat("arn:aws:dynamodb:", USERS.removeprefix("arn:aws:dynamodb:"))
-    consumer(handle().changes(), uses={"TARGET": Grant("x", [allow(["dynamodb:PutItem"], [arn])])})
+    consumer(handle().changes(), environment={"TARGET": Grant("x", [allow(["dynamodb:PutItem"], [arn])])})
 
 
 def by_an_output_of_one_s_own() -> None:
     users = table(True, "users")
     arn = pulumi.Output.concat(users.table.arn, "")
-    consumer(users.changes(), uses={"TARGET": Grant("x", [allow(["dynamodb:PutItem"], [arn])])})
+    consumer(users.changes(), environment={"TARGET": Grant("x", [allow(["dynamodb:PutItem"], [arn])])})
 
 
 @pytest.mark.parametrize("preview", [True, False])
@@ -88,7 +88,7 @@ def written(**target: Any) -> Callable[[], None]:
         orders = StreamTable("orders", key="id", protect=True, **source)
         given: dict[str, Any] = {"key": "id", "ttl": "expiry", **target}
         copy = StreamTable("copy", **given, protect=True)
-        consumer(orders.changes(), uses={"COPY": put_if_newer_into(copy, own_items=own_items)})
+        consumer(orders.changes(), environment={"COPY": put_if_newer_into(copy, own_items=own_items)})
 
     return program
 
@@ -164,7 +164,7 @@ def test_a_fenced_write_is_checked_whole(program: Callable[[], None], messages: 
 def test_transactions_are_advised_against_where_they_fail(caplog: pytest.LogCaptureFixture) -> None:
     def program() -> None:
         target = StreamTable("target", key="id", table_args=STRONG)
-        consumer(table(False).changes(), uses={"TARGET": write_to(target)})
+        consumer(table(False).changes(), environment={"TARGET": write_to(target)})
 
     caplog.set_level(logging.WARNING, "pulumi")
     record(program, preview=True)
@@ -179,7 +179,7 @@ def test_a_right_on_every_resource_is_accepted_beside_its_grant() -> None:
 
     def program() -> None:
         rights = [everywhere("sns:Publish", "translate:TranslateText"), allow(["textract:DetectDocumentText"], ["*"])]
-        consumer(table(True).changes(), uses={"SMS": Grant("x", rights)})
+        consumer(table(True).changes(), environment={"SMS": Grant("x", rights)})
 
     recorder = record(program)
     assert recorder.statements("mirror")[-2] == {
@@ -200,8 +200,8 @@ def test_what_depends_on_a_consumer_may_be_declared_after_it(preview: bool) -> N
         first = consumer(table(False).changes(), stores=stores)
         after = pulumi.ResourceOptions(depends_on=[first])
         other = StreamTable("other", key="id", opts=after)
-        uses: Uses = {"MAPPING": first.mappings["orders"].uuid}
-        consumer(other.changes(), name="change-log", uses=uses, stores=stores, opts=after)
+        environment: Environment = {"MAPPING": first.mappings["orders"].uuid}
+        consumer(other.changes(), name="change-log", environment=environment, stores=stores, opts=after)
 
     assert len([kind for kind, _ in record(program, preview=preview).registered if kind == MAPPING]) == 2
 
@@ -212,10 +212,14 @@ def declaring(mirror: bool, change_log: bool) -> Callable[[], None]:
     def program() -> None:
         stores = Stores("stores", retention_in_days=30)
         a, b = table(True, "aaa"), table(True, "bbb")
-        uses: Uses = {"AA": write_to(a), "BB": write_to(b)}
-        consumer(a.changes(), uses=uses, stores=stores, loops=[a] if mirror else [])
+        environment: Environment = {"AA": write_to(a), "BB": write_to(b)}
+        consumer(a.changes(), environment=environment, stores=stores, allow_writes_to=[a] if mirror else [])
         consumer(
-            b.changes(), name="change-log", uses={"AA": write_to(a)}, stores=stores, loops=[b] if change_log else []
+            b.changes(),
+            name="change-log",
+            environment={"AA": write_to(a)},
+            stores=stores,
+            allow_writes_to=[b] if change_log else [],
         )
 
     return program
@@ -237,9 +241,8 @@ def test_a_declared_loop_hides_no_longer_one(program: Callable[[], None], messag
     with pytest.raises(pulumi.RunError) as caught:
         record(program, preview=True)
     assert len(str(caught.value).splitlines()) == messages
-    assert "declare loops=[aaa-table] for mirror-function and loops=[bbb-table] for change-log-function" in str(
-        caught.value
-    )
+    declared = "allow_writes_to=[aaa-table] for mirror-function and allow_writes_to=[bbb-table] for change-log-function"
+    assert f"declare {declared}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +278,7 @@ def test_a_fenced_write_into_another_account_s_table_is_not_asked_for_what_is_no
 
     def program() -> None:
         target = StreamTable.of_another_account("theirs", stream_arn=theirs, key="id", view_type="NEW_IMAGE")
-        consumer(table(True).changes(), uses={"COPY": put_if_newer_into(target)})
+        consumer(table(True).changes(), environment={"COPY": put_if_newer_into(target)})
 
     record(program, preview=True)
 
@@ -284,8 +287,8 @@ def test_of_several_sources_one_fits_each_target() -> None:
     def program() -> None:
         sources = [StreamTable(f"from-{key}", key=key, protect=True) for key in ("aa", "bb")]
         targets = [StreamTable(f"into-{key}", key=key, ttl="expiry", protect=True) for key in ("aa", "bb")]
-        uses = {f"T{number}": put_if_newer_into(target) for number, target in enumerate(targets)}
-        consumer(*(source.changes() for source in sources), uses=uses)
+        environment = {f"T{number}": put_if_newer_into(target) for number, target in enumerate(targets)}
+        consumer(*(source.changes() for source in sources), environment=environment)
 
     record(program, preview=True)
 

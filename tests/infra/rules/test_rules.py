@@ -33,7 +33,7 @@ from infra.rules.view import (
     TOPIC,
     TOPIC_POLICY,
     UNKNOWN,
-    Resource,
+    ResourceView,
     Unknown,
 )
 
@@ -59,16 +59,16 @@ def urn(kind: str, name: str) -> str:
     return f"urn:pulumi:dev::shop::shop:index:Shop${kind}::{name}"
 
 
-def made(kind: str, name: str, inputs: Mapping[str, Any], **made_of: str) -> Resource:
+def made(kind: str, name: str, inputs: Mapping[str, Any], **made_of: str) -> ResourceView:
     """A resource whose properties are made of others, by URN."""
-    return Resource(kind, name, inputs, urn(kind, name), {name: [of] for name, of in made_of.items()})
+    return ResourceView(kind, name, inputs, urn(kind, name), {name: [of] for name, of in made_of.items()})
 
 
-def mapping(name: str = "late", made_of: Mapping[str, str] | None = None, **changes: Any) -> Resource:
+def mapping(name: str = "late", made_of: Mapping[str, str] | None = None, **changes: Any) -> ResourceView:
     return made(MAPPING, name, {**SOUND, **changes}, **(made_of or {}))
 
 
-def policy(kind: str, *statements: Mapping[str, Any], text: bool = True) -> Resource:
+def policy(kind: str, *statements: Mapping[str, Any], text: bool = True) -> ResourceView:
     document = {"Version": "2012-10-17", "Statement": list(statements)}
     return made(kind, "policy", {"policy": json.dumps(document) if text else document})
 
@@ -77,11 +77,11 @@ def allow(action: Any, resource: Any, **rest: Any) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": action, "Resource": resource, **rest}
 
 
-def said(*resources: Resource) -> list[str]:
+def said(*resources: ResourceView) -> list[str]:
     return [message for _, _, message in rules.findings(resources)]
 
 
-def begins(*resources: Resource) -> list[str]:
+def begins(*resources: ResourceView) -> list[str]:
     """How each message begins: the resource, and what is wrong with it."""
     return [": ".join(message.split(": ")[:2]) for message in said(*resources)]
 
@@ -124,9 +124,9 @@ def begins(*resources: Resource) -> list[str]:
         (made(QUEUE, "q", {"name": "q" * 81}), ["q: a name of 81 characters"]),
         (made(SCHEDULE, "s" * 57, {}), [f"{'s' * 57}: a name of 65 characters with the 8 that Pulumi adds"]),
     ],
-    ids=lambda value: value.name if isinstance(value, Resource) else "",
+    ids=lambda value: value.name if isinstance(value, ResourceView) else "",
 )
-def test_one_resource(resource: Resource, findings: list[str]) -> None:
+def test_one_resource(resource: ResourceView, findings: list[str]) -> None:
     assert begins(resource) == findings
 
 
@@ -149,9 +149,9 @@ def test_one_resource(resource: Resource, findings: list[str]) -> None:
         (made(ROLE_ATTACHMENT, "one", {"policyArn": UNKNOWN}), []),
         (policy(ROLE_POLICY, {"Sid": "OnAllSms", **allow("sns:Publish", "*")}), []),
     ],
-    ids=lambda value: value.name if isinstance(value, Resource) else "",
+    ids=lambda value: value.name if isinstance(value, ResourceView) else "",
 )
-def test_rights_wherever_a_role_has_them(resource: Resource, findings: list[str]) -> None:
+def test_rights_wherever_a_role_has_them(resource: ResourceView, findings: list[str]) -> None:
     """What is too wide, and what is open, test_rights shows."""
     assert begins(resource) == findings
 
@@ -184,7 +184,7 @@ def test_a_run_time_near_its_end(runtime: Any, today: date, findings: list[str])
     assert list(runtime_near_its_end(made(FUNCTION, "f", {"runtime": runtime}), today)) == findings
 
 
-def of_table(name: str, **inputs: Any) -> Resource:
+def of_table(name: str, **inputs: Any) -> ResourceView:
     return made(TABLE, name, {**SAFE_TABLE, "hashKey": "id", **inputs})
 
 
@@ -220,11 +220,11 @@ ROLE_URN = urn(ROLE, "role")
 COPIER = made(FUNCTION, "copier", {}, role=ROLE_URN)
 LOOP = (
     "copier reads items and may write it ({}): every write would trigger it again, endlessly. Write to another table, "
-    "or filter out its own writes and declare loops=[...]"
+    "or filter out its own writes and declare allow_writes_to=[...]"
 )
 
 
-def granting(statement: Mapping[str, Any]) -> list[tuple[str, list[Resource]]]:
+def granting(statement: Mapping[str, Any]) -> list[tuple[str, list[ResourceView]]]:
     """A role with this right in every way that it can have it, with the name of the resource that gives it."""
     document = {"Statement": statement}
     role = made(ROLE, "role", {"name": "role-1"})
@@ -258,7 +258,7 @@ def test_a_function_does_not_write_what_it_reads(statement: Mapping[str, Any], w
 
 
 def test_what_is_no_loop() -> None:
-    def loops(statement: Mapping[str, Any], reader: Resource = READER) -> list[str]:
+    def loops(statement: Mapping[str, Any], reader: ResourceView = READER) -> list[str]:
         return [each for each in said(ITEMS, COPIER, reader, *granting(statement)[0][1]) if "trigger" in each]
 
     assert loops(allow("dynamodb:GetItem", TABLE_ARN)) == []
@@ -273,7 +273,7 @@ def test_what_is_no_loop() -> None:
 def test_a_loop_over_several_functions() -> None:
     """A to B, B to C, C to A; and nothing where one of the three is missing."""
     tables = [of_table(name, arn=f"{TABLE_ARN}-{name}") for name in ("a-1", "b-1", "c-1")]
-    hops: list[list[Resource]] = []
+    hops: list[list[ResourceView]] = []
     for source, target in zip(tables, [*tables[1:], tables[0]], strict=True):
         role = made(ROLE, f"role-{source.name}", {})
         function = made(FUNCTION, f"from-{source.name}", {}, role=role.urn)
@@ -285,8 +285,8 @@ def test_a_loop_over_several_functions() -> None:
     assert said(*tables, *hops[0], *hops[1], *hops[2]) == [
         "from-a-1 reads a-1 and may write b-1 (rights-a-1), and from-b-1 reads b-1 and may write c-1 (rights-b-1), and "
         "from-c-1 reads c-1 and may write a-1 (rights-c-1): each write would trigger the next, endlessly. Write to "
-        "another table, or filter out what the other writes and declare loops=[a-1] for from-a-1 and loops=[b-1] for "
-        "from-b-1 and loops=[c-1] for from-c-1"
+        "another table, or filter out what the other writes and declare allow_writes_to=[a-1] for from-a-1 "
+        "and allow_writes_to=[b-1] for from-b-1 and allow_writes_to=[c-1] for from-c-1"
     ]
 
 
@@ -304,7 +304,7 @@ def test_an_age_that_one_try_uses_up() -> None:
     ("age", "is_short"), [(60, True), (86_099, True), (86_100, False), (-1, False), (None, False), (UNKNOWN, False)]
 )
 def test_an_age_that_discards_what_a_consumer_has_not_run(age: Any, is_short: bool) -> None:
-    consumer = Resource(CONSUMER, "mirror", urn="consumer")
+    consumer = ResourceView(CONSUMER, "mirror", urn="consumer")
     late = mapping("late", maximumRecordAgeInSeconds=age)
     told = [message for message in said(consumer, replace(late, parent="consumer")) if "discarded" in message]
     assert len(told) == is_short
@@ -318,7 +318,7 @@ def test_an_age_that_discards_what_a_consumer_has_not_run(age: Any, is_short: bo
 def test_a_batch_that_a_function_cannot_do_in_its_time(batch: Any, memory: Any, timeout: Any, is_told: bool) -> None:
     variables = {"WORKERS": "10"}
     function = made(FUNCTION, "f", {"memorySize": memory, "timeout": timeout, "environment": {"variables": variables}})
-    consumer = Resource(CONSUMER, "mirror", urn="consumer")
+    consumer = ResourceView(CONSUMER, "mirror", urn="consumer")
     read = replace(mapping("late", {"functionName": function.urn}, batchSize=batch), parent="consumer")
     told = [message for message in said(consumer, function, read) if "batchSize" in message]
     assert told == is_told * [

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from handler.stream.engine.workers import Death
 from handler.stream.environment import Environment
-from sandbox.mapping.protocol import Failed, Outcome, Returned
+from sandbox.mapping.protocol import Failed, InvocationResult, Returned
 from tests.property.function import threads, wire
 from tests.property.function.handler import Handler
 from tests.property.function.names import TARGET
@@ -46,7 +46,7 @@ class Function:
         self.help: Callable[[dict[str, Any]], None] = lambda event: None
         """Starts a helper of a retry run."""
 
-    def deliver(self, events: list[dict[str, Any]], began: Callable[[Run], None]) -> tuple[Run, Outcome]:
+    def deliver(self, events: list[dict[str, Any]], began: Callable[[Run], None]) -> tuple[Run, InvocationResult]:
         """One batch, from its beginning to its answer or its death."""
         return self.invoke("batch", {"Records": events}, [number(event) for event in events], began)
 
@@ -56,7 +56,7 @@ class Function:
         event: dict[str, Any],
         numbers: list[int] | None = None,
         began: Callable[[Run], None] = lambda run: None,
-    ) -> tuple[Run, Outcome]:
+    ) -> tuple[Run, InvocationResult]:
         """One invocation; `began` is told of its run before it does anything."""
         kernel, facts = self._kernel, self._facts
         place = self._warm.pop(self._rng.randrange(len(self._warm))) if self._warm else self._cold()
@@ -73,7 +73,7 @@ class Function:
             late = kernel.now < self._faults.quiet_at and self._rng.random() < self._faults.lambdas.late
             place.spend(TIMEOUT - self._rng.uniform(4, 40) if late else 0.02)
             run.answer = place.deliver(event, context)
-            outcome: Outcome = Returned(run.answer)
+            outcome: InvocationResult = Returned(run.answer)
         except Death:
             outcome = Failed()
         except self._subject.raises:

@@ -3,23 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sandbox.mapping.configuration import Configuration, Switches
-from sandbox.mapping.machine import EventSourceMapping
-from sandbox.mapping.protocol import Describe, Discard, Invoke, Outcome, Position, Read, Returned
+from sandbox.mapping.configuration import Assumptions, Configuration
+from sandbox.mapping.machine import MappingMachine
+from sandbox.mapping.protocol import Describe, Discard, InvocationResult, Invoke, Position, Read, Returned
 from tests.property.stream import ARN, Stream, TrimmedError, number, sequence
 
-Function = Callable[[list[int]], Outcome]
-DELAYED = Switches(back_off=lambda tries: 1.0)
+Function = Callable[[list[int]], InvocationResult]
+DELAYED = Assumptions(back_off=lambda tries: 1.0)
 
 
-def succeed(_: list[int]) -> Outcome:
+def succeed(_: list[int]) -> InvocationResult:
     return Returned(None)
 
 
 def partial(*failing: int) -> Function:
     """A function that reports those of `failing` that it is given."""
 
-    def function(numbers: list[int]) -> Outcome:
+    def function(numbers: list[int]) -> InvocationResult:
         reported = [{"itemIdentifier": sequence(each)} for each in numbers if each in failing]
         return Returned({"batchItemFailures": reported})
 
@@ -38,7 +38,7 @@ class Driver:
         self,
         options: Mapping[str, Any] | None = None,
         function: Function = succeed,
-        switches: Switches = DELAYED,
+        assumptions: Assumptions = DELAYED,
         stream: Stream | None = None,
         poll: float = 0.25,
     ) -> None:
@@ -46,7 +46,7 @@ class Driver:
         self.stream = stream or Stream()
         self.function = function
         self.options = dict(options or {})
-        self.mapping = EventSourceMapping(configuration(**self.options), switches, poll)
+        self.mapping = MappingMachine(configuration(**self.options), assumptions, poll)
         self.invoked: list[list[int]] = []
         self.attempts: list[tuple[float, int]] = []  # when, and the mapping's count
         self.discarded: list[Discard] = []

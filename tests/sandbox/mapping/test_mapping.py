@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sandbox.mapping.configuration import Switches
+from sandbox.mapping.configuration import Assumptions
 from sandbox.mapping.machine import PAYLOAD_BYTES, RETENTION_SECONDS
 from sandbox.mapping.protocol import AGE_EXCEEDED, RETENTION_PASSED, Invoke, Read, Returned
 from tests.property.stream import Stream, change
@@ -90,10 +90,12 @@ def test_a_full_batch_waits_for_no_window() -> None:
     assert driver.invoked == [[1, 2], [3]]
 
 
-@pytest.mark.parametrize(("empty_windows", "invoked"), [(False, 0), (True, 2)])
-def test_a_window_without_records_invokes_or_not(*, empty_windows: bool, invoked: int) -> None:
-    """Not documented; the switch's two positions."""
-    driver = Driver({"MaximumBatchingWindowInSeconds": 5}, switches=Switches(empty_windows=empty_windows))
+@pytest.mark.parametrize(("invoke_on_empty_window", "invoked"), [(False, 0), (True, 2)])
+def test_a_window_without_records_invokes_or_not(*, invoke_on_empty_window: bool, invoked: int) -> None:
+    """Not documented; the switch's two readings."""
+    driver = Driver(
+        {"MaximumBatchingWindowInSeconds": 5}, assumptions=Assumptions(invoke_on_empty_window=invoke_on_empty_window)
+    )
     driver.now = 100
     driver.run(until=106)
     assert driver.invoked == [[]] * invoked
@@ -193,10 +195,12 @@ def test_latest_knows_its_place_before_anything_is_settled() -> None:
     assert driver.invoked == [[3], [3]]
 
 
-@pytest.mark.parametrize(("children_from", "invoked"), [("TRIM_HORIZON", [[1], [2], [3]]), ("LATEST", [[1], [3]])])
-def test_latest_in_shards_that_appear_later(children_from: Any, invoked: list[list[int]]) -> None:
-    """Not documented; the switch's two positions. Record 2 is there before the mapping has heard of its shard."""
-    driver = Driver({"StartingPosition": "LATEST"}, switches=Switches(children_from=children_from))
+@pytest.mark.parametrize(
+    ("new_shards_start_at", "invoked"), [("TRIM_HORIZON", [[1], [2], [3]]), ("LATEST", [[1], [3]])]
+)
+def test_latest_in_shards_that_appear_later(new_shards_start_at: Any, invoked: list[list[int]]) -> None:
+    """Not documented; the switch's two readings. Record 2 is there before the mapping has heard of its shard."""
+    driver = Driver({"StartingPosition": "LATEST"}, assumptions=Assumptions(new_shards_start_at=new_shards_start_at))
     driver.run(until=1)
     driver.stream.put(change(1))
     driver.stream.split("shard-0", "child")
@@ -255,12 +259,14 @@ def test_lanes_may_change_without_repeating_what_any_lane_has_settled() -> None:
     assert driver.invoked[before:] == [unsettled]
 
 
-@pytest.mark.parametrize(("filtered_count", "reread"), [(True, "AFTER_SEQUENCE_NUMBER"), (False, "TRIM_HORIZON")])
-def test_filtered_records_and_the_checkpoint(*, filtered_count: bool, reread: str) -> None:
-    """Not documented; the switch's two positions. Either way a filtered record is never delivered."""
+@pytest.mark.parametrize(
+    ("filtered_records_advance", "reread"), [(True, "AFTER_SEQUENCE_NUMBER"), (False, "TRIM_HORIZON")]
+)
+def test_filtered_records_and_the_checkpoint(*, filtered_records_advance: bool, reread: str) -> None:
+    """Not documented; the switch's two readings. Either way a filtered record is never delivered."""
     driver = Driver(
         {"FilterCriteria": {"Filters": [{"Pattern": '{"eventName": ["REMOVE"]}'}]}},
-        switches=Switches(filtered_count=filtered_count),
+        assumptions=Assumptions(filtered_records_advance=filtered_records_advance),
         stream=filled(3),
     )
     driver.run(until=0)
@@ -280,8 +286,8 @@ def test_batches_are_filled_with_records_that_pass() -> None:
 
 @pytest.mark.parametrize(("resumes", "invoked"), [("TRIM_HORIZON", [[1], [3]]), ("LATEST", [[1]])])
 def test_a_position_that_retention_has_passed(resumes: Any, invoked: list[list[int]]) -> None:
-    """Not documented; the switch's two positions. Record 2 is lost in both, unseen by any metric."""
-    driver = Driver(stream=filled(1), switches=Switches(trimmed_resumes=resumes))
+    """Not documented; the switch's two readings. Record 2 is lost in both, unseen by any metric."""
+    driver = Driver(stream=filled(1), assumptions=Assumptions(resume_after_trim_at=resumes))
     driver.run(until=0)
     driver.configure(Enabled=False)
     driver.stream.put(change(2, at=10), change(3, at=RETENTION_SECONDS))
@@ -294,7 +300,7 @@ def test_a_position_that_retention_has_passed(resumes: Any, invoked: list[list[i
 
 def test_where_reading_went_on_is_kept_like_any_position() -> None:
     """Disabled once more before anything newer is settled: nothing that came since is passed over."""
-    driver = Driver(stream=filled(1), switches=Switches(trimmed_resumes="LATEST"))
+    driver = Driver(stream=filled(1), assumptions=Assumptions(resume_after_trim_at="LATEST"))
     driver.run(until=0)
     driver.configure(Enabled=False)
     driver.stream.put(change(2, at=10))
@@ -333,7 +339,7 @@ def test_retention_takes_what_was_read_and_could_not_be_delivered() -> None:
     driver = Driver(
         PARTIAL,
         partial(1),
-        switches=Switches(back_off=lambda tries: 3600.0),
+        assumptions=Assumptions(back_off=lambda tries: 3600.0),
         stream=filled(1),
         poll=3600,
     )
@@ -359,7 +365,7 @@ def test_what_passes_its_age_in_a_window_is_discarded_there_and_the_rest_waits_o
 
 
 def test_all_that_is_due_is_known_beforehand() -> None:
-    driver = Driver(stream=filled(1), switches=DELAYED)
+    driver = Driver(stream=filled(1), assumptions=DELAYED)
     assert not driver.mapping.at_rest()
     driver.run(until=0)
     assert driver.mapping.caught_up(since=0)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.mapping.configuration import Switches
-from sandbox.mapping.protocol import AGE_EXCEEDED, RETRIES_EXHAUSTED, Failed, Outcome, Returned, Throttled
+from sandbox.mapping.configuration import Assumptions
+from sandbox.mapping.protocol import AGE_EXCEEDED, RETRIES_EXHAUSTED, Failed, InvocationResult, Returned, Throttled
 from tests.property.stream import Stream, change, sequence
 from tests.sandbox.mapping.mapping_driver import Driver, Function, partial
 
@@ -23,7 +23,7 @@ def stream_of(*numbers: int, at: float = 0) -> Stream:
     return stream
 
 
-def fail(_: list[int]) -> Outcome:
+def fail(_: list[int]) -> InvocationResult:
     return Failed()
 
 
@@ -35,7 +35,7 @@ def answering(payload: object) -> Function:
     return lambda given: Returned(payload)
 
 
-def in_turn(*answers: Outcome) -> Function:
+def in_turn(*answers: InvocationResult) -> Function:
     """Each answer once, then success."""
     left = iter(answers)
     return lambda given: next(left, Returned(None))
@@ -101,13 +101,15 @@ def test_empty_answers_are_success(payload: object) -> None:
 
 
 @pytest.mark.parametrize("payload", ["text", 7, [1], {"foo": []}, {"batchItemFailures": "text"}])
-@pytest.mark.parametrize(("malformed_fails", "discards"), [(True, 1), (False, 0)])
-def test_answers_of_a_shape_that_no_document_names(payload: object, *, malformed_fails: bool, discards: int) -> None:
-    """Not documented; the switch's two positions."""
+@pytest.mark.parametrize(("malformed_response_fails", "discards"), [(True, 1), (False, 0)])
+def test_answers_of_a_shape_that_no_document_names(
+    payload: object, *, malformed_response_fails: bool, discards: int
+) -> None:
+    """Not documented; the switch's two readings."""
     driver = Driver(
         {**PARTIAL, "MaximumRetryAttempts": 0},
         answering(payload),
-        Switches(malformed_fails=malformed_fails),
+        Assumptions(malformed_response_fails=malformed_response_fails),
         stream_of(1, 2),
     )
     driver.run(until=60)
@@ -147,7 +149,9 @@ def test_unlimited_retries_end_with_the_age() -> None:
 
     And that the ninth is not waited for: the record was discarded after 60 to 71 s.
     """
-    driver = Driver({**PARTIAL, "MaximumRecordAgeInSeconds": 60, "BatchSize": 1}, partial(1), Switches(), stream_of(1))
+    driver = Driver(
+        {**PARTIAL, "MaximumRecordAgeInSeconds": 60, "BatchSize": 1}, partial(1), Assumptions(), stream_of(1)
+    )
     driver.run(until=59)
     assert driver.gone == []
     driver.run(until=60)
@@ -169,11 +173,13 @@ def test_of_a_failing_batch_only_records_over_age_go() -> None:
 
 
 @pytest.mark.parametrize(("outcome", "failures"), [(Failed(), 2), (Throttled(), 1)])
-def test_what_passes_its_age_while_it_waits_for_its_next_try_goes_then(outcome: Outcome, failures: int) -> None:
+def test_what_passes_its_age_while_it_waits_for_its_next_try_goes_then(
+    outcome: InvocationResult, failures: int
+) -> None:
     """The younger ones of its batch go on at once. Only tries that were invocations are counted."""
     stream = stream_of(1, at=0)
     stream.put(change(2, at=30))
-    slowly = Switches(back_off=lambda tries: 40.0)
+    slowly = Assumptions(back_off=lambda tries: 40.0)
     driver = Driver({"MaximumRecordAgeInSeconds": 60}, in_turn(outcome, outcome), slowly, stream)
     driver.run(until=200)
     assert driver.gone == [(AGE_EXCEEDED, [1], failures)]
@@ -184,7 +190,7 @@ def test_what_passes_its_age_while_it_waits_for_its_next_try_goes_then(outcome: 
 def test_each_half_of_a_batch_is_discarded_at_its_own_age() -> None:
     stream = stream_of(1, at=0)
     stream.put(change(2, at=20))
-    slowly = Switches(back_off=lambda tries: 90.0)
+    slowly = Assumptions(back_off=lambda tries: 90.0)
     driver = Driver({**BISECT, "MaximumRecordAgeInSeconds": 60}, fail, slowly, stream)
     driver.run(until=79)
     assert driver.gone == [(AGE_EXCEEDED, [1], 1)]
@@ -200,18 +206,21 @@ def test_retries_may_run_out_before_the_age() -> None:
 
 
 @pytest.mark.parametrize(
-    ("suffix_follows", "gone", "invoked"),
+    ("discard_rest_of_batch", "gone", "invoked"),
     [
         (True, [(RETRIES_EXHAUSTED, [2, 3], 2)], [[1, 2, 3], [2, 3], [2, 3]]),
         (False, [(RETRIES_EXHAUSTED, [2], 2)], [[1, 2, 3], [2, 3], [2, 3], [3]]),
     ],
 )
 def test_what_goes_along_with_a_checkpoint_that_fails_for_good(
-    *, suffix_follows: bool, gone: list[Any], invoked: list[list[int]]
+    *, discard_rest_of_batch: bool, gone: list[Any], invoked: list[list[int]]
 ) -> None:
-    """Not documented; the switch's two positions. What was before the checkpoint never goes."""
+    """Not documented; the switch's two readings. What was before the checkpoint never goes."""
     driver = Driver(
-        {**PARTIAL, "MaximumRetryAttempts": 1}, partial(2), Switches(suffix_follows=suffix_follows), stream_of(1, 2, 3)
+        {**PARTIAL, "MaximumRetryAttempts": 1},
+        partial(2),
+        Assumptions(discard_rest_of_batch=discard_rest_of_batch),
+        stream_of(1, 2, 3),
     )
     driver.run(until=60)
     assert (driver.gone, driver.invoked) == (gone, invoked)
@@ -219,7 +228,9 @@ def test_what_goes_along_with_a_checkpoint_that_fails_for_good(
 
 def test_an_exception_takes_the_whole_batch_along() -> None:
     """No record is reported, so none is spared."""
-    driver = Driver({**PARTIAL, "MaximumRetryAttempts": 0}, fail, Switches(suffix_follows=False), stream_of(1, 2))
+    driver = Driver(
+        {**PARTIAL, "MaximumRetryAttempts": 0}, fail, Assumptions(discard_rest_of_batch=False), stream_of(1, 2)
+    )
     driver.run(until=60)
     assert driver.gone == [(RETRIES_EXHAUSTED, [1, 2], 1)]
 
@@ -248,14 +259,14 @@ def test_splitting_consumes_no_retry() -> None:
     assert driver.gone == [(RETRIES_EXHAUSTED, [1], 1)]
 
 
-@pytest.mark.parametrize(("halves_inherit", "alone"), [(True, 2), (False, 3)])
-def test_halves_and_the_retries_already_spent(*, halves_inherit: bool, alone: int) -> None:
-    """Not documented; the switch's two positions. The first answer spends a try without splitting anything."""
+@pytest.mark.parametrize(("halves_keep_failure_count", "alone"), [(True, 2), (False, 3)])
+def test_halves_and_the_retries_already_spent(*, halves_keep_failure_count: bool, alone: int) -> None:
+    """Not documented; the switch's two readings. The first answer spends a try without splitting anything."""
     answers = iter([partial(1)])
     driver = Driver(
         {**PARTIAL, **BISECT, "MaximumRetryAttempts": 2},
         lambda given: next(answers, failing_on(1))(given),
-        Switches(halves_inherit=halves_inherit),
+        Assumptions(halves_keep_failure_count=halves_keep_failure_count),
         stream_of(1, 2),
     )
     driver.run(until=60)
@@ -301,7 +312,7 @@ def test_throttling_under_an_age_discards_records_untried() -> None:
 
 def test_after_progress_or_a_split_the_back_off_begins_anew() -> None:
     """A batch of what is left has been tried once, whatever came before."""
-    growing = Switches(back_off=lambda tries: 10.0**tries)
+    growing = Assumptions(back_off=lambda tries: 10.0**tries)
     left = Driver(PARTIAL, lambda given: next(answers)(given), growing, stream_of(1, 2))
     answers = iter([partial(1), partial(1), partial(2), partial(2), partial()])
     left.run(until=1000)
@@ -313,22 +324,24 @@ def test_after_progress_or_a_split_the_back_off_begins_anew() -> None:
 
 def test_what_aws_does_not_document_has_a_likelier_reading_as_its_default() -> None:
     """The one place that pins them: a change is a decision."""
-    switches = Switches()
-    assert dataclasses.asdict(switches) | {"back_off": None} == {
-        "suffix_follows": True,
-        "halves_inherit": True,
-        "empty_windows": False,
-        "children_from": "TRIM_HORIZON",
-        "filtered_count": True,
-        "trimmed_resumes": "TRIM_HORIZON",
-        "malformed_fails": True,
+    assumptions = Assumptions()
+    assert dataclasses.asdict(assumptions) | {"back_off": None} == {
+        "discard_rest_of_batch": True,
+        "halves_keep_failure_count": True,
+        "invoke_on_empty_window": False,
+        "new_shards_start_at": "TRIM_HORIZON",
+        "filtered_records_advance": True,
+        "resume_after_trim_at": "TRIM_HORIZON",
+        "malformed_response_fails": True,
         "back_off": None,
     }
-    assert [round(switches.back_off(tries), 2) for tries in (1, 2, 3, 8, 9, 100)] == [0.9, 1.53, 2.6, 36.93, 60, 60]
+    assert [round(assumptions.back_off(tries), 2) for tries in (1, 2, 3, 8, 9, 100)] == [0.9, 1.53, 2.6, 36.93, 60, 60]
 
 
 @pytest.mark.parametrize("seconds", [1.0, 7.0])
 def test_the_back_off_is_a_switch(seconds: float) -> None:
-    driver = Driver({"MaximumRetryAttempts": 2}, fail, Switches(back_off=lambda tries: seconds * tries), stream_of(1))
+    driver = Driver(
+        {"MaximumRetryAttempts": 2}, fail, Assumptions(back_off=lambda tries: seconds * tries), stream_of(1)
+    )
     driver.run(until=100)
     assert [when for when, _ in driver.attempts] == [0, seconds, 3 * seconds]

@@ -1,4 +1,4 @@
-"""The laws in histories drawn at random; `make prove` looks at more of them, other ones each time.
+"""The laws in histories drawn at random; `make simulate` looks at more of them, other ones each time.
 
 A history that breaks a law is printed with the command that replays it, step by step.
 """
@@ -11,7 +11,7 @@ import pytest
 
 from tests.property.history.writes import Sizes
 from tests.property.laws import LAWS
-from tests.property.prove import Proof, broken, some
+from tests.property.simulate import Simulation, broken, some
 from tests.property.subjects.mutants import MUTANTS
 from tests.property.world import World
 
@@ -74,17 +74,17 @@ RARE = {"release without the tail": (122, Sizes(30, 2, 3)), "gone counts as sett
 
 
 @pytest.fixture(scope="module")
-def proof() -> Proof:
+def proof() -> Simulation:
     """The same histories each time: the suite judges the change at hand."""
     return some(list(range(HISTORIES)))
 
 
-def test_every_law_holds_in_every_history(proof: Proof) -> None:
+def test_every_law_holds_in_every_history(proof: Simulation) -> None:
     assert proof.breaches == []
     assert proof.histories == HISTORIES
 
 
-def test_the_histories_meet_every_kind_of_trouble(proof: Proof) -> None:
+def test_the_histories_meet_every_kind_of_trouble(proof: Simulation) -> None:
     assert MET - proof.met.keys() == set()
 
 

@@ -16,7 +16,7 @@ from tests.property.world import World
 CHUNK = 50
 
 
-class Proof(NamedTuple):
+class Simulation(NamedTuple):
     """What some histories came to."""
 
     histories: int
@@ -55,7 +55,7 @@ def smallest(seed: int, sizes: Sizes) -> list[str]:
     return found
 
 
-def some(seeds: list[int]) -> Proof:
+def some(seeds: list[int]) -> Simulation:
     """The histories of these seeds, one after the other."""
     found, met, met_in = list[str](), Counter[str](), Counter[str]()
     for seed in seeds:
@@ -64,10 +64,10 @@ def some(seeds: list[int]) -> Proof:
             found += smallest(seed, sizes_of(seed))
         met += kinds
         met_in.update(kinds.keys())
-    return Proof(len(seeds), found, met, met_in)
+    return Simulation(len(seeds), found, met, met_in)
 
 
-def proofs(histories: int, first: int, processes: int) -> Iterator[Proof]:
+def proofs(histories: int, first: int, processes: int) -> Iterator[Simulation]:
     """So many histories, in parts as they are done."""
     seeds = list(range(first, first + histories))
     chunks = [seeds[start : start + CHUNK] for start in range(0, histories, CHUNK)]
@@ -78,7 +78,7 @@ def proofs(histories: int, first: int, processes: int) -> Iterator[Proof]:
         yield from pool.map(some, chunks)
 
 
-def prove(histories: int, first: int | None = None, processes: int | None = None) -> int:
+def simulate(histories: int, first: int | None = None, processes: int | None = None) -> int:
     """Run histories, and print what they came to; the exit code."""
     began = time.monotonic()
     first = Random().randrange(2**40) if first is None else first
