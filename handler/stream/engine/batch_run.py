@@ -7,17 +7,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from handler.stream.change import Change
-from handler.stream.engine.attempt import InPlace, attempt, reason_to_park
-from handler.stream.engine.batch import Batch, Function, Item
+from handler.stream.engine.attempt import InPlaceRetries, attempt, reason_to_park
+from handler.stream.engine.batch import Batch, Function, ItemKey
 from handler.stream.engine.health import Health
-from handler.stream.engine.invocation import RESERVE, Invocation
+from handler.stream.engine.invocation import RESERVE_SECONDS, Invocation
 from handler.stream.engine.parking import Parking
 from handler.stream.engine.workers import Executor
 from handler.stream.environment import Environment
 from handler.stream.failures import FailureStore
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.notes import DONE, HELD, UNDONE, Note
-from handler.stream.telemetry import count, log_failure, logger
+from handler.stream.telemetry import emit_counts, log_failure, logger
 
 if TYPE_CHECKING:
     from handler.stream.held_items.holding import Holding
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 RECORD_AGE_SECONDS = 86_100.0
 """The mapping discards older records, five minutes before the stream may, so that they reach the failure bucket."""
-AGE_MARGIN = 120.0
+AGE_MARGIN_SECONDS = 120.0
 """Seconds after this invocation in which a reported record could be delivered again: longer than the mapping's
 back-off."""
 ALONE_SECONDS = 30.0
@@ -40,7 +40,7 @@ Invoke = Callable[[Any, dict[str, Any]], None]
 """Invokes the function again, asynchronously, with a context and a payload."""
 
 
-class Setting(Protocol):
+class Processor(Protocol):
     """What a batch takes from the processor of its environment."""
 
     settings: Environment
@@ -52,7 +52,7 @@ class Setting(Protocol):
     invoke: Invoke | None
 
 
-class _OwnedHold:
+class _LateHold:
     """A hold that was made of an item while its handler ran; the handler's end waits for `made`."""
 
     def __init__(self) -> None:
@@ -63,17 +63,17 @@ class _OwnedHold:
 class BatchRun:
     """One run of a batch; the state of each record stands at the record's position."""
 
-    def __init__(self, setting: Setting, batch: Batch, function: Function, invocation: Invocation) -> None:
-        self._setting, self._batch, self._invocation = setting, batch, invocation
-        self._settings, self._ledger, self._function = setting.settings, setting.ledger, function
-        self._handler_timeout = setting.settings.handler_timeout_seconds
-        self._in_place = InPlace(function, invocation, setting.sleep, setting.health, self._handler_timeout)
-        self._parking = Parking(setting.failures, invocation)
+    def __init__(self, processor: Processor, batch: Batch, function: Function, invocation: Invocation) -> None:
+        self._processor, self._batch, self._invocation = processor, batch, invocation
+        self._settings, self._ledger, self._function = processor.settings, processor.ledger, function
+        self._handler_timeout = processor.settings.handler_timeout_seconds
+        self._in_place = InPlaceRetries(function, invocation, processor.sleep, processor.health, self._handler_timeout)
+        self._parking = Parking(processor.failures, invocation)
         self._states = [UNDONE] * len(batch.records)
         self._note = Note()
         self._rows: Mapping[str, HoldRow] = {}
-        self._running: dict[Item, deque[int]] = {}
-        self._owned: dict[Item, _OwnedHold] = {}
+        self._running: dict[ItemKey, deque[int]] = {}
+        self._owned: dict[ItemKey, _LateHold] = {}
         self._is_late = False
         self._lock = threading.Lock()
 
@@ -94,20 +94,20 @@ class BatchRun:
                 if rest:  # its item was released a moment ago
                     self._hold(rest, error, tries=0, deaths=1)
             else:
-                left = self._invocation.left if self._invocation.is_timed else None
-                self._setting.executor(self._items(), left, self._on_deadline)
+                left = self._invocation.seconds_left if self._invocation.is_timed else None
+                self._processor.executor(self._items(), left, self._on_deadline)
             self._write_note(self._checkpoint())
             if deliveries:
                 self._forget_delivery()
         self._invocation.counts["ReportedChanges"] = len(self._undone())
-        count(self._invocation.counts)
+        emit_counts(self._invocation.counts)
 
     def _ask_for_retry_run(self) -> None:
         """Have the items that took a detour tried at once, in another environment while this one is busy."""
-        if not self._setting.invoke or not self._setting.health.should_ask(self._invocation.clock()):
+        if not self._processor.invoke or not self._processor.health.should_ask(self._invocation.clock()):
             return
         try:
-            self._setting.invoke(self._invocation.context, {"table-stream": "retry"})
+            self._processor.invoke(self._invocation.context, {"table-stream": "retry"})
         except Exception:
             logger.exception("a retry run cannot be asked for: the next minute's takes the items")
 
@@ -156,8 +156,8 @@ class BatchRun:
 
     # Running
 
-    def _by_item(self) -> dict[Item, list[int]]:
-        positions: dict[Item, list[int]] = {}
+    def _by_item(self) -> dict[ItemKey, list[int]]:
+        positions: dict[ItemKey, list[int]] = {}
         for position in self._undone():
             positions.setdefault(self._batch.items[position], []).append(position)
         return positions
@@ -165,21 +165,21 @@ class BatchRun:
     def _items(self) -> list[Iterator[None]]:
         return [self._item(item, positions) for item, positions in self._by_item().items()]
 
-    def _item(self, item: Item, own: list[int]) -> Iterator[None]:
+    def _item(self, item: ItemKey, own: list[int]) -> Iterator[None]:
         """Run an item's changes one after the other."""
         left, released_at = deque(own), None
         if self._rows:
             yield
             row = self._holding.row_of(left[0], self._rows)
             left, released_at = self._holding.let_wait(row, left), row.released_at if row else None
-        invocation, health, handler_timeout = self._invocation, self._setting.health, self._handler_timeout
+        invocation, health, handler_timeout = self._invocation, self._processor.health, self._handler_timeout
         while left:
             yield
-            if left[0] != self._first and invocation.left() <= handler_timeout:
+            if left[0] != self._first and invocation.seconds_left() <= handler_timeout:
                 if any(map(self._is_too_old, left)):
                     self._hold_all(left, "its turn did not come in time")
                 return
-            if self._setting.invoke and not health.trusts(item, invocation.clock(), released_at):
+            if self._processor.invoke and not health.trusts(item, invocation.clock(), released_at):
                 left = self._hold_untried(left, "others failed slowly: it is tried beside the shard", due_in=0.0)
                 health.took_detour()
                 self._ask_for_retry_run()
@@ -188,7 +188,7 @@ class BatchRun:
             else:
                 left = self._try(item, left)
 
-    def _try(self, item: Item, left: deque[int]) -> deque[int]:
+    def _try(self, item: ItemKey, left: deque[int]) -> deque[int]:
         """Run the first of the changes that an item has left; those that are left then."""
         position = left[0]
         change = self._change(position)
@@ -196,11 +196,11 @@ class BatchRun:
         self._running[item] = left
         error, tries = attempt(self._function, change), 1
         if error is not None:
-            error, tries = self._in_place.again(change, error, began)
+            error, tries = self._in_place.retry(change, error, began)
         del self._running[item]
         owned = self._owned_hold(item) if self._is_late else None
         if error is None and owned is None:
-            self._setting.health.succeeded(item)
+            self._processor.health.succeeded(item)
             self._states[position] = DONE
             left.popleft()
             return left
@@ -209,11 +209,11 @@ class BatchRun:
 
     def _conclude(
         self,
-        item: Item,
+        item: ItemKey,
         left: deque[int],
         error: BaseException | None,
         spent: tuple[int, float],
-        owned: "_OwnedHold | None",
+        owned: "_LateHold | None",
     ) -> deque[int]:
         """Park or hold a change that failed after so many tries and seconds; move on a hold made while it ran."""
         change, reason = self._change(left[0]), error and reason_to_park(error)
@@ -230,10 +230,10 @@ class BatchRun:
         self._in_place.failed_items += 1
         tries, seconds = spent
         if not reason:
-            self._setting.health.failed(item, self._invocation.clock(), seconds)
+            self._processor.health.failed(item, self._invocation.clock(), seconds)
         return self._hold(left, error, tries=tries)
 
-    def _owned_hold(self, item: Item) -> "_OwnedHold | None":
+    def _owned_hold(self, item: ItemKey) -> "_LateHold | None":
         with self._lock:
             return self._owned.get(item)
 
@@ -267,7 +267,7 @@ class BatchRun:
     def _is_too_old(self, position: int) -> bool:
         """Whether the mapping could discard a change before it is delivered again."""
         created = self._change(position).created_seconds
-        return created is not None and created + RECORD_AGE_SECONDS <= self._invocation.ends() + AGE_MARGIN
+        return created is not None and created + RECORD_AGE_SECONDS <= self._invocation.end_time() + AGE_MARGIN_SECONDS
 
     @cached_property
     def _holding(self) -> "Holding":
@@ -286,12 +286,12 @@ class BatchRun:
         with self._lock:  # a handler that ends from now on looks for a hold of its item
             self._is_late = True
             running = {item: list(left) for item, left in list(self._running.items())}
-            owned = {item: _OwnedHold() for item in running} if self._ledger else {}
+            owned = {item: _LateHold() for item in running} if self._ledger else {}
             self._owned |= owned
         from handler.stream.held_items.holding import StillRunningError
 
         self._write_note(0)
-        error = StillRunningError(f"the handler still ran with {RESERVE:g} s left")
+        error = StillRunningError(f"the handler still ran with {RESERVE_SECONDS:g} s left")
         try:
             for item, positions in running.items():
                 if item in owned:
@@ -305,10 +305,10 @@ class BatchRun:
         self._hold_too_old(running)
         if owned:
             self._write_note(0)
-        count(self._invocation.counts)
+        emit_counts(self._invocation.counts)
         self._invocation.counts.clear()
 
-    def _hold_too_old(self, running: Container[Item]) -> None:
+    def _hold_too_old(self, running: Container[ItemKey]) -> None:
         """Hold the items whose turn did not come and whose changes the mapping could discard."""
         if self._ledger is None:
             return

@@ -253,7 +253,9 @@ def _normalised(change: Change) -> str:
         name: str(Decimal(value["N"]).normalize()) if "N" in value else value
         for name, value in change.record["dynamodb"]["Keys"].items()
     }
-    return hashlib.sha256(json.dumps([change.place.table_arn, keys], sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([change.stream_or_unknown.table_arn, keys], sort_keys=True).encode()).hexdigest()[
+        :32
+    ]
 
 
 def _oldest_first(rows: Iterator[HoldRow]) -> list[HoldRow]:
