@@ -30,7 +30,7 @@ def test_the_third_delivery_of_an_old_record_alone_is_held_unrun_as_suspect(log_
     assert (line["message"], line["attempts"]) == ("item held", 0)
     assert line["error"] == {
         "type": "SuspectError",
-        "text": "2 deliveries of the record alone ended without an answer",
+        "text": "2 deliveries of the record alone ended without a response",
     }
     assert world.ledger(f"alone#consumer#{record(1)['eventSourceARN']}") == {}
 
