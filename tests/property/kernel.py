@@ -5,14 +5,14 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from handler.stream.engine.workers import Death
+from handler.stream.engine.workers import SimulatedCrash
 
 
 class EndlessError(Exception):
     """A history that does not come to its end."""
 
 
-class Killed(Death):
+class Killed(SimulatedCrash):
     """Unwinds a run that nothing will resume."""
 
 

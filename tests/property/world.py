@@ -98,7 +98,7 @@ class World:
 
     def happen(self) -> "World":
         """Let it happen."""
-        effects = aws.stand_in({"dynamodb": self.function.client_of_effects()})
+        effects = aws.use_clients({"dynamodb": self.function.client_of_effects()})
         with _quiet(), SIMULATED(), self._subject.planted(), effects:
             self._upgrade()
             with contextlib.suppress(EndlessError):

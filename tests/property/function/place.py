@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from handler.stream.engine.workers import Death
+from handler.stream.engine.workers import SimulatedCrash
 from tests.property.executor import Steps
 from tests.property.function import threads
 from tests.property.history.facts import Facts, Run
@@ -85,7 +85,7 @@ class Place:
         if seconds > 0:
             self.kernel.sleep(seconds)
         if self.run.is_dead:
-            raise Death
+            raise SimulatedCrash
 
     def _speak(self) -> None:
         """The engine's last chance, beside the handlers that still run."""
@@ -104,7 +104,7 @@ class Place:
             threads.current.place = self
             try:
                 on_deadline()
-            except Death:
+            except SimulatedCrash:
                 pass
             finally:
                 self._speaking = False
@@ -131,4 +131,4 @@ class Place:
         if not run.is_dead:
             run.is_dead = True
             run.died_inside |= run.inside
-        raise Death
+        raise SimulatedCrash
