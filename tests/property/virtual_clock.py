@@ -5,14 +5,14 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from handler.stream.engine.workers import Death
+from handler.stream.engine.workers import SimulatedCrash
 
 
 class EndlessError(Exception):
     """The history does not end."""
 
 
-class TaskKilled(Death):
+class TaskKilled(SimulatedCrash):
     """Unwinds a task that never resumes."""
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from random import Random
 from typing import Any, cast
 
-from handler.stream.engine.workers import Death
+from handler.stream.engine.workers import SimulatedCrash
 from handler.stream.environment import Environment
 from sandbox.mapping.protocol import Failed, InvocationResult, Returned
 from tests.fakes.stream import number
@@ -74,7 +74,7 @@ class SimulatedFunction:
             environment.spend(TIMEOUT_SECONDS - self._rng.uniform(4, 40) if late else 0.02)
             run.answer = environment.entry_point(event, context)
             outcome: InvocationResult = Returned(run.answer)
-        except Death:
+        except SimulatedCrash:
             outcome = Failed()
         except self._subject.raises:
             outcome = Failed()

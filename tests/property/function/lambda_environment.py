@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from handler.stream.engine.workers import Death
+from handler.stream.engine.workers import SimulatedCrash
 from tests.property.function import threads
 from tests.property.function.executor import InterleavingExecutor
 from tests.property.history.faults import Faults
@@ -85,7 +85,7 @@ class LambdaEnvironment:
         if seconds > 0:
             self.clock.sleep(seconds)
         if self.run.has_crashed:
-            raise Death
+            raise SimulatedCrash
 
     def _run_on_deadline(self) -> None:
         """The engine's last chance, beside the handlers that still run."""
@@ -104,7 +104,7 @@ class LambdaEnvironment:
             threads.current.environment = self
             try:
                 on_deadline()
-            except Death:
+            except SimulatedCrash:
                 pass
             finally:
                 self._is_on_deadline_running = False
@@ -116,7 +116,7 @@ class LambdaEnvironment:
         while self._is_on_deadline_running:
             self.spend(threads.WAIT_SECONDS)
 
-    # Death
+    # SimulatedCrash
 
     def may_crash(self, where: str) -> None:
         """The function dies here, by a chance that the history has."""
@@ -131,4 +131,4 @@ class LambdaEnvironment:
         if not run.has_crashed:
             run.has_crashed = True
             run.running_at_crash |= run.running
-        raise Death
+        raise SimulatedCrash

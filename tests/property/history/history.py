@@ -99,7 +99,7 @@ class History:
 
     def run(self) -> "History":
         """Let it happen."""
-        effects = aws.stand_in({"dynamodb": self.function.client_of_effects()})
+        effects = aws.use_clients({"dynamodb": self.function.client_of_effects()})
         with _quiet(), SIMULATED(), self._subject.substitution(), effects:
             self._upgrade()
             with contextlib.suppress(EndlessError):

@@ -204,17 +204,17 @@ class _NoteBeforeHold(BatchRun):
     def _on_deadline(self) -> None:
         for left in list(self._running.values()):
             for position in left:
-                self._states[position] = HELD
+                self._state.states[position] = HELD
         super()._on_deadline()
 
 
 class _ReportsFailures(BatchRun):
     """A batch of which nothing succeeds is reported."""
 
-    def _hold(self, left: Collection[int], error: BaseException, *, tries: int, **more: Any) -> deque[int]:
-        if tries and DONE not in self._states:
+    def _hold(self, positions: Collection[int], error: BaseException, *, tries: int, **more: Any) -> deque[int]:
+        if tries and DONE not in self._state.states:
             return deque()
-        return super()._hold(left, error, tries=tries, **more)
+        return super()._hold(positions, error, tries=tries, **more)
 
 
 class _RunsPastHolds(BatchRun):
@@ -253,7 +253,8 @@ def _normalised(change: Change) -> str:
         name: str(Decimal(value["N"]).normalize()) if "N" in value else value
         for name, value in change.record["dynamodb"]["Keys"].items()
     }
-    return hashlib.sha256(json.dumps([change.place.table_arn, keys], sort_keys=True).encode()).hexdigest()[:32]
+    identity = json.dumps([change.stream_or_unknown.table_arn, keys], sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def _oldest_first(rows: Iterator[HoldRow]) -> list[HoldRow]:
