@@ -124,7 +124,7 @@ class MappingSimulation:
         while True:
             for action in self._machine.advance(now):
                 self._act(action, now)
-            if self._traffic.is_exhausted and self._machine.at_rest():
+            if self._traffic.is_exhausted and self._machine.is_idle():
                 rest_since = rest_since or now
                 if is_settled() or now - rest_since > SETTLE_SECONDS:
                     return now
@@ -133,7 +133,7 @@ class MappingSimulation:
             now = max(now, min(next_retry, end, now + 1 if due is None else due))
             while self._running and self._running[0][0] <= now:
                 _, _, action, result = heapq.heappop(self._running)
-                self._machine.answer(action, result, now)
+                self._machine.complete(action, result, now)
             if self._retry and next_retry <= now:
                 self._retry(next_retry)
                 next_retry += 60.0
@@ -143,7 +143,7 @@ class MappingSimulation:
             case Describe():
                 self._machine.discover([("shard", None)])
             case Read():
-                self._machine.read(action, self._traffic.read(now), now)
+                self._machine.receive(action, self._traffic.read(now), now)
             case Invoke():
                 result, end = self._invoke([each.event for each in action.records], now)
                 heapq.heappush(self._running, (end, next(self._order), action, result))

@@ -109,7 +109,7 @@ class History:
     @property
     def is_at_rest(self) -> bool:
         """Whether the mapping has settled all that it has read."""
-        return self.mapping.at_rest()
+        return self.mapping.is_idle()
 
     def is_lost(self) -> bool:
         """Whether the answer of an invocation that ends now is lost."""
@@ -194,7 +194,9 @@ class History:
         journal.unsettled |= journal.delivered
         for run in self.function.running:
             run.is_doubled = True
-        self.mapping = MappingMachine(Configuration.model_validate(self.options), self._assumptions, poll=self._poll)
+        self.mapping = MappingMachine(
+            Configuration.model_validate(self.options), self._assumptions, poll_seconds=self._poll
+        )
         self._turn(self.mapping)
 
     def _configure(self, **options: Any) -> None:
@@ -206,7 +208,7 @@ class History:
         while mapping is self.mapping and (actions := mapping.advance(self.clock.now)):
             for action in actions:
                 self._act(mapping, action)
-        over = self.clock.now > self._last_write and mapping.caught_up(self._last_write)
+        over = self.clock.now > self._last_write and mapping.is_drained(self._last_write)
         due = mapping.due()
         if mapping is self.mapping and due is not None and not over:
             self.clock.at(max(due, self.clock.now), lambda: self._due(mapping, due))
@@ -240,11 +242,11 @@ class History:
                 place = self.stream.resolve(action.shard, action.position)
             page, ended = self.stream.read(action.shard, place)
         except TrimmedError:
-            mapping.trimmed(action)
+            mapping.skip_trimmed(action)
             return
         after = Position("AFTER_SEQUENCE_NUMBER", sequence(number(page[-1]))) if page else action.position
         self._iterators[reader] = (after, place + len(page))
-        mapping.read(action, page, now, ended=ended)
+        mapping.receive(action, page, now, ended=ended)
 
     def _discard(self, action: Discard) -> None:
         journal, numbers = self.journal, [number(record.event) for record in action.records]
@@ -261,7 +263,7 @@ class History:
         now, rng, lambdas = self.clock.now, self._rng, self.faults.lambdas
         if is_during(lambdas.throttled, now):
             self.journal.incidents["batch throttled"] += 1
-            mapping.answer(action, Throttled(), now)
+            mapping.complete(action, Throttled(), now)
             return
         events = [dict(record.event) for record in action.records]
         batch_delivery = _BatchDelivery(self, mapping, action, [number(event) for event in events])
@@ -290,7 +292,7 @@ class History:
             self.journal.incidents["mapping replaced mid-invocation"] += 1
             self.journal.excuse_delivered("a doubled delivery")
             return
-        mapping.answer(action, outcome, self.clock.now)
+        mapping.complete(action, outcome, self.clock.now)
         if self._recuts and self._rng.random() < self.faults.lambdas.recut:
             self.journal.incidents["batches cut anew"] += 1
             self._recuts -= 1
