@@ -66,7 +66,7 @@ def least_seconds(kind: str, batches: int) -> float:
     return min(took[1:]) / BATCH
 
 
-def seconds(kind: str, emulator: Emulator, batches: int) -> float:
+def batch_seconds(kind: str, emulator: Emulator, batches: int) -> float:
     """The same of a new process, which has the environment variables of a function."""
     variables = {
         "AWS_LAMBDA_FUNCTION_NAME": "sizes",
@@ -110,7 +110,7 @@ def measure(*, quick: bool = False, progress: Callable[[str], None] = lambda _: 
         make_tables(emulator)
         for kind in KINDS:
             progress(f"{kind} for each change")
-            cpu = seconds(kind, emulator, QUICK_BATCHES if quick else BATCHES)
+            cpu = batch_seconds(kind, emulator, QUICK_BATCHES if quick else BATCHES)
             rates = {f"{memory:,} MB": changes_a_second(memory, cpu) for memory in MEMORIES}
             rows.append({"for each change": kind, "ms CPU": cpu * 1000, **rates})
     return rows

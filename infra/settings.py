@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from infra import engine
 from infra.archive.handler_module import module_of
 from infra.archive.targets import Target
-from infra.rules.mappings import DAY
+from infra.rules.mappings import DAY_SECONDS
 
 MAPPING_FIELDS = {to_camel(name): value for name, value in engine.MAPPING.items()}
 """How a mapping itself gives up, by Pulumi's names."""
@@ -30,7 +30,7 @@ REMOVED_FIELDS = {
     "maximumRetryAttempts": "a failing item is held and retried for giveUpAfter, however often that is",
     "bisectBatchOnFunctionError": "it is always on, so that the change that ends the function is found",
     "maximumRecordAgeInSeconds": "a failing item is held, outside the stream, for giveUpAfter, and the mapping's own "
-    f"limit is {engine.RECORD_AGE}",
+    f"limit is {engine.RECORD_AGE_SECONDS}",
     "giveUpAloneAfter": "giveUpAfter is for every item, whether others succeed or not",
 }
 """Fields that Tuning had, and what replaced each."""
@@ -79,9 +79,9 @@ class Tuning(BaseModel):
         default=1, ge=1, le=10, description="batches of one shard at once, Lambda's limits"
     )
     give_up_after: int = Field(
-        default=7 * DAY,  # long enough to notice, mend and deploy, over a weekend too
+        default=7 * DAY_SECONDS,  # long enough to notice, mend and deploy, over a weekend too
         ge=60,
-        le=30 * DAY,
+        le=30 * DAY_SECONDS,
         description="seconds for which a failing item is retried; from a minute, for one retry, to 30 days",
     )
     handler_timeout: int = Field(
