@@ -12,7 +12,7 @@ import pulumi_aws as aws
 import pytest
 
 from infra.archive import Package, build
-from infra.archive.modules import module_of
+from infra.archive.handler_module import module_of
 from infra.consumer import Environment, StreamConsumer
 from infra.encryption import EncryptionKey
 from infra.filters import exists
