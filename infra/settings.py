@@ -2,6 +2,7 @@
 
 import json
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pulumi
@@ -20,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from infra import engine
 from infra.archive.handler_module import module_of
+from infra.archive.sources import ROOT
 from infra.archive.targets import Target
 from infra.rules.mappings import DAY_SECONDS
 
@@ -103,9 +105,10 @@ class Tuning(BaseModel):
         return seconds
 
 
-def _check_module(consumer: str) -> str:
+def _check_module(consumer: str, info: ValidationInfo) -> str:
     try:
-        module_of(consumer)
+        if info.context:
+            module_of(consumer, info.context["root"])
     except pulumi.RunError as error:
         raise ValueError(str(error)) from error
     return consumer
@@ -148,8 +151,8 @@ class Settings(BaseModel):
         return self.tunings.get(consumer) or Tuning()
 
     @classmethod
-    def load(cls) -> Self:
-        """Read the stack's configuration.
+    def load(cls, root: Path = ROOT) -> Self:
+        """Read the stack's configuration; `root` is the project's directory, where the consumers' modules are.
 
         Raises
         ------
@@ -157,19 +160,16 @@ class Settings(BaseModel):
             Something in it is unknown or out of bounds; the message lists everything at once.
         """
         prefix = f"{pulumi.get_project()}:"
-        texts = {key.removeprefix(prefix): value for key, value in _all_config().items() if key.startswith(prefix)}
-        values = {name: _parse(name, value) for name, value in texts.items()}
+        texts = {key.removeprefix(prefix): text for key, text in _all_config().items() if key.startswith(prefix)}
+        values = {name: _parse(name, text) for name, text in texts.items()}
         try:
-            settings, errors, cause = cls.model_validate(values, by_alias=True, by_name=False), [], None
+            return cls.model_validate(values, by_alias=True, by_name=False, context={"root": root})
         except ValidationError as error:
-            settings, errors, cause = None, error.errors(include_url=False), error
-        lines = [_describe(prefix, error) for error in errors]
-        if lines or not settings:
+            lines = [f"\n  {_describe(prefix, each)}" for each in error.errors(include_url=False)]
+            count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
             raise pulumi.RunError(
-                f"the configuration of stack {pulumi.get_stack()} has {len(lines)} "
-                f"error{'s' if len(lines) > 1 else ''}:\n" + "\n".join(f"  {line}" for line in lines)
-            ) from cause
-        return settings
+                f"the configuration of stack {pulumi.get_stack()} has {count}:{''.join(lines)}"
+            ) from error
 
 
 def _all_config() -> dict[str, str]:
