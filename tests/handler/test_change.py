@@ -199,7 +199,7 @@ def test_versions_order_as_the_changes_do_from_one_stream_to_the_next() -> None:
 @pytest.mark.parametrize(
     ("change", "attribute", "message"),
     [
-        ({"eventID": None}, "event_id", "eventID: None is not a text"),
+        ({"eventID": None}, "event_id", "eventID: None is not a non-empty string"),
         ({"eventName": "TRUNCATE"}, "event_name", "eventName: 'TRUNCATE' is none of INSERT, MODIFY, REMOVE"),
         (
             {"eventSourceARN": "arn:aws:sqs:x:1:q"},
@@ -208,7 +208,7 @@ def test_versions_order_as_the_changes_do_from_one_stream_to_the_next() -> None:
         ),
         ({"dynamodb": None}, "keys", "dynamodb: missing, or not an object"),
         ({"dynamodb": {}}, "keys", "dynamodb.Keys: missing"),
-        ({"dynamodb": {}}, "sequence_number", "dynamodb.SequenceNumber: None is not a text"),
+        ({"dynamodb": {}}, "sequence_number", "dynamodb.SequenceNumber: None is not a non-empty string"),
         ({"dynamodb": {"ApproximateCreationDateTime": "x"}}, "created_at", "dynamodb.ApproximateCreationDateTime: "),
     ],
 )
@@ -256,5 +256,5 @@ def test_what_is_decoded_can_be_written_again(value: Any) -> None:
     "value", [1.5, Decimal("NaN"), Decimal("Infinity"), set[str](), {"a", Decimal(1)}, {True}, object(), [{"a": 1.5}]]
 )
 def test_what_dynamodb_cannot_hold_is_refused(value: Any) -> None:
-    with pytest.raises(TypeError, match="nothing that DynamoDB can hold"):
+    with pytest.raises(TypeError, match="DynamoDB cannot hold"):
         encode(value)

@@ -96,7 +96,7 @@ def test_another_source_is_refused_for_good(dynamodb: HookedDynamoDB) -> None:
 
 def test_a_version_that_is_none_of_a_fence_is_another_source(dynamodb: HookedDynamoDB) -> None:
     dynamodb.put_item(TableName="mirror", Item={"id": {"S": "a"}, "change_version": {"N": "7"}})
-    with pytest.raises(OtherSourceError, match="the item in mirror was written from something else"):
+    with pytest.raises(OtherSourceError, match="the item in mirror was written from another source"):
         put_if_newer(change(1), "mirror")
 
 
@@ -119,7 +119,7 @@ def test_numbers_of_any_size_are_copied_exactly(dynamodb: HookedDynamoDB) -> Non
 
 @pytest.mark.parametrize("name", ["change_version", "expiry"])
 def test_the_fences_attribute_names_are_reserved(name: str, dynamodb: HookedDynamoDB) -> None:
-    with pytest.raises(UnfencedItemError, match=f"{name} is the fence's own in mirror; rename it"):
+    with pytest.raises(UnfencedItemError, match=f"the fence in mirror reserves {name}; rename it"):
         put_if_newer(inserted("orders", id="1", **{name: "x"}), "mirror")
     assert stored(dynamodb) == []
 
@@ -127,7 +127,7 @@ def test_the_fences_attribute_names_are_reserved(name: str, dynamodb: HookedDyna
 def test_an_item_too_large_for_its_fence_is_a_permanent_failure(dynamodb: HookedDynamoDB) -> None:
     image = {"id": {"S": "a"}, "text": {"S": "x" * (400 * 1024 - 100)}}
     dynamodb.put_item(TableName="mirror", Item=image)
-    with pytest.raises(PermanentError, match="too large for mirror with its fence"):
+    with pytest.raises(PermanentError, match="too large for mirror with the fence"):
         put_if_newer(change(1, NewImage=image), "mirror")
 
 

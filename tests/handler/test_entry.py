@@ -144,12 +144,12 @@ def test_every_variable_is_read() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("WORKERS", "many"), ("REMEMBER_SECONDS", ""), ("WORKERS", "1.5")])
 def test_a_variable_that_is_no_number_is_named(name: str, value: str) -> None:
-    with pytest.raises(VariableError, match=f"{name} is '{value}', not a number"):
+    with pytest.raises(VariableError, match=f"{name} is '{value}', which is not a number"):
         Environment.read({name: value})
 
 
 def test_no_workers_are_refused() -> None:
-    with pytest.raises(VariableError, match="WORKERS is 0: at least one worker must run the items"):
+    with pytest.raises(VariableError, match="WORKERS is 0; it must be at least 1"):
         Environment.read({"WORKERS": "0"})
 
 
@@ -194,7 +194,9 @@ def test_tracing_is_loaded_only_where_it_is_switched_on(monkeypatch: pytest.Monk
 )
 def test_an_unknown_request_is_told_which_there_are(event: dict[str, Any]) -> None:
     harness = ConsumerHarness()
-    with pytest.raises(UnknownRequestError, match="is no request that a consumer answers: they are") as raised:
+    with pytest.raises(
+        UnknownRequestError, match="is not a request that a consumer answers; the requests are"
+    ) as raised:
         harness.engine(event)
     assert all(repr(value) in str(raised.value) for value in event.values())
     assert harness.dynamodb.calls == []

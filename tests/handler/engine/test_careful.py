@@ -34,7 +34,7 @@ def test_after_two_slow_failures_other_items_are_held_untried_and_a_retry_run_tr
     assert (harness.held_row("c").due, harness.functions.invoked) == (harness.clock(), [ASKED])
     line = log_lines()[-1]
     assert (line["message"], line["attempts"]) == ("item held", 0)
-    assert line["error"]["text"] == "others failed slowly: it is tried beside the shard"
+    assert line["error"]["text"] == "others failed slowly: a retry run tries it"
     assert harness.retry()["released"] == 2
     assert sorted(harness.applied) == [3, 4, 5]
 
@@ -115,7 +115,7 @@ def test_a_retry_run_that_cannot_be_asked_for_is_the_next_minutes(log_lines: Lin
     harness.functions.failing = refusal("TooManyRequestsException")
     assert harness.deliver("c", start=3) == []
     assert harness.waiting("c") == [3]
-    assert log_lines()[-1]["message"] == "a retry run cannot be asked for: the next minute's takes the items"
+    assert log_lines()[-1]["message"] == "a retry run cannot be invoked: the next scheduled run takes the items"
 
 
 def test_another_environment_and_a_consumer_without_stores_take_no_detour() -> None:
