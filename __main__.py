@@ -80,6 +80,6 @@ if settings.mail_from:
         )
     )
 
-pulumi.export("tables", {table.table.name: table.table.outputs for table in (users, orders, orders_mirror)})
+pulumi.export("tables", {table.name: table.outputs for table in (users, orders, orders_mirror)})
 pulumi.export("consumers", {consumer.name: consumer.outputs for consumer in consumers})
 pulumi.export("stores", stores.outputs)

@@ -9,7 +9,7 @@ import pulumi_aws as aws
 
 from infra.internal.statements import Statement, allow
 from infra.internal.statements import everywhere as everywhere
-from infra.table import StreamTable, Table
+from infra.table import Table
 
 ReadAction = Literal["GetItem", "BatchGetItem", "Query", "Scan"]
 WriteAction = Literal["PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"]
@@ -27,12 +27,11 @@ class Grant:
     own_items: bool = False  # whether what is written so are items of the handler's own, not the source's images
 
 
-def read_from(table: StreamTable | Table, *actions: ReadAction) -> Grant:
+def read_from(table: Table, *actions: ReadAction) -> Grant:
     """The table's name, with the right to read items, by GetItem, BatchGetItem and Query unless `actions` say.
 
     Where the table has secondary indexes, Query and Scan may read them, too.
     """
-    table = table_of(table)
     named = [f"dynamodb:{action}" for action in actions or ("GetItem", "BatchGetItem", "Query")]
     statements = [allow(named, [table.arn])]
     of_indexes = [action for action in named if action in ("dynamodb:Query", "dynamodb:Scan")]
@@ -41,14 +40,13 @@ def read_from(table: StreamTable | Table, *actions: ReadAction) -> Grant:
     return Grant(table.table_name, [*statements, *_key_of(table)])
 
 
-def write_to(table: StreamTable | Table, *actions: WriteAction) -> Grant:
+def write_to(table: Table, *actions: WriteAction) -> Grant:
     """The table's name, with the right to write items, by PutItem, UpdateItem and DeleteItem unless `actions` say."""
-    table = table_of(table)
     named = [f"dynamodb:{action}" for action in actions or ("PutItem", "UpdateItem", "DeleteItem")]
     return Grant(table.table_name, [allow(named, [table.arn]), *_key_of(table)], writes=[table])
 
 
-def put_if_newer_into(table: StreamTable | Table, *, own_items: bool = False) -> Grant:
+def put_if_newer_into(table: Table, *, own_items: bool = False) -> Grant:
     """The table's name, with the one right that `put_if_newer` needs; the consumer's filters may name keys only.
 
     The images of a source fit into the table: it has the source's keys, and a time to live on `expiry`. With
@@ -209,11 +207,6 @@ def trace() -> Statement:
     """Send traces to X-Ray."""
     # X-Ray knows no resources to name here.
     return allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
-
-
-def table_of(table: StreamTable | Table) -> Table:
-    """The table of a component, or the table itself."""
-    return table.table if isinstance(table, StreamTable) else table
 
 
 def _key_of(table: Table) -> list[Statement]:

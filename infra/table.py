@@ -17,7 +17,7 @@ from infra.internal import passed_arguments
 from infra.internal.passed_arguments import PassedArgs
 from infra.internal.registry import Children, Registry
 from infra.internal.updates import guard_updates
-from infra.rules.view import EXISTING_TABLE, ResourceView
+from infra.rules.view import ResourceView, Type
 
 ViewType = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
 KeyType = type[str] | type[int] | type[Decimal] | type[bytes]
@@ -43,9 +43,9 @@ OWNED = {
 """Arguments of a table that the component sets, and what sets them."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, repr=False)
 class Table:
-    """A table and its stream, whoever made them: what consumers read and grants are about."""
+    """A table with a stream, of this program or another. Consumers read it, and grants name it."""
 
     name: str  # in the program; what AWS calls it is `table_name`
     table_name: pulumi.Input[str]
@@ -110,7 +110,7 @@ class Changes:
     pattern: str  # a filter as AWS takes it; empty for every change
 
 
-class StreamTable(pulumi.ComponentResource):
+class StreamTable(pulumi.ComponentResource, Table):
     """A table of one's own, its stream switched on.
 
     Parameters
@@ -141,8 +141,6 @@ class StreamTable(pulumi.ComponentResource):
         A key's type is none that DynamoDB has, or what the rules refuse.
     """
 
-    table: Table
-
     def __init__(
         self,
         name: str,
@@ -164,7 +162,7 @@ class StreamTable(pulumi.ComponentResource):
         children = Children(self, protect=bool(opts.protect))
         keys, (hash_key, *range_key) = _keys(name, key, sort)
         children.registry.refuse(passed_arguments.refusals(name, "table_args", aws.dynamodb.TableArgs, given, OWNED))
-        passed_on = passed_arguments.accepted(aws.dynamodb.TableArgs, given, OWNED)
+        accepted = passed_arguments.accepted(aws.dynamodb.TableArgs, given, OWNED)
         expires = former_ttl if ttl is None else ttl
         attributes = [{"name": attribute, "type": kind} for attribute, kind in keys.items()]
         # The provider keeps the old value of some arguments when they are left out, so each is always given.
@@ -174,10 +172,10 @@ class StreamTable(pulumi.ComponentResource):
             "server_side_encryption": encrypted_with(encryption_key),
             "ttl": {"enabled": ttl is not None} | ({} if expires is None else {"attribute_name": expires}),
             "deletion_protection_enabled": protect,
-            **passed_on,
-            "attributes": [*attributes, *(passed_on.get("attributes") or ())],
+            **accepted,
+            "attributes": [*attributes, *(accepted.get("attributes") or ())],
         }
-        made = children.make(
+        table = children.make(
             aws.dynamodb.Table,
             f"{name}-table",
             hash_key=hash_key,
@@ -191,14 +189,13 @@ class StreamTable(pulumi.ComponentResource):
                 replacement_trigger=json.dumps(keys),
             ),
         )
-        self.table = Table(
-            *(name, made.name, made.arn, made.stream_arn, keys, view_type, protect),
+        Table.__init__(
+            *(self, name, table.name, table.arn, table.stream_arn, keys, view_type, protect),
             key_arn=encryption_key.arn if encryption_key else None,
             former_names=list(_former_names(opts)),
-            has_indexes=any(passed_on.get(f"{kind}_secondary_indexes") for kind in ("global", "local")),
+            has_indexes=any(accepted.get(f"{kind}_secondary_indexes") for kind in ("global", "local")),
         )
-        self.changes = self.table.changes
-        self.register_outputs(self.table.outputs)
+        self.register_outputs(self.outputs)
         children.registry.check()
 
     @staticmethod
@@ -287,7 +284,7 @@ def _describe_existing(
         "streamViewType": view_type,
         **more,
     }
-    Registry.of_this_run().existing.append(ResourceView(EXISTING_TABLE, name, inputs))
+    Registry.of_this_run().existing.append(ResourceView(Type.EXISTING_TABLE, name, inputs))
 
 
 def _former_names(opts: pulumi.ResourceOptions) -> Iterator[str]:

@@ -1,8 +1,10 @@
-"""A consumer's arguments: which it passes on, what is wrong with them, and what the rules look at of them."""
+"""The arguments of a consumer: what they mean together, which are refused, and what the rules see of them."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
 
 import pulumi
 import pulumi_aws as aws
@@ -13,8 +15,9 @@ from infra.archive.modules import module_of
 from infra.grants import Grant
 from infra.internal import passed_arguments
 from infra.internal.passed_arguments import PassedArgs
+from infra.settings import Tuning
 from infra.stores import Stores
-from infra.table import Table, ViewType
+from infra.table import Changes, Table, ViewType
 
 Environment = Mapping[str, pulumi.Input[str] | Grant]
 """Environment variables: a value, or a value with rights."""
@@ -89,59 +92,143 @@ LOGGING_OWNED = {"log_format", "log_group"}
 """Parts of a function's `logging_config` that the component sets: JSON, to its own group."""
 
 
-def refusals(
-    name: str,
-    package: Package,
-    sources: Mapping[Table, Sequence[str]],
-    environment: Environment,
-    former_name: str | None,
-    mapping_args: PassedArgs | None,
-    function_args: PassedArgs | None,
-) -> Iterator[str]:
-    """What is wrong with a consumer's own arguments."""
-    try:
-        module_of(name, package.root)
-    except pulumi.RunError as error:
-        yield str(error)
-    for table, patterns in sources.items():
-        if len(patterns) > MAX_FILTERS:
+@dataclass(frozen=True)
+class ConsumerArgs:
+    """The arguments of a consumer."""
+
+    name: str
+    reads: Sequence[Changes]
+    environment: Environment
+    stores: Stores | None
+    tuning: Tuning
+    package: Package
+    images: ViewType
+    allow_writes_to: Sequence[Table]
+    mapping_args: PassedArgs
+    function_args: PassedArgs
+    former_name: str | None
+
+    @cached_property
+    def filters(self) -> Mapping[Table, Sequence[str]]:
+        """The filter patterns by table; none for a table of which one of the alternatives takes every change.
+
+        Raises
+        ------
+        pulumi.RunError
+            The consumer reads nothing.
+        """
+        if not self.reads:
+            raise pulumi.RunError(f"{self.name} reads nothing: name changes, as in reads=[users.changes()]")
+        patterns: dict[Table, list[str]] = {}
+        for changes in self.reads:
+            patterns.setdefault(changes.table, []).append(changes.pattern)
+        return {table: alternatives if all(alternatives) else [] for table, alternatives in patterns.items()}
+
+    @property
+    def protect(self) -> bool:
+        """Whether the consumer is protected: it is if one of its tables is."""
+        return any(table.protect for table in self.filters)
+
+    @property
+    def ledger_name(self) -> str:
+        """The consumer's name in the ledger and the failure bucket."""
+        return self.former_name or self.name
+
+    @property
+    def grants(self) -> Sequence[Grant]:
+        """The values of the environment that come with permissions."""
+        return [value for value in self.environment.values() if isinstance(value, Grant)]
+
+    @property
+    def key_arn(self) -> pulumi.Input[str] | None:
+        """The ARN of the key that encrypts the log, the variables and the filters; None for keys of AWS's own."""
+        return self.stores.key_arn if self.stores else None
+
+    @cached_property
+    def accepted_function_args(self) -> Mapping[str, Any]:
+        """The function's additional arguments without those that `refusals` names."""
+        return passed_arguments.accepted(aws.lambda_.FunctionArgs, self.function_args, FUNCTION_OWNED)
+
+    @property
+    def accepted_mapping_args(self) -> Mapping[str, Any]:
+        """The same for the mappings, with the defaults of the arguments that a program may replace."""
+        # Filters contain values of items, so the key encrypts the filters too.
+        key = {"kms_key_arn": self.key_arn} if self.key_arn is not None and any(self.filters.values()) else {}
+        accepted = passed_arguments.accepted(aws.lambda_.EventSourceMappingArgs, self.mapping_args, MAPPING_OWNED)
+        return {**MAPPING_DEFAULTS, **key, **accepted}
+
+    @property
+    def variables(self) -> dict[str, pulumi.Input[str]]:
+        """The function's environment variables: those that the engine reads, and those of the handler."""
+        engine_variables: dict[str, pulumi.Input[str]] = {
+            "POWERTOOLS_SERVICE_NAME": self.name,
+            "POWERTOOLS_METRICS_NAMESPACE": pulumi.get_project(),
+            "GIVE_UP_AFTER_SECONDS": str(self.tuning.give_up_after),
+            "BATCHING_WINDOW_SECONDS": str(self.tuning.maximum_batching_window_in_seconds),
+            "HANDLER_TIMEOUT_SECONDS": str(self.tuning.handler_timeout),
+            "WORKERS": str(self.tuning.workers),
+        }
+        if self.stores:
+            engine_variables |= {
+                "FAILURE_BUCKET": self.stores.bucket.bucket,
+                "LEDGER_TABLE": self.stores.ledger.name,
+                "LEDGER_NAME": self.ledger_name,
+                "REMEMBER_SECONDS": str(self.stores.remember_seconds(self.tuning.give_up_after)),
+            }
+        if self.tuning.tracing:
+            engine_variables["TRACING"] = "true"
+        own = {name: value.value if isinstance(value, Grant) else value for name, value in self.environment.items()}
+        return own | engine_variables
+
+    def refusals(self) -> Iterator[str]:
+        """Say what is wrong with the arguments, and what to do instead."""
+        try:
+            module_of(self.name, self.package.root)
+        except pulumi.RunError as error:
+            yield str(error)
+        for table, patterns in self.filters.items():
+            if len(patterns) > MAX_FILTERS:
+                yield (
+                    f"{self.name} has {len(patterns)} filters on {table.name}: Lambda takes {MAX_FILTERS} a mapping; "
+                    "join some, or filter in the handler"
+                )
+        former = self.former_name
+        if former is not None and (not LEDGER_NAME.fullmatch(former) or former == self.name):
             yield (
-                f"{name} has {len(patterns)} filters on {table.name}: Lambda takes {MAX_FILTERS} a mapping; join some, "
-                "or filter in the handler"
+                f"{self.name} was formerly {former!r}: not the name of another consumer, as in "
+                "former_name='order-mirror'"
             )
-    if former_name is not None and (not LEDGER_NAME.fullmatch(former_name) or former_name == name):
-        yield f"{name} was formerly {former_name!r}: not the name of another consumer, as in former_name='order-mirror'"
-    if taken := sorted(ENGINE_VARIABLES & environment.keys()):
-        yield f"{name} uses {', '.join(taken)}: the engine's own; take another name"
-    yield from passed_arguments.refusals(
-        *(name, "mapping_args", aws.lambda_.EventSourceMappingArgs), mapping_args or {}, MAPPING_OWNED
-    )
-    given = function_args or {}
-    yield from passed_arguments.refusals(name, "function_args", aws.lambda_.FunctionArgs, given, FUNCTION_OWNED)
-    levels: Any = given.get("logging_config") or {}
-    if not isinstance(levels, dict):
-        yield f"{name}: function_args: logging_config is merged with the component's, so it is given as a dictionary"
-    for part in sorted(LOGGING_OWNED & set(levels if isinstance(levels, dict) else ())):  # pyright: ignore[reportUnknownArgumentType]
-        yield f"{name}: function_args may not set {part} of logging_config: the engine logs JSON to its own group"
+        if taken := sorted(ENGINE_VARIABLES & self.environment.keys()):
+            yield f"{self.name} uses {', '.join(taken)}: the engine's own; take another name"
+        for argument, kind, values, owned in (
+            ("mapping_args", aws.lambda_.EventSourceMappingArgs, self.mapping_args, MAPPING_OWNED),
+            ("function_args", aws.lambda_.FunctionArgs, self.function_args, FUNCTION_OWNED),
+        ):
+            yield from passed_arguments.refusals(self.name, argument, kind, values, owned)
+        logging: Any = self.function_args.get("logging_config") or {}
+        if not isinstance(logging, dict):
+            yield (
+                f"{self.name}: function_args: logging_config is merged with the component's, so it is given as a "
+                "dictionary"
+            )
+            return
+        for part in sorted(LOGGING_OWNED & cast("dict[str, Any]", logging).keys()):
+            yield (
+                f"{self.name}: function_args may not set {part} of logging_config: the engine logs JSON to its own "
+                "group"
+            )
 
-
-def inputs_for_rules(
-    sources: Mapping[Table, Sequence[str]],
-    granted: Iterable[Grant],
-    stores: Stores | None,
-    images: ViewType,
-    allow_writes_to: Iterable[Table],
-) -> dict[str, Any]:
-    """What the rules about consumers look at (infra/rules/consumers.py)."""
-    return {
-        "reads": [{"table": table.arn, "patterns": patterns} for table, patterns in sources.items()],
-        "writes": [table.arn for grant in granted for table in grant.writes],
-        "fenced": [
-            {"table": table.arn, "own_items": grant.own_items}
-            for grant in granted
-            for table in (grant.writes if grant.fenced else ())
-        ],
-        "images": images,
-        "allowWritesTo": [table.arn for table in allow_writes_to],
-        "stores": stores is not None,
-    }
+    def inputs_for_rules(self) -> dict[str, Any]:
+        """Return what the rules about consumers look at (infra/rules/consumers.py)."""
+        return {
+            "reads": [{"table": table.arn, "patterns": patterns} for table, patterns in self.filters.items()],
+            "writes": [table.arn for grant in self.grants for table in grant.writes],
+            "fenced": [
+                {"table": table.arn, "own_items": grant.own_items}
+                for grant in self.grants
+                for table in (grant.writes if grant.fenced else ())
+            ],
+            "images": self.images,
+            "allowWritesTo": [table.arn for table in self.allow_writes_to],
+            "stores": self.stores is not None,
+        }

@@ -6,32 +6,10 @@ from typing import Any
 
 from infra.rules import permissions
 from infra.rules.rule import Level, rule, stack_rule
-from infra.rules.view import (
-    ATTACHMENT,
-    BUCKET_POLICY,
-    CONSUMER,
-    FUNCTION,
-    MAPPING,
-    POLICY,
-    QUEUE,
-    QUEUE_POLICY,
-    ROLE,
-    ROLE_ATTACHMENT,
-    ROLE_POLICY,
-    TABLE_POLICY,
-    TOPIC,
-    TOPIC_POLICY,
-    ResourceView,
-    Tables,
-    as_list,
-    as_strings,
-    links,
-    of_type,
-    value_at,
-)
+from infra.rules.view import ResourceView, Tables, Type, as_list, as_strings, links, of_type, value_at
 
 
-@rule(Level.UNSAFE, ROLE, ROLE_POLICY, POLICY, ROLE_ATTACHMENT, ATTACHMENT)
+@rule(Level.UNSAFE, Type.ROLE, Type.ROLE_POLICY, Type.POLICY, Type.ROLE_ATTACHMENT, Type.ATTACHMENT)
 def wildcard_permissions(resource: ResourceView) -> Iterator[str]:
     """A role may do what it does, and nothing else."""
     for arn in [resource.inputs.get("policyArn"), *as_list(resource.inputs.get("managedPolicyArns"))]:
@@ -41,7 +19,7 @@ def wildcard_permissions(resource: ResourceView) -> Iterator[str]:
         yield from permissions.too_wide(document)
 
 
-@rule(Level.UNSAFE, BUCKET_POLICY, QUEUE_POLICY, TOPIC_POLICY, TABLE_POLICY, QUEUE, TOPIC)
+@rule(Level.UNSAFE, Type.BUCKET_POLICY, Type.QUEUE_POLICY, Type.TOPIC_POLICY, Type.TABLE_POLICY, Type.QUEUE, Type.TOPIC)
 def open_policy(resource: ResourceView) -> Iterator[str]:
     """A table, bucket, queue or topic is open to the principals that are named."""
     yield from permissions.open_to_everybody(resource.inputs.get("policy"))
@@ -102,14 +80,17 @@ def _declarations(uses: Sequence[_ReadAndWrite], tables: Tables) -> str:
 
 
 def _readers_that_write(resources: Sequence[ResourceView], tables: Tables) -> Iterator[_ReadAndWrite]:
-    consumers = {consumer.urn: consumer for consumer in of_type(resources, CONSUMER)}
-    known = {*tables.by_identity, *(table for each in of_type(resources, MAPPING) for table in tables.read_by(each))}
+    consumers = {consumer.urn: consumer for consumer in of_type(resources, Type.CONSUMER)}
+    known = {
+        *tables.by_identity,
+        *(table for each in of_type(resources, Type.MAPPING) for table in tables.read_by(each)),
+    }
     writes = {
         role: [(policy, table) for policy in policies for table in _written(policy, tables, sorted(known))]
         for role, policies in _policies_by_role(resources).items()
     }
-    roles = {function.urn: role.urn for function, role in links(resources, FUNCTION, "role", ROLE)}
-    for mapping, function in links(resources, MAPPING, "functionName", FUNCTION):
+    roles = {function.urn: role.urn for function, role in links(resources, Type.FUNCTION, "role", Type.ROLE)}
+    for mapping, function in links(resources, Type.MAPPING, "functionName", Type.FUNCTION):
         consumer = consumers.get(mapping.parent)
         if consumer is None and mapping.inputs.get("filterCriteria"):
             continue
@@ -131,14 +112,14 @@ def _written(policy: ResourceView, tables: Tables, known: Sequence[str]) -> Iter
 
 def _policies_by_role(resources: Sequence[ResourceView]) -> Mapping[str, list[ResourceView]]:
     """URNs of roles to what holds their policies: the role itself, policies within it, and attached ones."""
-    found = {role.urn: [role] for role in of_type(resources, ROLE)}
-    for policy, role in links(resources, ROLE_POLICY, "role", ROLE):
+    found = {role.urn: [role] for role in of_type(resources, Type.ROLE)}
+    for policy, role in links(resources, Type.ROLE_POLICY, "role", Type.ROLE):
         found[role.urn].append(policy)
-    for role, policy in links(resources, ROLE, "managedPolicyArns", POLICY):
+    for role, policy in links(resources, Type.ROLE, "managedPolicyArns", Type.POLICY):
         found[role.urn].append(policy)
-    for kind, by in ((ROLE_ATTACHMENT, "role"), (ATTACHMENT, "roles")):
-        attached = list(links(resources, kind, "policyArn", POLICY))
-        for attachment, role in links(resources, kind, by, ROLE):
+    for kind, by in ((Type.ROLE_ATTACHMENT, "role"), (Type.ATTACHMENT, "roles")):
+        attached = list(links(resources, kind, "policyArn", Type.POLICY))
+        for attachment, role in links(resources, kind, by, Type.ROLE):
             found[role.urn] += [policy for each, policy in attached if each is attachment]
     return found
 

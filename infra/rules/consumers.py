@@ -7,13 +7,13 @@ from typing import Any
 
 from infra.rules.rule import Level, rule, stack_rule
 from infra.rules.tables import attribute_types, key_types, ttl_attribute
-from infra.rules.view import CONSUMER, EXISTING_TABLE, ResourceView, Tables, as_list, of_type, value_at
+from infra.rules.view import ResourceView, Tables, Type, as_list, of_type, value_at
 
 VERSION, EXPIRY = "change_version", "expiry"
 """The attributes of a fenced item (handler/stream/effects.py)."""
 
 
-@rule(Level.UNSAFE, CONSUMER, program_only=True)
+@rule(Level.UNSAFE, Type.CONSUMER, program_only=True)
 def consumer_without_stores(consumer: ResourceView) -> Iterator[str]:
     """A consumer keeps what fails."""
     if consumer.inputs.get("stores") is False:
@@ -94,7 +94,7 @@ def _misfits(source: ResourceView, target: ResourceView) -> Iterator[str]:
 def fenced_without_expiry(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """The tombstones of fenced writes expire."""
     for consumer, target, _ in _fenced_writes(resources):
-        known = target.type != EXISTING_TABLE or "ttl" in target.inputs
+        known = target.type != Type.EXISTING_TABLE or "ttl" in target.inputs
         if known and "STRONG" not in _consistencies(target) and ttl_attribute(target) != EXPIRY:
             yield (
                 consumer,
@@ -107,7 +107,7 @@ def fenced_without_expiry(resources: Sequence[ResourceView]) -> Iterator[tuple[R
 def strong_consistency(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A table with multi-Region strong consistency takes no transaction."""
     tables = Tables(resources)
-    for consumer in of_type(resources, CONSUMER):
+    for consumer in of_type(resources, Type.CONSUMER):
         written = {each for write in as_list(consumer.inputs.get("writes")) for each in tables.identities(write)}
         for table in map(tables.__getitem__, sorted(written)):
             if "STRONG" in _consistencies(table):
@@ -121,7 +121,7 @@ def strong_consistency(resources: Sequence[ResourceView]) -> Iterator[tuple[Reso
 def _reads(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, ResourceView, list[str]]]:
     """Each consumer with each table that it reads, and the filter patterns."""
     tables = Tables(resources)
-    for consumer in of_type(resources, CONSUMER):
+    for consumer in of_type(resources, Type.CONSUMER):
         for read in as_list(consumer.inputs.get("reads")):
             for identity in tables.identities(value_at(read, "table")):
                 yield consumer, tables[identity], as_list(value_at(read, "patterns"))
@@ -130,7 +130,7 @@ def _reads(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, Re
 def _fenced_writes(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, ResourceView, bool]]:
     """Each consumer with each target of its fenced writes, and whether these are items of the handler's own."""
     tables = Tables(resources)
-    for consumer in of_type(resources, CONSUMER):
+    for consumer in of_type(resources, Type.CONSUMER):
         for fenced in as_list(consumer.inputs.get("fenced")):
             for identity in tables.identities(value_at(fenced, "table")):
                 yield consumer, tables[identity], value_at(fenced, "ownItems") is True

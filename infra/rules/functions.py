@@ -5,18 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from infra.rules import sizes
 from infra.rules.rule import Level, rule, stack_rule
-from infra.rules.view import (
-    CONSUMER,
-    FUNCTION,
-    MAPPING,
-    QUEUE,
-    ResourceView,
-    as_number,
-    links,
-    of_type,
-    reads_a_stream,
-    value_at,
-)
+from infra.rules.view import ResourceView, Type, as_number, links, of_type, reads_a_stream, value_at
 
 RUNTIMES = {
     "python3.9": date(2025, 12, 15),
@@ -32,7 +21,7 @@ NOTICE = timedelta(days=180)
 """How long before its deprecation a run-time is advised against."""
 
 
-@rule(Level.ADVICE, FUNCTION)
+@rule(Level.ADVICE, Type.FUNCTION)
 def runtime_near_its_end(function: ResourceView, today: date | None = None) -> Iterator[str]:
     """A function's run-time is supported for the next half year."""
     runtime = function.inputs.get("runtime")
@@ -55,7 +44,7 @@ SWITCHES = {
 }
 
 
-@rule(Level.REFUSED, FUNCTION)
+@rule(Level.REFUSED, Type.FUNCTION)
 def powertools_switches(function: ResourceView) -> Iterator[str]:
     """Powertools can read its switches, and its idempotency, which claims changes, is on."""
     for name in sorted(SWITCHES):
@@ -71,7 +60,7 @@ def powertools_switches(function: ResourceView) -> Iterator[str]:
 @stack_rule(Level.REFUSED)
 def no_concurrency(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A function that reads a stream may run."""
-    for mapping, function in links(resources, MAPPING, "functionName", FUNCTION):
+    for mapping, function in links(resources, Type.MAPPING, "functionName", Type.FUNCTION):
         if reads_a_stream(mapping) and function.inputs.get("reservedConcurrentExecutions") == 0:
             yield (
                 function,
@@ -83,8 +72,8 @@ def no_concurrency(resources: Sequence[ResourceView]) -> Iterator[tuple[Resource
 @stack_rule(Level.ADVICE)
 def batch_over_time(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A full batch of small changes fits into a function's time."""
-    consumers = {consumer.urn for consumer in of_type(resources, CONSUMER)}
-    for mapping, function in links(resources, MAPPING, "functionName", FUNCTION):
+    consumers = {consumer.urn for consumer in of_type(resources, Type.CONSUMER)}
+    for mapping, function in links(resources, Type.MAPPING, "functionName", Type.FUNCTION):
         workers = value_at(function.inputs, "environment", "variables", "WORKERS")
         batch = as_number(mapping.inputs.get("batchSize"), 0)
         timeout = as_number(function.inputs.get("timeout", 3), 900)
@@ -103,8 +92,10 @@ def batch_over_time(resources: Sequence[ResourceView]) -> Iterator[tuple[Resourc
 @stack_rule(Level.ADVICE)
 def message_comes_back_early(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A queue hides a message for six times as long as its function may take."""
-    functions = {mapping.urn: function for mapping, function in links(resources, MAPPING, "functionName", FUNCTION)}
-    for mapping, queue in links(resources, MAPPING, "eventSourceArn", QUEUE):
+    functions = {
+        mapping.urn: function for mapping, function in links(resources, Type.MAPPING, "functionName", Type.FUNCTION)
+    }
+    for mapping, queue in links(resources, Type.MAPPING, "eventSourceArn", Type.QUEUE):
         if function := functions.get(mapping.urn):
             hidden = as_number(queue.inputs.get("visibilityTimeoutSeconds", 30), 43_200)  # SQS's most
             timeout = as_number(function.inputs.get("timeout", 3), 0)

@@ -6,15 +6,9 @@ from collections.abc import Iterator, Sequence
 from infra.engine import RECORD_AGE_SECONDS
 from infra.rules.rule import Level, rule, stack_rule
 from infra.rules.view import (
-    CONSUMER,
-    FUNCTION,
-    MAPPING,
-    QUEUE,
-    TABLE,
-    TABLE_REPLICA,
-    TOPIC,
     ResourceView,
     Tables,
+    Type,
     Unknown,
     as_flag,
     as_list,
@@ -32,7 +26,7 @@ MAX_READERS, MAX_READERS_OF_REPLICATED_TABLE = 2, 1
 """Readers that a stream serves without throttling them all (AWS's recommendation; one where the table has replicas)."""
 
 
-@rule(Level.UNSAFE, MAPPING)
+@rule(Level.UNSAFE, Type.MAPPING)
 def mapping_without_destination(mapping: ResourceView) -> Iterator[str]:
     """What a mapping gives up goes to a destination."""
     given = value_at(mapping.inputs, "destinationConfig", "onFailure", "destinationArn")
@@ -40,7 +34,7 @@ def mapping_without_destination(mapping: ResourceView) -> Iterator[str]:
         yield "no destinationConfig.onFailure: what the mapping gives up is gone; name a bucket, which gets it whole"
 
 
-@rule(Level.UNSAFE, MAPPING)
+@rule(Level.UNSAFE, Type.MAPPING)
 def position_latest(mapping: ResourceView) -> Iterator[str]:
     """A mapping starts at the stream's beginning."""
     if reads_a_stream(mapping) and mapping.inputs.get("startingPosition") == "LATEST":
@@ -50,7 +44,7 @@ def position_latest(mapping: ResourceView) -> Iterator[str]:
         )
 
 
-@rule(Level.UNSAFE, MAPPING)
+@rule(Level.UNSAFE, Type.MAPPING)
 def counted_retries(mapping: ResourceView) -> Iterator[str]:
     """A mapping gives up by age, not by a count of retries."""
     attempts = as_number(mapping.inputs.get("maximumRetryAttempts"), -1)
@@ -61,7 +55,7 @@ def counted_retries(mapping: ResourceView) -> Iterator[str]:
         )
 
 
-@rule(Level.UNSAFE, MAPPING)
+@rule(Level.UNSAFE, Type.MAPPING)
 def no_bisect(mapping: ResourceView) -> Iterator[str]:
     """A batch that ends its function is halved until the change that ends it stands alone."""
     if reads_a_stream(mapping) and not as_flag(mapping.inputs.get("bisectBatchOnFunctionError")):
@@ -71,7 +65,7 @@ def no_bisect(mapping: ResourceView) -> Iterator[str]:
         )
 
 
-@rule(Level.ADVICE, MAPPING)
+@rule(Level.ADVICE, Type.MAPPING)
 def no_partial_responses(mapping: ResourceView) -> Iterator[str]:
     """A function can say which records of a batch have failed."""
     types = mapping.inputs.get("functionResponseTypes")
@@ -89,7 +83,7 @@ def unbounded_age(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceV
     A comparison, since at preview only its dependencies tell that a mapping reads a table.
     """
     tables = Tables(resources)
-    for mapping in of_type(resources, MAPPING):
+    for mapping in of_type(resources, Type.MAPPING):
         given = mapping.inputs.get("maximumRecordAgeInSeconds")
         age = -1 if given is None else as_number(given, 0)
         if reads_a_stream(mapping) and (age == -1 or (tables.read_by(mapping) and age >= DAY_SECONDS)):
@@ -104,8 +98,8 @@ def unbounded_age(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceV
 @stack_rule(Level.UNSAFE)
 def short_age(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A consumer's mapping discards nothing that the stream still keeps for long."""
-    consumers = {consumer.urn for consumer in of_type(resources, CONSUMER)}
-    for mapping in of_type(resources, MAPPING):
+    consumers = {consumer.urn for consumer in of_type(resources, Type.CONSUMER)}
+    for mapping in of_type(resources, Type.MAPPING):
         age = as_number(mapping.inputs.get("maximumRecordAgeInSeconds"), RECORD_AGE_SECONDS)
         if mapping.parent in consumers and 0 < age < RECORD_AGE_SECONDS:
             yield (
@@ -119,7 +113,7 @@ def short_age(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView,
 @stack_rule(Level.UNSAFE)
 def no_second_try(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A change that timed out is tried again before it is too old."""
-    for mapping, function in links(resources, MAPPING, "functionName", FUNCTION):
+    for mapping, function in links(resources, Type.MAPPING, "functionName", Type.FUNCTION):
         age = as_number(mapping.inputs.get("maximumRecordAgeInSeconds"), -1)
         window = as_number(mapping.inputs.get("maximumBatchingWindowInSeconds"), 0)
         timeout = as_number(function.inputs.get("timeout", 3), 0)
@@ -137,10 +131,10 @@ def too_many_readers(resources: Sequence[ResourceView]) -> Iterator[tuple[Resour
     """A table's stream has at most two readers, and one where the table has replicas."""
     tables = Tables(resources)
     readers: dict[str, list[ResourceView]] = defaultdict(list)
-    for mapping in of_type(resources, MAPPING):
+    for mapping in of_type(resources, Type.MAPPING):
         for table in tables.read_by(mapping):
             readers[table].append(mapping)
-    replicas = {table.urn for _, table in links(resources, TABLE_REPLICA, "globalTableArn", TABLE)}
+    replicas = {table.urn for _, table in links(resources, Type.TABLE_REPLICA, "globalTableArn", Type.TABLE)}
     for table, mappings in readers.items():
         replicated = table in replicas or bool(as_list(tables[table].inputs.get("replicas")))
         most = MAX_READERS_OF_REPLICATED_TABLE if replicated else MAX_READERS
@@ -160,7 +154,7 @@ def doubled_mapping(resources: Sequence[ResourceView]) -> Iterator[tuple[Resourc
     """A function reads a stream by one mapping."""
     tables = Tables(resources)
     first: dict[tuple[str, str], ResourceView] = {}
-    for mapping, function in links(resources, MAPPING, "functionName", FUNCTION):
+    for mapping, function in links(resources, Type.MAPPING, "functionName", Type.FUNCTION):
         for table in tables.sources(mapping):
             other = first.setdefault((function.urn, table), mapping)
             if other is not mapping:
@@ -174,7 +168,7 @@ def doubled_mapping(resources: Sequence[ResourceView]) -> Iterator[tuple[Resourc
 @stack_rule(Level.REFUSED)
 def fifo_destination(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """What a mapping gives up goes to a standard queue or topic."""
-    for kind, fifo in ((QUEUE, "fifoQueue"), (TOPIC, "fifoTopic")):
-        for mapping, target in links(resources, MAPPING, "destinationConfig", kind):
+    for kind, fifo in ((Type.QUEUE, "fifoQueue"), (Type.TOPIC, "fifoTopic")):
+        for mapping, target in links(resources, Type.MAPPING, "destinationConfig", kind):
             if target.inputs.get(fifo) is True:
                 yield mapping, f"{mapping.name} cannot deliver to {target.name}, which is FIFO: take a standard one"

@@ -80,11 +80,6 @@ def statements(document: object) -> list[Mapping[str, Any]]:
     return [lowered for each in _elements(_lower_keys(document).get("statement")) if (lowered := _lower_keys(each))]
 
 
-def may(document: object, actions: Sequence[str], resource: str) -> bool:
-    """Whether a document allows any of `actions`, by their full names, on a resource, by its ARN or its URN."""
-    return allowed_on(document, actions)(resource)
-
-
 def allowed_on(document: object, actions: Sequence[str]) -> Callable[..., bool]:
     """Return a function that says of a resource, by all its names, whether a document allows any of `actions` on it.
 
@@ -92,21 +87,20 @@ def allowed_on(document: object, actions: Sequence[str]) -> Callable[..., bool]:
     A Deny counts only where it is certain: it has no condition, no variable and no unknown part.
     """
 
-    def with_calls(effect: str) -> list[tuple[Mapping[str, Any], set[str]]]:
-        found = [each for each in statements(document) if each.get("effect") == effect]
-        calls = [
-            {action for action in actions if _element_matches(each, "action", str.lower, action.lower())}
-            for each in found
-        ]
-        return [(each, called) for each, called in zip(found, calls, strict=True) if called]
+    def with_calls(effect: str) -> Iterator[tuple[Mapping[str, Any], set[str]]]:
+        for each in statements(document):
+            calls = {action for action in actions if _element_matches(each, "action", str.lower, action.lower())}
+            if each.get("effect") == effect and calls:
+                yield each, calls
 
-    allows, denies = with_calls("Allow"), [(each, calls) for each, calls in with_calls("Deny") if _is_certain(each)]
+    allows = list(with_calls("Allow"))
+    denies = [(each, calls) for each, calls in with_calls("Deny") if _is_certain(each)]
 
-    def allowed_on(*names: str) -> bool:
+    def is_allowed_on(*names: str) -> bool:
         denied = {call for each, calls in denies if _applies_to(each, *names) for call in calls}
         return any(calls - denied and _applies_to(each, *names) for each, calls in allows)
 
-    return allowed_on
+    return is_allowed_on
 
 
 def too_wide(document: object) -> Iterator[str]:

@@ -4,24 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from infra.rules.rule import Level, rule, stack_rule
-from infra.rules.view import (
-    BUCKET,
-    BUCKET_PRIVATE,
-    LOG_GROUP,
-    TABLE,
-    ResourceView,
-    as_list,
-    as_strings,
-    links,
-    of_type,
-    value_at,
-)
+from infra.rules.view import ResourceView, Type, as_list, as_strings, links, of_type, value_at
 
 MAX_KEY_BYTES = 255
 """Bytes of a key attribute's name (DynamoDB's limit)."""
 
 
-@rule(Level.UNSAFE, TABLE)
+@rule(Level.UNSAFE, Type.TABLE)
 def table_without_recovery(table: ResourceView) -> Iterator[str]:
     """A table can be restored to a point in time."""
     if not value_at(table.inputs, "pointInTimeRecovery", "enabled"):
@@ -31,7 +20,7 @@ def table_without_recovery(table: ResourceView) -> Iterator[str]:
         )
 
 
-@rule(Level.ADVICE, TABLE)
+@rule(Level.ADVICE, Type.TABLE)
 def table_without_protection(table: ResourceView) -> Iterator[str]:
     """A table is not deleted by mistake."""
     if table.inputs.get("deletionProtectionEnabled") is None:
@@ -41,7 +30,7 @@ def table_without_protection(table: ResourceView) -> Iterator[str]:
         )
 
 
-@rule(Level.REFUSED, TABLE)
+@rule(Level.REFUSED, Type.TABLE)
 def refused_keys(table: ResourceView) -> Iterator[str]:
     """A table's keys are ones that DynamoDB takes."""
     keys = as_strings([table.inputs.get("hashKey"), table.inputs.get("rangeKey")])
@@ -57,7 +46,7 @@ def refused_keys(table: ResourceView) -> Iterator[str]:
         yield f"{expires} is a key and the attribute of the time to live: DynamoDB takes no key; name another one"
 
 
-@rule(Level.ADVICE, TABLE)
+@rule(Level.ADVICE, Type.TABLE)
 def imported_without_stream(table: ResourceView) -> Iterator[str]:
     """An imported table has its stream before it has consumers.
 
@@ -87,7 +76,7 @@ def key_types(table: ResourceView) -> dict[str, str]:
     return {key: types.get(key, "") for key in keys if isinstance(key, str) and key}
 
 
-@rule(Level.ADVICE, LOG_GROUP)
+@rule(Level.ADVICE, Type.LOG_GROUP)
 def log_without_retention(group: ResourceView) -> Iterator[str]:
     """A log group deletes old events."""
     if not group.inputs.get("retentionInDays"):
@@ -98,8 +87,8 @@ def log_without_retention(group: ResourceView) -> Iterator[str]:
 def open_bucket(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A bucket's public access is blocked."""
     flags = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
-    blocks = {bucket.urn: block for block, bucket in links(resources, BUCKET_PRIVATE, "bucket", BUCKET)}
-    for bucket in of_type(resources, BUCKET):
+    blocks = {bucket.urn: block for block, bucket in links(resources, Type.BUCKET_PRIVATE, "bucket", Type.BUCKET)}
+    for bucket in of_type(resources, Type.BUCKET):
         block = blocks.get(bucket.urn)
         lacking = [flag for flag in flags if not (block and block.inputs.get(flag))]
         if lacking:

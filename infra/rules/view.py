@@ -4,23 +4,27 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-MAPPING = "aws:lambda/eventSourceMapping:EventSourceMapping"
-FUNCTION = "aws:lambda/function:Function"
-TABLE, TABLE_POLICY = "aws:dynamodb/table:Table", "aws:dynamodb/resourcePolicy:ResourcePolicy"
-TABLE_REPLICA = "aws:dynamodb/tableReplica:TableReplica"
-QUEUE, QUEUE_POLICY = "aws:sqs/queue:Queue", "aws:sqs/queuePolicy:QueuePolicy"
-TOPIC, TOPIC_POLICY = "aws:sns/topic:Topic", "aws:sns/topicPolicy:TopicPolicy"
-BUCKET, BUCKET_POLICY = "aws:s3/bucket:Bucket", "aws:s3/bucketPolicy:BucketPolicy"
-BUCKET_PRIVATE = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
-LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
-SCHEDULE = "aws:scheduler/schedule:Schedule"
-ALIAS = "aws:kms/alias:Alias"
-ROLE, ROLE_POLICY = "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy"
-POLICY, ROLE_ATTACHMENT = "aws:iam/policy:Policy", "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
-ATTACHMENT = "aws:iam/policyAttachment:PolicyAttachment"
-CONSUMER = "table-stream:index:StreamConsumer"
-EXISTING_TABLE = "table-stream:index:ExistingTable"
-"""A table that another program made. Only the program's own registry knows of it: it is not registered."""
+
+class Type:
+    """The types of resources that the rules look at, as Pulumi names them."""
+
+    MAPPING = "aws:lambda/eventSourceMapping:EventSourceMapping"
+    FUNCTION = "aws:lambda/function:Function"
+    TABLE, TABLE_POLICY = "aws:dynamodb/table:Table", "aws:dynamodb/resourcePolicy:ResourcePolicy"
+    TABLE_REPLICA = "aws:dynamodb/tableReplica:TableReplica"
+    QUEUE, QUEUE_POLICY = "aws:sqs/queue:Queue", "aws:sqs/queuePolicy:QueuePolicy"
+    TOPIC, TOPIC_POLICY = "aws:sns/topic:Topic", "aws:sns/topicPolicy:TopicPolicy"
+    BUCKET, BUCKET_POLICY = "aws:s3/bucket:Bucket", "aws:s3/bucketPolicy:BucketPolicy"
+    BUCKET_PRIVATE = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
+    LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
+    SCHEDULE = "aws:scheduler/schedule:Schedule"
+    ALIAS = "aws:kms/alias:Alias"
+    ROLE, ROLE_POLICY = "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy"
+    POLICY, ROLE_ATTACHMENT = "aws:iam/policy:Policy", "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
+    ATTACHMENT = "aws:iam/policyAttachment:PolicyAttachment"
+    CONSUMER = "table-stream:index:StreamConsumer"
+    EXISTING_TABLE = "table-stream:index:ExistingTable"
+    """A table that another program made. Only the program's own registry knows of it: it is not registered."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,8 @@ class Tables:
 
     def __init__(self, resources: Sequence[ResourceView]) -> None:
         self.by_identity = {
-            resource.urn or resource.inputs["arn"]: resource for resource in of_type(resources, TABLE, EXISTING_TABLE)
+            resource.urn or resource.inputs["arn"]: resource
+            for resource in of_type(resources, Type.TABLE, Type.EXISTING_TABLE)
         }
         arns = {resource.inputs.get("arn"): identity for identity, resource in self.by_identity.items()}
         self._by_arn = {arn: identity for arn, identity in arns.items() if isinstance(arn, str)}
@@ -150,4 +155,6 @@ class Tables:
 
     def __getitem__(self, identity: str) -> ResourceView:
         """The table, without inputs where the program does not know it."""
-        return self.by_identity.get(identity) or ResourceView(EXISTING_TABLE, self.name(identity), {"arn": identity})
+        return self.by_identity.get(identity) or ResourceView(
+            Type.EXISTING_TABLE, self.name(identity), {"arn": identity}
+        )

@@ -260,7 +260,7 @@ def test_what_pulumi_aws_takes_beyond_is_passed_on() -> None:
         "tags": {"team_name": "orders"},
     }
     tables: list[Table] = []
-    recorder = record(lambda: tables.append(StreamTable("users", key="id", table_args=args).table))
+    recorder = record(lambda: tables.append(StreamTable("users", key="id", table_args=args)))
     inputs = recorder.one(kinds.TABLE, "users-table").inputs
     assert inputs["attributes"] == [{"name": "id", "type": "S"}, {"name": "email", "type": "S"}]
     assert inputs["globalSecondaryIndexes"] == [{"name": "by-email", "hashKey": "email", "projectionType": "ALL"}]

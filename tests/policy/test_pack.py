@@ -13,7 +13,7 @@ from pulumi.runtime.proto import analyzer_pb2 as proto
 from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub
 
 from infra.rules import RULES, STACK_RULES, Level
-from infra.rules.view import FUNCTION, MAPPING, TABLE
+from infra.rules.view import Type
 from sandbox.program.in_process import Registration
 from tests.program.test_stacks import deployed
 
@@ -93,13 +93,15 @@ def test_the_program_breaks_no_rule(pack: Any, preview: bool) -> None:
 
 
 def test_a_message_names_the_resource_and_how_it_is_enforced(pack: Any) -> None:
-    table, function, mapping = urn(TABLE, "items"), urn(FUNCTION, "slow"), urn(MAPPING, "late")
+    table, function, mapping = urn(Type.TABLE, "items"), urn(Type.FUNCTION, "slow"), urn(Type.MAPPING, "late")
     links = {"eventSourceArn": [table], "functionName": [function]}
     said = asked(
         [
-            resource(TABLE, "items", {"pointInTimeRecovery": {"enabled": True}}),
-            resource(FUNCTION, "slow", {"timeout": 60}),
-            resource(MAPPING, "late", {"eventSourceArn": rpc.UNKNOWN, "functionName": rpc.UNKNOWN} | UNSAFE, links),
+            resource(Type.TABLE, "items", {"pointInTimeRecovery": {"enabled": True}}),
+            resource(Type.FUNCTION, "slow", {"timeout": 60}),
+            resource(
+                Type.MAPPING, "late", {"eventSourceArn": rpc.UNKNOWN, "functionName": rpc.UNKNOWN} | UNSAFE, links
+            ),
         ],
         pack,
     )
@@ -137,7 +139,7 @@ def test_the_pack_s_configuration_decides_how_a_rule_is_enforced(pack: Any) -> N
     request.policyConfig["table-without-recovery"].enforcementLevel = proto.DISABLED
     pack.Configure(request)
     try:
-        said = asked([resource(TABLE, "items", {})], pack)
+        said = asked([resource(Type.TABLE, "items", {})], pack)
     finally:
         pack.Configure(proto.ConfigureAnalyzerRequest())
     assert [(each.policyName, each.enforcementLevel) for each in said] == [

@@ -12,7 +12,7 @@ from infra.consumer import Environment
 from infra.grants import Grant, allow, everywhere, put_if_newer_into, write_to
 from infra.stores import Stores
 from infra.table import StreamTable, Table
-from tests.infra.rules.programs import consumer, table
+from tests.infra.programs import consumer, table
 from tests.infra.test_table import FOUND
 from tests.program.recording import MAPPING, record, table_arn
 
@@ -39,7 +39,7 @@ def by_an_arn_put_together() -> None:
 
 def by_an_output_of_one_s_own() -> None:
     users = table(True, "users")
-    arn = pulumi.Output.concat(users.table.arn, "")
+    arn = pulumi.Output.concat(users.arn, "")
     consumer(users.changes(), environment={"TARGET": Grant("x", [allow(["dynamodb:PutItem"], [arn])])})
 
 
