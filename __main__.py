@@ -1,4 +1,4 @@
-"""The program: settings, key, tables, stores, consumers, exports."""
+"""The program: settings, key, tables, stores, consumers, stack outputs."""
 
 import pulumi
 
@@ -35,7 +35,7 @@ orders_mirror = StreamTable(
     "orders-mirror",
     key="customer_id",
     sort="order_id",
-    ttl="expiry",  # tombstones of removed orders go by themselves
+    ttl="expiry",  # DynamoDB deletes the tombstones of removed orders
     encryption_key=encryption_key,
     protect=settings.protect,
     confirmed_drained=settings.confirmed_drained.get("orders-mirror"),

@@ -1,4 +1,4 @@
-"""A consumer: a function that processes the changes of tables, and all that it needs to do so."""
+"""The component StreamConsumer: a function that processes the changes of tables."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -30,54 +30,54 @@ ASSUMED_BY_LAMBDA = {
 
 
 class StreamConsumer(pulumi.ComponentResource):
-    """A function that processes the changes of one or more tables, and all it needs to do so.
+    """A function that processes the changes of one or more tables, and the resources that it needs.
 
     Parameters
     ----------
     name
-        `welcome-email` runs handler/welcome_email.py.
+        The module in `handler/`, with dashes: `welcome-email` runs handler/welcome_email.py.
     reads
-        What of which tables; several of one table are alternatives.
+        The changes to process. Several changes of one table are alternatives.
     environment
-        Environment variables of the handler's own.
+        Environment variables for the handler.
     stores
-        Where failures, notes, claims and held changes are kept; the key that encrypts them encrypts log and variables
-        too. With them comes a schedule that has held changes tried again every minute. None is allowed where no table
-        read is protected, with a warning that says what is given up.
+        The failure bucket and the ledger. Their key also encrypts the log and the variables. With stores, a schedule
+        retries held items every minute. A consumer without stores keeps no failures, notes or claims. The rules warn
+        about this, and refuse it if a table that the consumer reads is protected.
     tuning
-        Sizes. The schedule is enabled where the mappings are.
+        Sizes and limits. `enabled` is for the mappings and the schedule.
     package
-        The code, from `infra.archive.build`: one for all consumers of a program.
+        The code, from `infra.archive.build`. All consumers of a program share one package.
     on_failure
-        A queue or topic in place of the failure bucket for what the mapping gives up. It gets a pointer into the stream
-        only, which dies with the stream's 24 h.
+        A queue or topic as the mappings' on-failure destination, instead of the failure bucket. It receives only
+        pointers into the stream, which are of no use after 24 h, when the stream deletes the records.
     images
-        What the handler looks at of each change, beside its keys.
+        The images that the handler uses, besides the keys.
     allow_writes_to
-        Tables among those read that this consumer may write: each write comes back to it as a change.
+        Tables that the consumer both reads and writes on purpose. Each write is a change that it receives again.
     mapping_args
-        Further arguments of its mappings, by pulumi_aws's names. Those in the place of the engine's own values
-        (`bisect_batch_on_function_error`, `maximum_retry_attempts`, `maximum_record_age_in_seconds`) are judged as all
-        else is.
+        Additional arguments for the mappings, by the names of pulumi_aws. They may replace the engine's values
+        (`bisect_batch_on_function_error`, `maximum_retry_attempts`, `maximum_record_age_in_seconds`), which the rules
+        check.
     function_args
-        Further arguments of its function, by pulumi_aws's names: `vpc_config`, whose rights come with it, layers,
-        reserved concurrency, ephemeral storage, SnapStart, and of `logging_config` the levels. With `snap_start` a
-        version is published at each update, and the mappings invoke it.
+        Additional arguments for the function, by the names of pulumi_aws: `vpc_config` (which adds the permissions for
+        it), layers, reserved concurrency, ephemeral storage, SnapStart, and the levels in `logging_config`. With
+        `snap_start`, each update publishes a version, and the mappings invoke this version.
     former_name
-        The name under which it was first deployed with stores. What it holds, claims and parks stays under that name
-        for good, and its resources are taken over. After a second rename, the name in between is an alias in `opts`.
+        The name of the consumer when it was first deployed with stores. Its holds, claims and failures stay under that
+        name, and its resources are kept. After a second rename, pass the name in between as an alias in `opts`.
 
     Raises
     ------
     pulumi.RunError
-        The wiring cannot work or is unsafe; the message names the way out.
+        The arguments cannot work or are unsafe. The message says what to do instead.
     """
 
     name: str
     function: aws.lambda_.Function
     role: aws.iam.Role
     log_group: aws.cloudwatch.LogGroup
-    mappings: Mapping[str, aws.lambda_.EventSourceMapping]  # by the table's name in the program
+    mappings: Mapping[str, aws.lambda_.EventSourceMapping]  # by the tables' names in the program
     outputs: dict[str, Any]
 
     def __init__(

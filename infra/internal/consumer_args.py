@@ -1,4 +1,4 @@
-"""The arguments of a consumer: what they mean together, which are refused, and what the rules see of them."""
+"""The arguments of a consumer: the values derived from them, the refusals, and the inputs that the rules check."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,21 +20,22 @@ from infra.stores import Stores
 from infra.table import Changes, Table, ViewType
 
 Environment = Mapping[str, pulumi.Input[str] | Grant]
-"""Environment variables: a value, or a value with rights."""
+"""Environment variables by name: a value, or a value with permissions."""
 
 ENGINE_VARIABLES = {
     *("POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "GIVE_UP_AFTER_SECONDS", "BATCHING_WINDOW_SECONDS"),
     *("HANDLER_TIMEOUT_SECONDS", "WORKERS", "TRACING"),
     *("FAILURE_BUCKET", "LEDGER_NAME", "LEDGER_TABLE", "REMEMBER_SECONDS"),
 }
-"""The engine's variables. Those of the stores are its own without stores, too: only stores can say how long a claim and
-a tombstone must last."""
+"""The variables that the engine reads. A consumer without stores cannot set those of the stores either, since only the
+stores determine how long claims and tombstones last."""
 
 LEDGER_NAME = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
-"""How a consumer is written, so that a right to what is its own is to nothing else."""
+"""The form of a consumer's name. It has no wildcard and no separator, so a permission on the items and objects of one
+name covers no others."""
 
 MAX_FILTERS = 5
-"""Filters of one mapping (Lambda's quota, unless raised)."""
+"""The number of filters that one mapping may have (Lambda's default quota)."""
 
 IN_TUNING = "set {} in the consumer's tuning"
 
@@ -42,18 +43,18 @@ MAPPING_OWNED = {
     "event_source_arn": "reads= names the table",
     "filter_criteria": "reads= makes the filters",
     "function_name": "it is the consumer's own function",
-    "function_response_types": "the engine answers with the failed records",
+    "function_response_types": "the engine returns the failed records",
     "destination_config": "on_failure= names the destination",
-    "tumbling_window_in_seconds": "the engine answers with no window's state",
-    "starting_position_timestamp": "a DynamoDB stream's mapping takes none",
-    "region": "the provider's Region is that of the whole pipeline",
+    "tumbling_window_in_seconds": "the engine returns no state of a window",
+    "starting_position_timestamp": "a mapping of a DynamoDB stream accepts none",
+    "region": "the whole pipeline is in the Region of the provider",
     **dict.fromkeys(
         (
             *("topics", "queues", "self_managed_event_source", "document_db_event_source_config", "scaling_config"),
             *("amazon_managed_kafka_event_source_config", "self_managed_kafka_event_source_config"),
             *("source_access_configurations", "provisioned_poller_config"),
         ),
-        "it is for other sources than DynamoDB streams",
+        "it is not for DynamoDB streams",
     ),
     "enabled": IN_TUNING.format("enabled"),
     "starting_position": IN_TUNING.format("startingPosition"),
@@ -64,16 +65,16 @@ MAPPING_OWNED = {
 """Arguments of a mapping that the component sets, or that the engine cannot work with, and what sets them."""
 
 MAPPING_DEFAULTS: PassedArgs = {**engine.MAPPING, "metrics_config": {"metrics": ["EventCount"]}}
-"""EventCount tells what was discarded and what reached the destination, which no other metric does."""
+"""Only EventCount counts the records that a mapping discards and those that reach the destination."""
 
 FUNCTION_OWNED = {
     "role": "the component makes it",
     "handler": "the consumer's name names its module",
-    "code": "package= holds it",
-    "code_sha256": "package= holds it",
-    "source_code_hash": "package= holds it",
-    "runtime": "package= says it",
-    "architectures": "package= says it",
+    "code": "package= contains it",
+    "code_sha256": "package= contains it",
+    "source_code_hash": "package= contains it",
+    "runtime": "package= determines it",
+    "architectures": "package= determines it",
     "environment": "environment= makes it",
     "kms_key_arn": "the stores' key encrypts the variables",
     "memory_size": IN_TUNING.format("memorySize"),
@@ -83,13 +84,13 @@ FUNCTION_OWNED = {
     "image_uri": "package= is an archive",
     "s3_bucket": "package= is uploaded as it is",
     "s3_key": "package= is uploaded as it is",
-    "publish": "snap_start= publishes a version, and nothing else here invokes one",
-    "region": "the provider's Region is that of the whole pipeline",
+    "publish": "only snap_start= needs a published version",
+    "region": "the whole pipeline is in the Region of the provider",
 }
 """Arguments of a function that the component sets, and what sets them."""
 
 LOGGING_OWNED = {"log_format", "log_group"}
-"""Parts of a function's `logging_config` that the component sets: JSON, to its own group."""
+"""The parts of a function's `logging_config` that the component sets."""
 
 
 @dataclass(frozen=True)
@@ -189,17 +190,18 @@ class ConsumerArgs:
         for table, patterns in self.filters.items():
             if len(patterns) > MAX_FILTERS:
                 yield (
-                    f"{self.name} has {len(patterns)} filters on {table.name}: Lambda takes {MAX_FILTERS} a mapping; "
-                    "join some, or filter in the handler"
+                    f"{self.name} has {len(patterns)} filters on {table.name}: Lambda accepts {MAX_FILTERS} filters "
+                    "for each "
+                    "mapping; combine some, or filter in the handler"
                 )
         former = self.former_name
         if former is not None and (not LEDGER_NAME.fullmatch(former) or former == self.name):
             yield (
-                f"{self.name} was formerly {former!r}: not the name of another consumer, as in "
+                f"{self.name}: former_name={former!r} is not the name of another consumer, as in "
                 "former_name='order-mirror'"
             )
         if taken := sorted(ENGINE_VARIABLES & self.environment.keys()):
-            yield f"{self.name} uses {', '.join(taken)}: the engine's own; take another name"
+            yield f"{self.name} sets {', '.join(taken)}: the engine sets this variable; choose another name"
         for argument, kind, values, owned in (
             ("mapping_args", aws.lambda_.EventSourceMappingArgs, self.mapping_args, MAPPING_OWNED),
             ("function_args", aws.lambda_.FunctionArgs, self.function_args, FUNCTION_OWNED),
@@ -208,8 +210,7 @@ class ConsumerArgs:
         logging: Any = self.function_args.get("logging_config") or {}
         if not isinstance(logging, dict):
             yield (
-                f"{self.name}: function_args: logging_config is merged with the component's, so it is given as a "
-                "dictionary"
+                f"{self.name}: function_args: logging_config is merged with the component's: pass it as a dictionary"
             )
             return
         for part in sorted(LOGGING_OWNED & cast("dict[str, Any]", logging).keys()):
@@ -219,7 +220,7 @@ class ConsumerArgs:
             )
 
     def inputs_for_rules(self) -> dict[str, Any]:
-        """Return what the rules about consumers look at (infra/rules/consumers.py)."""
+        """Return the inputs that the rules about consumers check (infra/rules/consumers.py)."""
         return {
             "reads": [{"table": table.arn, "patterns": patterns} for table, patterns in self.filters.items()],
             "writes": [table.arn for grant in self.grants for table in grant.writes],

@@ -1,4 +1,4 @@
-"""What a consumer registers, and the arguments that it passes on."""
+"""The resources that a consumer registers, and the arguments that it passes on."""
 
 from typing import Any
 
@@ -147,7 +147,7 @@ def test_what_is_known_after_the_update_breaks_no_rule() -> None:
 def test_claims_outlast_what_is_held_and_what_is_kept_after_that(
     days: int, give_up_after: int, remembered: int
 ) -> None:
-    """The retention of failures, the time until a change is parked, and a day."""
+    """Sum up the retention of failures, the time until a change is parked, and a day."""
 
     def program() -> None:
         kept = Stores("stores", retention_in_days=days)
@@ -214,7 +214,7 @@ def test_what_the_component_sets_itself_is_refused_by_name() -> None:
     assert refusal(lambda: bare_consumer(users().changes(), function_args=given)).splitlines() == [
         "mirror: function_args may not set handler: the consumer's name names its module",
         "mirror: function_args may not set memory_size: set memorySize in the consumer's tuning",
-        "mirror: function_args may not set source_code_hash: package= holds it",
+        "mirror: function_args may not set source_code_hash: package= contains it",
         "mirror: function_args sets vpc, which is no argument of Function",
         "mirror: function_args may not set log_group of logging_config: the engine logs JSON to its own group",
     ]
@@ -223,5 +223,5 @@ def test_what_the_component_sets_itself_is_refused_by_name() -> None:
 def test_no_concurrency_is_refused() -> None:
     given = {"reserved_concurrent_executions": 0}
     assert refusal(lambda: bare_consumer(users().changes(), function_args=given)).startswith(
-        "mirror-function: reservedConcurrentExecutions 0: every invocation is throttled"
+        "mirror-function: reservedConcurrentExecutions 0: Lambda throttles every invocation"
     )

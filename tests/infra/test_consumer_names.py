@@ -32,7 +32,7 @@ from tests.program.recording import record
             lambda: bare_consumer(
                 users().changes(), environment={"WORKERS": "3", "MINE": "", "LEDGER_TABLE": "x"}, stores=stores()
             ),
-            "mirror uses LEDGER_TABLE, WORKERS: the engine's own; take another name",
+            "mirror sets LEDGER_TABLE, WORKERS: the engine sets this variable; choose another name",
         ),
     ],
 )
@@ -66,7 +66,7 @@ def test_a_mapping_was_called_after_every_name_of_its_table(
 
 
 def test_a_renamed_consumer_keeps_its_name_in_ledger_and_failure_bucket_and_its_resources() -> None:
-    """That the engine takes the alias to the children, the mappings too, is tests/engine's to show."""
+    """tests/engine shows that Pulumi's engine applies the alias to the children."""
     plain = record(lambda: bare_consumer(users().changes(), stores=stores()))
     renamed = record(lambda: bare_consumer(users().changes(), stores=stores(), former_name="order-mirror"))
     assert renamed.registered.keys() == plain.registered.keys()
@@ -99,7 +99,7 @@ def test_without_stores_a_former_name_is_an_alias_alone() -> None:
 @pytest.mark.parametrize("former_name", ["mirror", "", "Mirror", "*", "a#b", "a/b", "a-", "order_mirror"])
 def test_a_former_name_is_that_of_another_consumer(former_name: str) -> None:
     assert refusal(lambda: bare_consumer(users().changes(), former_name=former_name)) == (
-        f"mirror was formerly {former_name!r}: not the name of another consumer, as in former_name='order-mirror'"
+        f"mirror: former_name={former_name!r} is not the name of another consumer, as in former_name='order-mirror'"
     )
 
 
@@ -108,13 +108,13 @@ def test_a_former_name_is_that_of_another_consumer(former_name: str) -> None:
     [
         (
             [("mirror", "change-log"), ("change-log", None)],
-            "change-log and mirror would both be change-log in the ledger, and each would run what the other holds: "
-            "once nothing is held there, take former_name= from the one that has it",
+            "change-log and mirror would both be change-log in the ledger, and each would run the items that the other "
+            "holds; when the ledger holds none of them, remove former_name= from the consumer that has it",
         ),
         (
             [("mirror", "old"), ("change-log", "old")],
-            "change-log and mirror would both be old in the ledger, and each would run what the other holds: once "
-            "nothing is held there, take former_name= from the one that has it",
+            "change-log and mirror would both be old in the ledger, and each would run the items that the other holds; "
+            "when the ledger holds none of them, remove former_name= from the consumer that has it",
         ),
     ],
 )
@@ -137,7 +137,7 @@ def test_names_of_children_do_not_collide() -> None:
 
 
 def packaged(*modules: str) -> Package:
-    """A package of a project with these modules."""
+    """Return a package of a project with these modules."""
     root = Path(tempfile.mkdtemp())
     (root / "handler").mkdir()
     for module in modules:

@@ -1,4 +1,4 @@
-"""What a consumer's roles permit: the environment, the destination, the retries."""
+"""The permissions of a consumer's roles: for the environment, the destination and the retries."""
 
 import json
 from typing import Any

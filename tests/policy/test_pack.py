@@ -1,4 +1,4 @@
-"""The policy pack as its process answers the engine's own questions; no engine, which asks them in tests/engine."""
+"""The policy pack's process, by the calls that Pulumi's engine makes. tests/engine runs the engine itself."""
 
 import subprocess
 from collections.abc import Generator, Iterable, Mapping
@@ -28,7 +28,7 @@ UNSAFE = {
 
 @pytest.fixture(scope="module")
 def pack() -> Generator[Any]:
-    """The pack, started as the engine starts it: it answers on a port that it prints."""
+    """Start the pack as the engine does. The pack prints the port on which it listens."""
     python = PACK / ".venv" / "bin" / "python"
     assert python.exists(), "the pack is not installed (policy/.venv is missing): run make check"
     with subprocess.Popen(
@@ -55,7 +55,7 @@ def resource(
 
 
 def asked(found: Iterable[proto.AnalyzerResource], pack: Any) -> list[proto.AnalyzeDiagnostic]:
-    """What the pack says of each resource by itself, and then of all."""
+    """Return the pack's diagnostics about each resource, and then about all together."""
     resources = list(found)
     said: list[proto.AnalyzeDiagnostic] = []
     for each in resources:
@@ -65,7 +65,7 @@ def asked(found: Iterable[proto.AnalyzerResource], pack: Any) -> list[proto.Anal
 
 
 def as_asked(registration: Registration, *, preview: bool) -> proto.AnalyzerResource:
-    """A registered resource; in a preview of something new, what is made of other resources is not known."""
+    """Return a registered resource. A preview does not know the properties that contain outputs of other new resources."""
     links = registration.property_dependencies
     left_out = {"code", "runtime"}  # the one has no JSON, and the other's rule depends on the day
     inputs = {name: value for name, value in registration.inputs.items() if name not in left_out}
@@ -115,14 +115,15 @@ def test_a_message_names_the_resource_and_how_it_is_enforced(pack: Any) -> None:
         ("no-second-try", mapping, proto.MANDATORY),
     ]
     assert said[-1].message == (
-        "A change that timed out is tried again before it is too old.\n"
+        "The maximum record age leaves time for a second try after a timeout.\n"
         "late: maximumRecordAgeInSeconds 60: one try may take 60 s (maximumBatchingWindowInSeconds 0, timeout 60), so "
-        "a change that times out once is given up without another; raise the age, or lower these"
+        "the mapping discards a change that times out once without a second try; raise the age, or lower the window or "
+        "the timeout"
     )
 
 
 def test_what_is_not_known_yet_breaks_no_rule(pack: Any) -> None:
-    """Every input that some rule looks at, unknown in every type that some rule is about."""
+    """Each input that a rule checks is unknown, in each type of resource that a rule is about."""
     looked_at = """destinationConfig maximumRecordAgeInSeconds startingPosition maximumRetryAttempts policy policyArn
         bisectBatchOnFunctionError
         functionResponseTypes eventSourceArn filterCriteria runtime pointInTimeRecovery deletionProtectionEnabled

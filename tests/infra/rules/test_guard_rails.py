@@ -1,6 +1,6 @@
-"""What is refused or warned of: every bound of AWS, and what is legal there and unsafe, each with its message.
+"""The findings about whole programs, each with its level and message.
 
-What one rule says of resources that this program never makes is test_rules' to show.
+test_rules and test_stack_rules show what the rules say of resources that this program never makes.
 """
 
 import logging
@@ -31,7 +31,7 @@ def reading(
     environment: Callable[[StreamTable], Environment] = lambda _: {},
     **options: Any,
 ) -> Program:
-    """A program of one consumer that reads `orders`."""
+    """Return a program of one consumer that reads `orders`."""
 
     def program(protect: bool) -> None:
         orders = table(protect, view_type=view_type)
@@ -75,18 +75,18 @@ CASES: Mapping[str, tuple[Level, Program, str]] = {
         UNSAFE,
         reading(mapping_args={"maximum_record_age_in_seconds": 86_400}),
         (
-            "mirror-orders: maximumRecordAgeInSeconds 86400: a record that stops the function holds its shard up until "
-            "the stream, after 24 h, forgets it and those behind it; bound it, 86100 leaves the destination five "
-            "minutes"
+            "mirror-orders: maximumRecordAgeInSeconds 86400: a record that crashes the function blocks its shard until "
+            "the stream deletes the record and those behind it after 24 h; limit the age: 86100 leaves 5 minutes for "
+            "the delivery to the destination"
         ),
     ),
     "no age": (
         UNSAFE,
         reading(mapping_args={"maximum_record_age_in_seconds": None}),
         (
-            "mirror-orders: maximumRecordAgeInSeconds -1: a record that stops the function holds its shard up until "
-            "the stream, after 24 h, forgets it and those behind it; bound it, 86100 leaves the destination five "
-            "minutes"
+            "mirror-orders: maximumRecordAgeInSeconds -1: a record that crashes the function blocks its shard until "
+            "the stream deletes the record and those behind it after 24 h; limit the age: 86100 leaves 5 minutes for "
+            "the delivery to the destination"
         ),
     ),
     "age below the engine's": (
@@ -94,7 +94,7 @@ CASES: Mapping[str, tuple[Level, Program, str]] = {
         reading(mapping_args={"maximum_record_age_in_seconds": 86_099}),
         (
             "mirror-orders: maximumRecordAgeInSeconds 86099: changes that wait in the stream, at the mapping's start "
-            "or while the ledger cannot be reached, would be discarded without being run; leave it at 86100"
+            "or while the ledger cannot be reached, would be discarded unprocessed; leave it at 86100"
         ),
     ),
     "age of one try": (
@@ -105,26 +105,27 @@ CASES: Mapping[str, tuple[Level, Program, str]] = {
         ),
         (
             "mirror-orders: maximumRecordAgeInSeconds 1200: changes that wait in the stream, at the mapping's start "
-            "or while the ledger cannot be reached, would be discarded without being run; leave it at 86100\n"
+            "or while the ledger cannot be reached, would be discarded unprocessed; leave it at 86100\n"
             "mirror-orders: maximumRecordAgeInSeconds 1200: one try may take 1200 s (maximumBatchingWindowInSeconds "
-            "300, timeout 900), so a change that times out once is given up without another; raise the age, or lower "
-            "these"
+            "300, timeout 900), so the mapping discards a change that times out once without a second try; raise the "
+            "age, or lower the window or the timeout"
         ),
     ),
     "counted retries": (
         UNSAFE,
         reading(mapping_args={"maximum_retry_attempts": 3}),
         (
-            "mirror-orders: maximumRetryAttempts 3: the first outage of a dependency uses them up within minutes, and "
-            "healthy changes are given up with the failing ones; leave it at -1 and bound maximumRecordAgeInSeconds"
+            "mirror-orders: maximumRetryAttempts 3: the first outage of a dependency uses up these retries within "
+            "minutes, and the mapping discards healthy changes with the failing one; leave it at -1 and limit "
+            "maximumRecordAgeInSeconds"
         ),
     ),
     "no bisect": (
         UNSAFE,
         reading(mapping_args={"bisect_batch_on_function_error": False}),
         (
-            "mirror-orders: no bisectBatchOnFunctionError: a change that ends the function holds up the whole batch "
-            "around it, and is given up together with it; enable it"
+            "mirror-orders: no bisectBatchOnFunctionError: a change that crashes the function blocks its whole batch, "
+            "and the mapping gives up the whole batch; enable it"
         ),
     ),
     "arguments that are the component's": (
@@ -147,9 +148,9 @@ CASES: Mapping[str, tuple[Level, Program, str]] = {
             "mirror: mapping_args may not set event_source_arn: reads= names the table\n"
             "mirror: mapping_args may not set function_name: it is the consumer's own function\n"
             "mirror: mapping_args may not set filter_criteria: reads= makes the filters\n"
-            "mirror: mapping_args may not set function_response_types: the engine answers with the failed records\n"
+            "mirror: mapping_args may not set function_response_types: the engine returns the failed records\n"
             "mirror: mapping_args may not set destination_config: on_failure= names the destination\n"
-            "mirror: mapping_args may not set tumbling_window_in_seconds: the engine answers with no window's state\n"
+            "mirror: mapping_args may not set tumbling_window_in_seconds: the engine returns no state of a window\n"
             "mirror: mapping_args may not set batch_size: set batchSize in the consumer's tuning\n"
             "mirror: mapping_args may not set starting_position: set startingPosition in the consumer's tuning\n"
             "mirror: mapping_args sets batchSize, which is no argument of EventSourceMapping; did you mean "
@@ -161,8 +162,8 @@ CASES: Mapping[str, tuple[Level, Program, str]] = {
         UNSAFE,
         reading(tuning=Tuning(starting_position="LATEST")),
         (
-            "mirror-orders: startingPosition LATEST: changes made in the minutes while the mapping is created or "
-            "updated are missed; take TRIM_HORIZON, and pass over in the handler what is too old"
+            "mirror-orders: startingPosition LATEST: the mapping misses changes that are made during its creation or "
+            "update, which takes minutes; use TRIM_HORIZON, and skip changes in the handler that are too old"
         ),
     ),
     "no stores": (
@@ -171,8 +172,8 @@ CASES: Mapping[str, tuple[Level, Program, str]] = {
         (
             "mirror: no stores: a failing change is reported and holds up its shard, a partly failed batch is "
             "repeated whole, and nothing is claimed or parked; give it stores=Stores(...)\n"
-            "mirror-orders: no destinationConfig.onFailure: what the mapping gives up is gone; name a bucket, "
-            "which gets it whole"
+            "mirror-orders: no destinationConfig.onFailure: records that the mapping gives up are lost; name a bucket, "
+            "which receives them whole"
         ),
     ),
     "third reader": (
@@ -180,7 +181,8 @@ CASES: Mapping[str, tuple[Level, Program, str]] = {
         three_readers,
         (
             "welcome-email-orders would be reader 3 of orders-table, after change-log-orders and mirror-orders: a "
-            "stream serves two before all are throttled; do its work in one of these, or let one hand its changes on"
+            "stream serves two readers without throttling; do the work in one of these consumers, or let one of them "
+            "pass the changes on"
         ),
     ),
     "write-back loop": (
@@ -194,31 +196,32 @@ CASES: Mapping[str, tuple[Level, Program, str]] = {
     "more than five filters": (
         REFUSED,
         reading(lambda orders: [orders.changes(keys={"id": str(number)}) for number in range(6)]),
-        "mirror has 6 filters on orders: Lambda takes 5 a mapping; join some, or filter in the handler",
+        "mirror has 6 filters on orders: Lambda accepts 5 filters for each mapping; combine some, or filter in the "
+        "handler",
     ),
     "fenced behind a filter on an image and on events": (
         UNSAFE,
         fenced("INSERT", "MODIFY", new={"kind": "order"}),
         (
             "mirror on orders-table: a filter on NewImage and eventName, and its writes are fenced: a change that the "
-            "filter leaves out, a removal too, would leave an older item in place for good; filter by keys only, or in "
-            "the handler"
+            "filter leaves out, for example a removal, would leave an outdated item in the target; filter by keys "
+            "only, or in the handler"
         ),
     ),
     "view of keys for a new image": (
         REFUSED,
         reading(view_type="KEYS_ONLY", images="NEW_IMAGE"),
         (
-            "mirror on orders-table: streamViewType KEYS_ONLY: each change would lack an image that is needed, and "
-            "fail; take NEW_IMAGE or NEW_AND_OLD_IMAGES"
+            "mirror on orders-table: streamViewType KEYS_ONLY: each change would lack an image that the handler needs, "
+            "and fail; use NEW_IMAGE or NEW_AND_OLD_IMAGES"
         ),
     ),
     "view of one image for both": (
         REFUSED,
         reading(view_type="NEW_IMAGE", images="NEW_AND_OLD_IMAGES"),
         (
-            "mirror on orders-table: streamViewType NEW_IMAGE: each change would lack an image that is needed, and "
-            "fail; take NEW_AND_OLD_IMAGES"
+            "mirror on orders-table: streamViewType NEW_IMAGE: each change would lack an image that the handler needs, "
+            "and fail; use NEW_AND_OLD_IMAGES"
         ),
     ),
     "filter on an image that is left out": (
@@ -232,7 +235,7 @@ CASES: Mapping[str, tuple[Level, Program, str]] = {
     "claims outlived by failures": (
         REFUSED,
         reading(environment=lambda _: {"REMEMBER_SECONDS": "60"}),
-        "mirror uses REMEMBER_SECONDS: the engine's own; take another name",
+        "mirror sets REMEMBER_SECONDS: the engine sets this variable; choose another name",
     ),
     "rights to every call": (
         UNSAFE,
@@ -247,13 +250,13 @@ CASES: Mapping[str, tuple[Level, Program, str]] = {
         granted("sns:Publish", on="*"),
         (
             "mirror-policy: sns:Publish on *: the role may use every such resource of the account; name the resources, "
-            'or accept them with everywhere("sns:Publish"), if AWS has no narrower form for what is called'
+            'or accept them with everywhere("sns:Publish"), if AWS supports no narrower resource for the call'
         ),
     ),
     "FIFO queue": (
         REFUSED,
         fifo_queue,
-        "mirror-orders cannot deliver to lost, which is FIFO: take a standard one",
+        "mirror-orders cannot deliver to lost, which is FIFO: use a standard queue or topic",
     ),
     "role's name": (
         REFUSED,
@@ -279,7 +282,7 @@ CASES: Mapping[str, tuple[Level, Program, str]] = {
 @pytest.mark.parametrize("protect", [True, False], ids=["protected", "unprotected"])
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_unsafe_is_told_at_preview(case: str, protect: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """An error everywhere, an error where something is protected and else a warning, or a warning."""
+    """Show an error at level REFUSED; at level UNSAFE, an error if the table is protected, and a warning otherwise."""
     level, program, message = CASES[case]
     caplog.set_level(logging.WARNING, "pulumi")
     errors, warnings = outcome(program, caplog, protect=protect)
@@ -288,7 +291,7 @@ def test_what_is_unsafe_is_told_at_preview(case: str, protect: bool, caplog: pyt
 
 
 def several_mistakes(protect: bool) -> None:
-    """In two consumers, a table, and in what joins them."""
+    """Make mistakes in two consumers, in a table, and in their combination."""
     orders, copy = table(protect), table(protect, "copy")
     stores = Stores("stores", retention_in_days=30)
     StreamTable("bad", key="id", sort="id", protect=protect)
@@ -323,7 +326,7 @@ def test_an_update_is_refused_before_what_is_wrong_is_registered() -> None:
 
 
 def test_no_mapping_is_made_in_an_update_that_a_comparison_refuses() -> None:
-    """Names and ARNs are known there as resources are made: the mapping waits for all that is judged."""
+    """An update knows names and ARNs as it creates resources, and the mapping waits for the check of all of them."""
     recorder = Recorder()
     program = reading(environment=lambda orders: {"TARGET": write_to(orders)})
 

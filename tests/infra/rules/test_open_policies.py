@@ -36,8 +36,8 @@ def opened(given: Mapping[str, Any]) -> list[str]:
 )
 def test_a_policy_that_is_open_to_everybody(given: dict[str, Any], is_open: bool) -> None:
     assert opened(given) == is_open * [
-        "sqs:SendMessage allowed to everybody: any AWS account can read the items in it, or put forged ones there; "
-        "name the principals, or bind the callers by aws:SourceAccount, aws:SourceArn or aws:PrincipalOrgID"
+        "sqs:SendMessage allowed to everybody: any AWS account can read items or write forged items there; name the "
+        "principals, or restrict the callers by aws:SourceAccount, aws:SourceArn or aws:PrincipalOrgID"
     ]
 
 

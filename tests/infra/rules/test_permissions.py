@@ -1,4 +1,4 @@
-"""Whether a document allows an action on a resource, for documents as anybody may write them."""
+"""Whether a document allows an action on a resource, for any document."""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def may(document: object, actions: Sequence[str], resource: str) -> bool:
 
 
 def by_hand(pattern: str, text: str) -> bool:
-    """The same as `matches`, by the definition of the two wildcards."""
+    """Return the result of `matches`, by the definition of the two wildcards."""
     match pattern[:1]:
         case "":
             return text == ""

@@ -1,4 +1,4 @@
-"""The rules about one resource: what they say of resources as anybody may write them, without an engine."""
+"""The findings about one resource, for any resource, without an engine."""
 
 import json
 from collections.abc import Mapping
@@ -95,7 +95,7 @@ def test_one_resource(resource: ResourceView, findings: list[str]) -> None:
     ids=lambda value: value.name if isinstance(value, ResourceView) else "",
 )
 def test_rights_wherever_a_role_has_them(resource: ResourceView, findings: list[str]) -> None:
-    """What is too wide, and what is open, test_rights shows."""
+    """test_wide_permissions shows which statements are too wide."""
     assert beginnings(resource) == findings
 
 
@@ -108,7 +108,7 @@ def test_rights_wherever_a_role_has_them(resource: ResourceView, findings: list[
             date(2029, 1, 2),
             [
                 "runtime python3.13: Lambda deprecates it on 2029-06-30, and refuses updates of its functions some "
-                "weeks later; take python3.14"
+                "weeks later; use python3.14"
             ],
         ),
         ("nodejs24.x", date(2040, 1, 1), []),
@@ -124,7 +124,7 @@ def test_a_run_time_near_its_end(runtime: Any, today: date, findings: list[str])
     ("variables", "findings"),
     [
         ({"A1": "x", "MAIL_FROM": UNKNOWN}, []),
-        ({"AWS_REGION": "x"}, ["f: the variable AWS_REGION: Lambda sets it itself; take another name"]),
+        ({"AWS_REGION": "x"}, ["f: the variable AWS_REGION: Lambda sets this variable itself; choose another name"]),
         (
             {"my-var": "", "A": "", "1A": ""},
             [
@@ -139,12 +139,12 @@ def test_a_run_time_near_its_end(runtime: Any, today: date, findings: list[str])
         ({"POWERTOOLS_IDEMPOTENCY_DISABLED": "false", "POWERTOOLS_DEV": "On"}, []),
         (
             {"POWERTOOLS_TRACE_DISABLED": "perhaps"},
-            ["f: POWERTOOLS_TRACE_DISABLED=perhaps: Powertools raises an error at this value; take true or false"],
+            ["f: POWERTOOLS_TRACE_DISABLED=perhaps: Powertools raises an error at this value; use true or false"],
         ),
         (
             {"POWERTOOLS_IDEMPOTENCY_DISABLED": "True"},
             [
-                "f: POWERTOOLS_IDEMPOTENCY_DISABLED=True: claimed effects would be repeated; leave the variable out",
+                "f: POWERTOOLS_IDEMPOTENCY_DISABLED=True: claimed effects would be repeated; remove the variable",
             ],
         ),
     ],
@@ -177,11 +177,11 @@ def test_a_name_that_aws_refuses(kind: str, name: str, inputs: Mapping[str, Any]
         ({"hashKey": ""}, "items: the key '': DynamoDB takes a name of 1 to 255 bytes"),
         (
             {"rangeKey": "id"},
-            "items: id is partition and sort key: DynamoDB takes two attributes; leave the sort key out",
+            "items: id is partition and sort key: DynamoDB needs two different attributes; remove the sort key",
         ),
         (
             {"ttl": {"enabled": True, "attributeName": "id"}},
-            "items: id is a key and the attribute of the time to live: DynamoDB takes no key; name another one",
+            "items: id is a key and the attribute of the time to live: DynamoDB refuses a key; use another attribute",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The rules that compare resources: what they say of resources as anybody may write them, without an engine."""
+"""The findings of the rules that compare resources, for any resources, without an engine."""
 
 import json
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ def test_readers_are_counted_by_table_however_it_is_named() -> None:
     others = mapping("other", {"eventSourceArn": urn(Type.TABLE, "others")})
     assert messages(items, table_view("others"), first, second, off, others) == []
     assert messages(items, first, second, mapping("third", origins), mapping("fourth", eventSourceArn=STREAM)) == [
-        f"{name} would be reader {number} of items, after first and second: a stream serves two before all are "
-        "throttled; do its work in one of these, or let one hand its changes on"
+        f"{name} would be reader {number} of items, after first and second: a stream serves two readers without "
+        "throttling; do the work in one of these consumers, or let one of them pass the changes on"
         for number, name in ((3, "third"), (4, "fourth"))
     ]
     assert messages(table_view("items", arn=TABLE_ARN, replicas=[{"regionName": "eu-west-1"}]), first, second) == [
-        "second would be reader 2 of items, after first: a stream serves one where the table has replicas before all "
-        "are throttled; do its work in one of these, or let one hand its changes on"
+        "second would be reader 2 of items, after first: a stream serves one reader of a table with replicas without "
+        "throttling; do the work in one of these consumers, or let one of them pass the changes on"
     ]
     assert (
         len(messages(*(mapping(name, eventSourceArn=STREAM) for name in ("a", "b", "c")))) == 1
@@ -41,7 +41,8 @@ def test_a_function_reads_a_stream_once() -> None:
     by_urn = mapping("one", {"eventSourceArn": items.urn, "functionName": function.urn})
     by_arn = mapping("two", {"functionName": function.urn}, eventSourceArn=STREAM)
     assert messages(function, items, by_urn, by_arn) == [
-        "two and one read items with one function, copier: AWS refuses the second; take one, with the filters of both"
+        "two and one read items with one function, copier: AWS refuses the second mapping; use one mapping with the "
+        "filters of both"
     ]
 
 
@@ -54,7 +55,7 @@ LOOP = (
 
 
 def granting(statement: Mapping[str, Any]) -> list[tuple[str, list[ResourceView]]]:
-    """A role with this right in every way that it can have it, with the name of the resource that gives it."""
+    """Return each way to give a role this permission: the name of the resource with the policy, and the resources."""
     document = {"Statement": statement}
     role = view(Type.ROLE, "role", {"name": "role-1"})
     managed = view(Type.POLICY, "managed", {"policy": json.dumps(document)})
@@ -100,7 +101,7 @@ def test_what_is_no_loop() -> None:
 
 
 def test_a_loop_over_several_functions() -> None:
-    """A to B, B to C, C to A; and nothing where one of the three is missing."""
+    """The cycle leads from A to B, C and A. There is no finding while one of the functions is missing."""
     tables = [table_view(name, arn=f"{TABLE_ARN}-{name}") for name in ("a-1", "b-1", "c-1")]
     hops: list[list[ResourceView]] = []
     for source, target in zip(tables, [*tables[1:], tables[0]], strict=True):
@@ -161,8 +162,8 @@ def test_a_batch_that_a_function_cannot_do_in_its_time(batch: Any, memory: Any, 
 def test_no_concurrency_is_no_pause() -> None:
     function = view(Type.FUNCTION, "f", {"reservedConcurrentExecutions": 0})
     assert messages(function, mapping("late", {"functionName": function.urn})) == [
-        "f: reservedConcurrentExecutions 0: every invocation is throttled until the stream forgets its records, which "
-        "are lost; to pause, disable the mapping, which keeps its position for 24 h"
+        "f: reservedConcurrentExecutions 0: Lambda throttles every invocation until the stream deletes its records; to "
+        "pause, disable the mapping, which keeps its position for 24 h"
     ]
     assert messages(function) == []
 
@@ -177,8 +178,8 @@ def test_a_queue_that_shows_a_message_while_it_is_worked_on() -> None:
 
     assert shown(360, 60) == shown(UNKNOWN, 60) == shown(30, UNKNOWN) == []
     assert shown(359, 60) == [
-        "jobs: visibilityTimeoutSeconds 359: a message comes back while slow may still be at it (60 s); make it 360, "
-        "six times that (AWS's advice)"
+        "jobs: visibilityTimeoutSeconds 359: SQS delivers a message again while slow may still process it (60 s); set "
+        "360, six times the timeout (AWS's recommendation)"
     ]
 
 
@@ -189,7 +190,7 @@ def test_a_destination_that_is_fifo(kind: str, fifo: str) -> None:
         messages(late, view(kind, "lost", {fifo: False})) == messages(late, view(kind, "lost", {fifo: UNKNOWN})) == []
     )
     assert messages(late, view(kind, "lost", {fifo: True})) == [
-        "late cannot deliver to lost, which is FIFO: take a standard one"
+        "late cannot deliver to lost, which is FIFO: use a standard queue or topic"
     ]
 
 
@@ -198,8 +199,8 @@ def test_a_bucket_that_could_become_public() -> None:
     assert messages(bucket, view(Type.BUCKET_PRIVATE, "private", BLOCKED, bucket=bucket.urn)) == []
     half = view(Type.BUCKET_PRIVATE, "private", BLOCKED | {"ignorePublicAcls": False}, bucket=bucket.urn)
     lacks = (
-        "lost is not kept from being public: where AWS's default is off, one policy would show the items in it to "
-        "everybody; give it a BucketPublicAccessBlock with "
+        "lost is not protected from public access: one policy would open the items in it to everybody, where AWS's "
+        "default is switched off; add a BucketPublicAccessBlock with "
     )
     assert messages(bucket, half) == [f"{lacks}ignorePublicAcls"]
     assert (

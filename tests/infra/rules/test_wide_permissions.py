@@ -17,7 +17,7 @@ PUT = "dynamodb:PutItem"
 
 
 def wide(given: Any) -> list[str]:
-    """How each message begins."""
+    """Return the beginning of each message."""
     return [message.partition(": ")[0] for message in too_wide(given)]
 
 
@@ -84,7 +84,7 @@ def test_an_action_on_all_resources_is_accepted_by_name(action: str) -> None:
     given = document(allow(["xray:PutTraceSegments", action], ["*"]))
     assert list(too_wide(given)) == [
         f"{action} on *: the role may use every such resource of the account; name the resources, or accept them "
-        f'with everywhere("{action}"), if AWS has no narrower form for what is called'
+        f'with everywhere("{action}"), if AWS supports no narrower resource for the call'
     ]
     assert list(too_wide(document(everywhere("xray:PutTraceSegments", action)))) == []
 
@@ -281,7 +281,7 @@ def test_a_policy_that_only_its_document_can_tell(arn: Any) -> None:
 
 
 def test_the_list_of_actions_is_the_pinned_references() -> None:
-    """Run `python -m tests.infra.rules.service_reference` where it is not."""
+    """If this fails, run `python -m tests.infra.rules.service_reference`."""
     assert service_reference.FILE.read_text(encoding="utf-8") == service_reference.unscoped()
 
 

@@ -1,4 +1,4 @@
-"""Resources and policy documents as the tests of the rules write them, and what the rules say of resources."""
+"""Resources and policy documents for the tests of the rules, and the findings about them."""
 
 import json
 from collections.abc import Mapping
