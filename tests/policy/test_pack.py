@@ -65,7 +65,7 @@ def asked(found: Iterable[proto.AnalyzerResource], pack: Any) -> list[proto.Anal
 
 
 def as_asked(registration: Registration, *, preview: bool) -> proto.AnalyzerResource:
-    """Return a registered resource. A preview does not know the properties that contain outputs of other new resources."""
+    """Return a registered resource. A preview does not know properties with outputs of new resources."""
     links = registration.property_dependencies
     left_out = {"code", "runtime"}  # the one has no JSON, and the other's rule depends on the day
     inputs = {name: value for name, value in registration.inputs.items() if name not in left_out}
