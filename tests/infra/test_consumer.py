@@ -284,7 +284,7 @@ def test_writing_means_three_calls_unless_they_are_named() -> None:
         ),
         (
             lambda: consumer(users().changes(), name="change_log"),
-            "a consumer is written with dashes: change-log",
+            "a consumer's name has dashes: change-log",
         ),
         (
             lambda: consumer(
@@ -583,7 +583,7 @@ def packaged(*modules: str) -> Package:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        ("def handle(change): ...", "handler/mirror.py has no handler, which is what Lambda calls"),
+        ("def handle(change): ...", "handler/mirror.py defines no handler for Lambda to call"),
         ("def handler(change:", "handler/mirror.py:1 is not Python"),
     ],
 )
