@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from handler.stream.change import encode_item
+from handler.stream.codec import encode_item
 from ops import OpsError
 from ops.stack import Client, Stack
 
