@@ -2,6 +2,7 @@
 
 import json
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pulumi
@@ -20,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from infra import engine
 from infra.archive.modules import module_of
+from infra.archive.sources import ROOT
 from infra.archive.targets import Target
 from infra.rules.mappings import DAY
 
@@ -103,9 +105,9 @@ class Tuning(BaseModel):
         return seconds
 
 
-def _has_a_module(consumer: str) -> str:
+def _has_a_module(consumer: str, info: ValidationInfo) -> str:
     try:
-        module_of(consumer)
+        module_of(consumer, info.context["root"] if info.context else ROOT)
     except pulumi.RunError as error:
         raise ValueError(str(error)) from error
     return consumer
@@ -148,8 +150,8 @@ class Settings(BaseModel):
         return self.tunings.get(consumer) or Tuning()
 
     @classmethod
-    def load(cls) -> Self:
-        """Read the stack's configuration.
+    def load(cls, root: Path = ROOT) -> Self:
+        """Read the stack's configuration; each consumer that it names has a module below `root`.
 
         Raises
         ------
@@ -159,8 +161,9 @@ class Settings(BaseModel):
         prefix = f"{pulumi.get_project()}:"
         given = {key.removeprefix(prefix): value for key, value in _configuration().items() if key.startswith(prefix)}
         values = {name: _parsed(name, value) for name, value in given.items()}
+        where = {"root": root}
         try:
-            settings, errors, cause = cls.model_validate(values, by_alias=True, by_name=False), [], None
+            settings, errors, cause = cls.model_validate(values, by_alias=True, by_name=False, context=where), [], None
         except ValidationError as error:
             settings, errors, cause = None, error.errors(include_url=False), error
         lines = [_line(prefix, error) for error in errors]

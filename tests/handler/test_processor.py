@@ -202,6 +202,6 @@ def test_a_processor_is_used_again_for_the_next_batch() -> None:
 
 
 def test_the_engine_does_not_load_powertools_batch_module() -> None:
-    script = "import handler.mirror, sys; print([n for n in sys.modules if 'utilities.batch' in n or n == 'boto3'])"
+    script = "import handler.stream, sys; print([n for n in sys.modules if 'utilities.batch' in n or n == 'boto3'])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

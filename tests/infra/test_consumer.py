@@ -21,6 +21,7 @@ from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable
 from sandbox.program.values import UNKNOWN
+from tests.consumers.project import SAMPLE
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
 from tests.program.lint import complaints
@@ -34,7 +35,7 @@ def consumer(
     stores: Stores | None = None,
     **options: Any,
 ) -> StreamConsumer:
-    options = {"tuning": Tuning(), "package": build("host")} | options
+    options = {"tuning": Tuning(), "package": build("host", SAMPLE)} | options
     return StreamConsumer(name, reads=reads, environment=environment or {}, stores=stores, **options)
 
 
@@ -576,7 +577,7 @@ def packaged(*modules: str) -> Package:
     (root / "handler").mkdir()
     for module in modules:
         (root / "handler" / f"{module}.py").write_text("def handler(event, context): ...")
-    return replace(build("host"), root=root)
+    return replace(build("host", SAMPLE), root=root)
 
 
 @pytest.mark.parametrize(
@@ -589,5 +590,5 @@ def packaged(*modules: str) -> Package:
 def test_a_module_that_lambda_could_not_call_is_refused(module: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "handler").mkdir()
     (tmp_path / "handler" / "mirror.py").write_text(module)
-    package = replace(build("host"), root=tmp_path)
+    package = replace(build("host", SAMPLE), root=tmp_path)
     assert refused(lambda: consumer(users().changes(), package=package)).startswith(message)

@@ -15,6 +15,7 @@ from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import StreamTable
 from sandbox.program.in_process import run
+from tests.consumers.project import SAMPLE
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
 from tests.program.recording import ACCOUNT, REGION, Recorder, arn, key_arn, physical, record
@@ -127,7 +128,7 @@ def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consu
             environment=environment,
             stores=stores,
             tuning=Tuning(),
-            package=build("host"),
+            package=build("host", SAMPLE),
         )
 
     recorder = record(program)
@@ -169,7 +170,7 @@ def test_a_function_waits_for_the_rights_that_lambda_asks_for_when_it_is_made() 
             environment={},
             stores=stores,
             tuning=Tuning(tracing=True),
-            package=build("host"),
+            package=build("host", SAMPLE),
         )
 
     recorder = record(program)
@@ -194,7 +195,7 @@ def test_a_table_brings_the_right_to_its_own_key_along_be_it_read_written_or_the
             environment=environment,
             stores=None,
             tuning=Tuning(),
-            package=build("host"),
+            package=build("host", SAMPLE),
         )
 
     def plain() -> StreamTable:
@@ -218,7 +219,7 @@ def sent_to(service: str, key: str | None) -> Recorder:
             environment={},
             stores=None,
             tuning=Tuning(),
-            package=build("host"),
+            package=build("host", SAMPLE),
             on_failure=lost,
         )
 

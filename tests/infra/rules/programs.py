@@ -7,6 +7,7 @@ from infra.consumer import Environment, StreamConsumer
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, ViewType
+from tests.consumers.project import SAMPLE
 
 
 def table(protect: bool, name: str = "orders", view_type: ViewType = "NEW_AND_OLD_IMAGES") -> StreamTable:
@@ -16,7 +17,7 @@ def table(protect: bool, name: str = "orders", view_type: ViewType = "NEW_AND_OL
 def consumer(
     *reads: Changes, name: str = "mirror", environment: Environment | None = None, **options: Any
 ) -> StreamConsumer:
-    options = {"tuning": Tuning(), "package": build("host")} | options
+    options = {"tuning": Tuning(), "package": build("host", SAMPLE)} | options
     if "stores" not in options:
         options["stores"] = Stores("stores", retention_in_days=30)
     return StreamConsumer(name, reads=reads, environment=environment or {}, **options)

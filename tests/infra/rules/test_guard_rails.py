@@ -21,8 +21,8 @@ from infra.rules.functions import NOTICE, RUNTIMES
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, ViewType
-from sandbox import ROOT
 from sandbox.program.in_process import run
+from tests.consumers.project import SAMPLE
 from tests.infra.rules.programs import consumer, table
 from tests.program.recording import MAPPING, TABLE, Recorder, record
 
@@ -447,7 +447,7 @@ def outcome(
             texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in what.items()}
             config = {"target": "host", "protect": json.dumps(protect)} | texts
             namespaced = {f"table-stream:{key}": text for key, text in config.items()}
-            run(ROOT, stack="test", config=namespaced, backend=Recorder(preview=True), preview=True)
+            run(SAMPLE, stack="test", config=namespaced, backend=Recorder(preview=True), preview=True)
     except pulumi.RunError as error:
         errors = str(error).splitlines()
         if errors[0].startswith("the configuration of stack test has"):
