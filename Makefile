@@ -3,7 +3,7 @@ PYTHON ?= python3
 MAKEFLAGS += --jobs=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox pr test simulate bench check workflows secrets locked format lock clean
+.PHONY: help demo sandbox pr test roles simulate bench check workflows secrets locked format lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,8 +16,12 @@ sandbox: .venv/.installed .venv-aws/.installed  ## The same, staying up for chan
 
 pr: test locked  ## All that a pull request must pass: what CI runs
 
-test: check .venv-aws/.installed  ## Every check and every test
+# CI compares docs/roles with the program; elsewhere a consumer that was added is in docs/roles before the tests run.
+test: check .venv-aws/.installed $(if $(CI),,roles)  ## Every check and every test
 	.venv/bin/python -m pytest -n 2 --dist loadfile
+
+roles: .venv/.installed  ## Write the permissions of the pipeline's roles, docs/roles, from the program
+	.venv/bin/python -m tests.program.role_documents
 
 simulate: .venv/.installed  ## Order, once and completeness in 10,000 random histories of failures, other ones each time
 	.venv/bin/python -m tests.property --histories 10000

@@ -15,7 +15,7 @@ from infra.internal.consumer_args import OF_ENGINE
 from infra.rules import consumers
 from sandbox import ROOT
 from sandbox.program.in_process import run, stack_config
-from tests.program.recording import FUNCTION, Recorder
+from tests.program.recording import FUNCTION, RecordingBackend
 
 HANDLER = Path(__file__).parent.parent / "handler"
 BY_THE_SANDBOX = {"MINUTE_SECONDS"}
@@ -45,7 +45,7 @@ def read_by(source: str) -> set[str]:
 def given() -> dict[str, set[str]]:
     """Variables of each function of the program, tracing switched on."""
     tracing = '{"change-log": {"tracing": true}, "mirror": {"tracing": true}, "welcome-email": {"tracing": true}}'
-    recorder = Recorder()
+    recorder = RecordingBackend()
     run(ROOT, stack="local", config=stack_config("local") | {"table-stream:tuning": tracing}, backend=recorder)
     return {
         registration.inputs["handler"].split(".")[1]: set(registration.inputs["environment"]["variables"])

@@ -24,8 +24,8 @@ from sandbox.program.values import UNKNOWN
 from tests.consumers.project import SAMPLE
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
-from tests.program.lint import complaints
-from tests.program.recording import Recorder, arn, physical, record, stream_arn, table_arn
+from tests.program.policy_lint import complaints
+from tests.program.recording import RecordingBackend, arn, physical, record, stream_arn, table_arn
 
 
 def consumer(
@@ -53,11 +53,11 @@ def refused(program: Callable[[], object], config: dict[str, str] | None = None)
     return str(caught.value)
 
 
-def recorded(program: Callable[[], object], tables: dict[str, Any] | None = None) -> Recorder:
+def recorded(program: Callable[[], object], tables: dict[str, Any] | None = None) -> RecordingBackend:
     return record(program, tables=tables)
 
 
-def mapping(recorder: Recorder) -> dict[str, Any]:
+def mapping(recorder: RecordingBackend) -> dict[str, Any]:
     return recorder.one(kinds.MAPPING, "mirror-users").inputs
 
 

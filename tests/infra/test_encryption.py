@@ -18,7 +18,7 @@ from sandbox.program.in_process import run
 from tests.consumers.project import SAMPLE
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
-from tests.program.recording import ACCOUNT, REGION, Recorder, arn, key_arn, physical, record
+from tests.program.recording import ACCOUNT, REGION, RecordingBackend, arn, key_arn, physical, record
 
 KEY = key_arn("encryption-key")
 
@@ -36,7 +36,7 @@ def through(service: str, key: str, *actions: str) -> dict[str, Any]:
     }
 
 
-def kms(recorder: Recorder, consumer: str = "mirror") -> list[dict[str, Any]]:
+def kms(recorder: RecordingBackend, consumer: str = "mirror") -> list[dict[str, Any]]:
     """What the consumer may do with keys."""
     return [each for each in recorder.statements(consumer) if each["Action"][0].startswith("kms:")]
 
@@ -107,7 +107,7 @@ def test_the_key_s_policy_names_the_region_and_account_of_its_provider() -> None
 
 
 def test_the_alias_is_one_that_kms_takes_whatever_the_stack_is_called() -> None:
-    recorder = Recorder()
+    recorder = RecordingBackend()
 
     def program() -> None:
         EncryptionKey("encryption")
@@ -207,7 +207,7 @@ def test_a_table_brings_the_right_to_its_own_key_along_be_it_read_written_or_the
     assert "kmsKeyId" not in recorder.one(kinds.LOG_GROUP, "mirror-logs").inputs
 
 
-def sent_to(service: str, key: str | None) -> Recorder:
+def sent_to(service: str, key: str | None) -> RecordingBackend:
     """A consumer whose destination is encrypted with `key`."""
 
     def program() -> None:

@@ -11,7 +11,7 @@ import yaml
 from infra.settings import Settings, Tuning
 from sandbox.program.in_process import run
 from tests.consumers.project import SAMPLE
-from tests.program.recording import Recorder, record
+from tests.program.recording import RecordingBackend, record
 
 ROOT = Path(__file__).parents[2]
 
@@ -246,7 +246,7 @@ def test_the_value_of_a_secret_is_not_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_mistake_stops_the_program_before_its_first_resource() -> None:
-    recorder = Recorder()
+    recorder = RecordingBackend()
     with pytest.raises(pulumi.RunError):
         run(SAMPLE, stack="dev", config={"table-stream:tuning": '{"mirror": {"batchSize": 0}}'}, backend=recorder)
     assert not recorder.registered

@@ -24,7 +24,7 @@ from infra.table import Changes, StreamTable, ViewType
 from sandbox.program.in_process import run
 from tests.consumers.project import SAMPLE
 from tests.infra.rules.programs import consumer, table
-from tests.program.recording import MAPPING, TABLE, Recorder, record
+from tests.program.recording import MAPPING, TABLE, RecordingBackend, record
 
 REFUSED, UNSAFE, ADVICE = Level.REFUSED, Level.UNSAFE, Level.ADVICE
 StackFile = Mapping[str, Any]
@@ -447,7 +447,7 @@ def outcome(
             texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in what.items()}
             config = {"target": "host", "protect": json.dumps(protect)} | texts
             namespaced = {f"table-stream:{key}": text for key, text in config.items()}
-            run(SAMPLE, stack="test", config=namespaced, backend=Recorder(preview=True), preview=True)
+            run(SAMPLE, stack="test", config=namespaced, backend=RecordingBackend(preview=True), preview=True)
     except pulumi.RunError as error:
         errors = str(error).splitlines()
         if errors[0].startswith("the configuration of stack test has"):
@@ -532,7 +532,7 @@ def test_all_that_is_wrong_with_a_program_is_one_error(caplog: pytest.LogCapture
 
 
 def test_an_update_is_refused_before_what_is_wrong_is_registered() -> None:
-    recorder = Recorder()
+    recorder = RecordingBackend()
 
     def program() -> None:
         StreamTable("good", key="id")
@@ -545,7 +545,7 @@ def test_an_update_is_refused_before_what_is_wrong_is_registered() -> None:
 
 def test_no_mapping_is_made_in_an_update_that_a_comparison_refuses() -> None:
     """Names and ARNs are known there as resources are made: the mapping waits for all that is judged."""
-    recorder = Recorder()
+    recorder = RecordingBackend()
     program = reading(environment=lambda orders: {"TARGET": write_to(orders)})
 
     def main() -> None:
