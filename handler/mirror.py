@@ -2,8 +2,7 @@
 
 import os
 
-from handler.stream import Change, consumer
-from handler.stream.effects import put_if_newer
+from handler.stream import Change, consumer, put_if_newer
 
 
 @consumer

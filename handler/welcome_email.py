@@ -3,8 +3,7 @@
 import os
 from typing import NamedTuple
 
-from handler.stream import Change, PermanentError, consumer
-from handler.stream.aws import client
+from handler.stream import Change, PermanentError, client, consumer
 
 
 class Template(NamedTuple):

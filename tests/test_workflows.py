@@ -43,14 +43,14 @@ def test_a_fork_gets_a_notice_where_others_get_a_preview() -> None:
     """Each job's condition is the other's opposite, term by term."""
     opposite = {"==": "!=", "!=": "==", "&&": "||"}
     preview, notice = (jobs("pr")[job]["if"] for job in ("preview", "no-preview"))
-    assert re.sub(r"==|!=|&&", lambda found: opposite[found[0]], preview) == notice
+    assert re.sub(r"==|!=|&&", lambda match: opposite[match[0]], preview) == notice
 
 
 def test_actions_are_pinned_by_hash_each_at_one_version() -> None:
     uses = [line for text in WORKFLOWS.values() for line in re.findall(r"uses: (.*)", text) if "./" not in line]
-    pinned = [re.fullmatch(r"([\w-]+/[\w-]+)@[0-9a-f]{40} # v\d+\.\d+\.\d+", each) for each in uses]
-    assert all(pinned), uses
-    assert len(set(uses)) == len({found[1] for found in pinned if found})
+    matches = [re.fullmatch(r"([\w-]+/[\w-]+)@[0-9a-f]{40} # v\d+\.\d+\.\d+", each) for each in uses]
+    assert all(matches), uses
+    assert len(set(uses)) == len({match[1] for match in matches if match})
 
 
 def test_the_cli_is_of_the_sdk_s_version() -> None:

@@ -28,12 +28,12 @@ def client(service: str) -> Any:
     if service not in _clients:
         with _lock:
             if service not in _clients:
-                _clients[service] = _make(service)
+                _clients[service] = _make_client(service)
     return _clients[service]
 
 
 @contextmanager
-def stand_in(clients: Mapping[str, Any]) -> Generator[None]:
+def use_clients(clients: Mapping[str, Any]) -> Generator[None]:
     """Let tests' own clients, by service, be what `client` gives."""
     before = dict(_clients)
     _clients.update(clients)
@@ -44,7 +44,7 @@ def stand_in(clients: Mapping[str, Any]) -> Generator[None]:
         _clients.update(before)
 
 
-def _make(service: str) -> Any:
+def _make_client(service: str) -> Any:
     # 0.2 s, which a consumer without AWS calls does not pay
     import boto3  # pyright: ignore[reportMissingTypeStubs] # it has none
     from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] # it has none

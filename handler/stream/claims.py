@@ -13,8 +13,8 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyPe
 
 from handler.stream.change import Change
 from handler.stream.engine.batch import Function, call
-from handler.stream.engine.workers import Death
-from handler.stream.telemetry import count, logger
+from handler.stream.engine.workers import SimulatedCrash
+from handler.stream.telemetry import emit_counts, logger
 
 LONGEST_RUN_MILLIS = 900_000
 """Lambda's longest invocation: how long a claim is held where no context tells the time that is left."""
@@ -28,7 +28,7 @@ class _HandlerError(Exception):
     """Carries what a handler raised past Powertools, which gives a claim back for an Exception only, no SystemExit."""
 
 
-class _Attempt:
+class _ClaimedRun:
     """One run of a handler under its claim: what really happened, whatever becomes of the claim."""
 
     def __init__(self, change: Change) -> None:
@@ -37,7 +37,7 @@ class _Attempt:
         self.error: BaseException | None = None
 
 
-class _Ledger(DynamoDBPersistenceLayer):
+class _ClaimStore(DynamoDBPersistenceLayer):
     """Powertools' layer on a ledger with a sort key: a partition a claim, where Powertools would fill one for all.
 
     Its calls: `put_item` under a condition, which answers with the claim that stands in its way, `update_item`,
@@ -64,24 +64,24 @@ class Claims:
             )
         self._consumer = consumer
         self._config = IdempotencyConfig(expires_after_seconds=int(remember), raise_on_no_idempotency_key=True)
-        self._ledger = _Ledger(table, key_attr="pk", expiry_attr="expiry", boto3_client=dynamodb)
+        self._ledger = _ClaimStore(table, key_attr="pk", expiry_attr="expiry", boto3_client=dynamodb)
 
     def begin(self, context: Any) -> None:
         """Hold claims no longer than this invocation can last."""
         timed = context if hasattr(context, "get_remaining_time_in_millis") else _NoContext()
         self._config.register_lambda_context(cast(Any, timed))
 
-    def claimed(self, function: Function) -> Function:
+    def wrap(self, function: Function) -> Function:
         """The function, run once a change.
 
         What it returns raises what the function raised, or Powertools' errors where the claim is another's or cannot be
         written. A claim that cannot be marked done counts as done here: the effect has happened.
         """
 
-        def effect(*, event_id: str, attempt: _Attempt) -> None:  # noqa: ARG001 - Powertools reads it by its name
+        def effect(*, event_id: str, attempt: _ClaimedRun) -> None:  # noqa: ARG001 - Powertools reads it by its name
             try:
                 call(function, attempt.change)
-            except Death:
+            except SimulatedCrash:
                 raise
             except BaseException as error:
                 attempt.error = error
@@ -97,14 +97,14 @@ class Claims:
         )
 
         def run(change: Change) -> None:
-            attempt = _Attempt(change)
+            attempt = _ClaimedRun(change)
             try:
                 once(event_id=change.event_id, attempt=attempt)
             except (IdempotencyPersistenceLayerError, _HandlerError) as error:
                 if not attempt.done and attempt.error is None:
                     raise
                 if isinstance(error, IdempotencyPersistenceLayerError):
-                    count({"FailedMarks": 1})
+                    emit_counts({"FailedMarks": 1})
                     logger.exception("the claim cannot be marked", event_id=change.event_id)
             if attempt.error is not None:
                 raise attempt.error

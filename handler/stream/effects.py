@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handler.stream.aws import client, error_code
-from handler.stream.change import Change, PermanentError, encode_item
+from handler.stream.change import Change, PermanentError
+from handler.stream.codec import encode_item
 from handler.stream.environment import current
 
 VERSION, EXPIRY = "change_version", "expiry"

@@ -13,10 +13,10 @@ from handler.stream.engine.batch import Function, InvalidBatchError, refuse_asyn
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.workers import Executor
 from handler.stream.environment import Environment
-from handler.stream.failures import Bucket
+from handler.stream.failures import FailureBucket
 from handler.stream.ledger import Ledger
 from handler.stream.processor import KeyOrderedProcessor
-from handler.stream.telemetry import begin, traced
+from handler.stream.telemetry import begin, with_tracing
 
 REQUEST = "table-stream"
 """The key of an event that is a request of ours, and no batch."""
@@ -52,18 +52,18 @@ class Engine:
         name, table, bucket = settings.consumer, settings.ledger_table, settings.failure_bucket
         if claim and not table:
             raise NoLedgerError(f"{name} claims its changes, but LEDGER_TABLE is not set: give the consumer stores")
-        self._function = traced(function) if settings.tracing else function
+        self._function = with_tracing(function) if settings.tracing else function
         self._claims = None
         if claim:
             from handler.stream.claims import Claims  # 0.1 s, which only a consumer that claims pays
 
             self._claims = Claims(client("dynamodb"), table, name, settings.remember_seconds)
-            self._function = self._claims.claimed(self._function)
+            self._function = self._claims.wrap(self._function)
         self._client = client
         self._processor = KeyOrderedProcessor(
             settings,
             ledger=Ledger(functools.partial(client, aws.LEDGER), table, name, sleep) if table else None,
-            failures=Bucket(functools.partial(client, "s3"), bucket, name) if bucket else None,
+            failures=FailureBucket(functools.partial(client, "s3"), bucket, name) if bucket else None,
             executor=executor,
             clock=clock,
             sleep=sleep,
@@ -104,11 +104,11 @@ class Engine:
         if self._claims:
             self._claims.begin(context)
         if REQUEST in event:
-            return self._answer(event, context)
+            return self._answer_request(event, context)
         self._processor(event.get("Records"), self._function, context).process()
         return self._processor.response()
 
-    def _answer(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+    def _answer_request(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         from handler.stream.held_items import repair, retry  # a batch of a cold environment need not wait for them
 
         ledger = self._processor.ledger
@@ -121,7 +121,7 @@ class Engine:
                     *(self._processor, ledger, self._function, invocation),
                     invoke=self._invoke,
                     everything=event.get("now") is True,
-                    part=_part(event.get("slice")),
+                    part=_parse_slice(event.get("slice")),
                 ).run()
             case {"table-stream": "skip", "item": str(digest)}:
                 return repair.skip(self._processor, ledger, invocation, digest)
@@ -135,7 +135,7 @@ class Engine:
                 )
 
 
-def _part(value: Any) -> tuple[int, int] | None:
+def _parse_slice(value: Any) -> tuple[int, int] | None:
     """A helper's share of the items: `[1, 3]` is the second of three. Raises UnknownRequestError."""
     match value:
         case None:
@@ -155,7 +155,7 @@ class Consumer:
         self.function, self.claims = function, claim
         if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             settings = Environment.read()
-            environment.fix(settings)
+            environment.set_current(settings)
             if settings.ledger_table:
                 aws.client(aws.LEDGER)  # made while Lambda starts the environment, with a whole processor to itself
 

@@ -65,7 +65,7 @@ class Environment:
 _fixed: Environment | None = None
 
 
-def fix(settings: Environment | None) -> Environment | None:
+def set_current(settings: Environment | None) -> Environment | None:
     """Let `settings` be what `current` gives from now on; None makes it read the variables. Returns the former ones."""
     global _fixed
     former, _fixed = _fixed, settings

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from handler.stream.aws import error_code
-from handler.stream.change import Change, from_json, padded, text_of, to_json
+from handler.stream.change import Change
+from handler.stream.codec import from_json, padded, text_of, to_json
 
 
 class UnreadableFailureError(Exception):
@@ -48,7 +49,7 @@ def read_failure(text: str | bytes) -> Failure:
 
 def failure_key(consumer: str, change: Change) -> str:
     """The object's name: the same each time a change is parked, in stream order within a stream."""
-    stream = change.place
+    stream = change.stream_or_unknown
     name = f"{padded(change.sequence_number)}-{change.record.get('eventID')}"
     return f"engine/{consumer}/{stream.table_name}/{stream.label}/{name}"
 
@@ -97,7 +98,7 @@ class FailureStore(Protocol):
         ...
 
 
-class Bucket:
+class FailureBucket:
     """The failure store in S3; `s3` gives boto3's client when it is first needed.
 
     Its one call: `put_object(Bucket, Key, Body, ContentType, IfNoneMatch="*")`.

@@ -9,7 +9,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
-from handler.stream.change import Change, text_of
+from handler.stream.change import Change
+from handler.stream.codec import text_of
 from handler.stream.engine.batch import Function
 from handler.stream.environment import current as current_settings
 
@@ -19,18 +20,18 @@ LISTED = 100
 logger = Logger(serialize_stacktrace=False)
 """Each line logged while a change is handled carries its event id, and what `thread_safe_append_keys` adds for it."""
 
-current: ContextVar[Change | None] = ContextVar("current", default=None)
+current_change: ContextVar[Change | None] = ContextVar("current_change", default=None)
 """The change that this thread handles."""
 
 
-def _name_the_change(line: logging.LogRecord) -> bool:
-    change = current.get()
+def _add_event_id(line: logging.LogRecord) -> bool:
+    change = current_change.get()
     if change is not None and not hasattr(line, "event_id"):
         line.event_id = change.record.get("eventID")
     return True
 
 
-logger.addFilter(_name_the_change)
+logger.addFilter(_add_event_id)
 
 
 def begin(context: Any) -> None:
@@ -38,7 +39,7 @@ def begin(context: Any) -> None:
     logger.append_keys(function_request_id=getattr(context, "aws_request_id", None))
 
 
-def traced(function: Function) -> Function:
+def with_tracing(function: Function) -> Function:
     """The function with an X-Ray subsegment around each change; Lambda gives each thread the invocation's segment."""
     from aws_lambda_powertools import Tracer  # 0.1 s, which only a traced function pays
 
@@ -48,36 +49,36 @@ def traced(function: Function) -> Function:
 def log_failure(message: str, change: Change, error: BaseException, **more: Any) -> None:
     """One line about a change that failed, with the error's traceback; `more` is added to it."""
     told = {"type": type(error).__name__, "text": text_of(error)}
-    logger.error(message, exc_info=error, **described(change), error=told, **more)
+    logger.error(message, exc_info=error, **change_fields(change), error=told, **more)
 
 
-def described(change: Change) -> dict[str, Any]:
+def change_fields(change: Change) -> dict[str, Any]:
     """The fields of a log line that name a change and its item."""
     return {
         "event_id": change.record.get("eventID"),
         "event_name": change.record.get("eventName"),
-        "table": change.place.table_name,
-        "keys": {name: _plain(value) for name, value in change.record["dynamodb"]["Keys"].items()},
+        "table": change.stream_or_unknown.table_name,
+        "keys": {name: _native_key(value) for name, value in change.record["dynamodb"]["Keys"].items()},
         "sequence_number": change.sequence_number,
     }
 
 
-def listed(changes: Sequence[Change]) -> dict[str, Any]:
+def summary_fields(changes: Sequence[Change]) -> dict[str, Any]:
     """The fields of a log line that count changes and name the first of them."""
     return {"changes": len(changes), "sequence_numbers": [change.sequence_number for change in changes[:LISTED]]}
 
 
-def moment(seconds: float) -> str:
+def iso_time(seconds: float) -> str:
     """A time in seconds since 1970 as ISO 8601."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _plain(key: Any) -> Any:
+def _native_key(key: Any) -> Any:
     [(kind, text)] = key.items()
     return int(text) if kind == "N" and text.lstrip("-").isdecimal() else text
 
 
-def count(counts: Mapping[str, int], gauges: Mapping[str, tuple[float, str]] | None = None) -> None:
+def emit_counts(counts: Mapping[str, int], gauges: Mapping[str, tuple[float, str]] | None = None) -> None:
     """Print one line that CloudWatch reads as metrics, by consumer.
 
     Counts of zero are left out; gauges, each a value and its unit, are not.

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 
 from sandbox import ROOT, SandboxError
 from sandbox.emulator import Emulator
-from sandbox.mapping.invocation import Invocation
+from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.mapping.poller import Poller
 from sandbox.program.in_process import InvokeError, Registration, run, stack_config
 from sandbox.program.lookups import answer
@@ -186,7 +186,7 @@ class Sandbox:
     def __init__(
         self,
         region: str,
-        observe: Callable[[Invocation], None],
+        observe: Callable[[ObservedInvocation], None],
         *,
         port: int | None = None,
         environment: Mapping[str, str] | None = None,
@@ -256,7 +256,7 @@ class Sandbox:
             That takes longer than `within` seconds.
         """
         deadline = time.monotonic() + within
-        while not self.poller.idle(released=released):
+        while not self.poller.is_idle(released=released):
             self.emulator.check()
             if time.monotonic() > deadline:
                 holding = [f"{name} ({items} items at its last run)" for name, items in self.poller.held().items()]

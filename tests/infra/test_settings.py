@@ -22,16 +22,16 @@ STREAM = "arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-01
 def load(**config: Any) -> Settings:
     """Settings of a stack with these keys in the project's namespace, objects as the CLI hands them over."""
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
-    loaded: list[Settings] = []
+    settings: list[Settings] = []
     recorder = record(
-        lambda: loaded.append(Settings.load(SAMPLE)),
+        lambda: settings.append(Settings.load(SAMPLE)),
         {"aws:region": "eu-central-1"} | {f"table-stream:{key}": text for key, text in texts.items()},
     )
     assert not recorder.registered
-    return loaded[0]
+    return settings[0]
 
 
-def refused(**config: Any) -> list[str]:
+def error_lines(**config: Any) -> list[str]:
     """The lines of the one error that these keys get."""
     with pytest.raises(pulumi.RunError) as caught:
         load(**config)
@@ -71,9 +71,9 @@ def test_everything_can_be_said() -> None:
 
 
 def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> None:
-    declared: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    assert {key: about["default"] for key, about in declared.items()} == Settings().model_dump(by_alias=True)
-    assert {part for about in declared.values() for part in about} == {"description", "default"}
+    declarations: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    assert {key: about["default"] for key, about in declarations.items()} == Settings().model_dump(by_alias=True)
+    assert {part for about in declarations.values() for part in about} == {"description", "default"}
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> N
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
 def test_a_mistake_is_named_with_its_value_its_bound_and_the_source(config: dict[str, Any], lines: list[str]) -> None:
-    assert refused(**config) == lines
+    assert error_lines(**config) == lines
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_mistake_is_named_with_its_value_its_bound_and_the_source(config: dict
 def test_an_old_setting_is_refused_with_what_replaced_it(
     setting: str, value: int, replaced_by: str, protect: bool
 ) -> None:
-    assert refused(protect=protect, tuning={"mirror": {setting: value}}) == [
+    assert error_lines(protect=protect, tuning={"mirror": {setting: value}}) == [
         f"table-stream:tuning.mirror.{setting} = {json.dumps(value)}: no longer a setting: {replaced_by}"
     ]
 
@@ -217,7 +217,7 @@ def test_a_bound_itself_is_allowed(tuning: dict[str, Any]) -> None:
 
 
 def test_every_mistake_is_in_one_error() -> None:
-    lines = refused(
+    lines = error_lines(
         colour="red",
         target="riscv",
         tuning={"mirror": {"batchSize": 0, "timeout": 20, "memorysize": 1}, "welcom-email": {}, "change-log": None},

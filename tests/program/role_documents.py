@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from ops.smoke import MIRRORS
+from ops.smoke import MIRROR_TABLES
 from sandbox import ROOT
 from sandbox.program.in_process import Registration, project
 from sandbox.program.values import ProgramError
@@ -78,9 +78,9 @@ def _arns(programs: Sequence[RecordingBackend]) -> Arns:
                 arns[word].add(arn)
         readers = {name: consumer["mappings"] for name, consumer in program.outputs.get("consumers", {}).items()}
         tables = {each.name: arn for each in program.of_type(recording.TABLE) for _, arn in _words(each)}
-        mirrored = [table for table in readers.get("mirror", ()) if f"{MIRRORS.get(table)}-table" in tables]
+        mirrored = [table for table in readers.get("mirror", ()) if f"{MIRROR_TABLES.get(table)}-table" in tables]
         arns["SMOKE_TABLES"] |= {tables[f"{table}-table"] for table in [*readers.get("change-log", ()), *mirrored]}
-        arns["MIRROR_TABLES"] |= {tables[f"{MIRRORS[table]}-table"] for table in mirrored}
+        arns["MIRROR_TABLES"] |= {tables[f"{MIRROR_TABLES[table]}-table"] for table in mirrored}
         if "change-log" in readers:
             arns["CHANGE_LOG"] |= {f"{_arn_of(program.one(recording.LOG_GROUP, 'change-log-logs'))}:*"}
     return arns

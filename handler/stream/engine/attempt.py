@@ -8,10 +8,10 @@ from handler.stream.change import Change, MalformedChangeError, PermanentError
 from handler.stream.engine.batch import Function, call
 from handler.stream.engine.health import Health
 from handler.stream.engine.invocation import Invocation
-from handler.stream.engine.workers import Death
-from handler.stream.telemetry import current
+from handler.stream.engine.workers import SimulatedCrash
+from handler.stream.telemetry import current_change
 
-PAUSES = (0.2, 0.4)
+PAUSE_SECONDS = (0.2, 0.4)
 """Seconds before the second and the third try in place: most transient errors are over by then."""
 LONGEST_TRIED_SECONDS = 1.0
 """A change that has used this much time is not tried again in place: a slow failure would make the batch wait."""
@@ -27,10 +27,10 @@ def pause(seconds: float) -> None:
 
 
 def attempt(function: Function, change: Change) -> BaseException | None:
-    """Run a handler for a change; the error, whatever it is, or None. A Death is raised."""
+    """Run a handler for a change; the error, whatever it is, or None. A SimulatedCrash is raised."""
     try:
         contextvars.copy_context().run(_run, function, change)
-    except Death:
+    except SimulatedCrash:
         raise
     except BaseException as error:  # whatever a handler raises is its change's failure
         return error
@@ -38,8 +38,8 @@ def attempt(function: Function, change: Change) -> BaseException | None:
 
 
 def _run(function: Function, change: Change) -> None:
-    current.set(change)
-    change.check_name()
+    current_change.set(change)
+    change.check_event_name()
     call(function, change)
 
 
@@ -50,7 +50,7 @@ def reason_to_park(error: BaseException) -> str | None:
     return "PermanentError" if isinstance(error, PermanentError) else None
 
 
-class InPlace:
+class InPlaceRetries:
     """Attempts of one batch's changes, each up to three times within the invocation."""
 
     def __init__(
@@ -66,10 +66,10 @@ class InPlace:
         self.failed_items = 0
         """Items of the batch that have failed for good."""
 
-    def again(self, change: Change, error: BaseException, began: float) -> tuple[BaseException | None, int]:
+    def retry(self, change: Change, error: BaseException, began: float) -> tuple[BaseException | None, int]:
         """Try a change again that has failed once; its last error, None where it is done, and how often it ran."""
         tries, last = 1, error
-        for seconds in PAUSES:
+        for seconds in PAUSE_SECONDS:
             if reason_to_park(last) or not self._may_try_again(began, seconds):
                 break
             self._sleep(seconds)
@@ -82,6 +82,6 @@ class InPlace:
 
     def _may_try_again(self, began: float, seconds: float) -> bool:
         now = self._invocation.clock()
-        has_time = self._invocation.left() > seconds + self._handler_timeout
+        has_time = self._invocation.seconds_left() > seconds + self._handler_timeout
         is_quick = now - began < LONGEST_TRIED_SECONDS
         return has_time and is_quick and self.failed_items < FAILED_ITEMS and self._health.may_pause(now, seconds)

@@ -9,12 +9,12 @@ from handler.stream.change import Change
 
 Function = Callable[[Change], Any]
 Record = Mapping[str, Any]
-Item = Hashable
+ItemKey = Hashable
 """Stream and full primary key, as the stream writes it."""
 KEY_TYPES = ("S", "N", "B")
 
-NOT_RUN_BY_A_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-UNRUN = (inspect.isawaitable, inspect.isgenerator, inspect.isasyncgen)
+NOT_RUN_BY_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+UNRUN_RESULTS = (inspect.isawaitable, inspect.isgenerator, inspect.isasyncgen)
 
 
 class InvalidBatchError(Exception):
@@ -31,19 +31,19 @@ class Batch(NamedTuple):
     stream: str
     records: list[Record]
     sequences: list[int]
-    items: list[Item]
+    items: list[ItemKey]
 
 
 def read_batch(records: Any) -> Batch:
     """The batch, once each record can be named and put in order; raises InvalidBatchError, naming record and field."""
     if not isinstance(records, list) or not records:
         raise InvalidBatchError(f"Records is {records!r}, not a list of stream records")
-    found = list[tuple[int, Item, Record]]()
+    found = list[tuple[int, ItemKey, Record]]()
     stream = None
     for index, record in enumerate(cast(list[Any], records)):
         try:
             stream = _stream(record, stream)
-            found.append((*_named(record["dynamodb"], stream), record))
+            found.append((*_sequence_and_key(record["dynamodb"], stream), record))
         except InvalidBatchError as error:
             raise InvalidBatchError(f"Records[{index}].{error}") from error
     found.sort(key=itemgetter(0))
@@ -64,7 +64,7 @@ def _stream(record: Any, before: str | None) -> str:
     return stream
 
 
-def _named(body: Record, stream: str) -> tuple[int, Item]:
+def _sequence_and_key(body: Record, stream: str) -> tuple[int, ItemKey]:
     sequence, keys = body.get("SequenceNumber"), body.get("Keys")
     if not isinstance(sequence, str) or not (sequence.isascii() and sequence.isdigit()):
         raise InvalidBatchError(f"dynamodb.SequenceNumber: {sequence!r} is not a sequence number")
@@ -83,14 +83,14 @@ def _key(name: str, value: Any) -> Hashable:
 
 def refuse_async(function: Function) -> None:
     """Raise AsyncHandlerError for a function that Python calls without running it: `async def`, or one with `yield`."""
-    if any(would_not_run(function) for would_not_run in NOT_RUN_BY_A_CALL):
+    if any(would_not_run(function) for would_not_run in NOT_RUN_BY_CALL):
         raise AsyncHandlerError(f"{function!r} is async or a generator: make it a plain function, it runs in a thread")
 
 
 def call(function: Function, change: Change) -> None:
     """Run a handler for one change; raises AsyncHandlerError where it returns what is still to be run."""
     result = function(change)
-    if result is not None and any(is_unrun(result) for is_unrun in UNRUN):
+    if result is not None and any(is_unrun(result) for is_unrun in UNRUN_RESULTS):
         if inspect.iscoroutine(result):
             result.close()
         raise AsyncHandlerError(f"{function!r} returned {result!r}, which nobody runs: make it a plain function")

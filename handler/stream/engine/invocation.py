@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-RESERVE = 2.0
+RESERVE_SECONDS = 2.0
 """Seconds kept at an invocation's end for the note and for holds."""
 LONGEST_RUN_SECONDS = 900.0
 """Lambda's longest invocation, for a context that does not tell the time that is left."""
-LEASE_MARGIN = 5.0
+LEASE_MARGIN_SECONDS = 5.0
 """Seconds that a lease outlasts its invocation: more than two environments' clocks differ."""
 
 
@@ -35,18 +35,18 @@ class Invocation:
         """Whether there is a deadline."""
         return self._millis is not None
 
-    def remaining(self) -> float:
+    def seconds_remaining(self) -> float:
         """Seconds until Lambda ends the invocation."""
         return self._millis() / 1000 if self._millis else LONGEST_RUN_SECONDS
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the reserve; without a deadline there is no end."""
-        return self.remaining() - RESERVE if self._millis else float("inf")
+        return self.seconds_remaining() - RESERVE_SECONDS if self._millis else float("inf")
 
-    def ends(self) -> float:
+    def end_time(self) -> float:
         """When Lambda ends the invocation at the latest, in seconds since 1970."""
-        return self.clock() + self.remaining()
+        return self.clock() + self.seconds_remaining()
 
-    def lease_until(self) -> float:
+    def lease_end(self) -> float:
         """When a lease of this invocation ends."""
-        return self.ends() + LEASE_MARGIN
+        return self.end_time() + LEASE_MARGIN_SECONDS

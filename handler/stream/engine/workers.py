@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 
-class Death(BaseException):
+class SimulatedCrash(BaseException):
     """The function ends here and now: how a proof lets it die. No handler raises it, and it is nobody's failure."""
 
 
@@ -15,7 +15,7 @@ class Executor(Protocol):
     """Runs a list of generators, one an item, each to its end; they yield before each change.
 
     It returns when none is running any more. Where `left` (seconds) is given and nothing is left while one still runs,
-    it calls `on_deadline` once and goes on waiting. A `Death` out of an item is raised again.
+    it calls `on_deadline` once and goes on waiting. A `SimulatedCrash` out of an item is raised again.
     """
 
     def __call__(

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from handler.stream import aws
-from handler.stream.change import Change, encode_item
+from handler.stream.change import Change
+from handler.stream.codec import encode_item
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.workers import Workers
 from handler.stream.entry import Consumer
@@ -51,7 +52,7 @@ class DeliveryResult:
         self._processor = KeyOrderedProcessor(
             _settings, ledger=self._ledger, failures=self, executor=_workers, sleep=lambda _: None
         )
-        self._show()
+        self._refresh()
 
     def retry(self) -> "DeliveryResult":
         """Run the held changes once more, as the next retry run does; this same result then tells of that run."""
@@ -60,19 +61,19 @@ class DeliveryResult:
             invoke=_no_helper,
             everything=True,
         )
-        with aws.stand_in(self._clients):
+        with aws.use_clients(self._clients):
             run.run()
-        return self._show()
+        return self._refresh()
 
     def deliver(self) -> "DeliveryResult":
         """Deliver every change once, a batch a table."""
         batches: dict[str, list[Change]] = {}
         for change in self._changes.values():
             batches.setdefault(change.stream_arn, []).append(change)
-        with aws.stand_in(self._clients):
+        with aws.use_clients(self._clients):
             for batch in batches.values():
                 self._processor([change.record for change in batch], self._run).process()
-        return self._show()
+        return self._refresh()
 
     def park(self, change: Change, _: str, /) -> None:
         """Keep a change, as the failure store does."""
@@ -83,16 +84,16 @@ class DeliveryResult:
         self._applied.append(change.sequence_number)
         return result
 
-    def _show(self) -> "DeliveryResult":
+    def _refresh(self) -> "DeliveryResult":
         holds = self._ledger.holds
         waiting = [each for row in holds.every() if row.is_held for each in holds.waiting(row)]
-        self.applied, self.parked = self._named(self._applied), self._named(self._parked)
-        self.held = self._named([each.change.sequence_number for each in waiting])
+        self.applied, self.parked = self._changes_of(self._applied), self._changes_of(self._parked)
+        self.held = self._changes_of([each.change.sequence_number for each in waiting])
         self._applied.clear()
         self._parked.clear()
         return self
 
-    def _named(self, numbers: Sequence[str]) -> list[Change]:
+    def _changes_of(self, numbers: Sequence[str]) -> list[Change]:
         return [change for number, change in self._changes.items() if number in numbers]
 
 
@@ -148,7 +149,7 @@ def _change(name: str, table: str, key: Key, **images: Mapping[str, Any]) -> Cha
             "eventSourceARN": f"{TABLES}/{table}/stream/2026-01-01T00:00:00.000",
             "dynamodb": {
                 "ApproximateCreationDateTime": int(time.time()),
-                **{part: _wire(encode_item(content)) for part, content in {"Keys": keys, **images}.items()},
+                **{part: as_recorded(encode_item(content)) for part, content in {"Keys": keys, **images}.items()},
                 "SequenceNumber": str(number),
                 "StreamViewType": "NEW_AND_OLD_IMAGES",
             },
@@ -156,12 +157,12 @@ def _change(name: str, table: str, key: Key, **images: Mapping[str, Any]) -> Cha
     )
 
 
-def _wire(value: Any) -> Any:
+def as_recorded(value: Any) -> Any:
     """boto3's form, in which binary is bytes, as a stream's record has it, in base64."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, dict):
-        return {name: _wire(part) for name, part in cast(dict[str, Any], value).items()}
+        return {name: as_recorded(part) for name, part in cast(dict[str, Any], value).items()}
     if isinstance(value, list):
-        return [_wire(part) for part in cast(list[Any], value)]
+        return [as_recorded(part) for part in cast(list[Any], value)]
     return value

@@ -151,7 +151,7 @@ class MemoryDynamoDB:
     def _allowed(self, request: Mapping[str, Any]) -> bool:
         condition = request.get("ConditionExpression")
         old = self._item(request["TableName"], request.get("Key") or request["Item"])
-        return condition is None or parse_condition(condition)(Scope.of(old or {}, request))
+        return condition is None or parse_condition(condition)(Scope.of_request(old or {}, request))
 
     def _write(self, request: Mapping[str, Any], kind: str) -> dict[str, Any]:
         table, key = request["TableName"], request.get("Key") or request["Item"]
@@ -164,7 +164,7 @@ class MemoryDynamoDB:
         if kind == "Put":
             item = dict(request["Item"])
         elif kind == "Update":
-            item = parse_update(request["UpdateExpression"])(Scope.of(old or dict(request["Key"]), request))
+            item = parse_update(request["UpdateExpression"])(Scope.of_request(old or dict(request["Key"]), request))
             _check_size(item)
         partition, sort = self._place(table, key)
         items = self.tables.setdefault(table, {}).setdefault(partition, {})
@@ -184,7 +184,7 @@ class MemoryDynamoDB:
         table = request["TableName"]
         partition, sort = self._keys.get(table, ("pk", "sk"))
         meets = parse_condition(request["KeyConditionExpression"])
-        value = Scope.of({}, request).partition(request["KeyConditionExpression"], partition)
+        value = Scope.of_request({}, request).partition(request["KeyConditionExpression"], partition)
         items = self.tables.get(table, {}).get(value, {})
         forward, limit = request.get("ScanIndexForward", True), request.get("Limit")
         after = request.get("ExclusiveStartKey", {}).get(sort, {}).get("S")
@@ -193,7 +193,7 @@ class MemoryDynamoDB:
             if after is not None and (key <= after if forward else key >= after):
                 continue
             item = items[key]
-            if not meets(Scope.of(item, request)):
+            if not meets(Scope.of_request(item, request)):
                 continue
             found.append(_projected(item, request))
             size += _size(item)
@@ -217,7 +217,7 @@ def _projected(item: Item, request: Mapping[str, Any]) -> Item:
     expression: str | None = request.get("ProjectionExpression")
     if expression is None:
         return dict(item)
-    scope = Scope.of(item, request)
+    scope = Scope.of_request(item, request)
     names = [scope.name(token.strip()) for token in expression.split(",")]
     return {name: item[name] for name in names if name in item}
 

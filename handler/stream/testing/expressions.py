@@ -28,7 +28,7 @@ class Scope(NamedTuple):
     values: Values
 
     @classmethod
-    def of(cls, item: Item, request: Mapping[str, Any]) -> "Scope":
+    def of_request(cls, item: Item, request: Mapping[str, Any]) -> "Scope":
         """The scope of a request's expressions on an item."""
         return cls(item, request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {}))
 
@@ -51,7 +51,7 @@ Condition = Callable[[Scope], bool]
 Operand = Callable[[Scope], Any]
 
 
-def _plain(value: Any) -> Any:
+def _comparable(value: Any) -> Any:
     """A value to compare; None where it is missing."""
     if value is None:
         return None
@@ -60,7 +60,7 @@ def _plain(value: Any) -> Any:
 
 
 def _sum(first: Operand, sign: int, second: Operand) -> Operand:
-    return lambda scope: {"N": str(_plain(first(scope)) + sign * _plain(second(scope)))}
+    return lambda scope: {"N": str(_comparable(first(scope)) + sign * _comparable(second(scope)))}
 
 
 class _Parser:
@@ -114,7 +114,7 @@ class _Parser:
             return lambda scope: (scope.value(name) is not None) == exists
         if self.took("BEGINS_WITH"):
             name, prefix = self._arguments()
-            return lambda scope: str(_plain(scope.value(name)) or "").startswith(_plain(scope.value(prefix)))
+            return lambda scope: str(_comparable(scope.value(name)) or "").startswith(_comparable(scope.value(prefix)))
         return self._comparison()
 
     def _arguments(self) -> list[str]:
@@ -133,12 +133,12 @@ class _Parser:
             high = self.take()
             return lambda scope: (
                 scope.value(left) is not None
-                and _plain(scope.value(low)) <= _plain(scope.value(left)) <= _plain(scope.value(high))
+                and _comparable(scope.value(low)) <= _comparable(scope.value(left)) <= _comparable(scope.value(high))
             )
         compare, right = COMPARISONS[self.take(*COMPARISONS)], self.take()
 
         def holds(scope: Scope) -> bool:
-            found, given = _plain(scope.value(left)), _plain(scope.value(right))
+            found, given = _comparable(scope.value(left)), _comparable(scope.value(right))
             return found is not None and given is not None and compare(found, given)
 
         return holds
@@ -181,8 +181,8 @@ class _Parser:
         name, value = self.take(), self.take()
 
         def add(scope: Scope, item: Item) -> None:
-            before = _plain(item.get(scope.name(name))) or Decimal(0)
-            item[scope.name(name)] = {"N": str(before + _plain(scope.value(value)))}
+            before = _comparable(item.get(scope.name(name))) or Decimal(0)
+            item[scope.name(name)] = {"N": str(before + _comparable(scope.value(value)))}
 
         return add
 

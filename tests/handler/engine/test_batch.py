@@ -8,7 +8,7 @@ import pytest
 
 from handler.stream.change import Change
 from handler.stream.engine.batch import AsyncHandlerError, InvalidBatchError, call, read_batch, refuse_async
-from tests.handler.fakes import STREAM, record
+from tests.fakes.records import STREAM, record
 
 OTHER = STREAM.replace("orders", "users")
 
