@@ -107,7 +107,8 @@ class Tuning(BaseModel):
 
 def _check_module(consumer: str, info: ValidationInfo) -> str:
     try:
-        module_of(consumer, info.context["root"] if info.context else ROOT)
+        if info.context:
+            module_of(consumer, info.context["root"])
     except pulumi.RunError as error:
         raise ValueError(str(error)) from error
     return consumer
@@ -151,7 +152,7 @@ class Settings(BaseModel):
 
     @classmethod
     def load(cls, root: Path = ROOT) -> Self:
-        """Read the stack's configuration; each consumer that it names has a module below `root`.
+        """Read the stack's configuration; `root` is the project's directory, where the consumers' modules are.
 
         Raises
         ------
@@ -159,20 +160,16 @@ class Settings(BaseModel):
             Something in it is unknown or out of bounds; the message lists everything at once.
         """
         prefix = f"{pulumi.get_project()}:"
-        texts = {key.removeprefix(prefix): value for key, value in _all_config().items() if key.startswith(prefix)}
-        values = {name: _parse(name, value) for name, value in texts.items()}
-        where = {"root": root}
+        texts = {key.removeprefix(prefix): text for key, text in _all_config().items() if key.startswith(prefix)}
+        values = {name: _parse(name, text) for name, text in texts.items()}
         try:
-            settings, errors, cause = cls.model_validate(values, by_alias=True, by_name=False, context=where), [], None
+            return cls.model_validate(values, by_alias=True, by_name=False, context={"root": root})
         except ValidationError as error:
-            settings, errors, cause = None, error.errors(include_url=False), error
-        lines = [_describe(prefix, error) for error in errors]
-        if lines or not settings:
+            lines = [f"\n  {_describe(prefix, each)}" for each in error.errors(include_url=False)]
+            count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
             raise pulumi.RunError(
-                f"the configuration of stack {pulumi.get_stack()} has {len(lines)} "
-                f"error{'s' if len(lines) > 1 else ''}:\n" + "\n".join(f"  {line}" for line in lines)
-            ) from cause
-        return settings
+                f"the configuration of stack {pulumi.get_stack()} has {count}:{''.join(lines)}"
+            ) from error
 
 
 def _all_config() -> dict[str, str]:

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
+from virtual_environment import OLDEST
+
+from infra.archive.targets import PYTHON
 
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = {path.stem: path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")}
@@ -22,6 +25,13 @@ def test_every_stack_is_previewed_under_a_role_of_its_own(workflow: str) -> None
     assert {each["stack"] for each in matrix} >= STACKS
     for each in matrix:
         assert each["role"] == f"${{{{ vars.PREVIEW_ROLE_{each['stack'].upper()} }}}}"
+
+
+def test_pull_requests_are_tested_on_every_python_that_is_supported() -> None:
+    versions = jobs("pr")["check"]["strategy"]["matrix"]["python"]
+    oldest, newest = OLDEST[1], int(versions[-1].partition(".")[2])
+    assert versions == [f"3.{minor}" for minor in range(oldest, newest + 1)]
+    assert ".".join(map(str, PYTHON)) in versions
 
 
 def test_every_stack_is_deployed_after_the_one_before_it() -> None:

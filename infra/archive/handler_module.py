@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pulumi
 
-from infra.archive.sources import ROOT
-
 ENGINE_PACKAGE = "stream"
 """The one package of handler/ that is no consumer's."""
 
 
-def module_of(consumer: str, root: Path = ROOT) -> str:
+def module_of(consumer: str, root: Path) -> str:
     """Module that a consumer runs: `welcome-email` is handler/welcome_email.py or handler/welcome_email/__init__.py.
 
     Raises

@@ -237,14 +237,13 @@ class Sandbox:
         stack: str,
         config: Mapping[str, str] | None,
     ) -> list[str]:
-        if config is None:
-            config = stack_config(stack)
+        config = stack_config(stack) if config is None else config
         self.verify_sender(config)
         return deployment.run(program, stack=stack, config=config)
 
     def verify_sender(self, config: Mapping[str, str]) -> None:
         """Verify the address that mail is sent from with SES: on AWS its owner does that."""
-        for sender in (value for key, value in config.items() if key.endswith(":mailFrom") and value):
+        for sender in (value for key, value in config.items() if key.rpartition(":")[2] == "mailFrom" and value):
             self.aws.client("sesv2").create_email_identity(EmailIdentity=sender)
 
     def settle(self, within: float = 60.0, *, released: bool = True) -> None:

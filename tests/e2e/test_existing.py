@@ -12,7 +12,7 @@ from infra.table import StreamTable
 from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 
-HOST = {"table-stream:target": "host"}
+HOST = {"target": "host"}
 
 
 def attach(table_name: str) -> Callable[[], None]:

@@ -33,7 +33,7 @@ def guarded() -> Generator[LocalAws]:
 def outputs(guarded: LocalAws) -> dict[str, Any]:
     """Return the outputs of the sample program, which goes with its emulator."""
     tuning = json.dumps(dict.fromkeys(("change-log", "mirror", "welcome-email"), PATIENT))
-    changes = {"table-stream:encryption": "customer", "table-stream:tuning": tuning}
+    changes = {"encryption": "customer", "tuning": tuning}
     outputs = guarded.deploy(config=stack_config("local", SAMPLE) | changes).outputs
     role = outputs["consumers"]["welcome-email"]["role"]
     allowed = [action for statement in statements(guarded, role) for action in statement["Action"]]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandbox.program.in_process import InvokeError, Registration, project, run, stack_config
+from sandbox.program.in_process import InvokeError, Registration, run, stack_config
 from sandbox.program.values import UNKNOWN
 from tests.consumers.project import SAMPLE
 
@@ -186,7 +186,7 @@ def record(
     run(
         main,
         stack="test",
-        config={"table-stream:target": "host"} | dict(config or {}),
+        config={"target": "host"} | dict(config or {}),
         backend=recording,
         preview=preview,
     )
@@ -199,8 +199,8 @@ def record_program(root: Path, stack: str, **settings: str) -> RecordingBackend:
     Archives are for this interpreter unless `settings` has another target.
     """
     recording = RecordingBackend(lenient=root != SAMPLE)
-    changes = {f"{project(root)['name']}:{key}": value for key, value in ({"target": "host"} | settings).items()}
-    recording.outputs = run(root, stack=stack, config=stack_config(stack, root) | changes, backend=recording)
+    config = stack_config(stack, root) | {"target": "host"} | settings
+    recording.outputs = run(root, stack=stack, config=config, backend=recording)
     return recording
 
 

@@ -18,7 +18,7 @@ from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 from tests.program.recording import MAPPING, record
 
-CONFIG = {"table-stream:target": "host", "table-stream:mailFrom": "shop@example.com"}
+CONFIG = {"target": "host", "mailFrom": "shop@example.com"}
 IMAGES = {
     "KEYS_ONLY": set[str](),
     "NEW_IMAGE": {"NewImage"},

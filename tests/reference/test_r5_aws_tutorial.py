@@ -14,7 +14,7 @@ from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 from tests.program.recording import MAPPING, ROLE, record
 
-HOST = {"table-stream:target": "host"}
+HOST = {"target": "host"}
 
 
 def program() -> None:
