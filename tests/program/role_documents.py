@@ -163,7 +163,7 @@ def main() -> None:
         (ROOT / "docs" / "roles" / name).unlink()
     for name, text in texts.items():
         (ROOT / "docs" / "roles" / name).write_text(text, encoding="utf-8")
-    console = Console()
+    console = Console(soft_wrap=True)
     for resource in not_covered(programs):
         console.print(f"docs/roles has no permissions for {resource}: add them to a policy of your own")
 
