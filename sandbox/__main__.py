@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 # Commands import what they need: put waits for no Pulumi, and what a command takes is measured with its imports.
 
 
-def demo(started: float) -> int:
+def run_demo(started_at: float) -> int:
     """Show the whole system at work; 1 when a promise is not kept."""
     from sandbox.demo.run import Demo
 
-    return 0 if Demo(Console(), started).run() else 1
+    return 0 if Demo(Console(), started_at).run() else 1
 
 
-def up(port: int | None, outputs: Path | None) -> int:
+def run_up(port: int | None, outputs: Path | None) -> int:
     """Deploy the program, again after each change of its files, and tell of every invocation until interrupted.
 
     Its outputs go to a file where asked for.
@@ -38,61 +38,61 @@ def up(port: int | None, outputs: Path | None) -> int:
     from sandbox.display import Display
     from sandbox.mapping.invocation import Invocation
     from sandbox.program.deploy import STACK, Sandbox
-    from sandbox.program.in_process import stack_config, versions
+    from sandbox.program.in_process import source_timestamps, stack_config
     from sandbox.report import Names, report_of
 
     console = Console(highlight=False, soft_wrap=True)
     observed: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
-    config, deployed = stack_config(STACK), versions(STACK)
+    config, deployed = stack_config(STACK), source_timestamps(STACK)
     with Sandbox(config["aws:region"], observed.put, port=port) as sandbox:
         deployment = sandbox.deploy(config=config)
         names, display = Names.of(deployment.outputs), Display()
-        write(outputs, deployment.outputs)
-        told = tell(deployment)
-        export(sandbox.emulator.variables())
+        write_outputs(outputs, deployment.outputs)
+        unsupported = print_unsupported(deployment)
+        print_exports(sandbox.emulator.variables())
         print("ready", flush=True)
         while True:
             with contextlib.suppress(queue.Empty):
                 for line in display.lines(report_of(observed.get(timeout=1), names)):
                     console.print(line)
-            sandbox.emulator.check()
-            if (now := versions(STACK)) == deployed:
+            sandbox.emulator.raise_if_dead()
+            if (now := source_timestamps(STACK)) == deployed:
                 continue
-            deployed, done = now, redeployed(sandbox, deployment)
+            deployed, result = now, redeploy(sandbox, deployment)
             names = Names.of(deployment.outputs)
             display.forget()
-            write(outputs, deployment.outputs)
-            told = tell(deployment, told)
-            print(done, flush=True)
+            write_outputs(outputs, deployment.outputs)
+            unsupported = print_unsupported(deployment, unsupported)
+            print(result, flush=True)
 
 
-def serve() -> int:
+def run_serve() -> int:
     """Serve the sandbox's resources to the Pulumi CLI in another terminal, until interrupted."""
     from sandbox.program.deploy import STACK, Sandbox
     from sandbox.program.in_process import stack_config
-    from sandbox.program.provider import serving
+    from sandbox.program.provider import serve_provider
 
     config = stack_config(STACK)
-    with Sandbox(config["aws:region"], lambda _: None) as sandbox, serving(sandbox.aws) as address:
+    with Sandbox(config["aws:region"], lambda _: None) as sandbox, serve_provider(sandbox.aws) as address:
         sandbox.verify_sender(config)
-        export(
+        print_exports(
             sandbox.emulator.variables()
             | {"PULUMI_DEBUG_PROVIDERS": address, "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
         )
         print("ready", flush=True)
         while True:
-            sandbox.emulator.check()
+            sandbox.emulator.raise_if_dead()
             time.sleep(1)
 
 
-def export(variables: Mapping[str, str]) -> None:
+def print_exports(variables: Mapping[str, str]) -> None:
     """Print the lines that a second terminal needs."""
     print("# in a second terminal:")
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
 
 
-def tell(deployment: "Deployment", before: str = "") -> str:
+def print_unsupported(deployment: "Deployment", before: str = "") -> str:
     """Print one line on what the program asks for and the sandbox does not imitate, where it is another than before.
 
     Returns
@@ -100,27 +100,27 @@ def tell(deployment: "Deployment", before: str = "") -> str:
     str
         The line.
     """
-    if deployment.not_imitated not in ("", before):
-        print(deployment.not_imitated)
-    return deployment.not_imitated
+    if deployment.unsupported_line not in ("", before):
+        print(deployment.unsupported_line)
+    return deployment.unsupported_line
 
 
-def redeployed(sandbox: "Sandbox", deployment: "Deployment") -> str:
+def redeploy(sandbox: "Sandbox", deployment: "Deployment") -> str:
     """Deploy the program again; a line on what came of it. What is wrong with it is for its author to mend."""
     try:
-        done = sandbox.redeploy(deployment)
+        changes = sandbox.redeploy(deployment)
     except Exception as error:
         return f"not redeployed: {type(error).__name__}: {' '.join(str(error).split())}"
-    return f"redeployed: {', '.join(done)}" if done else "nothing to redeploy"
+    return f"redeployed: {', '.join(changes)}" if changes else "nothing to redeploy"
 
 
-def write(path: Path | None, outputs: Mapping[str, Any]) -> None:
+def write_outputs(path: Path | None, outputs: Mapping[str, Any]) -> None:
     """Write a stack's outputs as JSON, if anywhere."""
     if path:
         path.write_text(json.dumps(outputs, indent=2), encoding="utf-8")
 
 
-def put(table: str, path: Path) -> int:
+def run_put(table: str, path: Path) -> int:
     """Write a file's items to a table; 1 when a line could not be."""
     from botocore.exceptions import EndpointConnectionError  # pyright: ignore[reportMissingTypeStubs] -- untyped
 
@@ -148,7 +148,7 @@ def put(table: str, path: Path) -> int:
 
 def main() -> int:
     """Run the command that the arguments name; its exit code."""
-    started = time.monotonic()
+    started_at = time.monotonic()
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="AWS on this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="deploy everything, write changes, make some fail, and check every promise")
@@ -165,13 +165,13 @@ def main() -> int:
     try:
         match arguments.command:
             case "demo":
-                return demo(started)
+                return run_demo(started_at)
             case "up":
-                return up(arguments.port, arguments.outputs)
+                return run_up(arguments.port, arguments.outputs)
             case "serve":
-                return serve()
+                return run_serve()
             case _:
-                return put(arguments.table, arguments.file)
+                return run_put(arguments.table, arguments.file)
     except SandboxError as error:
         print(error, file=sys.stderr)
         return 1

@@ -27,12 +27,12 @@ CREDENTIAL = "sandbox"
 """The emulator takes anything for a key and for its secret."""
 PYTHON = ROOT / ".venv-aws" / "bin" / "python"
 
-_UP_WITHIN_SECONDS = 30.0
-_DOWN_WITHIN_SECONDS = 5.0
+_START_TIMEOUT_SECONDS = 30.0
+_STOP_TIMEOUT_SECONDS = 5.0
 
 # The emulator holds the read end of a pipe of ours. However this process ends, the pipe does too, and the emulator
 # takes with it the functions' processes and everything it has written.
-_GUARDED = """
+_SERVER_SCRIPT = """
 import os, shutil, signal, tempfile, threading
 def guard():
     os.read(0, 1)
@@ -64,15 +64,15 @@ class Clients:
         self._options = {"endpoint_url": endpoint, "region_name": region, "config": _CLIENT_CONFIG}
         self._session: Any = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
         self._session.set_credentials(CREDENTIAL, CREDENTIAL)
-        self._made: dict[str, Any] = {}
+        self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()  # clients may be shared by threads, but not made by several at once
 
     def __call__(self, service: str) -> Any:
         """The client of a service."""
         with self._lock:
-            if service not in self._made:
-                self._made[service] = self._session.create_client(service, **self._options)
-            return self._made[service]
+            if service not in self._clients:
+                self._clients[service] = self._session.create_client(service, **self._options)
+            return self._clients[service]
 
 
 class Emulator:
@@ -103,7 +103,7 @@ class Emulator:
         self._clients = Clients(self.endpoint, region)
         with (self.directory / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [PYTHON, "-c", _GUARDED],
+                [PYTHON, "-c", _SERVER_SCRIPT],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -112,7 +112,7 @@ class Emulator:
                 start_new_session=True,  # Ctrl-C is ours to handle, and the group is one to end
             )
         waiting = ThreadPoolExecutor(1, "emulator")
-        self._up = waiting.submit(self._wait)  # while it comes up, the caller has a program to load
+        self._up = waiting.submit(self._wait_until_up)  # while it comes up, the caller has a program to load
         waiting.shutdown(wait=False)
 
     def client(self, service: str) -> Any:
@@ -132,7 +132,7 @@ class Emulator:
         return self._up.result()
 
     @property
-    def process(self) -> int:
+    def process_id(self) -> int:
         """Process id; also that of the group in which its functions run."""
         return self._process.pid
 
@@ -154,25 +154,27 @@ class Emulator:
             "DOCKER_HOST": f"unix://{self.directory}/no-docker",  # it would clear away containers of others
         }
 
-    def _wait(self) -> float:
+    def _wait_until_up(self) -> float:
         started = time.monotonic()
-        while time.monotonic() < started + _UP_WITHIN_SECONDS:
-            self.check()
+        while time.monotonic() < started + _START_TIMEOUT_SECONDS:
+            self.raise_if_dead()
             with contextlib.suppress(OSError, http.client.HTTPException):
-                self._ask("health")
+                self._get("health")
                 return time.monotonic() - started
             time.sleep(0.02)
-        raise EmulatorError(f"the embedded AWS did not come up within {_UP_WITHIN_SECONDS:.0f} s: {self._last_words()}")
+        raise EmulatorError(
+            f"the embedded AWS did not come up within {_START_TIMEOUT_SECONDS:.0f} s: {self._last_log_line()}"
+        )
 
-    def check(self) -> None:
+    def raise_if_dead(self) -> None:
         """Raise EmulatorError when the process has died."""
         if self._process.poll() is not None:
             raise EmulatorError(
-                f"the embedded AWS died (exit code {self._process.returncode}): {self._last_words()}. Run it again; "
+                f"the embedded AWS died (exit code {self._process.returncode}): {self._last_log_line()}. Run it again; "
                 f"should it die again, make clean makes its environment anew"
             )
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         lines = (self.directory / "log").read_text(encoding="utf-8", errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "it logged nothing")
 
@@ -188,9 +190,9 @@ class Emulator:
 
     def mails(self) -> list[dict[str, Any]]:
         """Every e-mail sent so far, oldest first: Source, To, Subject, BodyText and more."""
-        return self._ask("ses/messages")["messages"].get(ACCOUNT, [])
+        return self._get("ses/messages")["messages"].get(ACCOUNT, [])
 
-    def _ask(self, what: str) -> Any:
+    def _get(self, what: str) -> Any:
         with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=5)) as connection:
             connection.request("GET", f"/_ministack/{what}")
             return json.load(connection.getresponse())
@@ -201,9 +203,9 @@ class Emulator:
             if self._process.stdin:
                 self._process.stdin.close()
         try:
-            self._process.wait(_DOWN_WITHIN_SECONDS)
+            self._process.wait(_STOP_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process, 9)
+            os.killpg(self.process_id, 9)
             self._process.wait()
         futures.wait([self._up])
         shutil.rmtree(self.directory, ignore_errors=True)

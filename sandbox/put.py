@@ -72,11 +72,13 @@ def _physical_name(dynamodb: Any, name: str) -> str:
     names: list[str] = [
         each for page in dynamodb.get_paginator("list_tables").paginate() for each in page["TableNames"]
     ]
-    made = re.compile(rf"{re.escape(name)}(-table)?-[0-9a-f]{{7}}")
-    found = [each for each in names if each == name] or [each for each in names if made.fullmatch(each)]
-    if len(found) != 1:
-        raise PutError(f"there is {'no' if not found else 'more than one'} table {name}; there are {', '.join(names)}")
-    return found[0]
+    generated = re.compile(rf"{re.escape(name)}(-table)?-[0-9a-f]{{7}}")
+    matches = [each for each in names if each == name] or [each for each in names if generated.fullmatch(each)]
+    if len(matches) != 1:
+        raise PutError(
+            f"there is {'no' if not matches else 'more than one'} table {name}; there are {', '.join(names)}"
+        )
+    return matches[0]
 
 
 def _keys(dynamodb: Any, table: str) -> Iterator[tuple[Mapping[str, str], str]]:

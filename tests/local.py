@@ -64,12 +64,12 @@ class LocalAws:
         with self.sandbox.poller.quiet(function):
             functions.update_function_configuration(FunctionName=function, Environment={"Variables": there | variables})
 
-    def settle(self, within: float = 60.0, *, released: bool = True) -> None:
+    def wait_until_idle(self, timeout_seconds: float = 60.0, *, include_held: bool = True) -> None:
         """Wait until every mapping has read its stream to the end and nothing is in flight or waits for a retry.
 
         Nor is held, unless `released` is false.
         """
-        self.sandbox.settle(within, released=released)
+        self.sandbox.wait_until_idle(timeout_seconds, include_held=include_held)
 
     def invocations(self, function: str) -> list[Invocation]:
         """What mappings have invoked of a function (its physical name), in the order of the answers."""
@@ -109,11 +109,11 @@ class LocalAws:
         self.sandbox.close()
 
 
-def wait_for(condition: Callable[[], object], what: str, within: float = 20.0) -> None:
-    """Poll until `condition` holds; after `within` seconds an AssertionError that says `what` was waited for."""
-    deadline = time.monotonic() + within
+def wait_for(condition: Callable[[], object], what: str, timeout_seconds: float = 20.0) -> None:
+    """Poll until `condition` holds; after `timeout_seconds` an AssertionError that says `what` was waited for."""
+    deadline = time.monotonic() + timeout_seconds
     while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {within:.0f} s"
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_seconds:.0f} s"
         time.sleep(0.02)
 
 

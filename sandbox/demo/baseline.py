@@ -12,20 +12,20 @@ from sandbox.mapping.poller import POLL_SECONDS
 from sandbox.mapping.protocol import Describe, Failed, InvocationResult, Invoke, Read, Returned
 
 Event = Mapping[str, Any]
-Timed = tuple[float, Event]
+TimedEvent = tuple[float, Event]
 """A change with a moment, in epoch seconds."""
 
 
-class RefusedError(Exception):
+class WriteRefusedError(Exception):
     """A write that fails."""
 
 
-def stock_writes(
-    events: Sequence[Timed],
+def run_baseline(
+    events: Sequence[TimedEvent],
     mapping: Mapping[str, Any],
     refuses: Callable[[Event, float], bool],
-    refused_seconds: float = 0.0,
-) -> list[Timed]:
+    refused_write_seconds: float = 0.0,
+) -> list[TimedEvent]:
     """The changes as a stock processor applies them, each with when it does: it takes time only for what is refused.
 
     Parameters
@@ -36,18 +36,18 @@ def stock_writes(
         The mapping, as create_event_source_mapping takes it. It retries with AWS's recorded back-off.
     refuses
         Whether the write of a change fails at a moment.
-    refused_seconds
+    refused_write_seconds
         How long such a write takes, with the SDK's own retries.
     """
-    applied: list[Timed] = []
+    applied: list[TimedEvent] = []
     unread = list(events)
     now = unread[0][0]
 
     def write(record: Any) -> None:
         nonlocal now
         if refuses(record.raw_event, now):
-            now += refused_seconds
-            raise RefusedError
+            now += refused_write_seconds
+            raise WriteRefusedError
         applied.append((now, record.raw_event))
 
     machine = MappingMachine(Configuration.model_validate(mapping), poll=POLL_SECONDS)

@@ -39,7 +39,7 @@ class Proxy:
     def __init__(self, port: int, refuses: Callable[[Call], bool]) -> None:
         class Handler(_Handler):
             upstream = port
-            judge = staticmethod(refuses)
+            is_refused = staticmethod(refuses)
 
         self._server = ThreadingHTTPServer((HOST, 0), Handler)
         self._server.daemon_threads = True
@@ -54,7 +54,7 @@ class Proxy:
         self._server.server_close()
 
 
-def _end_to_end(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _end_to_end_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers if name.lower() not in HOP_BY_HOP}
 
 
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     upstream: int
-    judge: Callable[[Call], bool]
+    is_refused: Callable[[Call], bool]
 
     def setup(self) -> None:
         super().setup()
@@ -76,31 +76,33 @@ class _Handler(BaseHTTPRequestHandler):
         self._emulator.close()
         super().finish()
 
-    def _pass_on(self) -> None:
+    def _forward(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
         if len(body) < length:
             raise ConnectionError("the caller has ended before it said all")
         if self._refused(body):
-            self._answer(500, {"content-length": str(len(REFUSAL))}, REFUSAL)
+            self._respond(500, {"content-length": str(len(REFUSAL))}, REFUSAL)
             return
-        self._emulator.request(self.command, self.path, body, _end_to_end(self.headers.items()))
+        self._emulator.request(self.command, self.path, body, _end_to_end_headers(self.headers.items()))
         answer = self._emulator.getresponse()
         content = answer.read()
-        self._answer(answer.status, {"content-length": str(len(content)), **_end_to_end(answer.getheaders())}, content)
+        self._respond(
+            answer.status, {"content-length": str(len(content)), **_end_to_end_headers(answer.getheaders())}, content
+        )
 
     def _refused(self, body: bytes) -> bool:
         service, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
         call = self.headers.get("amz-sdk-invocation-id", "")
         if service.startswith("DynamoDB_"):
-            return self.judge(Call(operation, call, json.loads(body)))
-        return not service and self.judge(Call(self.command, call, {}, self.path))
+            return self.is_refused(Call(operation, call, json.loads(body)))
+        return not service and self.is_refused(Call(self.command, call, {}, self.path))
 
-    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+    def _respond(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _pass_on  # noqa: N815 -- http.server's names
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _forward  # noqa: N815 -- http.server's names

@@ -13,11 +13,11 @@ from sandbox import ROOT, SandboxError
 from sandbox.emulator import Emulator
 from sandbox.mapping.invocation import Invocation
 from sandbox.mapping.poller import Poller
-from sandbox.program.in_process import InvokeError, Registration, project, run, stack_config
-from sandbox.program.lookups import answer
-from sandbox.program.not_imitated import Asides, PassedOver
+from sandbox.program.in_process import InvokeError, Registration, read_project, run, stack_config
+from sandbox.program.lookups import look_up
+from sandbox.program.unsupported import PlaceholderResource, UnsupportedReport
 from sandbox.resources.catalog import resource
-from sandbox.resources.resource_type import Aws, ResourceType, changed
+from sandbox.resources.resource_type import Aws, ResourceType, changed_properties
 from sandbox.schedule import MINUTE_SECONDS
 
 STACK = "local"
@@ -28,11 +28,11 @@ class DeployError(SandboxError):
 
 
 @dataclass(frozen=True)
-class Made:
+class DeployedResource:
     """A resource that exists."""
 
     registration: Registration
-    resource: ResourceType
+    resource_type: ResourceType
     id: str
     inputs: dict[str, Any]
     outputs: dict[str, Any]
@@ -44,23 +44,25 @@ class Deployment:
 
     aws: Aws
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
-    passed_over: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    unsupported: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """What the latest run asked for and the sandbox does not imitate: the names of resources by their type, which is
     passed over, or by their type and a property of it."""
-    not_imitated: str = ""
+    unsupported_line: str = ""
     """The same as one line for people."""
-    _made: dict[str, Made] = field(default_factory=dict[str, Made])  # by URN, in the order of the latest run
+    _resources: dict[str, DeployedResource] = field(
+        default_factory=dict[str, DeployedResource]
+    )  # by URN, in the order of the latest run
     _registered: dict[str, Registration] = field(default_factory=dict[str, Registration])  # by URN, in this run
-    _done: list[str] = field(default_factory=list[str])
-    _asides: Asides = field(init=False)
+    _changes: list[str] = field(default_factory=list[str])
+    _unsupported: UnsupportedReport = field(init=False)
 
     def __post_init__(self) -> None:
-        self._asides = Asides(self.aws.region)
+        self._unsupported = UnsupportedReport(self.aws.region)
 
     @property
-    def made(self) -> list[Made]:
+    def resources(self) -> list[DeployedResource]:
         """Every resource that exists, what others depend on before them."""
-        return list(self._made.values())
+        return list(self._resources.values())
 
     def run(self, program: Callable[[], None] | Path, *, stack: str, config: Mapping[str, str]) -> list[str]:
         """Make true what a program registers, and unmake what earlier runs have made and it registers no more.
@@ -76,12 +78,12 @@ class Deployment:
             The program's own, or DeployError; what exists by then stays.
         """
         self._registered.clear()
-        self._done.clear()
-        self._asides = Asides(self.aws.region)
+        self._changes.clear()
+        self._unsupported = UnsupportedReport(self.aws.region)
         self.outputs = run(program, stack=stack, config=config, backend=self)
-        self.passed_over, self.not_imitated = self._asides.names, self._asides.line
-        self._unmake([made for urn, made in self._made.items() if urn not in self._registered])
-        return sorted(self._done)
+        self.unsupported, self.unsupported_line = self._unsupported.names, self._unsupported.line
+        self._delete([deployed for urn, deployed in self._resources.items() if urn not in self._registered])
+        return sorted(self._changes)
 
     def register(self, registration: Registration) -> tuple[str, dict[str, Any]]:
         """Make a resource, or change the one that an earlier run has made.
@@ -100,56 +102,70 @@ class Deployment:
                 f"{registration.urn} is registered twice: resources of one type and parent need different names"
             )
         if not registration.custom or registration.type.startswith("pulumi:"):
-            self._asides.placed(registration)
+            self._unsupported.add_region(registration)
             return registration.name, {}
-        kind = resource(registration.type, registration.name, self.aws)
-        if isinstance(kind, PassedOver):
-            self._asides.passed_over(registration)
-            inputs = kind.check(registration.name, registration.inputs)
-            identity = kind.create(inputs)
-            return identity, {**(kind.read(identity) or {}), **inputs}
-        made = self._make(kind, registration)
-        self._asides.made(registration, kind.unimitated(made.inputs))
-        return made.id, made.outputs
+        resource_type = resource(registration.type, registration.name, self.aws)
+        if isinstance(resource_type, PlaceholderResource):
+            self._unsupported.add_placeholder(registration)
+            inputs = resource_type.check(registration.name, registration.inputs)
+            identity = resource_type.create(inputs)
+            return identity, {**(resource_type.read(identity) or {}), **inputs}
+        deployed = self._create_or_update(resource_type, registration)
+        self._unsupported.add_deployed(registration, resource_type.list_unsupported(deployed.inputs))
+        return deployed.id, deployed.outputs
 
-    def _make(self, kind: ResourceType, registration: Registration) -> Made:
-        old = self._made.get(registration.urn)
-        named = {kind.named_by: old.inputs[kind.named_by]} if old and kind.named_by else {}
-        inputs = kind.check(registration.name, named | registration.inputs)
+    def _create_or_update(self, resource_type: ResourceType, registration: Registration) -> DeployedResource:
+        old = self._resources.get(registration.urn)
+        existing_name = (
+            {resource_type.name_property: old.inputs[resource_type.name_property]}
+            if old and resource_type.name_property
+            else {}
+        )
+        inputs = resource_type.check(registration.name, existing_name | registration.inputs)
         try:
-            made = self._changed(old, registration, inputs) if old else self._created(kind, registration, inputs)
+            deployed = (
+                self._update(old, registration, inputs) if old else self._create(resource_type, registration, inputs)
+            )
         except Exception as error:
             raise DeployError(
                 f"{registration.type} {registration.name} could not be {'changed' if old else 'made'}: {error}"
             ) from error
-        self._made.pop(registration.urn, None)
-        self._made[registration.urn] = made
-        return made
+        self._resources.pop(registration.urn, None)
+        self._resources[registration.urn] = deployed
+        return deployed
 
-    def _created(self, kind: ResourceType, registration: Registration, inputs: dict[str, Any]) -> Made:
-        identity = kind.create(inputs)
-        self._done.append(f"{registration.name} made")
-        return Made(registration, kind, identity, inputs, {**inputs, **(kind.read(identity) or {})})
+    def _create(
+        self, resource_type: ResourceType, registration: Registration, inputs: dict[str, Any]
+    ) -> DeployedResource:
+        identity = resource_type.create(inputs)
+        self._changes.append(f"{registration.name} made")
+        return DeployedResource(
+            registration, resource_type, identity, inputs, {**inputs, **(resource_type.read(identity) or {})}
+        )
 
-    def _changed(self, old: Made, registration: Registration, inputs: dict[str, Any]) -> Made:
-        kind = old.resource
-        differing = changed(old.inputs, inputs)
+    def _update(self, old: DeployedResource, registration: Registration, inputs: dict[str, Any]) -> DeployedResource:
+        resource_type = old.resource_type
+        differences = changed_properties(old.inputs, inputs)
         triggers = old.registration.replacement_trigger, registration.replacement_trigger
         triggered = None not in triggers and triggers[0] != triggers[1]  # as the engine has it
-        if not differing and not triggered:
+        if not differences and not triggered:
             return replace(old, registration=registration)
-        if triggered or differing & kind.replaced_by.union(registration.replace_on_changes):
-            self._unmake([old])
-            return self._created(kind, registration, kind.check(registration.name, registration.inputs))
-        kind.update(old.id, old.inputs, inputs)
-        self._done.append(registration.name)
-        return Made(registration, kind, old.id, inputs, {**inputs, **(kind.read(old.id) or {})})
+        if triggered or differences & resource_type.replacement_properties.union(registration.replace_on_changes):
+            self._delete([old])
+            return self._create(
+                resource_type, registration, resource_type.check(registration.name, registration.inputs)
+            )
+        resource_type.update(old.id, old.inputs, inputs)
+        self._changes.append(registration.name)
+        return DeployedResource(
+            registration, resource_type, old.id, inputs, {**inputs, **(resource_type.read(old.id) or {})}
+        )
 
     def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
         """Answer a function of the provider, whichever it is: there is one account and one Region here."""
         del provider
         try:
-            return answer(token, args, self.aws)
+            return look_up(token, args, self.aws)
         except ClientError as error:
             raise InvokeError(str(error)) from error
 
@@ -161,20 +177,20 @@ class Deployment:
         DeployError
             Something could not be unmade; the rest is.
         """
-        self._unmake(self.made)
+        self._delete(self.resources)
 
-    def _unmake(self, unwanted: list[Made]) -> None:
-        failed: list[str] = []
-        for made in reversed(unwanted):
+    def _delete(self, unwanted: list[DeployedResource]) -> None:
+        failures: list[str] = []
+        for deployed in reversed(unwanted):
             try:
-                made.resource.delete(made.id, made.inputs)
+                deployed.resource_type.delete(deployed.id, deployed.inputs)
             except Exception as error:
-                failed.append(f"{made.registration.type} {made.id}: {error}")
+                failures.append(f"{deployed.registration.type} {deployed.id}: {error}")
             else:
-                del self._made[made.registration.urn]
-                self._done.append(f"{made.registration.name} unmade")
-        if failed:
-            raise DeployError("could not be unmade: " + "; ".join(failed))
+                del self._resources[deployed.registration.urn]
+                self._changes.append(f"{deployed.registration.name} unmade")
+        if failures:
+            raise DeployError("could not be unmade: " + "; ".join(failures))
 
 
 class Sandbox:
@@ -191,8 +207,8 @@ class Sandbox:
         port: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        quick = {"MINUTE_SECONDS": f"{MINUTE_SECONDS:g}"}
-        self.emulator = Emulator(region, port=port, environment=quick | dict(environment or {}))
+        fast_schedule = {"MINUTE_SECONDS": f"{MINUTE_SECONDS:g}"}
+        self.emulator = Emulator(region, port=port, environment=fast_schedule | dict(environment or {}))
         self.poller = Poller(self.emulator.client, observe)
         self.aws = Aws(self.emulator.client, region, self.poller)
 
@@ -209,8 +225,8 @@ class Sandbox:
         except BaseException as error:
             try:
                 deployment.destroy()
-            except DeployError as left:
-                error.add_note(str(left))
+            except DeployError as leftovers:
+                error.add_note(str(leftovers))
             raise
         return deployment
 
@@ -226,9 +242,9 @@ class Sandbox:
 
         A run that fails leaves what there is.
         """
-        done = self._run(deployment, program, stack, config)
+        changes = self._run(deployment, program, stack, config)
         self.poller.make_all_due()
-        return done
+        return changes
 
     def _run(
         self,
@@ -244,24 +260,24 @@ class Sandbox:
 
     def verify_sender(self, config: Mapping[str, str]) -> None:
         """Verify the address that mail is sent from with SES: on AWS its owner does that."""
-        if sender := config.get(f"{project()['name']}:mailFrom"):
+        if sender := config.get(f"{read_project()['name']}:mailFrom"):
             self.aws.client("sesv2").create_email_identity(EmailIdentity=sender)
 
-    def settle(self, within: float = 60.0, *, released: bool = True) -> None:
-        """Wait until every change is processed, parked or discarded: also what was held, unless `released` is false.
+    def wait_until_idle(self, timeout_seconds: float = 60.0, *, include_held: bool = True) -> None:
+        """Wait until every change is processed, parked or discarded; with `include_held`, also until no item is held.
 
         Raises
         ------
         DeployError
-            That takes longer than `within` seconds.
+            That takes longer than `timeout_seconds`.
         """
-        deadline = time.monotonic() + within
-        while not self.poller.idle(released=released):
-            self.emulator.check()
+        deadline = time.monotonic() + timeout_seconds
+        while not self.poller.idle(released=include_held):
+            self.emulator.raise_if_dead()
             if time.monotonic() > deadline:
                 holding = [f"{name} ({items} items at its last run)" for name, items in self.poller.held().items()]
-                still = f"; held by {', '.join(sorted(holding))}" if released and holding else ""
-                raise DeployError(f"the consumers have not come to rest within {within:.0f} s{still}")
+                held = f"; held by {', '.join(sorted(holding))}" if include_held and holding else ""
+                raise DeployError(f"the consumers have not come to rest within {timeout_seconds:.0f} s{held}")
             time.sleep(0.02)
 
     def close(self) -> None:

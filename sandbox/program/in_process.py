@@ -27,7 +27,7 @@ from pulumi.runtime.sync_await import _sync_await  # pyright: ignore[reportPriva
 
 from infra.archive.sources import files
 from sandbox import ROOT
-from sandbox.program.values import ProgramError, plain
+from sandbox.program.values import ProgramError, to_python
 
 STACK_TYPE = "pulumi:pulumi:Stack"
 THREADS = 16
@@ -82,9 +82,9 @@ class Backend(Protocol):
         ...
 
 
-def project(root: Path = ROOT) -> dict[str, Any]:
+def read_project(root: Path = ROOT) -> dict[str, Any]:
     """Pulumi.yaml as it stands."""
-    return _yaml(root / "Pulumi.yaml")
+    return _read_yaml(root / "Pulumi.yaml")
 
 
 def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
@@ -96,23 +96,23 @@ def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
         The file is missing, holds an encrypted value, a scalar that the CLI would rewrite, or lacks a key that
         Pulumi.yaml declares without a default.
     """
-    about = project(root)
-    config = dict(_yaml(root / f"Pulumi.{stack}.yaml").get("config") or {})
+    project = read_project(root)
+    config = dict(_read_yaml(root / f"Pulumi.{stack}.yaml").get("config") or {})
     missing: list[str] = []
-    declarations: dict[str, dict[str, Any]] = about.get("config") or {}
+    declarations: dict[str, dict[str, Any]] = project.get("config") or {}
     for name, declaration in declarations.items():
-        key = name if ":" in name else f"{about['name']}:{name}"
-        given = declaration.get("default", declaration.get("value"))
-        if key not in config and given is not None:
-            config[key] = given
-        elif key not in config and key.startswith(f"{about['name']}:"):
+        key = name if ":" in name else f"{project['name']}:{name}"
+        default = declaration.get("default", declaration.get("value"))
+        if key not in config and default is not None:
+            config[key] = default
+        elif key not in config and key.startswith(f"{project['name']}:"):
             missing.append(key)
     if missing:
         raise ProgramError(f"Pulumi.{stack}.yaml lacks {', '.join(missing)}, and Pulumi.yaml has no default for it")
-    return {key: _scalar(f"Pulumi.{stack}.yaml: {key}", value) for key, value in config.items()}
+    return {key: _to_config_value(f"Pulumi.{stack}.yaml: {key}", value) for key, value in config.items()}
 
 
-def versions(stack: str, root: Path = ROOT) -> dict[Path, int]:
+def source_timestamps(stack: str, root: Path = ROOT) -> dict[Path, int]:
     """The files that make a program what it is, with when they changed (ns): what differs calls for another run.
 
     Modules of infra are none of them: a process imports them once. Of handler/ it is what the archive holds, and the
@@ -120,13 +120,13 @@ def versions(stack: str, root: Path = ROOT) -> dict[Path, int]:
     """
     handler = root / "handler"
     requirements = (handler / "requirements.in", handler / "requirements.txt")
-    found: dict[Path, int] = {}
+    timestamps: dict[Path, int] = {}
     for path in (root / "__main__.py", root / f"Pulumi.{stack}.yaml", *requirements, *files(handler)):
         with contextlib.suppress(FileNotFoundError):  # editors save by renaming
             itself_and_target = [path.lstat(), *([path.stat()] if path.exists() else [])]
             # Not the time of the last write, which a file keeps that is made executable.
-            found[path] = max(each.st_ctime_ns for each in itself_and_target)
-    return found
+            timestamps[path] = max(each.st_ctime_ns for each in itself_and_target)
+    return timestamps
 
 
 def run(
@@ -145,8 +145,8 @@ def run(
     context = contextvars.copy_context()
     program = program.resolve() if isinstance(program, Path) else program
     directory = program if isinstance(program, Path) else Path.cwd()
-    name = project(program if isinstance(program, Path) else ROOT)["name"]
-    with contextlib.chdir(directory), _no_collection():
+    name = read_project(program if isinstance(program, Path) else ROOT)["name"]
+    with contextlib.chdir(directory), _without_garbage_collection():
         context.run(
             *(_run, program, monitor, config), project=name, stack=stack, dry_run=preview, organization="organization"
         )
@@ -163,7 +163,7 @@ def _run(program: Callable[[], None] | Path, monitor: "_Monitor", config: Mappin
             runpy.run_path(str(program), run_name="__main__")
         else:
             program()
-        _sync_await(_quiet())
+        _sync_await(_wait_for_outputs())
 
     with asyncio.Runner() as runner, ThreadPoolExecutor(THREADS) as pool:
         loop = runner.get_loop()
@@ -177,7 +177,7 @@ def _run(program: Callable[[], None] | Path, monitor: "_Monitor", config: Mappin
 
 
 @contextlib.contextmanager
-def _no_collection() -> Generator[None]:
+def _without_garbage_collection() -> Generator[None]:
     """Collect no garbage: what a run makes lives until its end, and looking through it would take half the time."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -188,7 +188,7 @@ def _no_collection() -> Generator[None]:
             gc.enable()
 
 
-async def _quiet() -> None:
+async def _wait_for_outputs() -> None:
     """Wait until nothing is under way, or something has failed.
 
     The SDK waits so, too, but it looks at every pending output each time that one of them is done, which takes seconds
@@ -222,15 +222,15 @@ class _Monitor(MockMonitor):
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == STACK_TYPE:
             return resource_pb2.RegisterResourceResponse(urn=urn)
-        inputs = _decoded(request.object)
-        identity, outputs = self.backend.register(_registration(request, urn, inputs))
+        inputs = _decode(request.object)
+        identity, outputs = self.backend.register(_to_registration(request, urn, inputs))
         reply = resource_pb2.RegisterResourceResponse(urn=urn, id=identity, object=request.object)
         reply.object.update({key: value for key, value in outputs.items() if inputs.get(key) != value})
         return reply
 
     def RegisterResourceOutputs(self, request: resource_pb2.RegisterResourceOutputsRequest) -> Empty:  # noqa: N802 -- the protocol's name
         if f"::{STACK_TYPE}::" in request.urn:
-            self.stack_outputs = _decoded(request.outputs)
+            self.stack_outputs = _decode(request.outputs)
         return Empty()
 
     def ReadResource(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:  # noqa: N802 -- the protocol's name
@@ -238,11 +238,11 @@ class _Monitor(MockMonitor):
 
     def Invoke(self, request: resource_pb2.ResourceInvokeRequest) -> resource_pb2.ResourceInvokeResponse:  # noqa: N802 -- the protocol's name
         reply = resource_pb2.ResourceInvokeResponse()
-        getattr(reply, "return").update(self.backend.invoke(request.tok, _decoded(request.args), request.provider))
+        getattr(reply, "return").update(self.backend.invoke(request.tok, _decode(request.args), request.provider))
         return reply
 
 
-def _registration(request: resource_pb2.RegisterResourceRequest, urn: str, inputs: dict[str, Any]) -> Registration:
+def _to_registration(request: resource_pb2.RegisterResourceRequest, urn: str, inputs: dict[str, Any]) -> Registration:
     return Registration(
         type=request.type,
         name=request.name,
@@ -254,24 +254,24 @@ def _registration(request: resource_pb2.RegisterResourceRequest, urn: str, input
         protect=request.protect if request.HasField("protect") else None,
         retain_on_delete=request.retainOnDelete if request.HasField("retainOnDelete") else None,
         delete_before_replace=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
-        aliases=tuple(_alias(alias) for alias in cast("Any", request).aliases),  # the SDK's stub lacks its type
+        aliases=tuple(_to_alias(alias) for alias in cast("Any", request).aliases),  # the SDK's stub lacks its type
         dependencies=frozenset(request.dependencies),
         property_dependencies={key: frozenset(of.urns) for key, of in request.propertyDependencies.items()},
         ignore_changes=tuple(request.ignoreChanges),
         replace_on_changes=tuple(request.replaceOnChanges),
-        replacement_trigger=_decoded(request.replacement_trigger) if request.HasField("replacement_trigger") else None,
+        replacement_trigger=_decode(request.replacement_trigger) if request.HasField("replacement_trigger") else None,
     )
 
 
-def _alias(alias: Any) -> str | dict[str, Any]:
+def _to_alias(alias: Any) -> str | dict[str, Any]:
     return alias.urn or {field: value for field, value in MessageToDict(alias.spec).items() if value}
 
 
-def _decoded(message: Struct | Value) -> Any:
-    return plain(MessageToDict(message))
+def _decode(message: Struct | Value) -> Any:
+    return to_python(MessageToDict(message))
 
 
-def _yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError as error:
@@ -280,7 +280,7 @@ def _yaml(path: Path) -> dict[str, Any]:
         raise ProgramError(f"{path.name} is not YAML: {error}") from error
 
 
-def _scalar(where: str, value: Any) -> str:
+def _to_config_value(where: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, dict) and set(cast("dict[str, Any]", value)) == {"secure"}:

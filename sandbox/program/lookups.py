@@ -38,7 +38,7 @@ _TABLE = f"""{{id: TableName, name: TableName, arn: TableArn,
 """DescribeTable's answer as pulumi_aws's GetTableResult has it."""
 
 
-def answer(token: str, args: Inputs, aws: Aws) -> Inputs:
+def look_up(token: str, args: Inputs, aws: Aws) -> Inputs:
     """The result of a provider's function.
 
     Raises
@@ -76,15 +76,15 @@ def _partition(region: str) -> Inputs:
 
 def _table(name: str, aws: Aws) -> Inputs:
     client = aws.client("dynamodb")
-    found = jmespath.search(_TABLE, client.describe_table(TableName=name)["Table"])
+    description = jmespath.search(_TABLE, client.describe_table(TableName=name)["Table"])
     expiry = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
     backups = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
     recovery = backups["PointInTimeRecoveryDescription"]
     recoverable = recovery["PointInTimeRecoveryStatus"] == "ENABLED"
     days = recovery.get("RecoveryPeriodInDays", 35 if recoverable else 0)  # 35 unless said (UpdateContinuousBackups)
-    tags = client.list_tags_of_resource(ResourceArn=found["arn"])["Tags"]
+    tags = client.list_tags_of_resource(ResourceArn=description["arn"])["Tags"]
     return {
-        **found,
+        **description,
         "region": aws.region,
         "ttl": {
             "enabled": expiry["TimeToLiveStatus"] == "ENABLED",
@@ -101,11 +101,11 @@ def _policy_document(args: Inputs) -> Inputs:
         [statement for text in args.get(name, ()) for statement in _statements(text)]
         for name in ("sourcePolicyDocuments", "overridePolicyDocuments")
     )
-    own = [_statement(each) for each in args.get("statements", ())]
+    statements = [_statement(each) for each in args.get("statements", ())]
     replaced = {each["Sid"] for each in overrides if each.get("Sid")}
-    kept = [each for each in (*sources, *own) if each.get("Sid") not in replaced]
+    remaining = [each for each in (*sources, *statements) if each.get("Sid") not in replaced]
     identified = {"Id": args["policyId"]} if "policyId" in args else {}
-    return {"Version": args.get("version", "2012-10-17"), **identified, "Statement": [*kept, *overrides]}
+    return {"Version": args.get("version", "2012-10-17"), **identified, "Statement": [*remaining, *overrides]}
 
 
 def _statements(text: str) -> list[Inputs]:
@@ -113,18 +113,18 @@ def _statements(text: str) -> list[Inputs]:
     return [cast("Inputs", statements)] if isinstance(statements, dict) else statements
 
 
-def _statement(given: Inputs) -> Inputs:
-    statement: Inputs = {"Sid": given["sid"]} if given.get("sid") else {}
-    statement["Effect"] = given.get("effect", "Allow")
+def _statement(args: Inputs) -> Inputs:
+    statement: Inputs = {"Sid": args["sid"]} if args.get("sid") else {}
+    statement["Effect"] = args.get("effect", "Allow")
     for name in ("actions", "notActions", "resources", "notResources"):
-        if values := given.get(name):
+        if values := args.get(name):
             statement[name[0].upper() + name[1:-1]] = _one_or_more(values)
     for name in ("principals", "notPrincipals"):
-        if principals := given.get(name):
+        if principals := args.get(name):
             every = [each for each in principals if each["type"] == "*"]
             by_kind = {each["type"]: _one_or_more(each["identifiers"]) for each in principals}
             statement[name[0].upper() + name[1:-1]] = "*" if every else by_kind
-    for condition in given.get("conditions", ()):
+    for condition in args.get("conditions", ()):
         tests: Inputs = statement.setdefault("Condition", {}).setdefault(condition["test"], {})
         tests[condition["variable"]] = _one_or_more(condition["values"])
     return statement

@@ -16,23 +16,23 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from pulumi.runtime.proto.provider_pb2 import DiffResponse
 
 from sandbox.emulator import HOST
-from sandbox.program.imported import inputs_of
+from sandbox.program.imported import read_inputs
 from sandbox.program.in_process import THREADS
-from sandbox.program.lookups import answer
-from sandbox.program.values import UNKNOWN, plain
+from sandbox.program.lookups import look_up
+from sandbox.program.values import UNKNOWN, to_python
 from sandbox.resources.catalog import resource
 from sandbox.resources.functions import EventSourceMapping
-from sandbox.resources.resource_type import Aws, Inputs, ResourceType, changed
+from sandbox.resources.resource_type import Aws, Inputs, ResourceType, changed_properties
 
 Context = grpc.ServicerContext
 
-_SIGN = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
+_SIGNATURE = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
 _ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"  # pragma: allowlist secret
-_CONTENT = {"path", "text", "assets"}
+_CONTENT_KEYS = {"path", "text", "assets"}
 """How the engine tells what a file or an archive holds, where it is to be read."""
 
 
-class Named(Protocol):
+class ResourceRequest(Protocol):
     """What every request about a resource says of it."""
 
     @property
@@ -74,53 +74,57 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Invoke(self, request: provider_pb2.InvokeRequest, context: Context) -> provider_pb2.InvokeResponse:
         reply = provider_pb2.InvokeResponse()
-        getattr(reply, "return").update(answer(request.tok, _decoded(request.args), self.aws))
+        getattr(reply, "return").update(look_up(request.tok, _decode(request.args), self.aws))
         return reply
 
     def Check(self, request: provider_pb2.CheckRequest, context: Context) -> provider_pb2.CheckResponse:
-        kind, given = self._kind(request), _decoded(request.news)
-        kept = {name: value for name, value in MessageToDict(request.olds).items() if name == kind.named_by}
-        inputs = kind.check(request.name, kept | given)
+        resource_type, news = self._resource_type(request), _decode(request.news)
+        existing_name = {
+            name: value for name, value in MessageToDict(request.olds).items() if name == resource_type.name_property
+        }
+        inputs = resource_type.check(request.name, existing_name | news)
         reply = provider_pb2.CheckResponse(inputs=request.news)
-        reply.inputs.update({name: value for name, value in inputs.items() if given.get(name) != value})
+        reply.inputs.update({name: value for name, value in inputs.items() if news.get(name) != value})
         return reply
 
     def Diff(self, request: provider_pb2.DiffRequest, context: Context) -> DiffResponse:
-        differing = changed(*_old_and_new(request))
+        differences = changed_properties(*_old_and_new(request))
         return DiffResponse(
-            changes=DiffResponse.DIFF_SOME if differing else DiffResponse.DIFF_NONE,
-            diffs=sorted(differing),
-            replaces=sorted(differing & self._kind(request).replaced_by),
+            changes=DiffResponse.DIFF_SOME if differences else DiffResponse.DIFF_NONE,
+            diffs=sorted(differences),
+            replaces=sorted(differences & self._resource_type(request).replacement_properties),
         )
 
     def Create(self, request: provider_pb2.CreateRequest, context: Context) -> provider_pb2.CreateResponse:
-        kind = self._kind(request)
+        resource_type = self._resource_type(request)
         reply = provider_pb2.CreateResponse(properties=request.properties)
         if request.preview:
-            given = MessageToDict(request.properties)
-            reply.properties.update({name: UNKNOWN for name in kind.outputs if name not in given})
+            inputs = MessageToDict(request.properties)
+            reply.properties.update({name: UNKNOWN for name in resource_type.outputs if name not in inputs})
         else:
-            reply.id = kind.create(_decoded(request.properties))
-            reply.properties.update(kind.read(reply.id) or {})
+            reply.id = resource_type.create(_decode(request.properties))
+            reply.properties.update(resource_type.read(reply.id) or {})
         return reply
 
     def Read(self, request: provider_pb2.ReadRequest, context: Context) -> provider_pb2.ReadResponse:
-        kind = self._kind(request)
-        found = kind.read(request.id)
-        if found is None:
+        resource_type = self._resource_type(request)
+        outputs = resource_type.read(request.id)
+        if outputs is None:
             return provider_pb2.ReadResponse()
         if not request.inputs and not request.properties:
-            return self._imported(kind, request.id, found)
+            return self._imported(resource_type, request.id, outputs)
         reply = provider_pb2.ReadResponse(id=request.id, inputs=request.inputs, properties=request.properties)
-        reply.properties.update(found)
-        given = MessageToDict(request.inputs)
-        reply.inputs.update({name: value for name, value in found.items() if not _same(given.get(name, value), value)})
+        reply.properties.update(outputs)
+        inputs = MessageToDict(request.inputs)
+        reply.inputs.update(
+            {name: value for name, value in outputs.items() if not _equal(inputs.get(name, value), value)}
+        )
         return reply
 
-    def _imported(self, kind: ResourceType, identity: str, outputs: Inputs) -> provider_pb2.ReadResponse:
-        inputs = inputs_of(kind, identity)
-        if isinstance(kind, EventSourceMapping) and identity not in self._adopted:
-            self.aws.mappings.attach(identity, kind.request(inputs))
+    def _imported(self, resource_type: ResourceType, identity: str, outputs: Inputs) -> provider_pb2.ReadResponse:
+        inputs = read_inputs(resource_type, identity)
+        if isinstance(resource_type, EventSourceMapping) and identity not in self._adopted:
+            self.aws.mappings.attach(identity, resource_type.request(inputs))
             self._adopted.add(identity)
         reply = provider_pb2.ReadResponse(id=identity)
         reply.inputs.update(inputs)
@@ -128,25 +132,25 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return reply
 
     def Update(self, request: provider_pb2.UpdateRequest, context: Context) -> provider_pb2.UpdateResponse:
-        kind = self._kind(request)
+        resource_type = self._resource_type(request)
         reply = provider_pb2.UpdateResponse(properties=request.news)
         if request.preview:
-            before, given = MessageToDict(request.olds), MessageToDict(request.news)
-            reply.properties.update({name: before.get(name) for name in kind.outputs if name not in given})
+            before, inputs = MessageToDict(request.olds), MessageToDict(request.news)
+            reply.properties.update({name: before.get(name) for name in resource_type.outputs if name not in inputs})
         else:
-            kind.update(request.id, *_old_and_new(request))
-            reply.properties.update(kind.read(request.id) or {})
+            resource_type.update(request.id, *_old_and_new(request))
+            reply.properties.update(resource_type.read(request.id) or {})
         return reply
 
     def Delete(self, request: provider_pb2.DeleteRequest, context: Context) -> Empty:
-        self._kind(request).delete(request.id, _decoded(request.old_inputs))
+        self._resource_type(request).delete(request.id, _decode(request.old_inputs))
         return Empty()
 
-    def _kind(self, request: Named) -> ResourceType:
+    def _resource_type(self, request: ResourceRequest) -> ResourceType:
         return resource(request.type, request.name, self.aws)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _equal(one: Any, other: Any) -> bool:
     """Whether two values are equal; lists are sets to the resources that read their inputs."""
     if isinstance(one, list) and isinstance(other, list):
         return sorted(cast("list[Any]", one)) == sorted(cast("list[Any]", other))
@@ -155,18 +159,18 @@ def _same(one: Any, other: Any) -> bool:
 
 def _old_and_new(request: provider_pb2.DiffRequest | provider_pb2.UpdateRequest) -> tuple[Inputs, Inputs]:
     new = MessageToDict(request.news)
-    files = {value["hash"]: value for value in new.values() if _is_file(value) and _CONTENT & value.keys()}
-    return _decoded(request.old_inputs, files), _decoded(request.news)
+    files = {value["hash"]: value for value in new.values() if _is_file(value) and _CONTENT_KEYS & value.keys()}
+    return _decode(request.old_inputs, files), _decode(request.news)
 
 
-def _decoded(message: Struct, files: Mapping[str, dict[str, Any]] | None = None) -> Inputs:
+def _decode(message: Struct, files: Mapping[str, dict[str, Any]] | None = None) -> Inputs:
     """Plain Python. Of a file that need not be read the engine tells the hash alone: one of `files`, or one of none."""
     values = MessageToDict(message)
     for name, value in values.items():
-        if _is_file(value) and not _CONTENT & value.keys():
-            elsewhere = "path" if value[_SIGN] == _ARCHIVE else "text"
+        if _is_file(value) and not _CONTENT_KEYS & value.keys():
+            elsewhere = "path" if value[_SIGNATURE] == _ARCHIVE else "text"
             values[name] = (files or {}).get(value["hash"], {**value, elsewhere: value["hash"]})
-    return plain(values)
+    return to_python(values)
 
 
 def _is_file(value: Any) -> bool:
@@ -174,7 +178,7 @@ def _is_file(value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def serving(aws: Aws) -> Generator[str]:
+def serve_provider(aws: Aws) -> Generator[str]:
     """The provider on a free port of loopback; yields the value of PULUMI_DEBUG_PROVIDERS that leads there."""
     server = grpc.server(ThreadPoolExecutor(THREADS, "provider"))
     cast("Any", provider_pb2_grpc).add_ResourceProviderServicer_to_server(Provider(aws), server)

@@ -12,7 +12,7 @@ from pulumi.runtime import rpc
 from sandbox import SandboxError
 
 # How the SDK marks what JSON has no word for (pulumi/runtime/rpc.py).
-_MARK = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
+_SIGNATURE = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
 _ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"  # pragma: allowlist secret
 _ASSET = "c44067f5952c0a294b673a41bacd8c17"  # pragma: allowlist secret
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 -- a marker, the same for everybody  # pragma: allowlist secret
@@ -46,7 +46,7 @@ class Bundle:
     members: Mapping[str, "Archive | Asset | Bundle"]
 
 
-def plain(value: Any) -> Any:
+def to_python(value: Any) -> Any:
     """Plain Python of a value off the wire: whole numbers as int, and nothing that is None.
 
     Raises
@@ -58,33 +58,33 @@ def plain(value: Any) -> Any:
         case float():
             return int(value) if value.is_integer() else value
         case list():
-            return [plain(item) for item in cast("list[Any]", value)]
-        case dict() if _MARK in value:
-            return _marked(cast("dict[str, Any]", value))
+            return [to_python(item) for item in cast("list[Any]", value)]
+        case dict() if _SIGNATURE in value:
+            return _from_signed(cast("dict[str, Any]", value))
         case dict():
             items = cast("dict[str, Any]", value).items()
-            return {key: plain(item) for key, item in items if item is not None}
+            return {key: to_python(item) for key, item in items if item is not None}
         case _:
             return value
 
 
-def _marked(value: dict[str, Any]) -> Any:
+def _from_signed(value: dict[str, Any]) -> Any:
     match value:
-        case {"value": secret} if value[_MARK] == _SECRET:
-            return plain(secret)
-        case {"path": str(path)} if value[_MARK] == _ARCHIVE:
+        case {"value": secret} if value[_SIGNATURE] == _SECRET:
+            return to_python(secret)
+        case {"path": str(path)} if value[_SIGNATURE] == _ARCHIVE:
             return Archive(str(Path(path).resolve()))
-        case {"assets": members} if value[_MARK] == _ARCHIVE:
-            return Bundle(plain(members))
-        case {"path": str(path)} if value[_MARK] == _ASSET:
+        case {"assets": members} if value[_SIGNATURE] == _ARCHIVE:
+            return Bundle(to_python(members))
+        case {"path": str(path)} if value[_SIGNATURE] == _ASSET:
             try:
                 return Asset(Path(path).read_bytes())
             except OSError as error:
                 raise ProgramError(f"the asset {path} cannot be read: {error.strerror}") from error
-        case {"text": str(text)} if value[_MARK] == _ASSET:
+        case {"text": str(text)} if value[_SIGNATURE] == _ASSET:
             return Asset(text.encode())
         case _:
-            kinds = ", ".join(key for key in value if key != _MARK)
+            kinds = ", ".join(key for key in value if key != _SIGNATURE)
             raise ProgramError(
                 f"an asset or archive made of {kinds} is not known here: use pulumi.FileAsset or pulumi.FileArchive"
             )
@@ -95,20 +95,20 @@ def zipped(archive: Archive | Bundle) -> bytes:
     if isinstance(archive, Archive) and Path(archive.path).is_file():
         return Path(archive.path).read_bytes()
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made:
-        for name, content in _files(archive):
-            made.writestr(zipfile.ZipInfo(name), content)
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive_file:
+        for name, content in _list_files(archive):
+            archive_file.writestr(zipfile.ZipInfo(name), content)
     return packed.getvalue()
 
 
-def _files(archive: Archive | Bundle) -> Iterator[tuple[str, bytes]]:
+def _list_files(archive: Archive | Bundle) -> Iterator[tuple[str, bytes]]:
     """Each file's name in the archive, and what it holds."""
     if isinstance(archive, Bundle):
         for place, member in sorted(archive.members.items()):
             if isinstance(member, Asset):
                 yield place, member.content
             else:
-                yield from ((str(PurePosixPath(place, name)), content) for name, content in _files(member))
+                yield from ((str(PurePosixPath(place, name)), content) for name, content in _list_files(member))
     elif (directory := Path(archive.path)).is_dir():
         for file in sorted(path for path in directory.rglob("*") if path.is_file()):
             yield file.relative_to(directory).as_posix(), file.read_bytes()

@@ -6,17 +6,17 @@ import base64
 from typing import Any, ClassVar
 
 from sandbox.program.values import Asset, zipped
-from sandbox.resources.resource_type import Inputs, ResourceType, known
+from sandbox.resources.resource_type import Inputs, ResourceType, parse_properties
 
 
 class Bucket(ResourceType):
     """A bucket; with forceDestroy its objects go with it."""
 
-    type, service, key = "aws:s3/bucket:Bucket", "s3", "Bucket"
-    created, deleted = "create_bucket", "delete_bucket"
-    named_by, id_from = "bucket", "{bucket}"
-    replaced_by = frozenset({"bucket"})
-    properties = known("bucket forceDestroy=")
+    type, service, id_argument = "aws:s3/bucket:Bucket", "s3", "Bucket"
+    create_call, delete_call = "create_bucket", "delete_bucket"
+    name_property, id_format = "bucket", "{bucket}"
+    replacement_properties = frozenset({"bucket"})
+    properties = parse_properties("bucket forceDestroy=")
     outputs: ClassVar = {"arn": "arn", "region": "region"}
 
     def request(self, inputs: Inputs) -> Inputs:
@@ -41,8 +41,8 @@ class Bucket(ResourceType):
 class BucketSetting(ResourceType):
     """What Pulumi keeps apart from a bucket: put as one argument."""
 
-    service, key, named_by, id_from = "s3", "Bucket", None, "{bucket}"
-    replaced_by = frozenset({"bucket"})
+    service, id_argument, name_property, id_format = "s3", "Bucket", None, "{bucket}"
+    replacement_properties = frozenset({"bucket"})
     argument: ClassVar[str]
 
     def request(self, inputs: Inputs) -> Inputs:
@@ -54,9 +54,9 @@ class BucketPublicAccessBlock(BucketSetting):
     """What of a bucket may be public."""
 
     type, argument = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "PublicAccessBlockConfiguration"
-    created, described = "put_public_access_block", "get_public_access_block"
-    deleted = "delete_public_access_block"
-    properties = known("bucket blockPublicAcls blockPublicPolicy ignorePublicAcls restrictPublicBuckets")
+    create_call, describe_call = "put_public_access_block", "get_public_access_block"
+    delete_call = "delete_public_access_block"
+    properties = parse_properties("bucket blockPublicAcls blockPublicPolicy ignorePublicAcls restrictPublicBuckets")
 
 
 class BucketLifecycleConfiguration(BucketSetting):
@@ -64,9 +64,9 @@ class BucketLifecycleConfiguration(BucketSetting):
 
     type = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
     argument = "LifecycleConfiguration"
-    created, described = "put_bucket_lifecycle_configuration", "get_bucket_lifecycle_configuration"
-    deleted = "delete_bucket_lifecycle"
-    properties = known(
+    create_call, describe_call = "put_bucket_lifecycle_configuration", "get_bucket_lifecycle_configuration"
+    delete_call = "delete_bucket_lifecycle"
+    properties = parse_properties(
         """bucket rules.id=ID rules.status rules.filter rules.filter.prefix rules.expiration.days
         rules.abortIncompleteMultipartUpload.daysAfterInitiation"""
     )
@@ -77,48 +77,52 @@ class BucketServerSideEncryptionConfiguration(BucketSetting):
 
     type = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
     argument = "ServerSideEncryptionConfiguration"
-    created, described, deleted = "put_bucket_encryption", "get_bucket_encryption", "delete_bucket_encryption"
-    properties = known(
+    create_call, describe_call, delete_call = (
+        "put_bucket_encryption",
+        "get_bucket_encryption",
+        "delete_bucket_encryption",
+    )
+    properties = parse_properties(
         """bucket rules.applyServerSideEncryptionByDefault.sseAlgorithm=SSEAlgorithm
         rules.applyServerSideEncryptionByDefault.kmsMasterKeyId=KMSMasterKeyID rules.bucketKeyEnabled"""
     )
 
     def read(self, identity: str) -> Inputs | None:
-        if (found := super().read(identity)) is None:
+        if (outputs := super().read(identity)) is None:
             return None
         rules = self.describe(identity)["ServerSideEncryptionConfiguration"]["Rules"]
         own = [rule for rule in rules if rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] != "AES256"]
-        return found if own else None  # AES256 is what a bucket has where nobody has said anything
+        return outputs if own else None  # AES256 is what a bucket has where nobody has said anything
 
 
 class BucketPolicy(ResourceType):
     """A bucket's own policy; the emulator asks it only where it is told to (AUTH)."""
 
-    type, service, key = "aws:s3/bucketPolicy:BucketPolicy", "s3", "Bucket"
-    created, described, deleted = "put_bucket_policy", "get_bucket_policy", "delete_bucket_policy"
-    named_by, id_from = None, "{bucket}"
-    replaced_by = frozenset({"bucket"})
-    properties = known("bucket policy")
+    type, service, id_argument = "aws:s3/bucketPolicy:BucketPolicy", "s3", "Bucket"
+    create_call, describe_call, delete_call = "put_bucket_policy", "get_bucket_policy", "delete_bucket_policy"
+    name_property, id_format = None, "{bucket}"
+    replacement_properties = frozenset({"bucket"})
+    properties = parse_properties("bucket policy")
 
 
 class BucketObjectv2(ResourceType):
     """An object of a bucket, from a file or a text; its id is where it is."""
 
     type, service = "aws:s3/bucketObjectv2:BucketObjectv2", "s3"
-    created, described, deleted = "put_object", "head_object", "delete_object"
-    named_by = "key"
-    replaced_by = frozenset({"bucket", "key"})
-    properties = known(
+    create_call, describe_call, delete_call = "put_object", "head_object", "delete_object"
+    name_property = "key"
+    replacement_properties = frozenset({"bucket", "key"})
+    properties = parse_properties(
         """bucket key source= content= contentBase64= sourceHash= etag= forceDestroy= contentType contentEncoding
         contentDisposition contentLanguage cacheControl metadata storageClass serverSideEncryption
         kmsKeyId=SSEKMSKeyId"""
     )
     outputs: ClassVar = {"versionId": "VersionId || ''"}
 
-    def physical_name(self, prefix: str) -> str:
+    def generate_name(self, prefix: str) -> str:
         return prefix.removesuffix("-")
 
-    def at(self, identity: str) -> Inputs:
+    def id_arguments(self, identity: str) -> Inputs:
         bucket, _, key = identity.partition("/")
         return {"Bucket": bucket, "Key": key}
 

@@ -4,18 +4,20 @@
 
 from typing import ClassVar
 
-from sandbox.program.not_imitated import PassedOver
+from sandbox.program.unsupported import PlaceholderResource
 from sandbox.resources import buckets, functions, keys, messaging, parameters, roles, schedules, tables
-from sandbox.resources.resource_type import Aws, Inputs, ResourceError, ResourceType, known
+from sandbox.resources.resource_type import Aws, Inputs, ResourceError, ResourceType, parse_properties
 
 
 class LogGroup(ResourceType):
     """A log group with its retention."""
 
-    type, service, key = "aws:cloudwatch/logGroup:LogGroup", "logs", "logGroupName"
-    created, deleted = "create_log_group", "delete_log_group"
-    replaced_by = frozenset({"name", "logGroupClass"})
-    properties = known("name=logGroupName logGroupClass=logGroupClass kmsKeyId=kmsKeyId retentionInDays= skipDestroy=")
+    type, service, id_argument = "aws:cloudwatch/logGroup:LogGroup", "logs", "logGroupName"
+    create_call, delete_call = "create_log_group", "delete_log_group"
+    replacement_properties = frozenset({"name", "logGroupClass"})
+    properties = parse_properties(
+        "name=logGroupName logGroupClass=logGroupClass kmsKeyId=kmsKeyId retentionInDays= skipDestroy="
+    )
     outputs: ClassVar = {"arn": "arn"}
 
     def create(self, inputs: Inputs) -> str:
@@ -51,11 +53,11 @@ TYPES: dict[str, type[ResourceType]] = {each.type: each for each in _CLASSES}
 
 
 def resource(type_: str, name: str, aws: Aws) -> ResourceType:
-    """The class for a registered resource; `PassedOver` where the pipeline does not need its type.
+    """The class for a registered resource; `PlaceholderResource` where the pipeline does not need its type.
 
     Raises
     ------
     ResourceError
         The sandbox does not know its type, and cannot go on without it.
     """
-    return TYPES[type_](aws) if type_ in TYPES else PassedOver(type_, name, aws)
+    return TYPES[type_](aws) if type_ in TYPES else PlaceholderResource(type_, name, aws)

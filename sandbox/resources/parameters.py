@@ -5,41 +5,43 @@
 import base64
 from typing import ClassVar
 
-from sandbox.resources.resource_type import Inputs, ResourceType, known
+from sandbox.resources.resource_type import Inputs, ResourceType, parse_properties
 
 
 class Secret(ResourceType):
     """A secret, without its value; its id is its ARN."""
 
-    type, service, key = "aws:secretsmanager/secret:Secret", "secretsmanager", "SecretId"
-    created, described, deleted = "create_secret", "describe_secret", "delete_secret"
-    id_from = "{ARN}"
-    replaced_by = frozenset({"name"})
-    properties = known("name description kmsKeyId recoveryWindowInDays= policy= forceOverwriteReplicaSecret= replicas=")
+    type, service, id_argument = "aws:secretsmanager/secret:Secret", "secretsmanager", "SecretId"
+    create_call, describe_call, delete_call = "create_secret", "describe_secret", "delete_secret"
+    id_format = "{ARN}"
+    replacement_properties = frozenset({"name"})
+    properties = parse_properties(
+        "name description kmsKeyId recoveryWindowInDays= policy= forceOverwriteReplicaSecret= replicas="
+    )
     outputs: ClassVar = {"arn": "ARN"}
-    mentioned: ClassVar = {"replicas": None}
+    only_on_aws: ClassVar = {"replicas": None}
 
     def create(self, inputs: Inputs) -> str:
         identity = super().create(inputs)
-        self._allow({}, inputs, identity)
+        self._set_policy({}, inputs, identity)
         return identity
 
     def read(self, identity: str) -> Inputs | None:
-        found = super().read(identity)
-        return found if found is None or "DeletedDate" not in self.describe(identity) else None
+        outputs = super().read(identity)
+        return outputs if outputs is None or "DeletedDate" not in self.describe(identity) else None
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
-        described = {name: new.get(name, "") for name in ("description", "kmsKeyId") if name in old | new}
-        self.client.update_secret(SecretId=identity, **self.request(described))
-        self._allow(old, new, identity)
+        description = {name: new.get(name, "") for name in ("description", "kmsKeyId") if name in old | new}
+        self.client.update_secret(SecretId=identity, **self.request(description))
+        self._set_policy(old, new, identity)
 
     def delete(self, identity: str, inputs: Inputs) -> None:
         days = inputs.get("recoveryWindowInDays", 30)
-        kept = {"RecoveryWindowInDays": days} if days else {"ForceDeleteWithoutRecovery": True}
+        retention = {"RecoveryWindowInDays": days} if days else {"ForceDeleteWithoutRecovery": True}
         if self.read(identity) is not None:
-            self.client.delete_secret(SecretId=identity, **kept)
+            self.client.delete_secret(SecretId=identity, **retention)
 
-    def _allow(self, old: Inputs, new: Inputs, identity: str) -> None:
+    def _set_policy(self, old: Inputs, new: Inputs, identity: str) -> None:
         if policy := new.get("policy"):
             self.client.put_resource_policy(SecretId=identity, ResourcePolicy=policy)
         elif old.get("policy"):
@@ -50,10 +52,12 @@ class SecretVersion(ResourceType):
     """A secret's value. It stays the secret's value until another one comes, whoever unmakes it."""
 
     type, service = "aws:secretsmanager/secretVersion:SecretVersion", "secretsmanager"
-    created, described = "put_secret_value", "get_secret_value"
-    named_by, id_from = None, "{ARN}|{VersionId}"
-    properties = known("secretId secretString secretBinary= secretStringWo= secretStringWoVersion= versionStages")
-    replaced_by = frozenset(properties)
+    create_call, describe_call = "put_secret_value", "get_secret_value"
+    name_property, id_format = None, "{ARN}|{VersionId}"
+    properties = parse_properties(
+        "secretId secretString secretBinary= secretStringWo= secretStringWoVersion= versionStages"
+    )
+    replacement_properties = frozenset(properties)
     outputs: ClassVar = {"arn": "ARN", "versionId": "VersionId"}
 
     def request(self, inputs: Inputs) -> Inputs:
@@ -64,7 +68,7 @@ class SecretVersion(ResourceType):
             request["SecretString"] = inputs["secretStringWo"]
         return request
 
-    def at(self, identity: str) -> Inputs:
+    def id_arguments(self, identity: str) -> Inputs:
         secret, _, version = identity.partition("|")
         return {"SecretId": secret, "VersionId": version}
 
@@ -75,10 +79,10 @@ class SecretVersion(ResourceType):
 class Parameter(ResourceType):
     """A parameter of Systems Manager; its id is its name."""
 
-    type, service, key = "aws:ssm/parameter:Parameter", "ssm", "Name"
-    created, described, deleted = "put_parameter", "get_parameter", "delete_parameter"
-    replaced_by = frozenset({"name", "dataType"})
-    properties = known(
+    type, service, id_argument = "aws:ssm/parameter:Parameter", "ssm", "Name"
+    create_call, describe_call, delete_call = "put_parameter", "get_parameter", "delete_parameter"
+    replacement_properties = frozenset({"name", "dataType"})
+    properties = parse_properties(
         """name type value insecureValue=Value valueWo=Value valueWoVersion= description keyId allowedPattern tier
         dataType overwrite= arn="""
     )

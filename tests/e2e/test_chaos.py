@@ -42,49 +42,49 @@ CONCURRENT = 10
 """Claims that one function holds at once: its workers."""
 
 
-Calls = Callable[[Call], bool]
+CallFilter = Callable[[Call], bool]
 """Whether a call is one of those that are meant."""
 
 
-class Weather:
+class FaultInjector:
     """What the proxy refuses at the moment, and which calls are the last of the functions that make them."""
 
     def __init__(self) -> None:
         self.refused = Counter[str]()
         self.killed = Counter[str]()
-        self._down: dict[str, Calls] = {}
-        self._deaths: list[tuple[Calls, str]] = []
+        self._refused_calls: dict[str, CallFilter] = {}
+        self._kills: list[tuple[CallFilter, str]] = []
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def down(self, name: str, calls: Calls, seconds: float) -> Generator[None]:
+    def refusing(self, name: str, calls: CallFilter, seconds: float) -> Generator[None]:
         """Refuse calls while the context lasts, for these seconds at least, and until one was refused."""
         until = time.monotonic() + seconds
         with self._lock:
-            self._down[name] = calls
+            self._refused_calls[name] = calls
         yield
         wait_for(lambda: time.monotonic() > until and self.refused[name], f"a call that is refused: {name}")
         with self._lock:
-            del self._down[name]
+            del self._refused_calls[name]
 
-    def kill(self, function: str, calls: Calls, times: int) -> None:
+    def kill(self, function: str, calls: CallFilter, times: int) -> None:
         """Kill a function soon after such a call, so many times."""
         with self._lock:
-            self._deaths += [(calls, function)] * times
+            self._kills += [(calls, function)] * times
 
-    def planned(self) -> int:
+    def pending_kills(self) -> int:
         """How many deaths are still to come."""
         with self._lock:
-            return len(self._deaths)
+            return len(self._kills)
 
     def refuses(self, call: Call) -> bool:
         """Whether a call fails."""
         with self._lock:
-            death = next((each for each in self._deaths if each[0](call)), None)
-            if death:
-                self._deaths.remove(death)
-                threading.Timer(0.03, self._kill, [death[1]]).start()
-            name = next((name for name, calls in self._down.items() if calls(call)), None)
+            kill = next((each for each in self._kills if each[0](call)), None)
+            if kill:
+                self._kills.remove(kill)
+                threading.Timer(0.03, self._kill, [kill[1]]).start()
+            name = next((name for name, calls in self._refused_calls.items() if calls(call)), None)
             if name:
                 self.refused[name] += 1
         return name is not None
@@ -97,15 +97,15 @@ class Weather:
 
 
 @pytest.fixture
-def weather() -> Weather:
-    return Weather()
+def faults() -> FaultInjector:
+    return FaultInjector()
 
 
 @pytest.fixture
-def aws(weather: Weather) -> Generator[LocalAws]:
+def aws(faults: FaultInjector) -> Generator[LocalAws]:
     """An emulator of its own, whose functions reach it through the weather."""
     port = free_port()
-    with Proxy(port, weather.refuses) as proxy:
+    with Proxy(port, faults.refuses) as proxy:
         local = LocalAws({"AWS_ENDPOINT_URL": proxy.url}, port=port)
         yield local
         local.close()
@@ -114,14 +114,14 @@ def aws(weather: Weather) -> Generator[LocalAws]:
 class Chaos:
     """The program and what is done to it."""
 
-    def __init__(self, aws: LocalAws, weather: Weather, deployment: Deployment) -> None:
-        self.aws, self.weather = aws, weather
+    def __init__(self, aws: LocalAws, faults: FaultInjector, deployment: Deployment) -> None:
+        self.aws, self.faults = aws, faults
         outputs = deployment.outputs
         self.tables = {name: table["name"] for name, table in outputs["tables"].items()}
         self.mirror_stream = outputs["tables"]["orders-mirror"]["streamArn"]
         self.functions = {name: consumer["function"] for name, consumer in outputs["consumers"].items()}
         self.ledger, self.bucket = outputs["stores"]["ledger"]["name"], outputs["stores"]["failures"]["bucket"]
-        [made] = [each for each in deployment.made if each.registration.name == "mirror-function"]
+        [made] = [each for each in deployment.resources if each.registration.name == "mirror-function"]
         self.code = Path(made.inputs["code"].path).read_bytes()
         self.random = random.Random(SEED)
         self.poisoned = {str(order) for order in self.random.sample(range(ORDERS), 3)}
@@ -178,62 +178,62 @@ class Chaos:
 
 
 @pytest.mark.timeout(240)  # half a minute where nothing else runs
-def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, weather: Weather):
-    chaos = Chaos(aws, weather, aws.deploy(config=CONFIG))
+def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, faults: FaultInjector):
+    chaos = Chaos(aws, faults, aws.deploy(config=CONFIG))
     mirror, welcome = chaos.functions["mirror"], chaos.functions["welcome-email"]
     chaos.write()
-    aws.settle()  # the functions run
+    aws.wait_until_idle()  # the functions run
 
-    weather.kill(mirror, chaos.begins_batch, times=2)
-    weather.kill(welcome, chaos.claims, times=2)
+    faults.kill(mirror, chaos.begins_batch, times=2)
+    faults.kill(welcome, chaos.claims, times=2)
     for _ in range(3):
         chaos.write()
-    with weather.down("ledger", chaos.uses_ledger, seconds=1.5):
+    with faults.refusing("ledger", chaos.uses_ledger, seconds=1.5):
         chaos.write()
     with throttled(aws, mirror):
         chaos.write()
-    with weather.down("failure store", chaos.parks, seconds=1.5):
+    with faults.refusing("failure store", chaos.parks, seconds=1.5):
         chaos.write(poison=True)
         assert chaos.version == POISON
-    with weather.down("mirror", chaos.mirrors_some, seconds=2.5):
+    with faults.refusing("mirror", chaos.mirrors_some, seconds=2.5):
         chaos.write()
         wait_for(chaos.held, "a held item")
-        weather.kill(mirror, chaos.leases, times=1)
+        faults.kill(mirror, chaos.leases, times=1)
         chaos.write()
     bad_deployment_fails_everything_and_blocks_nothing(chaos)
-    weather.kill(mirror, chaos.begins_batch, times=1)
+    faults.kill(mirror, chaos.begins_batch, times=1)
     while chaos.version < VERSIONS:
         chaos.write()
-    aws.settle(within=120)
+    aws.wait_until_idle(timeout_seconds=120)
 
     assert chaos.held() == []
-    assert set(weather.refused) == {"ledger", "failure store", "mirror"}
-    assert set(weather.killed) == {mirror, welcome}
-    assert any(died(each) for each in aws.invocations(mirror)), "no batch was hit"
-    assert weather.planned() == 0, "no retry run was hit: only they lease, also those that the function asks for"
+    assert set(faults.refused) == {"ledger", "failure store", "mirror"}
+    assert set(faults.killed) == {mirror, welcome}
+    assert any(has_died(each) for each in aws.invocations(mirror)), "no batch was hit"
+    assert faults.pending_kills() == 0, "no retry run was hit: only they lease, also those that the function asks for"
     check_orders(chaos)
     check_mails(chaos)
 
 
-def died(invocation: Invocation) -> bool:
+def has_died(invocation: Invocation) -> bool:
     return "Worker" in (invocation.error or "")
 
 
 def bad_deployment_fails_everything_and_blocks_nothing(chaos: Chaos) -> None:
     """Every order is held while the code is bad; no batch of it comes again; the good code releases them all."""
     aws, mirror = chaos.aws, chaos.functions["mirror"]
-    aws.settle(within=120)
+    aws.wait_until_idle(timeout_seconds=120)
     before = len(aws.invocations(mirror))
     chaos.deploy_mirror(broken(chaos.code))
     chaos.write()
     wait_for(lambda: len(chaos.held()) == ORDERS, "every order held")
     chaos.write()
-    aws.settle(released=False)
+    aws.wait_until_idle(include_held=False)
     assert len(chaos.held()) == ORDERS
     batches = aws.invocations(mirror)[before:]
     assert {(str(each.response), each.error) for each in batches} == {("{'batchItemFailures': []}", None)}
     chaos.deploy_mirror(chaos.code)
-    aws.settle()
+    aws.wait_until_idle()
     assert {"table-stream": "retry", "now": True} in [run.scheduled for run in aws.retry_runs(mirror)]
 
 
@@ -260,7 +260,7 @@ def check_mails(chaos: Chaos) -> None:
     """Once, plus once for each death of a claim's holder."""
     mails = Counter(mail["To"][0] for mail in chaos.aws.mails())
     assert set(mails) == {address(user) for user in range(USERS)}
-    assert mails.total() - USERS <= chaos.weather.killed[chaos.functions["welcome-email"]] * CONCURRENT
+    assert mails.total() - USERS <= chaos.faults.killed[chaos.functions["welcome-email"]] * CONCURRENT
 
 
 def broken(code: bytes) -> bytes:

@@ -15,7 +15,7 @@ def test_with_a_key_of_its_own_the_program_works_and_keeps_everything_under_it(
 ):
     deployment = deployed(config=stack_config("local") | {"table-stream:encryption": "customer"})
     outputs, kms = deployment.outputs, aws.client("kms")
-    [key] = [made.outputs["arn"] for made in deployment.made if made.registration.type == "aws:kms/key:Key"]
+    [key] = [made.outputs["arn"] for made in deployment.resources if made.registration.type == "aws:kms/key:Key"]
     alias = "alias/table-stream-local-encryption"
     assert kms.describe_key(KeyId=alias)["KeyMetadata"]["Arn"] == key
     assert kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"] is True
@@ -23,7 +23,7 @@ def test_with_a_key_of_its_own_the_program_works_and_keeps_everything_under_it(
     tables, failures = outputs["tables"], outputs["stores"]["failures"]["bucket"]
     aws.write(tables["users"]["name"], {"id": "key", "email": "key@example.com", "language": "xx"})
     aws.write(tables["orders"]["name"], {"customer_id": "key", "order_id": "1"})
-    aws.settle()
+    aws.wait_until_idle()
     assert [item["order_id"] for item in aws.items(tables["orders-mirror"]["name"])] == ["1"]
     [parked] = aws.objects(failures)
     found = aws.client("s3").head_object(Bucket=failures, Key=parked)

@@ -46,7 +46,7 @@ def test_its_changes_are_processed_and_it_outlives_the_program(aws: LocalAws):
     make(aws, "invoices", StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
     deployment = aws.deploy(attach("invoices"), config=HOST)
     aws.write("invoices", {"id": "1"})
-    aws.settle()
+    aws.wait_until_idle()
     (entry,) = aws.log_entries(deployment.outputs["change-log"]["logGroup"], "change")
     assert entry["dynamodb"]["NewImage"] == {"id": {"S": "1"}}
     deployment.destroy()

@@ -61,7 +61,7 @@ def test_it_sees_every_effect_sends_no_mail_and_cleans_up(
         for event in EVENTS
     )
     assert (result["missing"], result["untried"]) == ([], ["welcome-email"])
-    aws.settle()
+    aws.wait_until_idle()
     assert len(aws.mails()) == mails
     [(table, tombstone)] = marked(aws, pipeline, result["marker"])
     assert table == "orders-mirror"
@@ -87,7 +87,7 @@ def test_it_says_what_is_missing_and_still_cleans_up(
     ]
     assert [line for line in told if line.startswith("✖")] == ["✖ mirror       orders       INSERT  not within 6 s"]
     assert told[-1].startswith(f"mirror: see its log group {group}, ")
-    aws.settle()  # the mirror, mended, has its turn with what waited
+    aws.wait_until_idle()  # the mirror, mended, has its turn with what waited
     assert [(name, set(item) - {"change_version", "expiry"}) for name, item in marked(aws, pipeline, marker)] == [
         ("orders-mirror", {"customer_id", "order_id"})
     ]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox.program.in_process import stack_config
-from sandbox.program.provider import serving
+from sandbox.program.provider import serve_provider
 from tests.engine.project import Project
 from tests.local import LocalAws
 
@@ -19,19 +19,19 @@ def provider(aws: LocalAws) -> Generator[str]:
     if not shutil.which("pulumi"):
         pytest.skip("the real engine is not tried: there is no pulumi on the PATH")
     aws.sandbox.verify_sender(stack_config("local"))
-    with serving(aws.sandbox.aws) as address:
+    with serve_provider(aws.sandbox.aws) as address:
         yield address
 
 
 @pytest.fixture
-def project(provider: str, tmp_path: Path) -> Generator[Callable[..., Project]]:
+def new_project(provider: str, tmp_path: Path) -> Generator[Callable[..., Project]]:
     """`project(program=…)`: a copy of the project with a stack of its own, destroyed when the test ends."""
-    made: list[Project] = []
+    projects: list[Project] = []
 
-    def make(**options: Any) -> Project:
-        made.append(Project(tmp_path / str(len(made)), provider, **options))
-        return made[-1]
+    def create(**options: Any) -> Project:
+        projects.append(Project(tmp_path / str(len(projects)), provider, **options))
+        return projects[-1]
 
-    yield make
-    for each in made:
-        each.destroy()
+    yield create
+    for project in projects:
+        project.destroy()

@@ -55,7 +55,7 @@ class Project:
         assert code == 0, f"pulumi {' '.join(arguments)}: {code}\n{out}\n{error}"
         return out
 
-    def refused(self, *arguments: str) -> str:
+    def expect_failure(self, *arguments: str) -> str:
         """What `pulumi` prints, errors too; it must fail."""
         code, out, error = self._pulumi(*arguments)
         assert code != 0, f"pulumi {' '.join(arguments)} was expected to fail\n{out}\n{error}"
@@ -74,11 +74,11 @@ class Project:
         """Set a key of the project's namespace, `tuning.mirror.batchSize` too."""
         self.run("config", "set", "--path", f"table-stream:{key}", value)
 
-    def confirm(self, told: str) -> None:
+    def confirm(self, output: str) -> None:
         """Run the command that a refusal names."""
-        found = re.search(r"confirm with: pulumi (.*)", told)
-        assert found
-        self.run(*shlex.split(found[1]))
+        command = re.search(r"confirm with: pulumi (.*)", output)
+        assert command
+        self.run(*shlex.split(command[1]))
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Replace the one place where `file` has `old`."""

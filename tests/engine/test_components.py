@@ -29,15 +29,15 @@ def shop(tmp_path: Path) -> Path:
 
 
 def test_a_program_of_ones_own_deploys_what_it_copied(provider: str, shop: Path, tmp_path: Path, aws: LocalAws) -> None:
-    made = Project(tmp_path, provider, source=shop, stack="dev")
-    made.up()
-    table, group = made.outputs()["table"], made.outputs()["consumer"]["logGroup"]
+    project = Project(tmp_path, provider, source=shop, stack="dev")
+    project.up()
+    table, group = project.outputs()["table"], project.outputs()["consumer"]["logGroup"]
     aws.write(table, {"id": "pen", "price": 1}, {"id": "pen", "price": 2})
-    aws.settle()
+    aws.wait_until_idle()
     [entry] = aws.log_entries(group, "price")
     assert (entry["item"], entry["service"]) == ({"id": "pen"}, "price-watch")
 
-    made.edit("__main__.py", 'key="id",', 'key="id", view_type="NEW_IMAGE",')
-    made.confirm(made.refused("preview"))  # by its own setting `confirmedDrained`
-    assert made.preview() == {"items-table": "update", "price-watch-items": "replace"}
-    made.destroy()
+    project.edit("__main__.py", 'key="id",', 'key="id", view_type="NEW_IMAGE",')
+    project.confirm(project.expect_failure("preview"))  # by its own setting `confirmedDrained`
+    assert project.preview() == {"items-table": "update", "price-watch-items": "replace"}
+    project.destroy()

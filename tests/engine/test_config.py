@@ -22,10 +22,10 @@ pathlib.Path("seen.json").write_text(os.environ["PULUMI_CONFIG"])
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_the_configuration_is_the_cli_s(provider: str, tmp_path: Path, stack: str) -> None:
-    made = Project(tmp_path, provider, program=SEEN, stack=stack)
-    made.run("preview")
-    seen = json.loads((made.directory / "seen.json").read_text())
+    project = Project(tmp_path, provider, program=SEEN, stack=stack)
+    project.run("preview")
+    seen = json.loads((project.directory / "seen.json").read_text())
     assert seen == stack_config(stack)
-    told = json.loads(made.run("config", "--json"))
-    declared = {key: each["value"] for key, each in told.items()}
+    printed = json.loads(project.run("config", "--json"))
+    declared = {key: each["value"] for key, each in printed.items()}
     assert declared == {key: value for key, value in seen.items() if key in declared}

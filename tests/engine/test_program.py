@@ -26,26 +26,26 @@ FUNCTIONS = {f"{consumer}-function" for consumer in ("change-log", "mirror", "we
 @pytest.fixture(scope="module")
 def engine(provider: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Project]:
     """The program as stack `local`, deployed once."""
-    made = Project(tmp_path_factory.mktemp("engine"), provider)
-    made.up()
-    yield made
-    made.destroy()
+    project = Project(tmp_path_factory.mktemp("engine"), provider)
+    project.up()
+    yield project
+    project.destroy()
 
 
 @dataclass
-class Registered(Deployment):
+class RecordedDeployment(Deployment):
     """A deployment that keeps what was registered and what came of it, by URN."""
 
-    seen: dict[str, tuple[Registration, dict[str, Any]]] = field(
+    registrations: dict[str, tuple[Registration, dict[str, Any]]] = field(
         default_factory=dict[str, tuple[Registration, dict[str, Any]]]
     )
 
     def register(self, registration: Registration) -> tuple[str, dict[str, Any]]:
         identity, outputs = super().register(registration)
-        self.seen[registration.urn] = registration, outputs
+        self.registrations[registration.urn] = registration, outputs
         return identity, outputs
 
-    def checked(self, registration: Registration) -> dict[str, Any]:
+    def checked_inputs(self, registration: Registration) -> dict[str, Any]:
         """Inputs as the state has them: with a name and the defaults."""
         if not registration.custom:
             return registration.inputs
@@ -54,25 +54,25 @@ class Registered(Deployment):
 
 
 @pytest.fixture(scope="module")
-def registered(aws: LocalAws) -> Generator[Registered]:
+def registered(aws: LocalAws) -> Generator[RecordedDeployment]:
     """The same program, deployed without the engine."""
-    made = Registered(aws.sandbox.aws)
-    run(ROOT, stack="local", config=stack_config("local"), backend=made)
-    yield made
-    made.destroy()
+    deployment = RecordedDeployment(aws.sandbox.aws)
+    run(ROOT, stack="local", config=stack_config("local"), backend=deployment)
+    yield deployment
+    deployment.destroy()
 
 
 def test_an_installation_is_complete_and_a_preview_knows_every_resource(
-    provider: str, tmp_path: Path, registered: Registered
+    provider: str, tmp_path: Path, registered: RecordedDeployment
 ) -> None:
-    made = Project(tmp_path, provider)
-    (made.directory / ".venv").unlink()
-    made.run("install", "--no-plugins")  # AWS's own plugin is nowhere on this machine
-    names = {each.name for each, _ in registered.seen.values()}
-    assert made.preview() == dict.fromkeys(names | {"table-stream-local"}, "create")
+    project = Project(tmp_path, provider)
+    (project.directory / ".venv").unlink()
+    project.run("install", "--no-plugins")  # AWS's own plugin is nowhere on this machine
+    names = {each.name for each, _ in registered.registrations.values()}
+    assert project.preview() == dict.fromkeys(names | {"table-stream-local"}, "create")
 
 
-def test_both_views_of_the_program_agree(engine: Project, registered: Registered) -> None:
+def test_both_views_of_the_program_agree(engine: Project, registered: RecordedDeployment) -> None:
     """In type, name, parent, inputs and outputs; a component's outputs are not recorded without the engine."""
     seen = {
         urn: (each["type"], reduced(each.get("inputs", {})), reduced(each.get("outputs", {}) if each["custom"] else {}))
@@ -80,8 +80,8 @@ def test_both_views_of_the_program_agree(engine: Project, registered: Registered
         if each["type"] not in (STACK_TYPE, "pulumi:providers:aws")
     }
     assert seen == {
-        urn: (each.type, reduced(registered.checked(each)), reduced(outputs))
-        for urn, (each, outputs) in registered.seen.items()
+        urn: (each.type, reduced(registered.checked_inputs(each)), reduced(outputs))
+        for urn, (each, outputs) in registered.registrations.items()
     }
 
 
@@ -119,7 +119,7 @@ def test_what_is_written_after_an_update_is_processed(engine: Project, aws: Loca
     orders = [{"customer_id": "engine", "order_id": str(number), "version": number} for number in range(20)]
     aws.write(tables["orders"]["name"], *orders)
     aws.write(tables["users"]["name"], {"id": "engine", "email": "engine@example.com", "name": "E"})
-    aws.settle()
+    aws.wait_until_idle()
     mirrored = [
         {name: item[name] for name in orders[0]}
         for item in aws.items(tables["orders-mirror"]["name"])
@@ -157,15 +157,15 @@ def test_new_code_is_an_update_of_the_functions_alone(engine: Project, aws: Loca
     engine.up()
     assert engine.ids() == before
     aws.write(outputs["tables"]["users"]["name"], {"id": "engine-code"})
-    aws.settle()
+    aws.wait_until_idle()
     [entry] = aws.log_entries(outputs["consumers"]["change-log"]["logGroup"], "changed")
     assert entry["dynamodb"]["Keys"] == {"id": {"S": "engine-code"}}
 
 
-def test_the_end_leaves_nothing(engine: Project, registered: Registered, aws: LocalAws) -> None:
+def test_the_end_leaves_nothing(engine: Project, registered: RecordedDeployment, aws: LocalAws) -> None:
     resources = engine.resources().values()
     engine.destroy()
     assert engine.resources() == {}
-    made = [(each["type"], each["id"]) for each in resources if each["type"] in TYPES]
-    assert len(made) == len(registered.made)
-    assert [identity for kind, identity in made if TYPES[kind](aws.sandbox.aws).read(identity) is not None] == []
+    identities = [(each["type"], each["id"]) for each in resources if each["type"] in TYPES]
+    assert len(identities) == len(registered.resources)
+    assert [identity for kind, identity in identities if TYPES[kind](aws.sandbox.aws).read(identity) is not None] == []

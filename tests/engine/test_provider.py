@@ -22,7 +22,7 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from pulumi.runtime.proto.provider_pb2 import DiffResponse
 
 from sandbox import ROOT
-from sandbox.program.provider import serving
+from sandbox.program.provider import serve_provider
 from sandbox.program.values import UNKNOWN
 from tests.local import REGION, LocalAws
 
@@ -34,20 +34,20 @@ LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 def stub(aws: LocalAws) -> Generator[Any]:
     """The protocol's client, attached and configured."""
     with (
-        serving(aws.sandbox.aws) as address,
+        serve_provider(aws.sandbox.aws) as address,
         grpc.insecure_channel(f"127.0.0.1:{address.partition(':')[2]}") as channel,
     ):
-        made = cast("Any", provider_pb2_grpc).ResourceProviderStub(channel)
-        made.Attach(plugin_pb2.PluginAttach(address="127.0.0.1:1"))
-        configured = made.Configure(provider_pb2.ConfigureRequest())
+        stub = cast("Any", provider_pb2_grpc).ResourceProviderStub(channel)
+        stub.Attach(plugin_pb2.PluginAttach(address="127.0.0.1:1"))
+        configured = stub.Configure(provider_pb2.ConfigureRequest())
         assert configured == provider_pb2.ConfigureResponse(supportsPreview=True)
-        yield made
+        yield stub
 
 
 def struct(values: Mapping[str, Any]) -> Struct:
-    made = Struct()
-    made.update(values)
-    return made
+    message = Struct()
+    message.update(values)
+    return message
 
 
 def of(kind: str, **fields: Any) -> dict[str, Any]:
@@ -63,14 +63,14 @@ def test_a_resource_is_made_read_changed_and_unmade(stub: Any, aws: LocalAws) ->
 
     foreseen = stub.Create(provider_pb2.CreateRequest(**of(LOG_GROUP, properties=checked, preview=True)))
     assert (foreseen.id, foreseen.properties["arn"]) == ("", UNKNOWN)
-    made = stub.Create(provider_pb2.CreateRequest(**of(LOG_GROUP, properties=checked)))
+    created = stub.Create(provider_pb2.CreateRequest(**of(LOG_GROUP, properties=checked)))
     arn = f"arn:aws:logs:{REGION}:000000000000:log-group:{name}"
-    assert (made.id, MessageToDict(made.properties)) == (name, MessageToDict(checked) | {"arn": arn})
-    read = stub.Read(provider_pb2.ReadRequest(**of(LOG_GROUP, id=name, properties=made.properties, inputs=checked)))
-    assert (read.id, read.properties, read.inputs) == (name, made.properties, checked)
+    assert (created.id, MessageToDict(created.properties)) == (name, MessageToDict(checked) | {"arn": arn})
+    read = stub.Read(provider_pb2.ReadRequest(**of(LOG_GROUP, id=name, properties=created.properties, inputs=checked)))
+    assert (read.id, read.properties, read.inputs) == (name, created.properties, checked)
 
     changed = struct({"retentionInDays": 7, "name": name})
-    old = {"id": name, "olds": made.properties, "old_inputs": checked}
+    old = {"id": name, "olds": created.properties, "old_inputs": checked}
     assert stub.Diff(provider_pb2.DiffRequest(**of(LOG_GROUP, news=checked, **old))).changes == DiffResponse.DIFF_NONE
     diff = stub.Diff(provider_pb2.DiffRequest(**of(LOG_GROUP, news=changed, **old)))
     assert (diff.changes, list(diff.diffs), list(diff.replaces)) == (DiffResponse.DIFF_SOME, ["retentionInDays"], [])
@@ -80,7 +80,7 @@ def test_a_resource_is_made_read_changed_and_unmade(stub: Any, aws: LocalAws) ->
     [group] = aws.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
     assert group["retentionInDays"] == 7
 
-    stub.Delete(provider_pb2.DeleteRequest(**of(LOG_GROUP, id=name, properties=made.properties, old_inputs=checked)))
+    stub.Delete(provider_pb2.DeleteRequest(**of(LOG_GROUP, id=name, properties=created.properties, old_inputs=checked)))
     assert stub.Read(provider_pb2.ReadRequest(**of(LOG_GROUP, id=name))).id == ""
 
 
@@ -104,13 +104,13 @@ def test_an_archive_is_the_same_while_its_hash_is(stub: Any, tmp_path: Path) -> 
         return struct({"code": sign | archive, **rest})
 
     new, kept = inputs(hash="a", path=str(code)), inputs(hash="a")
-    made = stub.Create(provider_pb2.CreateRequest(**of(function, properties=new)))
-    old = {"id": made.id, "olds": kept, "old_inputs": kept}
+    created = stub.Create(provider_pb2.CreateRequest(**of(function, properties=new)))
+    old = {"id": created.id, "olds": kept, "old_inputs": kept}
     assert stub.Diff(provider_pb2.DiffRequest(**of(function, news=kept, **old))).changes == DiffResponse.DIFF_NONE
     assert list(stub.Diff(provider_pb2.DiffRequest(**of(function, news=inputs(hash="b"), **old))).diffs) == ["code"]
     reply = stub.Update(provider_pb2.UpdateRequest(**of(function, news=new, **old)))
     assert reply.properties["code"]["path"] == str(code)
-    stub.Delete(provider_pb2.DeleteRequest(**of(function, id=made.id, properties=kept, old_inputs=kept)))
+    stub.Delete(provider_pb2.DeleteRequest(**of(function, id=created.id, properties=kept, old_inputs=kept)))
 
 
 def test_functions_are_answered_and_what_is_unknown_is_named(stub: Any) -> None:
@@ -127,9 +127,11 @@ def test_what_the_pipeline_does_not_need_is_passed_over(stub: Any) -> None:
     )
     checked = stub.Check(provider_pb2.CheckRequest(**of(alarm, news=struct({"threshold": 1})))).inputs
     assert MessageToDict(checked) == {"threshold": 1, "name": "engine"}
-    made = stub.Create(provider_pb2.CreateRequest(**of(alarm, properties=checked)))
-    assert (made.id, MessageToDict(made.properties)) == ("engine", MessageToDict(checked) | {"arn": arn})
-    stub.Delete(provider_pb2.DeleteRequest(**of(alarm, id=made.id, properties=made.properties, old_inputs=checked)))
+    created = stub.Create(provider_pb2.CreateRequest(**of(alarm, properties=checked)))
+    assert (created.id, MessageToDict(created.properties)) == ("engine", MessageToDict(checked) | {"arn": arn})
+    stub.Delete(
+        provider_pb2.DeleteRequest(**of(alarm, id=created.id, properties=created.properties, old_inputs=checked))
+    )
 
 
 def test_a_refresh_sees_rights_that_were_added(stub: Any, aws: LocalAws) -> None:
@@ -141,13 +143,13 @@ def test_a_refresh_sees_rights_that_were_added(stub: Any, aws: LocalAws) -> None
     iam.put_role_policy(RoleName=role, PolicyName="own", PolicyDocument=policy)
     exclusive = "aws:iam/rolePoliciesExclusive:RolePoliciesExclusive"
     only = struct({"roleName": role, "policyNames": ["own"]})
-    made = stub.Create(provider_pb2.CreateRequest(**of(exclusive, properties=only)))
-    state = {"id": made.id, "properties": made.properties, "inputs": only}
+    created = stub.Create(provider_pb2.CreateRequest(**of(exclusive, properties=only)))
+    state = {"id": created.id, "properties": created.properties, "inputs": only}
     assert stub.Read(provider_pb2.ReadRequest(**of(exclusive, **state))).inputs == only
     iam.put_role_policy(RoleName=role, PolicyName="by-hand", PolicyDocument=policy)
     seen = stub.Read(provider_pb2.ReadRequest(**of(exclusive, **state))).inputs
     assert MessageToDict(seen)["policyNames"] == ["by-hand", "own"]
-    news = {"id": made.id, "olds": made.properties, "old_inputs": seen, "news": only}
+    news = {"id": created.id, "olds": created.properties, "old_inputs": seen, "news": only}
     assert list(stub.Diff(provider_pb2.DiffRequest(**of(exclusive, **news))).diffs) == ["policyNames"]
     stub.Update(provider_pb2.UpdateRequest(**of(exclusive, **news)))
     assert iam.list_role_policies(RoleName=role)["PolicyNames"] == ["own"]

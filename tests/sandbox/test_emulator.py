@@ -41,8 +41,8 @@ import json, sys
 from sandbox.emulator import Emulator
 emulator = Emulator("eu-west-1")
 emulator.client("sts").get_caller_identity()
-about = {"port": emulator.port, "directory": str(emulator.directory), "process": emulator.process}
-print(json.dumps(about), flush=True)
+started = {"port": emulator.port, "directory": str(emulator.directory), "process": emulator.process_id}
+print(json.dumps(started), flush=True)
 sys.stdin.read()
 """
 
@@ -52,11 +52,11 @@ def test_it_ends_with_its_parent_however_that_ends():
     parent = subprocess.Popen([sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with parent:
         assert parent.stdout
-        about = json.loads(parent.stdout.readline())
-        assert listens(about["port"])
+        started = json.loads(parent.stdout.readline())
+        assert listens(started["port"])
         parent.send_signal(signal.SIGKILL)
-    wait_for(lambda: not alive(about["process"]) and not listens(about["port"]))
-    assert not Path(about["directory"]).exists()
+    wait_for(lambda: not alive(started["process"]) and not listens(started["port"]))
+    assert not Path(started["directory"]).exists()
 
 
 def test_a_taken_port_is_named():
@@ -92,7 +92,7 @@ def test_a_function_sees_nothing_of_the_callers_environment(monkeypatch: pytest.
         assert own.client("sts").get_caller_identity()["Account"] == "000000000000"
         assert own.client("dynamodb").meta.region_name == "eu-central-1"
         if Path("/proc").exists():
-            environment = Path(f"/proc/{own.process}/environ").read_bytes().split(b"\0")
+            environment = Path(f"/proc/{own.process_id}/environ").read_bytes().split(b"\0")
             assert b"EXTRA=1" in environment
             assert not [line for line in environment if line.startswith(b"AWS_")]
     assert not listens(own.port)

@@ -27,7 +27,7 @@ def program() -> None:
 
 @pytest.fixture
 def table(deployed: Callable[..., Deployment]) -> str:
-    return deployed(program, config={}).made[0].id
+    return deployed(program, config={}).resources[0].id
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_what_a_program_makes_exists_and_can_be_unmade(aws: LocalAws):
     assert outputs["arn"].endswith(f":{outputs['name']}")
     assert outputs["urn"] == "urn:pulumi:local::table-stream::table-stream:index:Thing::thing"
     assert deployment.outputs["region"] == "eu-west-1"
-    assert [made.registration.name for made in deployment.made] == ["deploy-one"]
+    assert [made.registration.name for made in deployment.resources] == ["deploy-one"]
     deployment.destroy()
     assert queues(aws, "deploy-one-") == []
 
@@ -81,7 +81,7 @@ def test_names_may_recur_under_another_parent_and_components_may_not(deployed: D
         aws_resources.sns.Topic("deploy-child")
         component("one")
 
-    assert len(deployed(apart, config={}).made) == 3
+    assert len(deployed(apart, config={}).resources) == 3
     with pytest.raises(DeployError, match=r"^urn:pulumi:local::table-stream::table-stream:index:Thing::one is registe"):
         aws.deploy(twice, config={})
 
@@ -152,7 +152,7 @@ def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, a
     assert found["Attributes"] == {"DelaySeconds": "2"}
     tables = aws.client("dynamodb").list_tables()["TableNames"]
     assert [name for name in tables if name.startswith("again-table")] == [after["table"]]
-    assert {made.registration.name for made in deployment.made} == {
+    assert {made.registration.name for made in deployment.resources} == {
         *("again-same", "again-changed", "again-new", "again-table")
     }
 

@@ -23,16 +23,16 @@ def named(registration: Registration) -> tuple[str, dict[str, Any]]:
     return registration.name, {"arn": f"arn:{registration.name}"}
 
 
-class Recorder:
+class RecordingBackend:
     """Keeps registrations by name; gives every resource its name as id and an `arn`. It checks no property."""
 
     def __init__(self, answer: Answer = named) -> None:
         self.answer = answer
-        self.seen: dict[str, Registration] = {}
+        self.registrations: dict[str, Registration] = {}
         self.invoked: list[tuple[str, dict[str, Any]]] = []
 
     def register(self, registration: Registration) -> tuple[str, dict[str, Any]]:
-        self.seen[registration.name] = registration
+        self.registrations[registration.name] = registration
         return self.answer(registration)
 
     def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class Recorder:
         return {**args, "id": "found", "streamArn": "arn:found", "writeCapacity": 3}
 
 
-def deploy(program: Callable[[], None], backend: Recorder, **options: Any) -> dict[str, Any]:
+def deploy(program: Callable[[], None], backend: RecordingBackend, **options: Any) -> dict[str, Any]:
     return run(program, stack="local", config={}, backend=backend, **options)
 
 
@@ -65,11 +65,11 @@ def test_every_option_of_a_resource_is_seen():
             ),
         )
 
-    backend = Recorder()
+    backend = RecordingBackend()
     deploy(program, backend)
 
     topic_urn = f"{PREFIX}table-stream:index:Thing$aws:sns/topic:Topic::topic"
-    assert backend.seen["queue"] == Registration(
+    assert backend.registrations["queue"] == Registration(
         type="aws:sqs/queue:Queue",
         name="queue",
         custom=True,
@@ -87,8 +87,8 @@ def test_every_option_of_a_resource_is_seen():
         replace_on_changes=("name",),
         replacement_trigger=None,
     )
-    assert not backend.seen["thing"].custom
-    assert backend.seen["topic"].delete_before_replace is None
+    assert not backend.registrations["thing"].custom
+    assert backend.registrations["topic"].delete_before_replace is None
 
 
 def test_outputs_are_inputs_and_what_the_backend_adds():
@@ -96,7 +96,7 @@ def test_outputs_are_inputs_and_what_the_backend_adds():
         queue = aws.sqs.Queue("queue", name="q", tags={"n": "1"})
         pulumi.export("queue", {"arn": queue.arn, "name": queue.name, "tags": queue.tags, "id": queue.id})
 
-    assert deploy(program, Recorder()) == {
+    assert deploy(program, RecordingBackend()) == {
         "queue": {"arn": "arn:queue", "name": "q", "tags": {"n": "1"}, "id": "queue"},
     }
 
@@ -111,9 +111,9 @@ def test_secrets_and_archives_come_as_plain_python(tmp_path: Path):
             environment={"variables": {"A": pulumi.Output.secret("a")}},
         )
 
-    backend = Recorder()
+    backend = RecordingBackend()
     deploy(program, backend)
-    inputs = backend.seen["f"].inputs
+    inputs = backend.registrations["f"].inputs
     assert inputs["role"] == "r"
     assert inputs["environment"] == {"variables": {"A": "a"}}
     assert inputs["code"] == Archive(str(Path("code.zip").resolve()))
@@ -132,11 +132,13 @@ def test_files_and_texts_come_with_what_they_hold(tmp_path: Path):
         }
         aws.lambda_.Function("f", role="r", code=pulumi.AssetArchive(members))
 
-    backend = Recorder()
+    backend = RecordingBackend()
     deploy(program, backend)
-    assert backend.seen["file"].inputs["source"] == Asset(b"from a file")
-    assert backend.seen["text"].inputs["source"] == Asset(b"from a text")
-    assert backend.seen["f"].inputs["code"] == Bundle({"a": Asset(b"x"), "b": Archive(str(tmp_path.resolve()))})
+    assert backend.registrations["file"].inputs["source"] == Asset(b"from a file")
+    assert backend.registrations["text"].inputs["source"] == Asset(b"from a text")
+    assert backend.registrations["f"].inputs["code"] == Bundle(
+        {"a": Asset(b"x"), "b": Archive(str(tmp_path.resolve()))}
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_an_asset_that_is_not_here_is_named(asset: pulumi.Asset, message: str):
         aws.s3.BucketObjectv2("object", bucket="b", source=asset)
 
     with pytest.raises(ProgramError, match=message):
-        deploy(program, Recorder())
+        deploy(program, RecordingBackend())
 
 
 def test_a_function_of_the_provider_is_answered_in_the_constructor():
@@ -161,7 +163,7 @@ def test_a_function_of_the_provider_is_answered_in_the_constructor():
         table = aws.dynamodb.get_table(name="users")
         seen.append(table.stream_arn)
 
-    backend = Recorder()
+    backend = RecordingBackend()
     deploy(program, backend)
     assert seen == ["arn:found"]
     assert backend.invoked == [("aws:dynamodb/getTable:getTable", {"name": "users"})]
@@ -174,7 +176,7 @@ def test_an_error_of_the_program_surfaces_as_itself(error: Exception):
         raise error
 
     with pytest.raises(type(error)) as raised:
-        deploy(program, Recorder())
+        deploy(program, RecordingBackend())
     assert raised.value is error
 
 
@@ -199,12 +201,12 @@ def test_an_error_of_the_backend_surfaces_as_itself_when_nothing_is_under_way():
         aws.sqs.Queue("slow")
         aws.sqs.Queue("after", name=bad.arn)
 
-    backend = Recorder(answer)
+    backend = RecordingBackend(answer)
     with pytest.raises(RuntimeError) as raised:
         deploy(program, backend)
     assert raised.value is refused
     assert done.is_set()
-    assert set(backend.seen) == {"bad", "slow"}
+    assert set(backend.registrations) == {"bad", "slow"}
 
 
 def test_a_preview_knows_no_ids():
@@ -215,22 +217,22 @@ def test_a_preview_knows_no_ids():
         queue = aws.sqs.Queue("queue")
         aws.sns.Topic("topic", display_name=queue.arn)
 
-    backend = Recorder(lambda registration: ("", {}))
+    backend = RecordingBackend(lambda registration: ("", {}))
     deploy(program, backend, preview=True)
     assert known == [True]
-    assert backend.seen["topic"].inputs == {"displayName": UNKNOWN}
+    assert backend.registrations["topic"].inputs == {"displayName": UNKNOWN}
 
 
 def test_one_run_leaves_nothing_to_the_next():
     def program() -> None:
         aws.sqs.Queue("queue", name=pulumi.Config().get("name"))
 
-    first, second = Recorder(), Recorder()
+    first, second = RecordingBackend(), RecordingBackend()
     run(program, stack="one", config={"table-stream:name": "n"}, backend=first)
     run(program, stack="two", config={}, backend=second)
-    assert first.seen["queue"].inputs == {"name": "n"}
-    assert second.seen["queue"].inputs == {}
-    assert second.seen["queue"].urn.startswith("urn:pulumi:two::")
+    assert first.registrations["queue"].inputs == {"name": "n"}
+    assert second.registrations["queue"].inputs == {}
+    assert second.registrations["queue"].urn.startswith("urn:pulumi:two::")
 
 
 PROGRAM = """
@@ -243,7 +245,7 @@ pulumi.export("project", pulumi.get_project())
 def test_a_project_runs_in_its_directory(tmp_path: Path):
     (tmp_path / "Pulumi.yaml").write_text("name: shop\n", encoding="utf-8")
     (tmp_path / "__main__.py").write_text(PROGRAM, encoding="utf-8")
-    assert run(tmp_path, stack="local", config={}, backend=Recorder()) == {
+    assert run(tmp_path, stack="local", config={}, backend=RecordingBackend()) == {
         "in": str(tmp_path.resolve()),
         "project": "shop",
     }

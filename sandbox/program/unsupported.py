@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from sandbox.emulator import ACCOUNT
 from sandbox.program.in_process import Registration
-from sandbox.resources.resource_type import SHOWN, Aws, Inputs, ResourceError, ResourceType
+from sandbox.resources.resource_type import STRICT_SERVICES, Aws, Inputs, ResourceError, ResourceType
 
-HARMLESS = frozenset(
+SAFE_TO_SKIP = frozenset(
     {
         *("aws:dynamodb/contributorInsights:ContributorInsights", "aws:dynamodb/tableExport:TableExport"),
         *("aws:dynamodb/tableReplica:TableReplica", "aws:dynamodb/tag:Tag"),
@@ -20,11 +20,11 @@ HARMLESS = frozenset(
 The sandbox asks nobody for rights, is in one Region, and runs the Python of this machine: without these resources its
 functions and tables do the same.
 """
-LISTED = 3
+MAX_NAMES = 3
 """Names of one kind in the line; of the others it has the number."""
 
 
-class PassedOver(ResourceType):
+class PlaceholderResource(ResourceType):
     """A resource that is not made. It says what its inputs say, and has an id, a name and an ARN that are made up.
 
     Raises
@@ -38,7 +38,7 @@ class PassedOver(ResourceType):
     outputs: ClassVar = {"arn": "arn", "name": "name"}
 
     def __init__(self, type_: str, name: str, aws: Aws) -> None:
-        if type_.startswith(SHOWN) and type_ not in HARMLESS:
+        if type_.startswith(STRICT_SERVICES) and type_ not in SAFE_TO_SKIP:
             raise ResourceError(
                 f"{name}: the sandbox does not know resources of type {type_}, and what functions and tables do may "
                 "depend on it: let the program register it only where pulumi.get_stack() is not 'local'"
@@ -68,7 +68,7 @@ class PassedOver(ResourceType):
         """Nothing is unmade."""
 
 
-class Asides:
+class UnsupportedReport:
     """What the sandbox has not imitated of one run of a program.
 
     Registrations arrive on several threads, each one with what is its own; nothing is read before the run ends.
@@ -76,24 +76,24 @@ class Asides:
 
     def __init__(self, region: str) -> None:
         self._region = region
-        self._passed: dict[str, tuple[str, str]] = {}  # type and name by URN
+        self._placeholders: dict[str, tuple[str, str]] = {}  # type and name by URN
         self._uses: dict[str, list[str]] = {}  # the properties that are made of a resource that is not, by its URN
         self._others: list[tuple[str, str]] = []  # what else, and of which resource
 
-    def passed_over(self, registration: Registration) -> None:
+    def add_placeholder(self, registration: Registration) -> None:
         """Take in a resource that is not made."""
-        self._passed[registration.urn] = registration.type, registration.name
+        self._placeholders[registration.urn] = registration.type, registration.name
 
-    def made(self, registration: Registration, unimitated: list[str]) -> None:
+    def add_deployed(self, registration: Registration, properties: list[str]) -> None:
         """Take in a resource that is made, with the properties of it that are not imitated."""
-        self._others += [(f"{registration.type} {property_}", registration.name) for property_ in unimitated]
-        self.placed(registration)
+        self._others += [(f"{registration.type} {property_}", registration.name) for property_ in properties]
+        self.add_region(registration)
         for property_, urns in registration.property_dependencies.items():
             for urn in urns:
-                if urn in self._passed:
+                if urn in self._placeholders:
                     self._uses.setdefault(urn, []).append(f"{registration.name}.{property_}")
 
-    def placed(self, registration: Registration) -> None:
+    def add_region(self, registration: Registration) -> None:
         """Take in where a resource, or whatever a provider makes, is wanted: everything is in one Region."""
         region = registration.inputs.get("region", self._region)
         if region != self._region:
@@ -102,24 +102,24 @@ class Asides:
     @property
     def names(self) -> dict[str, list[str]]:
         """The names of the resources, by their type, or by their type and property."""
-        return _grouped([*self._passed.values(), *self._others])
+        return _group([*self._placeholders.values(), *self._others])
 
     @property
     def line(self) -> str:
         """One line that names it all, and which property has a made-up value; empty where there is nothing."""
         uses = {urn: f" → {', '.join(sorted(used))}" for urn, used in self._uses.items()}
-        passed = [(type_, name + uses.get(urn, "")) for urn, (type_, name) in self._passed.items()]
-        told = [f"{what} ({_listed(names)})" for what, names in _grouped([*passed, *self._others]).items()]
-        return f"not imitated here: {', '.join(told)}" if told else ""
+        placeholders = [(type_, name + uses.get(urn, "")) for urn, (type_, name) in self._placeholders.items()]
+        items = [f"{what} ({_shorten(names)})" for what, names in _group([*placeholders, *self._others]).items()]
+        return f"not imitated here: {', '.join(items)}" if items else ""
 
 
-def _grouped(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
+def _group(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
     grouped: dict[str, list[str]] = {}
     for what, name in sorted(pairs):
         grouped.setdefault(what, []).append(name)
     return grouped
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+def _shorten(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more

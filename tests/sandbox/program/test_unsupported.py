@@ -10,14 +10,14 @@ import pulumi_aws as resources
 import pytest
 
 from sandbox import ROOT
-from sandbox.__main__ import tell
+from sandbox.__main__ import print_unsupported
 from sandbox.program.deploy import Deployment
 from sandbox.program.in_process import stack_config
-from sandbox.program.not_imitated import HARMLESS
+from sandbox.program.unsupported import SAFE_TO_SKIP
 from sandbox.resources.catalog import TYPES, resource
 from sandbox.resources.resource_type import ResourceError
 from tests.local import REGION, LocalAws
-from tests.sandbox.making import ACCOUNT, nowhere
+from tests.sandbox.resource_factory import ACCOUNT, disconnected_aws
 
 Deployed = Callable[..., Deployment]
 Options = pulumi.ResourceOptions
@@ -60,7 +60,7 @@ def additions() -> None:
 
 def test_the_program_with_all_that_a_user_adds(deployed: Deployed, aws: LocalAws, capsys: pytest.CaptureFixture[str]):
     deployment = deployed(additions, config=stack_config("local"))
-    assert deployment.passed_over == {
+    assert deployment.unsupported == {
         "aws:budgets/budget:Budget": ["monthly"],
         "aws:cloudwatch/dashboard:Dashboard": ["overview"],
         ALARM: ["failing", "late", "parked", "throttled"],
@@ -73,10 +73,10 @@ def test_the_program_with_all_that_a_user_adds(deployed: Deployed, aws: LocalAws
         "aws:dynamodb/table:Table tableClass (cities), "
         "aws:sns/topicSubscription:TopicSubscription protocol email (to-me)"
     )
-    assert deployment.not_imitated == line
-    assert (tell(deployment), tell(deployment, line)) == (line, line)
+    assert deployment.unsupported_line == line
+    assert (print_unsupported(deployment), print_unsupported(deployment, line)) == (line, line)
     assert capsys.readouterr().out == f"{line}\n"
-    assert not [made for made in deployment.made if made.registration.type == ALARM]
+    assert not [made for made in deployment.resources if made.registration.type == ALARM]
 
     added = deployment.outputs["added"]
     assert aws.client("secretsmanager").get_secret_value(SecretId=added["secret"])["SecretString"] == "s3cr3t"
@@ -92,13 +92,13 @@ def test_the_program_with_all_that_a_user_adds(deployed: Deployed, aws: LocalAws
     [message] = aws.client("sqs").receive_message(QueueUrl=added["inbox"])["Messages"]
     assert json.loads(message["Body"])["Message"] == "late"
     aws.write(deployment.outputs["tables"]["users"]["name"], {"id": "passed", "email": "passed@example.com"})
-    aws.settle()
+    aws.wait_until_idle()
     assert aws.log_entries(deployment.outputs["consumers"]["change-log"]["logGroup"], "change")
 
 
 def test_the_program_as_it_is_leaves_nothing_to_tell(pipeline: Deployment, capsys: pytest.CaptureFixture[str]):
-    assert (pipeline.passed_over, pipeline.not_imitated) == ({}, "")
-    assert tell(pipeline) == ""
+    assert (pipeline.unsupported, pipeline.unsupported_line) == ({}, "")
+    assert print_unsupported(pipeline) == ""
     assert capsys.readouterr().out == ""
 
 
@@ -114,10 +114,10 @@ def test_what_is_made_up_and_where_it_goes_is_told(deployed: Deployed, aws: Loca
         "id": "search",
         "name": "search",
     }
-    told = "not imitated here: aws:opensearch/domain:Domain (search → asked.name)"
-    assert deployment.not_imitated == told
+    line = "not imitated here: aws:opensearch/domain:Domain (search → asked.name)"
+    assert deployment.unsupported_line == line
     assert aws.sandbox.redeploy(deployment, program, config={}) == []
-    assert deployment.not_imitated == told
+    assert deployment.unsupported_line == line
 
     def failing() -> None:
         alarm("late")
@@ -125,9 +125,9 @@ def test_what_is_made_up_and_where_it_goes_is_told(deployed: Deployed, aws: Loca
 
     with pytest.raises(pulumi.RunError, match="a typo"):
         aws.sandbox.redeploy(deployment, failing, config={})
-    assert deployment.not_imitated == told
+    assert deployment.unsupported_line == line
     assert aws.sandbox.redeploy(deployment, lambda: None, config={}) == ["asked unmade"]
-    assert deployment.not_imitated == ""
+    assert deployment.unsupported_line == ""
 
 
 def test_there_is_one_region_whatever_a_provider_says(deployed: Deployed, aws: LocalAws):
@@ -143,7 +143,7 @@ def test_there_is_one_region_whatever_a_provider_says(deployed: Deployed, aws: L
     deployment = deployed(program, config={})
     assert deployment.outputs["made"]["arn"].startswith(f"arn:aws:sqs:{REGION}:{ACCOUNT}:region-there-")
     assert deployment.outputs["made"]["seen"] == REGION
-    assert deployment.not_imitated == (
+    assert deployment.unsupported_line == (
         f"not imitated here: another Region than {REGION} (region-topic in us-west-2, there in eu-central-1)"
     )
 
@@ -153,7 +153,7 @@ def test_an_unknown_property_of_another_service_is_mentioned(deployed: Deployed)
         resources.s3.Bucket("mention", acceleration_status="Enabled", tags={"team": "a"})
         resources.sqs.Queue("mention", name_prefix="mention-", fifo_throughput_limit="perQueue")
 
-    assert deployed(program, config={}).passed_over == {
+    assert deployed(program, config={}).unsupported == {
         "aws:s3/bucket:Bucket accelerationStatus": ["mention"],
         "aws:sqs/queue:Queue fifoThroughputLimit": ["mention"],
     }
@@ -181,16 +181,18 @@ def test_what_could_change_what_is_shown_stops(type_: str):
         match=f"^mine: the sandbox does not know resources of type {type_}, and what functions and tables do may "
         r"depend on it: let the program register it only where pulumi.get_stack\(\) is not 'local'$",
     ):
-        resource(type_, "mine", nowhere())
+        resource(type_, "mine", disconnected_aws())
 
 
 def test_what_only_permits_or_observes_does_not_stop():
-    assert [resource(type_, "mine", nowhere()).create({"name": "n"}) for type_ in HARMLESS] == ["n"] * len(HARMLESS)
-    assert not HARMLESS & TYPES.keys()
+    assert [resource(type_, "mine", disconnected_aws()).create({"name": "n"}) for type_ in SAFE_TO_SKIP] == ["n"] * len(
+        SAFE_TO_SKIP
+    )
+    assert not SAFE_TO_SKIP & TYPES.keys()
 
 
 def test_a_resource_of_another_package_has_no_arn():
-    made = resource("datadog:index/monitor:Monitor", "slow", nowhere())
+    made = resource("datadog:index/monitor:Monitor", "slow", disconnected_aws())
     inputs = made.check("slow", {"query": "q"})
     assert (inputs, made.create(inputs), made.read("slow")) == (
         *({"name": "slow", "query": "q"}, "slow"),
