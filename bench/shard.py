@@ -120,7 +120,7 @@ class Delivery:
         while True:
             for action in self._machine.advance(now):
                 self._act(action, now)
-            if self._shard.is_over and self._machine.at_rest():
+            if self._shard.is_over and self._machine.is_idle():
                 over = over or now
                 if is_settled() or now - over > SETTLE_SECONDS:
                     return now
@@ -129,7 +129,7 @@ class Delivery:
             now = max(now, min(next_retry, end, now + 1 if due is None else due))
             while self._running and self._running[0][0] <= now:
                 _, _, action, outcome = heapq.heappop(self._running)
-                self._machine.answer(action, outcome, now)
+                self._machine.complete(action, outcome, now)
             if self._retry and next_retry <= now:
                 self._retry(next_retry)
                 next_retry += 60.0
@@ -139,7 +139,7 @@ class Delivery:
             case Describe():
                 self._machine.discover([("shard", None)])
             case Read():
-                self._machine.read(action, self._shard.read(now), now)
+                self._machine.receive(action, self._shard.read(now), now)
             case Invoke():
                 outcome, end = self._invoke([each.event for each in action.records], now)
                 heapq.heappush(self._running, (end, next(self._numbers), action, outcome))

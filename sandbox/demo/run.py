@@ -35,10 +35,21 @@ from sandbox.demo.workload import (
     version_of,
 )
 from sandbox.emulator import free_port
-from sandbox.mapping.invocation import Invocation
+from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import STACK, Deployment, Sandbox
 from sandbox.program.in_process import stack_config
-from sandbox.report import HELD, PARKED, RELEASED, RETRY_FAILED, WAIT, Entry, Event, InvocationReport, Names, report_of
+from sandbox.report import (
+    HELD,
+    PARKED,
+    RELEASED,
+    RETRY_FAILED,
+    WAIT,
+    Event,
+    InvocationReport,
+    LogEntry,
+    Names,
+    report_of,
+)
 
 REDELIVERIES = 3
 FIRST_CHANGE_TIMEOUT_SECONDS = 30
@@ -83,22 +94,22 @@ class DemoOutput:
         """What is worth telling of an invocation: trouble, what waits for it, that others go on, and its end."""
         for event in (*report.done, *report.held, *report.waiting):
             self._versions[report.table, _sequence(event)] = _version(event)[1]
-        for entry in report.logged(PARKED):
+        for entry in report.entries_of(PARKED):
             self._print_entry(
-                report, entry, f"[red]✖ {escape(entry.why.partition(': ')[2].partition(';')[0])} → parked[/]"
+                report, entry, f"[red]✖ {escape(entry.error.partition(': ')[2].partition(';')[0])} → parked[/]"
             )
-        for entry in report.logged(HELD):
+        for entry in report.entries_of(HELD):
             self._print_held(report, entry)
-        for entry in report.logged(WAIT):
+        for entry in report.entries_of(WAIT):
             self._print_entry(report, entry, f"[yellow]‖ {self._version_names(entry, entry.sequences)} wait[/]")
-        for entry in report.logged(RETRY_FAILED):
+        for entry in report.entries_of(RETRY_FAILED):
             self._print_entry(report, entry, f"[red]✖ {_error(entry)}, try {entry.tries}[/]")
-        for entry in report.logged(RELEASED):
+        for entry in report.entries_of(RELEASED):
             self._print_entry(
                 report, entry, f"[green]▶ released: {self._version_names(entry, entry.sequences)} done[/]"
             )
 
-    def _print_held(self, report: InvocationReport, entry: Entry) -> None:
+    def _print_held(self, report: InvocationReport, entry: LogEntry) -> None:
         """An item that is held, its changes that wait, and the first change of another item after it."""
         first = self._version_names(entry, entry.sequences[:1])
         self._print_entry(report, entry, f"[red]✖ {_error(entry)} ({first}) → held[/]")
@@ -111,10 +122,10 @@ class DemoOutput:
             text = f"[green]✔ v{_version(event)[1]}[/]  [dim]other items go on[/]"
             self._print_row(report, event["eventName"], keys, text)
 
-    def _version_names(self, entry: Entry, sequences: Iterable[int]) -> str:
+    def _version_names(self, entry: LogEntry, sequences: Iterable[int]) -> str:
         return ", ".join(f"v{self._versions[entry.table, each]}" for each in sequences)
 
-    def _print_entry(self, report: InvocationReport, entry: Entry, text: str) -> None:
+    def _print_entry(self, report: InvocationReport, entry: LogEntry, text: str) -> None:
         self._print_row(report, entry.event_name or "MODIFY", entry.keys, text, entry.table)
 
     def _print_row(
@@ -124,8 +135,8 @@ class DemoOutput:
         self.print_line(f"  {table or report.table:<7} {item:<4} {event_name:<7} {report.consumer:<14} {text}")
 
 
-def _error(entry: Entry) -> str:
-    return escape(entry.why.partition(":")[0])
+def _error(entry: LogEntry) -> str:
+    return escape(entry.error.partition(":")[0])
 
 
 def _version(event: Event) -> Version:
@@ -149,8 +160,8 @@ class Demo:
         self.mirror_writes = MirrorWrites()
         self.written_at: dict[Version, float] = {}  # when each order's version was, in epoch seconds
         self.measured_since = 0.0
-        self._observed: queue.SimpleQueue[tuple[float, Invocation]] = queue.SimpleQueue()
-        self._invocations: list[Invocation] = []
+        self._observed: queue.SimpleQueue[tuple[float, ObservedInvocation]] = queue.SimpleQueue()
+        self._invocations: list[ObservedInvocation] = []
 
     def run(self) -> bool:
         """Deploy, write, watch, and measure.
@@ -173,7 +184,7 @@ class Demo:
         self.output.print_line("Next: make sandbox, then edit handler/welcome_email.py")
         return kept
 
-    def _observe(self, invocation: Invocation) -> None:
+    def _observe(self, invocation: ObservedInvocation) -> None:
         self._observed.put((time.monotonic(), invocation))
 
     def _deploy(self, config: dict[str, str]) -> None:
@@ -185,7 +196,7 @@ class Demo:
         for kind, names in REQUIRED_OUTPUTS.items():
             if missing := names - outputs.get(kind, {}).keys():
                 raise DemoError(f"the demo needs {', '.join(sorted(missing))} among the {kind} of __main__.py")
-        self.names = Names.of(outputs)
+        self.names = Names.from_outputs(outputs)
         self.mirror_writes.table = outputs["tables"]["orders-mirror"]["name"]
         self.output.print_step("AWS up", self.sandbox.emulator.boot_seconds)
         aside = f"users, orders → {len(outputs['consumers'])} consumers"

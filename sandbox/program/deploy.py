@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 
 from sandbox import ROOT, SandboxError
 from sandbox.emulator import Emulator
-from sandbox.mapping.invocation import Invocation
+from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.mapping.poller import Poller
 from sandbox.program.in_process import InvokeError, Registration, read_project, run, stack_config
 from sandbox.program.lookups import look_up
@@ -202,7 +202,7 @@ class Sandbox:
     def __init__(
         self,
         region: str,
-        observe: Callable[[Invocation], None],
+        observe: Callable[[ObservedInvocation], None],
         *,
         port: int | None = None,
         environment: Mapping[str, str] | None = None,
@@ -272,7 +272,7 @@ class Sandbox:
             That takes longer than `timeout_seconds`.
         """
         deadline = time.monotonic() + timeout_seconds
-        while not self.poller.idle(released=include_held):
+        while not self.poller.is_idle(released=include_held):
             self.emulator.raise_if_dead()
             if time.monotonic() > deadline:
                 holding = [f"{name} ({items} items at its last run)" for name, items in self.poller.held().items()]

@@ -24,7 +24,7 @@ import pytest
 from handler.stream.failures import read_failure
 from sandbox.demo.proxy import Call, Proxy
 from sandbox.emulator import free_port
-from sandbox.mapping.invocation import Invocation
+from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import Deployment
 from tests.local import LocalAws, wait_for
 
@@ -140,7 +140,7 @@ class Chaos:
 
     def deploy_mirror(self, code: bytes) -> None:
         """Give the mirror other code, as saving a file does."""
-        with self.aws.sandbox.poller.quiet(self.functions["mirror"]):
+        with self.aws.sandbox.poller.pause(self.functions["mirror"]):
             self.aws.client("lambda").update_function_code(FunctionName=self.functions["mirror"], ZipFile=code)
         self.aws.sandbox.poller.make_all_due()
 
@@ -215,7 +215,7 @@ def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, faults: Fau
     check_mails(chaos)
 
 
-def has_died(invocation: Invocation) -> bool:
+def has_died(invocation: ObservedInvocation) -> bool:
     return "Worker" in (invocation.error or "")
 
 

@@ -108,7 +108,7 @@ class World:
     @property
     def at_rest(self) -> bool:
         """Whether the mapping has settled all that it has read."""
-        return self.mapping.at_rest()
+        return self.mapping.is_idle()
 
     def is_lost(self) -> bool:
         """Whether the answer of an invocation that ends now is lost."""
@@ -191,7 +191,9 @@ class World:
         facts.unsettled |= facts.delivered
         for run in self.function.running:
             run.is_doubled = True
-        self.mapping = MappingMachine(Configuration.model_validate(self.options), self._assumptions, poll=self._poll)
+        self.mapping = MappingMachine(
+            Configuration.model_validate(self.options), self._assumptions, poll_seconds=self._poll
+        )
         self._turn(self.mapping)
 
     def _configure(self, **options: Any) -> None:
@@ -203,7 +205,7 @@ class World:
         while mapping is self.mapping and (actions := mapping.advance(self.kernel.now)):
             for action in actions:
                 self._act(mapping, action)
-        over = self.kernel.now > self._last_write and mapping.caught_up(self._last_write)
+        over = self.kernel.now > self._last_write and mapping.is_drained(self._last_write)
         due = mapping.due()
         if mapping is self.mapping and due is not None and not over:
             self.kernel.at(max(due, self.kernel.now), lambda: self._due(mapping, due))
@@ -237,11 +239,11 @@ class World:
                 place = self.stream.resolve(action.shard, action.position)
             page, ended = self.stream.read(action.shard, place)
         except TrimmedError:
-            mapping.trimmed(action)
+            mapping.skip_trimmed(action)
             return
         after = Position("AFTER_SEQUENCE_NUMBER", sequence(number(page[-1]))) if page else action.position
         self._iterators[reader] = (after, place + len(page))
-        mapping.read(action, page, now, ended=ended)
+        mapping.receive(action, page, now, ended=ended)
 
     def _discard(self, action: Discard) -> None:
         facts, numbers = self.facts, [number(record.event) for record in action.records]
@@ -258,7 +260,7 @@ class World:
         now, rng, lambdas = self.kernel.now, self._rng, self.faults.lambdas
         if within(lambdas.throttled, now):
             self.facts.met["batch throttled"] += 1
-            mapping.answer(action, Throttled(), now)
+            mapping.complete(action, Throttled(), now)
             return
         events = [dict(record.event) for record in action.records]
         delivery = _Delivery(self, mapping, action, [number(event) for event in events])
@@ -287,7 +289,7 @@ class World:
             self.facts.met["mapping replaced mid-invocation"] += 1
             self.facts.excuse_delivered("a doubled delivery")
             return
-        mapping.answer(action, outcome, self.kernel.now)
+        mapping.complete(action, outcome, self.kernel.now)
         if self._recuts and self._rng.random() < self.faults.lambdas.recut:
             self.facts.met["batches cut anew"] += 1
             self._recuts -= 1
