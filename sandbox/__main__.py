@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from sandbox import SandboxError
 
 if TYPE_CHECKING:
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
 
 def run_demo(started_at: float) -> int:
     """Show the whole system at work; 1 when a promise is not kept."""
+    from rich.console import Console
+
     from sandbox.demo.run import Demo
 
     return 0 if Demo(Console(), started_at).run() else 1
@@ -35,17 +35,19 @@ def run_up(port: int | None, outputs: Path | None) -> int:
 
     Its outputs go to a file where asked for.
     """
+    from rich.console import Console
+
     from sandbox.display import Display
     from sandbox.mapping.invocation import ObservedInvocation
-    from sandbox.program.deploy import STACK, Sandbox
-    from sandbox.program.in_process import source_timestamps, stack_config
+    from sandbox.program.deploy import Sandbox
+    from sandbox.program.in_process import STACK, Program, source_timestamps
     from sandbox.report import Names, report_of
 
     console = Console(highlight=False, soft_wrap=True)
     observed: queue.SimpleQueue[ObservedInvocation] = queue.SimpleQueue()
-    config, deployed = stack_config(STACK), source_timestamps(STACK)
-    with Sandbox(config["aws:region"], observed.put, port=port) as sandbox:
-        deployment = sandbox.deploy(config=config)
+    program, deployed = Program(), source_timestamps(STACK)
+    with Sandbox(program.config["aws:region"], observed.put, port=port) as sandbox:
+        deployment = sandbox.deploy(program)
         names, display = Names.from_outputs(deployment.outputs), Display()
         write_outputs(outputs, deployment.outputs)
         unsupported = print_unsupported(deployment)
@@ -68,8 +70,8 @@ def run_up(port: int | None, outputs: Path | None) -> int:
 
 def run_serve() -> int:
     """Serve the sandbox's resources to the Pulumi CLI in another terminal, until interrupted."""
-    from sandbox.program.deploy import STACK, Sandbox
-    from sandbox.program.in_process import stack_config
+    from sandbox.program.deploy import Sandbox
+    from sandbox.program.in_process import STACK, stack_config
     from sandbox.program.provider import serve_provider
 
     config = stack_config(STACK)
@@ -107,8 +109,10 @@ def print_unsupported(deployment: "Deployment", before: str = "") -> str:
 
 def redeploy(sandbox: "Sandbox", deployment: "Deployment") -> str:
     """Deploy the program again; a line on what came of it. What is wrong with it is for its author to mend."""
+    from sandbox.program.in_process import Program
+
     try:
-        changes = sandbox.redeploy(deployment)
+        changes = sandbox.redeploy(deployment, Program())
     except Exception as error:
         return f"not redeployed: {type(error).__name__}: {' '.join(str(error).split())}"
     return f"redeployed: {', '.join(changes)}" if changes else "nothing to redeploy"
@@ -140,10 +144,10 @@ def run_put(table: str, path: Path) -> int:
             f"nothing answers at {endpoint}: is python -m sandbox up running? Its port is a new one after each start: "
             "run the export lines that it prints again"
         ) from error
-    for number, why in report.refused:
-        print(f"{path}:{number}: {why}", file=sys.stderr)
+    for number, reason in report.rejected:
+        print(f"{path}:{number}: {reason}", file=sys.stderr)
     print(f"{report.written} items written to {report.table}")
-    return 1 if report.refused else 0
+    return 1 if report.rejected else 0
 
 
 def main() -> int:

@@ -1,11 +1,10 @@
 """Fixtures that several rooms share: the emulator, and programs deployed in it."""
 
-from collections.abc import Callable, Generator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 
-from sandbox import ROOT
 from sandbox.program.deploy import Deployment
 from tests.local import LocalAws
 
@@ -23,10 +22,8 @@ def deployed(aws: LocalAws) -> Generator[Callable[..., Deployment]]:
     """`deployed(program, stack="local", config={...})`: a program in the emulator until the test ends."""
     deployments: list[Deployment] = []
 
-    def deploy(
-        program: Callable[[], None] | Path = ROOT, *, stack: str = "local", config: Mapping[str, str] | None = None
-    ) -> Deployment:
-        deployments.append(aws.deploy(program, stack=stack, config=config))
+    def deploy(*arguments: Any, **options: Any) -> Deployment:
+        deployments.append(aws.deploy(*arguments, **options))
         return deployments[-1]
 
     yield deploy

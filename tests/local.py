@@ -4,14 +4,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from boto3.dynamodb import types  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
-from sandbox import ROOT
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import Deployment, Sandbox
+from sandbox.program.in_process import Program
 
 REGION = "eu-west-1"
 
@@ -32,15 +31,9 @@ class LocalAws:
         """boto3 client of a service."""
         return self.sandbox.emulator.client(service)
 
-    def deploy(
-        self,
-        program: Callable[[], None] | Path = ROOT,
-        *,
-        stack: str = "local",
-        config: Mapping[str, str] | None = None,
-    ) -> Deployment:
-        """Deploy a program; `config` is the stack file's unless given. Who calls this destroys the deployment."""
-        return self.sandbox.deploy(program, stack=stack, config=config)
+    def deploy(self, *arguments: Any, **options: Any) -> Deployment:
+        """Deploy `Program(*arguments, **options)`. The caller destroys the deployment."""
+        return self.sandbox.deploy(Program(*arguments, **options))
 
     def write(self, table: str, *items: Mapping[str, Any]) -> None:
         """Put items, one by one, so that their changes are in this order."""

@@ -13,8 +13,7 @@ from handler.stream.environment import Environment
 from infra import engine
 from infra.internal.consumer_args import OF_ENGINE
 from infra.rules import consumers
-from sandbox import ROOT
-from sandbox.program.in_process import run, stack_config
+from sandbox.program.in_process import Program, run, stack_config
 from tests.program.recording import FUNCTION, Recorder
 
 HANDLER = Path(__file__).parent.parent / "handler"
@@ -46,7 +45,7 @@ def given() -> dict[str, set[str]]:
     """Variables of each function of the program, tracing switched on."""
     tracing = '{"change-log": {"tracing": true}, "mirror": {"tracing": true}, "welcome-email": {"tracing": true}}'
     recorder = Recorder()
-    run(ROOT, stack="local", config=stack_config("local") | {"table-stream:tuning": tracing}, backend=recorder)
+    run(Program(config=stack_config("local") | {"table-stream:tuning": tracing}), recorder)
     return {
         registration.inputs["handler"].split(".")[1]: set(registration.inputs["environment"]["variables"])
         for (kind, _), registration in recorder.registered.items()

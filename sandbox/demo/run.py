@@ -36,8 +36,8 @@ from sandbox.demo.workload import (
 )
 from sandbox.emulator import free_port
 from sandbox.mapping.invocation import ObservedInvocation
-from sandbox.program.deploy import STACK, Deployment, Sandbox
-from sandbox.program.in_process import stack_config
+from sandbox.program.deploy import Deployment, Sandbox
+from sandbox.program.in_process import STACK, Program, stack_config
 from sandbox.report import (
     HELD,
     PARKED,
@@ -172,11 +172,11 @@ class Demo:
             The program lacks what the demo writes to or reads, or processes nothing.
         """
         self.output.print_line("[bold]table-stream demo[/] · embedded AWS, no account, no Docker")
-        config, port = stack_config(STACK) | CONFIG, free_port()
+        program, port = Program(config=stack_config(STACK) | CONFIG), free_port()
         with Proxy(port, self.mirror_writes.refuses) as proxy:
             functions = {"AWS_ENDPOINT_URL": proxy.url}
-            with Sandbox(config["aws:region"], self._observe, port=port, environment=functions) as self.sandbox:
-                self._deploy(config)
+            with Sandbox(program.config["aws:region"], self._observe, port=port, environment=functions) as self.sandbox:
+                self._deploy(program)
                 first = self._write() - self.started
                 self._show_until_idle()
                 kept = self.check_promises()
@@ -187,10 +187,10 @@ class Demo:
     def _observe(self, invocation: ObservedInvocation) -> None:
         self._observed.put((time.monotonic(), invocation))
 
-    def _deploy(self, config: dict[str, str]) -> None:
+    def _deploy(self, program: Program) -> None:
         before = time.monotonic()
         with self.output.console.status("starting AWS, deploying the program"):
-            self.deployment = self.sandbox.deploy(config=config)
+            self.deployment = self.sandbox.deploy(program)
         took = time.monotonic() - before
         outputs = self.deployment.outputs
         for kind, names in REQUIRED_OUTPUTS.items():

@@ -4,23 +4,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Self
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 
-from sandbox import ROOT, SandboxError
+from sandbox import SandboxError
 from sandbox.emulator import Emulator
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.mapping.poller import Poller
-from sandbox.program.in_process import InvokeError, Registration, read_project, run, stack_config
+from sandbox.program.in_process import InvokeError, Program, Registration, read_project, run
 from sandbox.program.lookups import look_up
-from sandbox.program.unsupported import PlaceholderResource, UnsupportedReport
-from sandbox.resources.catalog import resource
+from sandbox.program.unsupported import UnsupportedReport
+from sandbox.resources.catalog import PlaceholderResource, resource
 from sandbox.resources.resource_type import Aws, ResourceType, changed_properties
 from sandbox.schedule import MINUTE_SECONDS
-
-STACK = "local"
 
 
 class DeployError(SandboxError):
@@ -64,7 +61,7 @@ class Deployment:
         """Every resource that exists, what others depend on before them."""
         return list(self._resources.values())
 
-    def run(self, program: Callable[[], None] | Path, *, stack: str, config: Mapping[str, str]) -> list[str]:
+    def run(self, program: Program) -> list[str]:
         """Make true what a program registers, and unmake what earlier runs have made and it registers no more.
 
         Returns
@@ -80,7 +77,7 @@ class Deployment:
         self._registered.clear()
         self._changes.clear()
         self._unsupported = UnsupportedReport(self.aws.region)
-        self.outputs = run(program, stack=stack, config=config, backend=self)
+        self.outputs = run(program, self)
         self.unsupported, self.unsupported_line = self._unsupported.names, self._unsupported.line
         self._delete([deployed for urn, deployed in self._resources.items() if urn not in self._registered])
         return sorted(self._changes)
@@ -101,7 +98,7 @@ class Deployment:
             raise DeployError(
                 f"{registration.urn} is registered twice: resources of one type and parent need different names"
             )
-        if not registration.custom or registration.type.startswith("pulumi:"):
+        if not registration.request.custom or registration.type.startswith("pulumi:"):
             self._unsupported.add_region(registration)
             return registration.name, {}
         resource_type = resource(registration.type, registration.name, self.aws)
@@ -146,11 +143,12 @@ class Deployment:
     def _update(self, old: DeployedResource, registration: Registration, inputs: dict[str, Any]) -> DeployedResource:
         resource_type = old.resource_type
         differences = changed_properties(old.inputs, inputs)
-        triggers = old.registration.replacement_trigger, registration.replacement_trigger
-        triggered = None not in triggers and triggers[0] != triggers[1]  # as the engine has it
-        if not differences and not triggered:
+        is_triggered = _is_triggered(old.registration.request, registration.request)
+        if not differences and not is_triggered:
             return replace(old, registration=registration)
-        if triggered or differences & resource_type.replacement_properties.union(registration.replace_on_changes):
+        if is_triggered or differences & resource_type.replacement_properties.union(
+            registration.request.replaceOnChanges
+        ):
             self._delete([old])
             return self._create(
                 resource_type, registration, resource_type.check(registration.name, registration.inputs)
@@ -193,6 +191,12 @@ class Deployment:
             raise DeployError("could not be unmade: " + "; ".join(failures))
 
 
+def _is_triggered(old: Any, new: Any) -> bool:
+    """Whether another replacement trigger replaces the resource; the first trigger does not, as in the engine."""
+    field = "replacement_trigger"
+    return old.HasField(field) and new.HasField(field) and old.replacement_trigger != new.replacement_trigger
+
+
 class Sandbox:
     """The emulator with the poller that does the work of its mappings and schedules.
 
@@ -212,16 +216,11 @@ class Sandbox:
         self.poller = Poller(self.emulator.client, observe)
         self.aws = Aws(self.emulator.client, region, self.poller)
 
-    def deploy(
-        self, program: Callable[[], None] | Path = ROOT, *, stack: str = STACK, config: Mapping[str, str] | None = None
-    ) -> Deployment:
-        """Run a program and make what it registers. A run that fails leaves nothing.
-
-        `config` is the stack file's unless given.
-        """
+    def deploy(self, program: Program) -> Deployment:
+        """Run a program and create what it registers. If the run fails, delete everything that it has created."""
         deployment = Deployment(self.aws)
         try:
-            self._run(deployment, program, stack, config)
+            self._run(deployment, program)
         except BaseException as error:
             try:
                 deployment.destroy()
@@ -230,33 +229,18 @@ class Sandbox:
             raise
         return deployment
 
-    def redeploy(
-        self,
-        deployment: Deployment,
-        program: Callable[[], None] | Path = ROOT,
-        *,
-        stack: str = STACK,
-        config: Mapping[str, str] | None = None,
-    ) -> list[str]:
-        """Run a program again over what it has made, and let what is held be tried at once; what the run changes.
+    def redeploy(self, deployment: Deployment, program: Program) -> list[str]:
+        """Run a program again on its deployment, then retry held items at once; return what the run has changed.
 
-        A run that fails leaves what there is.
+        If the run fails, the resources stay as they are.
         """
-        changes = self._run(deployment, program, stack, config)
+        changes = self._run(deployment, program)
         self.poller.make_all_due()
         return changes
 
-    def _run(
-        self,
-        deployment: Deployment,
-        program: Callable[[], None] | Path,
-        stack: str,
-        config: Mapping[str, str] | None,
-    ) -> list[str]:
-        if config is None:
-            config = stack_config(stack)
-        self.verify_sender(config)
-        return deployment.run(program, stack=stack, config=config)
+    def _run(self, deployment: Deployment, program: Program) -> list[str]:
+        self.verify_sender(program.config)
+        return deployment.run(program)
 
     def verify_sender(self, config: Mapping[str, str]) -> None:
         """Verify the address that mail is sent from with SES: on AWS its owner does that."""

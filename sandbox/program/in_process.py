@@ -9,7 +9,7 @@ import logging
 import runpy
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -19,7 +19,7 @@ import pulumi.runtime
 import yaml
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime.mocks import MockEngine, MockMonitor
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import SETTINGS, Settings, _get_rpc_manager, configure  # pyright: ignore[reportPrivateUsage]
@@ -29,6 +29,8 @@ from infra.archive.sources import files
 from sandbox import ROOT
 from sandbox.program.values import ProgramError, to_python
 
+STACK = "local"
+"""The stack of the sandbox."""
 STACK_TYPE = "pulumi:pulumi:Stack"
 THREADS = 16
 
@@ -47,24 +49,15 @@ class InvokeError(grpc.RpcError):
 
 @dataclass(frozen=True)
 class Registration:
-    """One resource as the program registered it: its inputs as plain Python, and every option that matters."""
+    """A resource as the program registers it."""
 
     type: str
     name: str
-    custom: bool
-    inputs: dict[str, Any]
     urn: str
-    parent: str
-    provider: str
-    protect: bool | None
-    retain_on_delete: bool | None
-    delete_before_replace: bool | None
-    aliases: tuple[str | dict[str, Any], ...]
-    dependencies: frozenset[str]
-    property_dependencies: dict[str, frozenset[str]]
-    ignore_changes: tuple[str, ...]
-    replace_on_changes: tuple[str, ...]
-    replacement_trigger: Any
+    inputs: dict[str, Any]
+    """The inputs as plain Python."""
+    request: Any
+    """The message of the SDK (RegisterResourceRequest), with all options of the resource."""
 
 
 class Backend(Protocol):
@@ -129,40 +122,61 @@ def source_timestamps(stack: str, root: Path = ROOT) -> dict[Path, int]:
     return timestamps
 
 
-def run(
-    program: Callable[[], None] | Path,
-    *,
-    stack: str,
-    config: Mapping[str, str],
-    backend: Backend,
-    preview: bool = False,
-) -> dict[str, Any]:
-    """Run `program` (a function, or the directory of a project) and return its stack outputs.
+@dataclass(frozen=True)
+class Program:
+    """A Pulumi program, with the stack and the configuration that it runs with.
 
-    An exception of the program or the backend surfaces as itself, when no call to the backend is under way any more.
+    Parameters
+    ----------
+    source
+        A function, or the directory of a project.
+    stack
+        The stack's name.
+    config
+        The configuration, as the CLI passes it in PULUMI_CONFIG. Default: that of the stack `local`.
+    """
+
+    source: Callable[[], None] | Path = ROOT
+    stack: str = STACK
+    config: Mapping[str, str] = field(default_factory=lambda: stack_config(STACK))
+
+    @property
+    def directory(self) -> Path | None:
+        """The directory of the project; None for a function."""
+        return self.source.resolve() if isinstance(self.source, Path) else None
+
+    @property
+    def project(self) -> str:
+        """The project's name; a function belongs to this project."""
+        return read_project(self.directory or ROOT)["name"]
+
+    def execute(self) -> None:
+        """Run the source: register its resources and exports."""
+        if isinstance(self.source, Path):
+            runpy.run_path(str(self.directory), run_name="__main__")
+        else:
+            self.source()
+
+
+def run(program: Program, backend: Backend, *, preview: bool = False) -> dict[str, Any]:
+    """Run a program against a backend and return its stack outputs.
+
+    An exception of the program or of the backend is raised as it is, after all calls to the backend have ended.
     """
     monitor = _Monitor(backend)
-    context = contextvars.copy_context()
-    program = program.resolve() if isinstance(program, Path) else program
-    directory = program if isinstance(program, Path) else Path.cwd()
-    name = read_project(program if isinstance(program, Path) else ROOT)["name"]
-    with contextlib.chdir(directory), _without_garbage_collection():
-        context.run(
-            *(_run, program, monitor, config), project=name, stack=stack, dry_run=preview, organization="organization"
-        )
+    options = {"project": program.project, "stack": program.stack, "dry_run": preview, "organization": "organization"}
+    with contextlib.chdir(program.directory or Path.cwd()), _without_garbage_collection():
+        contextvars.copy_context().run(_run, program, monitor, options)
     return monitor.stack_outputs
 
 
-def _run(program: Callable[[], None] | Path, monitor: "_Monitor", config: Mapping[str, str], **options: Any) -> None:
+def _run(program: Program, monitor: "_Monitor", options: Mapping[str, Any]) -> None:
     pulumi.runtime.reset_options()
-    pulumi.runtime.set_all_config(dict(config), [])
+    pulumi.runtime.set_all_config(dict(program.config), [])
     configure(Settings(**options, monitor=monitor, engine=MockEngine(logging.getLogger("pulumi"))))
 
     def main() -> None:
-        if isinstance(program, Path):
-            runpy.run_path(str(program), run_name="__main__")
-        else:
-            program()
+        program.execute()
         _sync_await(_wait_for_outputs())
 
     with asyncio.Runner() as runner, ThreadPoolExecutor(THREADS) as pool:
@@ -223,7 +237,7 @@ class _Monitor(MockMonitor):
         if request.type == STACK_TYPE:
             return resource_pb2.RegisterResourceResponse(urn=urn)
         inputs = _decode(request.object)
-        identity, outputs = self.backend.register(_to_registration(request, urn, inputs))
+        identity, outputs = self.backend.register(Registration(request.type, request.name, urn, inputs, request))
         reply = resource_pb2.RegisterResourceResponse(urn=urn, id=identity, object=request.object)
         reply.object.update({key: value for key, value in outputs.items() if inputs.get(key) != value})
         return reply
@@ -242,32 +256,7 @@ class _Monitor(MockMonitor):
         return reply
 
 
-def _to_registration(request: resource_pb2.RegisterResourceRequest, urn: str, inputs: dict[str, Any]) -> Registration:
-    return Registration(
-        type=request.type,
-        name=request.name,
-        custom=request.custom,
-        inputs=inputs,
-        urn=urn,
-        parent=request.parent,
-        provider=request.provider,
-        protect=request.protect if request.HasField("protect") else None,
-        retain_on_delete=request.retainOnDelete if request.HasField("retainOnDelete") else None,
-        delete_before_replace=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
-        aliases=tuple(_to_alias(alias) for alias in cast("Any", request).aliases),  # the SDK's stub lacks its type
-        dependencies=frozenset(request.dependencies),
-        property_dependencies={key: frozenset(of.urns) for key, of in request.propertyDependencies.items()},
-        ignore_changes=tuple(request.ignoreChanges),
-        replace_on_changes=tuple(request.replaceOnChanges),
-        replacement_trigger=_decode(request.replacement_trigger) if request.HasField("replacement_trigger") else None,
-    )
-
-
-def _to_alias(alias: Any) -> str | dict[str, Any]:
-    return alias.urn or {field: value for field, value in MessageToDict(alias.spec).items() if value}
-
-
-def _decode(message: Struct | Value) -> Any:
+def _decode(message: Struct) -> dict[str, Any]:
     return to_python(MessageToDict(message))
 
 

@@ -1,71 +1,9 @@
 """What a program asks for and the sandbox does not imitate: it is passed over, and told in one line."""
 
-from typing import ClassVar
-
-from sandbox.emulator import ACCOUNT
 from sandbox.program.in_process import Registration
-from sandbox.resources.resource_type import STRICT_SERVICES, Aws, Inputs, ResourceError, ResourceType
 
-SAFE_TO_SKIP = frozenset(
-    {
-        *("aws:dynamodb/contributorInsights:ContributorInsights", "aws:dynamodb/tableExport:TableExport"),
-        *("aws:dynamodb/tableReplica:TableReplica", "aws:dynamodb/tag:Tag"),
-        *("aws:lambda/codeSigningConfig:CodeSigningConfig", "aws:lambda/permission:Permission"),
-        *("aws:lambda/layerVersionPermission:LayerVersionPermission", "aws:lambda/resourcePolicy:ResourcePolicy"),
-        "aws:lambda/runtimeManagementConfig:RuntimeManagementConfig",
-    }
-)
-"""Types of the services that the sandbox shows which observe, label, copy or permit.
-
-The sandbox asks nobody for rights, is in one Region, and runs the Python of this machine: without these resources its
-functions and tables do the same.
-"""
 MAX_NAMES = 3
 """Names of one kind in the line; of the others it has the number."""
-
-
-class PlaceholderResource(ResourceType):
-    """A resource that is not made. It says what its inputs say, and has an id, a name and an ARN that are made up.
-
-    Raises
-    ------
-    ResourceError
-        What functions, mappings, tables and streams do may depend on the type, so that going on would show something
-        false.
-    """
-
-    properties: ClassVar = {}
-    outputs: ClassVar = {"arn": "arn", "name": "name"}
-
-    def __init__(self, type_: str, name: str, aws: Aws) -> None:
-        if type_.startswith(STRICT_SERVICES) and type_ not in SAFE_TO_SKIP:
-            raise ResourceError(
-                f"{name}: the sandbox does not know resources of type {type_}, and what functions and tables do may "
-                "depend on it: let the program register it only where pulumi.get_stack() is not 'local'"
-            )
-        self.kind, self.aws = type_, aws  # and no client: nothing is asked of the emulator
-
-    def check(self, name: str, inputs: Inputs) -> Inputs:
-        """`inputs` with a name, which stays the same from run to run."""
-        return {"name": name, **inputs}
-
-    def create(self, inputs: Inputs) -> str:
-        """Nothing is made; the name is the id."""
-        return str(inputs["name"])
-
-    def read(self, identity: str) -> Inputs | None:
-        """The made-up outputs."""
-        package, module, *_ = self.kind.split(":")
-        if package != "aws":
-            return {"name": identity}
-        service, _, kind = module.partition("/")
-        return {"name": identity, "arn": f"arn:aws:{service}:{self.aws.region}:{ACCOUNT}:{kind}/{identity}"}
-
-    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
-        """Nothing is changed."""
-
-    def delete(self, identity: str, inputs: Inputs) -> None:
-        """Nothing is unmade."""
 
 
 class UnsupportedReport:
@@ -88,8 +26,8 @@ class UnsupportedReport:
         """Take in a resource that is made, with the properties of it that are not imitated."""
         self._others += [(f"{registration.type} {property_}", registration.name) for property_ in properties]
         self.add_region(registration)
-        for property_, urns in registration.property_dependencies.items():
-            for urn in urns:
+        for property_, dependency in registration.request.propertyDependencies.items():
+            for urn in dependency.urns:
                 if urn in self._placeholders:
                     self._uses.setdefault(urn, []).append(f"{registration.name}.{property_}")
 

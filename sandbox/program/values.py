@@ -1,15 +1,12 @@
 """What a program registers, as plain Python: secrets unwrapped, files and archives read or found."""
 
-import io
-import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, cast
 
 from pulumi.runtime import rpc
 
 from sandbox import SandboxError
+from sandbox.resources.assets import Archive, Asset, Bundle
 
 # How the SDK marks what JSON has no word for (pulumi/runtime/rpc.py).
 _SIGNATURE = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
@@ -23,27 +20,6 @@ UNKNOWN = rpc.UNKNOWN
 
 class ProgramError(SandboxError):
     """The program asks for something that only the Pulumi CLI can do, or its stack file cannot be read."""
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A zip file or a directory among a resource's inputs, by its absolute path."""
-
-    path: str
-
-
-@dataclass(frozen=True)
-class Asset:
-    """What a file or a text among a resource's inputs holds."""
-
-    content: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """An archive that the program puts together: assets and archives by the place that each one has in it."""
-
-    members: Mapping[str, "Archive | Asset | Bundle"]
 
 
 def to_python(value: Any) -> Any:
@@ -88,30 +64,3 @@ def _from_signed(value: dict[str, Any]) -> Any:
             raise ProgramError(
                 f"an asset or archive made of {kinds} is not known here: use pulumi.FileAsset or pulumi.FileArchive"
             )
-
-
-def zipped(archive: Archive | Bundle) -> bytes:
-    """The zip file that an archive is or makes, the same bytes for the same files."""
-    if isinstance(archive, Archive) and Path(archive.path).is_file():
-        return Path(archive.path).read_bytes()
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive_file:
-        for name, content in _list_files(archive):
-            archive_file.writestr(zipfile.ZipInfo(name), content)
-    return packed.getvalue()
-
-
-def _list_files(archive: Archive | Bundle) -> Iterator[tuple[str, bytes]]:
-    """Each file's name in the archive, and what it holds."""
-    if isinstance(archive, Bundle):
-        for place, member in sorted(archive.members.items()):
-            if isinstance(member, Asset):
-                yield place, member.content
-            else:
-                yield from ((str(PurePosixPath(place, name)), content) for name, content in _list_files(member))
-    elif (directory := Path(archive.path)).is_dir():
-        for file in sorted(path for path in directory.rglob("*") if path.is_file()):
-            yield file.relative_to(directory).as_posix(), file.read_bytes()
-    else:
-        with zipfile.ZipFile(archive.path) as packed:
-            yield from ((name, packed.read(name)) for name in packed.namelist() if not name.endswith("/"))

@@ -5,7 +5,7 @@
 import base64
 from typing import Any, ClassVar
 
-from sandbox.program.values import Asset, zipped
+from sandbox.resources.assets import Asset, zipped
 from sandbox.resources.resource_type import Inputs, ResourceType, parse_properties
 
 

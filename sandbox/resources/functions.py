@@ -5,7 +5,7 @@
 from typing import Any, ClassVar
 
 from sandbox.emulator import ACCOUNT
-from sandbox.program.values import Archive, Bundle, zipped
+from sandbox.resources.assets import Archive, Bundle, zipped
 from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType, parse_properties
 
 _CODE_PROPERTIES = ("code", "sourceCodeHash", "codeSha256", "architectures", "s3Bucket", "s3Key", "s3ObjectVersion")
@@ -158,3 +158,33 @@ class EventSourceMapping(ResourceType):
     def delete(self, identity: str, inputs: Inputs) -> None:
         self.aws.mappings.detach(identity)
         super().delete(identity, inputs)
+
+
+class LogGroup(ResourceType):
+    """A log group with its retention."""
+
+    type, service, id_argument = "aws:cloudwatch/logGroup:LogGroup", "logs", "logGroupName"
+    create_call, delete_call = "create_log_group", "delete_log_group"
+    replacement_properties = frozenset({"name", "logGroupClass"})
+    properties = parse_properties(
+        "name=logGroupName logGroupClass=logGroupClass kmsKeyId=kmsKeyId retentionInDays= skipDestroy="
+    )
+    outputs: ClassVar = {"arn": "arn"}
+
+    def create(self, inputs: Inputs) -> str:
+        identity = super().create(inputs)
+        self.update(identity, {}, inputs)
+        return identity
+
+    def read(self, identity: str) -> Inputs | None:
+        groups = self.client.describe_log_groups(logGroupNamePrefix=identity)["logGroups"]
+        arns = (group["arn"] for group in groups if group["logGroupName"] == identity)
+        return next(({"arn": arn.removesuffix(":*")} for arn in arns), None)
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        if old and old.get("kmsKeyId") != new.get("kmsKeyId"):
+            raise ResourceError(f"{identity}: the emulator cannot give a log group another key: make it anew")
+        if days := new.get("retentionInDays"):
+            self.client.put_retention_policy(logGroupName=identity, retentionInDays=days)
+        elif old.get("retentionInDays"):
+            self.client.delete_retention_policy(logGroupName=identity)

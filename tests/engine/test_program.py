@@ -10,10 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from sandbox import ROOT
 from sandbox.program.deploy import Deployment
-from sandbox.program.in_process import STACK_TYPE, Registration, run, stack_config
-from sandbox.program.values import Archive
+from sandbox.program.in_process import STACK_TYPE, Program, Registration, run
+from sandbox.resources.assets import Archive
 from sandbox.resources.catalog import TYPES, resource
 from tests.engine.project import Project
 from tests.local import LocalAws
@@ -47,7 +46,7 @@ class RecordedDeployment(Deployment):
 
     def checked_inputs(self, registration: Registration) -> dict[str, Any]:
         """Inputs as the state has them: with a name and the defaults."""
-        if not registration.custom:
+        if not registration.request.custom:
             return registration.inputs
         kind = resource(registration.type, registration.name, self.aws)
         return kind.check(registration.name, registration.inputs)
@@ -57,7 +56,7 @@ class RecordedDeployment(Deployment):
 def registered(aws: LocalAws) -> Generator[RecordedDeployment]:
     """The same program, deployed without the engine."""
     deployment = RecordedDeployment(aws.sandbox.aws)
-    run(ROOT, stack="local", config=stack_config("local"), backend=deployment)
+    run(Program(), deployment)
     yield deployment
     deployment.destroy()
 

@@ -24,7 +24,7 @@ from sandbox.program.values import UNKNOWN
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
 from tests.program.lint import complaints
-from tests.program.recording import Recorder, arn, physical, record, stream_arn, table_arn
+from tests.program.recording import Recorder, arn, former_names, physical, record, stream_arn, table_arn
 
 
 def consumer(
@@ -96,7 +96,7 @@ def test_an_existing_table_is_consumed_like_one_s_own_and_protects_its_consumer(
 
     recorder = recorded(program, {"prod-users": FOUND})
     assert mapping(recorder)["eventSourceArn"] == stream_arn("users")
-    own = {name: each.protect for (_, name), each in recorder.registered.items() if name.startswith("mirror")}
+    own = {name: each.request.protect for (_, name), each in recorder.registered.items() if name.startswith("mirror")}
     assert own == dict.fromkeys(
         (
             *("mirror", "mirror-role", "mirror-policy", "mirror-logs", "mirror-function", "mirror-users"),
@@ -181,7 +181,7 @@ def test_with_stores_the_function_is_invoked_every_minute(enabled: bool, state: 
     }
     policy = recorder.one(kinds.POLICY, "mirror-retry-policy")
     assert (policy.inputs["role"], json.loads(policy.inputs["policy"])) == (physical("mirror-retry-role"), may_invoke)
-    assert policy.urn in schedule.dependencies  # the first call comes at once
+    assert policy.urn in schedule.request.dependencies  # the first call comes at once
     assert json.loads(recorder.one(kinds.ROLE, "mirror-retry-role").inputs["assumeRolePolicy"]) == {
         "Version": "2012-10-17",
         "Statement": [
@@ -319,7 +319,7 @@ def test_a_mapping_was_called_after_every_name_of_its_table(
     aliases: list[str | pulumi.Alias], names: list[str]
 ) -> None:
     recorder = recorded(lambda: consumer(users(opts=pulumi.ResourceOptions(aliases=aliases)).changes()))
-    assert recorder.one(kinds.MAPPING, "mirror-users").aliases == tuple({"name": name} for name in names)
+    assert former_names(recorder.one(kinds.MAPPING, "mirror-users")) == names
 
 
 def test_what_aws_allows_beyond_goes_to_every_mapping_as_it_is() -> None:
@@ -372,8 +372,8 @@ def test_a_renamed_consumer_keeps_its_name_in_ledger_and_failure_bucket_and_its_
     plain = recorded(lambda: consumer(users().changes(), stores=stores()))
     renamed = recorded(lambda: consumer(users().changes(), stores=stores(), formerly="order-mirror"))
     assert renamed.registered.keys() == plain.registered.keys()
-    assert renamed.one(kinds.STREAM_CONSUMER, "mirror").aliases == ({"name": "order-mirror"},)
-    assert plain.one(kinds.STREAM_CONSUMER, "mirror").aliases == ()
+    assert former_names(renamed.one(kinds.STREAM_CONSUMER, "mirror")) == ["order-mirror"]
+    assert former_names(plain.one(kinds.STREAM_CONSUMER, "mirror")) == []
     assert [json.dumps(each) for each in renamed.statements("mirror")] == [
         json.dumps(each).replace("#mirror", "#order-mirror").replace("engine/mirror/", "engine/order-mirror/")
         for each in plain.statements("mirror")
@@ -388,14 +388,14 @@ def test_a_renamed_consumer_keeps_its_name_in_ledger_and_failure_bucket_and_its_
 def test_after_a_second_rename_the_name_in_between_is_an_alias() -> None:
     opts = pulumi.ResourceOptions(aliases=[pulumi.Alias("copy")])
     recorder = recorded(lambda: consumer(users().changes(), stores=stores(), formerly="order-mirror", opts=opts))
-    assert recorder.one(kinds.STREAM_CONSUMER, "mirror").aliases == ({"name": "copy"}, {"name": "order-mirror"})
+    assert former_names(recorder.one(kinds.STREAM_CONSUMER, "mirror")) == ["copy", "order-mirror"]
     variables = recorder.one(kinds.FUNCTION, "mirror-function").inputs["environment"]["variables"]
     assert variables["LEDGER_NAME"] == "order-mirror"
 
 
 def test_without_stores_a_former_name_is_an_alias_alone() -> None:
     recorder = recorded(lambda: consumer(users().changes(), formerly="order-mirror"))
-    assert recorder.one(kinds.STREAM_CONSUMER, "mirror").aliases == ({"name": "order-mirror"},)
+    assert former_names(recorder.one(kinds.STREAM_CONSUMER, "mirror")) == ["order-mirror"]
 
 
 @pytest.mark.parametrize("formerly", ["mirror", "", "Mirror", "*", "a#b", "a/b", "a-", "order_mirror"])
@@ -506,8 +506,8 @@ def test_no_stream_is_read_before_the_function_has_all_its_rights() -> None:
 
     recorder = recorded(program)
     needed = {recorder.one(kinds.POLICY, f"mirror-{name}").urn for name in ("policy", "variables", "helpers")}
-    assert needed <= recorder.one(kinds.MAPPING, "mirror-users").dependencies
-    assert needed <= recorder.one(kinds.SCHEDULE, "mirror-retry").dependencies
+    assert needed <= set(recorder.one(kinds.MAPPING, "mirror-users").request.dependencies)
+    assert needed <= set(recorder.one(kinds.SCHEDULE, "mirror-retry").request.dependencies)
     assert mapping(recorder)["kmsKeyArn"] == kinds.key_arn("encryption-key")  # its filter holds values of items
 
 

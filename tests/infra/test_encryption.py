@@ -14,7 +14,7 @@ from infra.grants import read_from, write_to
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import StreamTable
-from sandbox.program.in_process import run
+from sandbox.program.in_process import Program, run
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
 from tests.program.recording import ACCOUNT, REGION, Recorder, arn, key_arn, physical, record
@@ -44,8 +44,10 @@ def kms(recorder: Recorder, consumer: str = "mirror") -> list[dict[str, Any]]:
 def test_the_key_is_rotated_and_ruled_by_iam_and_used_for_logs_and_filters(protect: bool) -> None:
     recorder = record(lambda: EncryptionKey("encryption", protect=protect))
     assert recorder.counts() == {kinds.ENCRYPTION_KEY: 1, kinds.KEY: 1, kinds.ALIAS: 1}
-    assert {bool(each.protect) for each in recorder.registered.values()} == {protect}
-    assert recorder.one(kinds.KEY, "encryption-key").retain_on_delete is True  # tables and backups may still need it
+    assert {each.request.protect for each in recorder.registered.values()} == {protect}
+    assert (
+        recorder.one(kinds.KEY, "encryption-key").request.retainOnDelete is True
+    )  # tables and backups may still need it
     assert recorder.one(kinds.ALIAS, "encryption-alias").inputs == {
         "name": "alias/table-stream-test-encryption",
         "targetKeyId": "id-of-encryption-key",
@@ -102,7 +104,7 @@ def test_the_key_s_policy_names_the_region_and_account_of_its_provider() -> None
 
     recorder = record(program)
     assert set(recorder.providers) == {"west"}
-    assert recorder.one(kinds.KEY, "encryption-key").provider.split("::")[-2] == "west"
+    assert recorder.one(kinds.KEY, "encryption-key").request.provider.split("::")[-2] == "west"
 
 
 def test_the_alias_is_one_that_kms_takes_whatever_the_stack_is_called() -> None:
@@ -111,7 +113,7 @@ def test_the_alias_is_one_that_kms_takes_whatever_the_stack_is_called() -> None:
     def program() -> None:
         EncryptionKey("encryption")
 
-    run(program, stack="dev.eu", config={}, backend=recorder)
+    run(Program(program, stack="dev.eu", config={}), recorder)
     assert recorder.one(kinds.ALIAS, "encryption-alias").inputs["name"] == "alias/table-stream-dev-eu-encryption"
 
 
@@ -174,8 +176,8 @@ def test_a_function_waits_for_the_rights_that_lambda_asks_for_when_it_is_made() 
 
     recorder = record(program)
     function, policy = recorder.one(kinds.FUNCTION, "mirror-function"), recorder.one(kinds.POLICY, "mirror-policy")
-    assert policy.urn in function.dependencies
-    assert function.urn not in policy.dependencies
+    assert policy.urn in function.request.dependencies
+    assert function.urn not in policy.request.dependencies
 
 
 def test_a_table_brings_the_right_to_its_own_key_along_be_it_read_written_or_there_already() -> None:

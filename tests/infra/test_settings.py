@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from infra.settings import Settings, Tuning
-from sandbox.program.in_process import run
+from sandbox.program.in_process import Program, run
 from tests.program.recording import Recorder, record
 
 ROOT = Path(__file__).parents[2]
@@ -247,6 +247,6 @@ def test_the_value_of_a_secret_is_not_told(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_mistake_stops_the_program_before_its_first_resource() -> None:
     recorder = Recorder()
     with pytest.raises(pulumi.RunError):
-        run(ROOT, stack="dev", config={"table-stream:tuning": '{"mirror": {"batchSize": 0}}'}, backend=recorder)
+        run(Program(stack="dev", config={"table-stream:tuning": '{"mirror": {"batchSize": 0}}'}), recorder)
     assert not recorder.registered
     assert not recorder.invoked

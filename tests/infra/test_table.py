@@ -78,7 +78,9 @@ def test_the_component_s_own_options_and_protection_go_together() -> None:
         StreamTable("loose", key="id")
 
     recorder = record(program)
-    assert {name: bool(each.protect) for (kind, name), each in recorder.registered.items() if kind == kinds.TABLE} == {
+    assert {
+        name: each.request.protect for (kind, name), each in recorder.registered.items() if kind == kinds.TABLE
+    } == {
         "kept-table": True,
         "also-kept-table": True,
         "loose-table": False,
@@ -245,7 +247,7 @@ def test_what_the_provider_would_keep_when_left_out_is_always_said(given: dict[s
     registered = recorder.one(kinds.TABLE, "users-table")
     assert registered.inputs["ttl"] == ttl
     assert registered.inputs["serverSideEncryption"] == {"enabled": False}
-    assert registered.replacement_trigger == '{"id": "N"}'  # AWS gives no key another type
+    assert registered.request.replacement_trigger.string_value == '{"id": "N"}'  # AWS gives no key another type
 
 
 def test_what_pulumi_aws_takes_beyond_is_passed_on() -> None:

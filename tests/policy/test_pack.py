@@ -66,7 +66,7 @@ def asked(found: Iterable[proto.AnalyzerResource], pack: Any) -> list[proto.Anal
 
 def as_asked(registration: Registration, *, preview: bool) -> proto.AnalyzerResource:
     """A registered resource; in a preview of something new, what is made of other resources is not known."""
-    links = registration.property_dependencies
+    links = {name: list(each.urns) for name, each in registration.request.propertyDependencies.items()}
     left_out = {"code", "runtime"}  # the one has no JSON, and the other's rule depends on the day
     inputs = {name: value for name, value in registration.inputs.items() if name not in left_out}
     known = {name: rpc.UNKNOWN if preview and links.get(name) else value for name, value in inputs.items()}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.program.in_process import InvokeError, Registration, run
+from sandbox.program.in_process import InvokeError, Program, Registration, run
 from sandbox.program.values import UNKNOWN
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
@@ -116,7 +116,7 @@ class Recorder:
         outputs = KNOWN[registration.type](registration.name)
         if self.preview:
             return "", dict.fromkeys(outputs, UNKNOWN)
-        return f"id-of-{registration.name}" if registration.custom else "", outputs
+        return f"id-of-{registration.name}" if registration.request.custom else "", outputs
 
     def invoke(self, token: str, args: Mapping[str, Any], provider: str) -> Outputs:
         self.invoked.append(token)
@@ -147,6 +147,11 @@ class Recorder:
         return document["Statement"]
 
 
+def former_names(registration: Registration) -> list[str]:
+    """The names of a resource's aliases."""
+    return [alias.spec.name for alias in registration.request.aliases]
+
+
 def record(
     program: Callable[[], object],
     config: Mapping[str, str] | None = None,
@@ -160,11 +165,6 @@ def record(
     def main() -> None:
         program()
 
-    run(
-        main,
-        stack="test",
-        config={"table-stream:target": "host"} | dict(config or {}),
-        backend=recorder,
-        preview=preview,
-    )
+    settings = {"table-stream:target": "host"} | dict(config or {})
+    run(Program(main, stack="test", config=settings), recorder, preview=preview)
     return recorder

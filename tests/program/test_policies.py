@@ -13,7 +13,7 @@ import pytest
 from cfnlint.api import ManualArgs, lint  # pyright: ignore[reportMissingTypeStubs] -- typed, but does not say so
 
 from sandbox import ROOT
-from sandbox.program.in_process import run, stack_config
+from sandbox.program.in_process import Program, run, stack_config
 from tests.program.lint import Kind, complaints, documents
 from tests.program.recording import ACCOUNT, REGION, Recorder
 
@@ -34,7 +34,7 @@ IN_CLOUDFORMATION: Mapping[Kind, tuple[str, str, tuple[str, ...]]] = {
 
 def every_document(stack: str) -> list[tuple[str, Kind, dict[str, Any]]]:
     recorder = Recorder()
-    run(ROOT, stack=stack, config=stack_config(stack) | CHANGES, backend=recorder)
+    run(Program(stack=stack, config=stack_config(stack) | CHANGES), recorder)
     return list(documents(recorder))
 
 

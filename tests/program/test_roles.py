@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sandbox import ROOT
-from sandbox.program.in_process import run, stack_config
+from sandbox.program.in_process import Program, run, stack_config
 from tests.program import recording as kinds
 from tests.program.recording import ACCOUNT, REGION, Recorder
 
@@ -91,7 +91,7 @@ def test_the_linter_would_see_a_wider_one(action: str, resource: str) -> None:
 
 def test_the_roles_cover_what_the_program_makes_and_nothing_else() -> None:
     recorder = Recorder()
-    run(ROOT, stack="local", config=stack_config("local"), backend=recorder)
+    run(Program(), recorder)
     outputs = [kinds.KNOWN[kind](name) for kind, name in recorder.registered]
     made = {re.sub(r"^(arn:aws:iam):[^:]*", r"\1:", str(each["arn"])) for each in outputs if "arn" in each}
     for name in ("read", "write"):
@@ -107,7 +107,7 @@ def test_the_roles_cover_what_the_program_makes_and_nothing_else() -> None:
 
 def test_the_role_for_keys_names_the_alias_that_the_program_makes() -> None:
     recorder = Recorder()
-    run(ROOT, stack="local", config=stack_config("local") | {"table-stream:encryption": "customer"}, backend=recorder)
+    run(Program(config=stack_config("local") | {"table-stream:encryption": "customer"}), recorder)
     alias = recorder.one(kinds.ALIAS, "encryption-alias").inputs["name"]
     named = {resource for statement in statements("encrypt") for resource in statement["Resource"]}
     assert f"arn:aws:kms:REGION:ACCOUNT_ID:{alias.replace('local', 'STACK')}" in named

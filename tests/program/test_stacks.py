@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.program.in_process import run, stack_config
-from sandbox.program.values import Archive
+from sandbox.program.in_process import Program, run, stack_config
+from sandbox.resources.assets import Archive
 from tests.program import recording as kinds
 from tests.program.recording import Recorder, arn, physical, stream_arn, table_arn
 
@@ -63,7 +63,7 @@ WITH_A_KEY = Counter((kinds.ENCRYPTION_KEY, kinds.KEY, kinds.ALIAS, kinds.BUCKET
 def deployed(stack: str, **changes: str) -> tuple[Recorder, dict[str, Any]]:
     recorder = Recorder()
     config = stack_config(stack) | {f"table-stream:{key}": value for key, value in changes.items()}
-    return recorder, run(ROOT, stack=stack, config=config, backend=recorder)
+    return recorder, run(Program(stack=stack, config=config), recorder)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_prod_is_protected_and_every_other_stack_goes_without_a_trace(stack: str
     recorder, _ = deployed(stack, mailFrom="shop@example.com")
     protect = stack == "prod"
     registered = recorder.registered.values()
-    assert {(bool(each.protect), each.retain_on_delete) for each in registered} == {(protect, None)}
+    assert {(each.request.protect, each.request.retainOnDelete) for each in registered} == {(protect, False)}
     tables = [each.inputs for each in registered if each.type == kinds.TABLE]
     assert [inputs["deletionProtectionEnabled"] for inputs in tables] == 4 * [protect]
     assert [inputs["pointInTimeRecovery"] for inputs in tables] == 4 * [{"enabled": True}]
@@ -144,7 +144,7 @@ def test_every_table_is_made_as_promised(local: tuple[Recorder, dict[str, Any]])
 def test_the_function_gets_its_code_its_log_group_and_its_variables(local: tuple[Recorder, dict[str, Any]]) -> None:
     recorder, _ = local
     function = recorder.one(kinds.FUNCTION, "mirror-function")
-    assert not function.delete_before_replace
+    assert not function.request.deleteBeforeReplace
     inputs = dict(function.inputs)
     code, digest = inputs.pop("code"), inputs.pop("codeSha256")
     assert isinstance(code, Archive)
@@ -200,9 +200,9 @@ def test_the_mapping_gets_every_option_and_its_destination(local: tuple[Recorder
         "maximumRetryAttempts": -1,
         "maximumRecordAgeInSeconds": 86_100,
     }
-    assert mapping.delete_before_replace is True
-    assert mapping.replacement_trigger == "NEW_AND_OLD_IMAGES"
-    assert recorder.one(kinds.POLICY, "welcome-email-policy").urn in mapping.dependencies
+    assert mapping.request.deleteBeforeReplace is True
+    assert mapping.request.replacement_trigger.string_value == "NEW_AND_OLD_IMAGES"
+    assert recorder.one(kinds.POLICY, "welcome-email-policy").urn in mapping.request.dependencies
 
 
 def test_the_mirror_may_do_its_work_and_nothing_else(local: tuple[Recorder, dict[str, Any]]) -> None:
@@ -334,17 +334,19 @@ def test_with_a_key_of_one_s_own_nothing_else_changes(local: tuple[Recorder, dic
 
 def test_protection_reaches_the_key() -> None:
     recorder, _ = deployed("prod", encryption="customer")
-    assert {each.protect for each in recorder.registered.values()} == {True}
+    assert {each.request.protect for each in recorder.registered.values()} == {True}
 
 
 def test_every_resource_is_the_child_of_its_component_under_its_name(local: tuple[Recorder, dict[str, Any]]) -> None:
     recorder, _ = local
     stack = "urn:pulumi:local::table-stream::pulumi:pulumi:Stack::table-stream-local"
-    components = {each.urn: each for each in recorder.registered.values() if not each.custom}
-    children = [each for each in recorder.registered.values() if each.custom]
-    assert [each.name for each in children if not each.name.startswith(f"{components[each.parent].name}-")] == []
-    assert [each.name for each in children if each.provider or each.ignore_changes] == []
-    assert [each.name for each in components.values() if each.aliases or each.parent != stack] == []
+    components = {each.urn: each for each in recorder.registered.values() if not each.request.custom}
+    children = [each for each in recorder.registered.values() if each.request.custom]
+    assert [
+        each.name for each in children if not each.name.startswith(f"{components[each.request.parent].name}-")
+    ] == []
+    assert [each.name for each in children if each.request.provider or each.request.ignoreChanges] == []
+    assert [each.name for each in components.values() if each.request.aliases or each.request.parent != stack] == []
 
 
 def test_sizes_of_one_consumer_reach_its_resources_and_no_other_s() -> None:

@@ -67,7 +67,7 @@ def test_the_zip_has_no_compiled_python_and_other_code_is_another_hash() -> None
 
 def test_a_replaced_function_stands_before_the_old_one_goes() -> None:
     function = record(program).one(FUNCTION, "change-log-function")
-    assert not function.delete_before_replace
+    assert not function.request.deleteBeforeReplace
     assert "name" not in function.inputs  # Pulumi makes one up, so that two can stand side by side
 
 

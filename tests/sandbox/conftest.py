@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.program.values import Archive
+from sandbox.resources.assets import Archive
 from sandbox.resources.resource_type import Aws
 from tests.local import REGION, LocalAws
 from tests.sandbox.resource_factory import RecordedMappings, ResourceFactory

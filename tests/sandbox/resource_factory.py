@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.program.values import Archive, Bundle
+from sandbox.resources.assets import Archive, Bundle
 from sandbox.resources.catalog import TYPES
 from sandbox.resources.resource_type import Aws, ResourceType
 from tests.local import REGION

@@ -21,8 +21,7 @@ from infra.rules.functions import NOTICE, RUNTIMES
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, ViewType
-from sandbox import ROOT
-from sandbox.program.in_process import run
+from sandbox.program import in_process
 from tests.infra.rules.programs import consumer, table
 from tests.program.recording import MAPPING, TABLE, Recorder, record
 
@@ -447,7 +446,7 @@ def outcome(
             texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in what.items()}
             config = {"target": "host", "protect": json.dumps(protect)} | texts
             namespaced = {f"table-stream:{key}": text for key, text in config.items()}
-            run(ROOT, stack="test", config=namespaced, backend=Recorder(preview=True), preview=True)
+            in_process.run(in_process.Program(stack="test", config=namespaced), Recorder(preview=True), preview=True)
     except pulumi.RunError as error:
         errors = str(error).splitlines()
         if errors[0].startswith("the configuration of stack test has"):
@@ -539,7 +538,7 @@ def test_an_update_is_refused_before_what_is_wrong_is_registered() -> None:
         StreamTable("bad", key="id", sort="id")
 
     with pytest.raises(pulumi.RunError, match="bad-table: id is partition and sort key"):
-        run(program, stack="test", config={}, backend=recorder)
+        in_process.run(in_process.Program(program, stack="test", config={}), recorder)
     assert (TABLE, "bad-table") not in recorder.registered
 
 
@@ -552,5 +551,5 @@ def test_no_mapping_is_made_in_an_update_that_a_comparison_refuses() -> None:
         program(True)
 
     with pytest.raises(pulumi.RunError, match="every write would trigger it again"):
-        run(main, stack="test", config={}, backend=recorder)
+        in_process.run(in_process.Program(main, stack="test", config={}), recorder)
     assert MAPPING not in {kind for kind, _ in recorder.registered}

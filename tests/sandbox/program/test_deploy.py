@@ -8,6 +8,7 @@ import pulumi_aws as aws_resources
 import pytest
 
 from sandbox.program.deploy import DeployError, Deployment
+from sandbox.program.in_process import Program
 from tests.local import LocalAws
 
 Deployed = Callable[..., Deployment]
@@ -134,11 +135,11 @@ def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, a
     deployment = deployed(first, config={})
     before = deployment.outputs
     aws.write(before["table"], {"id": "1"})
-    assert aws.sandbox.redeploy(deployment, first, config={}) == []
+    assert aws.sandbox.redeploy(deployment, Program(first, config={})) == []
     assert deployment.outputs == before
     assert aws.items(before["table"]) == [{"id": "1"}]
 
-    done = aws.sandbox.redeploy(deployment, second, config={})
+    done = aws.sandbox.redeploy(deployment, Program(second, config={}))
     after = deployment.outputs
     assert done == [
         *("again-changed", "again-gone unmade", "again-new made", "again-table made", "again-table unmade"),
@@ -168,9 +169,9 @@ def test_another_run_that_fails_leaves_what_there_is(deployed: Deployed, aws: Lo
 
     deployment = deployed(program, config={})
     with pytest.raises(pulumi.RunError, match="a typo"):
-        aws.sandbox.redeploy(deployment, failing, config={})
+        aws.sandbox.redeploy(deployment, Program(failing, config={}))
     assert set(queues(aws, "left-")) == set(deployment.outputs.values())
-    assert aws.sandbox.redeploy(deployment, program, config={}) == []
+    assert aws.sandbox.redeploy(deployment, Program(program, config={})) == []
 
 
 def test_what_another_run_could_not_unmake_is_tried_again(deployed: Deployed, aws: LocalAws):
@@ -181,9 +182,9 @@ def test_what_another_run_could_not_unmake_is_tried_again(deployed: Deployed, aw
     bucket = deployment.outputs["bucket"]
     aws.client("s3").put_object(Bucket=bucket, Key="kept", Body=b"")
     with pytest.raises(DeployError, match=f"could not be unmade: aws:s3/bucket:Bucket {bucket}: .*BucketNotEmpty"):
-        aws.sandbox.redeploy(deployment, lambda: None, config={})
+        aws.sandbox.redeploy(deployment, Program(lambda: None, config={}))
     aws.client("s3").delete_object(Bucket=bucket, Key="kept")
-    assert aws.sandbox.redeploy(deployment, lambda: None, config={}) == ["kept unmade"]
+    assert aws.sandbox.redeploy(deployment, Program(lambda: None, config={})) == ["kept unmade"]
 
 
 def test_another_trigger_replaces_and_a_first_one_does_not(deployed: Deployed, aws: LocalAws):
@@ -198,9 +199,9 @@ def test_another_trigger_replaces_and_a_first_one_does_not(deployed: Deployed, a
 
     deployment = deployed(program(None), config={})
     first = deployment.outputs["url"]
-    assert aws.sandbox.redeploy(deployment, program("S"), config={}) == []
+    assert aws.sandbox.redeploy(deployment, Program(program("S"), config={})) == []
     assert deployment.outputs["url"] == first
-    assert aws.sandbox.redeploy(deployment, program("N"), config={}) == ["trigger made", "trigger unmade"]
+    assert aws.sandbox.redeploy(deployment, Program(program("N"), config={})) == ["trigger made", "trigger unmade"]
     assert deployment.outputs["url"] != first
 
 
@@ -210,4 +211,4 @@ def test_a_property_that_replaces_by_the_program_s_wish(deployed: Deployed, aws:
         return lambda: pulumi.export("url", aws_resources.sqs.Queue("wish", delay_seconds=seconds, opts=opts).url)
 
     deployment = deployed(program(1), config={})
-    assert aws.sandbox.redeploy(deployment, program(2), config={}) == ["wish made", "wish unmade"]
+    assert aws.sandbox.redeploy(deployment, Program(program(2), config={})) == ["wish made", "wish unmade"]

@@ -10,8 +10,9 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from sandbox.program.in_process import Registration, run, stack_config
-from sandbox.program.values import UNKNOWN, Archive, Asset, Bundle, ProgramError
+from sandbox.program.in_process import Program, Registration, run, stack_config
+from sandbox.program.values import UNKNOWN, ProgramError
+from sandbox.resources.assets import Archive, Asset, Bundle
 
 PREFIX = "urn:pulumi:local::table-stream::"
 
@@ -41,7 +42,7 @@ class RecordingBackend:
 
 
 def deploy(program: Callable[[], None], backend: RecordingBackend, **options: Any) -> dict[str, Any]:
-    return run(program, stack="local", config={}, backend=backend, **options)
+    return run(Program(program, config={}), backend, **options)
 
 
 def test_every_option_of_a_resource_is_seen():
@@ -68,27 +69,18 @@ def test_every_option_of_a_resource_is_seen():
     backend = RecordingBackend()
     deploy(program, backend)
 
+    registration = backend.registrations["queue"]
     topic_urn = f"{PREFIX}table-stream:index:Thing$aws:sns/topic:Topic::topic"
-    assert backend.registrations["queue"] == Registration(
-        type="aws:sqs/queue:Queue",
-        name="queue",
-        custom=True,
-        inputs={"name": "arn:topic", "delaySeconds": 3, "fifoQueue": False},
-        urn=f"{PREFIX}table-stream:index:Thing$aws:sqs/queue:Queue::queue",
-        parent=f"{PREFIX}table-stream:index:Thing::thing",
-        provider="",
-        protect=True,
-        retain_on_delete=True,
-        delete_before_replace=True,
-        aliases=({"name": "old"}, f"{PREFIX}aws:sqs/queue:Queue::older"),
-        dependencies=frozenset({topic_urn}),
-        property_dependencies={"name": frozenset({topic_urn}), "delaySeconds": frozenset(), "fifoQueue": frozenset()},
-        ignore_changes=("tags",),
-        replace_on_changes=("name",),
-        replacement_trigger=None,
-    )
-    assert not backend.registrations["thing"].custom
-    assert backend.registrations["topic"].delete_before_replace is None
+    assert registration.urn == f"{PREFIX}table-stream:index:Thing$aws:sqs/queue:Queue::queue"
+    assert registration.inputs == {"name": "arn:topic", "delaySeconds": 3, "fifoQueue": False}
+    request = registration.request
+    assert (request.type, request.name) == (registration.type, registration.name) == ("aws:sqs/queue:Queue", "queue")
+    assert request.parent == f"{PREFIX}table-stream:index:Thing::thing"
+    assert (request.protect, request.retainOnDelete, request.deleteBeforeReplace) == (True, True, True)
+    assert [alias.urn or alias.spec.name for alias in request.aliases] == ["old", f"{PREFIX}aws:sqs/queue:Queue::older"]
+    assert list(request.dependencies) == list(request.propertyDependencies["name"].urns) == [topic_urn]
+    assert (list(request.ignoreChanges), list(request.replaceOnChanges)) == (["tags"], ["name"])
+    assert (request.custom, backend.registrations["thing"].request.custom) == (True, False)
 
 
 def test_outputs_are_inputs_and_what_the_backend_adds():
@@ -228,8 +220,8 @@ def test_one_run_leaves_nothing_to_the_next():
         aws.sqs.Queue("queue", name=pulumi.Config().get("name"))
 
     first, second = RecordingBackend(), RecordingBackend()
-    run(program, stack="one", config={"table-stream:name": "n"}, backend=first)
-    run(program, stack="two", config={}, backend=second)
+    run(Program(program, stack="one", config={"table-stream:name": "n"}), first)
+    run(Program(program, stack="two", config={}), second)
     assert first.registrations["queue"].inputs == {"name": "n"}
     assert second.registrations["queue"].inputs == {}
     assert second.registrations["queue"].urn.startswith("urn:pulumi:two::")
@@ -245,7 +237,7 @@ pulumi.export("project", pulumi.get_project())
 def test_a_project_runs_in_its_directory(tmp_path: Path):
     (tmp_path / "Pulumi.yaml").write_text("name: shop\n", encoding="utf-8")
     (tmp_path / "__main__.py").write_text(PROGRAM, encoding="utf-8")
-    assert run(tmp_path, stack="local", config={}, backend=RecordingBackend()) == {
+    assert run(Program(tmp_path, config={}), RecordingBackend()) == {
         "in": str(tmp_path.resolve()),
         "project": "shop",
     }

@@ -7,7 +7,7 @@ import pulumi_aws as resources
 import pytest
 
 from sandbox.program.deploy import Deployment
-from sandbox.program.in_process import run
+from sandbox.program.in_process import Program, run
 from sandbox.program.lookups import look_up
 from sandbox.resources.resource_type import Aws, ResourceError
 from tests.local import REGION, LocalAws
@@ -106,7 +106,7 @@ def test_a_program_sees_a_table_as_the_plugin_shows_it(factory: ResourceFactory,
         with pytest.raises(Exception, match="Requested resource not found"):
             resources.dynamodb.get_table(name="nowhere")
 
-    run(program, stack="local", config={}, backend=Deployment(aws.sandbox.aws))
+    run(Program(program, config={}), Deployment(aws.sandbox.aws))
     [table] = seen
     [index] = table.global_secondary_indexes
     assert (index.name, index.hash_key, index.range_key, index.projection_type) == ("by-city", "city", "", "ALL")
@@ -122,7 +122,7 @@ def policy_document(aws: LocalAws, **arguments: Any) -> Any:
     def program() -> None:
         seen.append(resources.iam.get_policy_document(**arguments).json)
 
-    run(program, stack="local", config={}, backend=Deployment(aws.sandbox.aws))
+    run(Program(program, config={}), Deployment(aws.sandbox.aws))
     return json.loads(seen[0])
 
 

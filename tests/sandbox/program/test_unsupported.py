@@ -12,9 +12,8 @@ import pytest
 from sandbox import ROOT
 from sandbox.__main__ import print_unsupported
 from sandbox.program.deploy import Deployment
-from sandbox.program.in_process import stack_config
-from sandbox.program.unsupported import SAFE_TO_SKIP
-from sandbox.resources.catalog import TYPES, resource
+from sandbox.program.in_process import Program, stack_config
+from sandbox.resources.catalog import SAFE_TO_SKIP, TYPES, resource
 from sandbox.resources.resource_type import ResourceError
 from tests.local import REGION, LocalAws
 from tests.sandbox.resource_factory import ACCOUNT, disconnected_aws
@@ -116,7 +115,7 @@ def test_what_is_made_up_and_where_it_goes_is_told(deployed: Deployed, aws: Loca
     }
     line = "not imitated here: aws:opensearch/domain:Domain (search → asked.name)"
     assert deployment.unsupported_line == line
-    assert aws.sandbox.redeploy(deployment, program, config={}) == []
+    assert aws.sandbox.redeploy(deployment, Program(program, config={})) == []
     assert deployment.unsupported_line == line
 
     def failing() -> None:
@@ -124,9 +123,9 @@ def test_what_is_made_up_and_where_it_goes_is_told(deployed: Deployed, aws: Loca
         raise pulumi.RunError("a typo")
 
     with pytest.raises(pulumi.RunError, match="a typo"):
-        aws.sandbox.redeploy(deployment, failing, config={})
+        aws.sandbox.redeploy(deployment, Program(failing, config={}))
     assert deployment.unsupported_line == line
-    assert aws.sandbox.redeploy(deployment, lambda: None, config={}) == ["asked unmade"]
+    assert aws.sandbox.redeploy(deployment, Program(lambda: None, config={})) == ["asked unmade"]
     assert deployment.unsupported_line == ""
 
 

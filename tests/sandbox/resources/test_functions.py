@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox.mapping.configuration import Configuration
-from sandbox.program.values import Archive, Asset, Bundle
+from sandbox.resources.assets import Archive, Asset, Bundle
 from sandbox.resources.resource_type import ResourceError
 from tests.local import REGION, LocalAws
 from tests.sandbox.resource_factory import ACCOUNT, STREAM, Created, ResourceFactory

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from sandbox.program.lookups import look_up
-from sandbox.program.values import Archive
+from sandbox.resources.assets import Archive
 from sandbox.resources.catalog import resource
 from sandbox.resources.resource_type import ResourceError
 from tests.local import REGION, LocalAws

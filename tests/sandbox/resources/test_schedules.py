@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.program.values import Archive
+from sandbox.resources.assets import Archive
 from tests.local import REGION, LocalAws
 from tests.sandbox.resource_factory import ACCOUNT, ResourceFactory
 

@@ -4,7 +4,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from sandbox.program.values import Archive, Asset, Bundle, zipped
+from sandbox.resources.assets import Archive, Asset, Bundle, zipped
 
 
 def unzipped(packed: bytes) -> dict[str, bytes]:
