@@ -1,4 +1,4 @@
-"""python -m sandbox: the program on this machine, to be watched (demo), used (up, serve) and fed (put)."""
+"""python -m sandbox: show the program on this machine (demo), keep it running (up, serve), write items to it (put)."""
 
 import argparse
 import contextlib
@@ -18,11 +18,11 @@ from sandbox import SandboxError
 if TYPE_CHECKING:
     from sandbox.program.deploy import Deployment, Sandbox
 
-# Commands import what they need: put waits for no Pulumi, and what a command takes is measured with its imports.
+# Each command imports its own modules, so that put does not import Pulumi and the demo measures its imports too.
 
 
 def run_demo(started_at: float) -> int:
-    """Show the whole system at work; 1 when a promise is not kept."""
+    """Show the whole system at work; return 1 if a promise is broken."""
     from rich.console import Console
 
     from sandbox.demo.run import Demo
@@ -31,9 +31,9 @@ def run_demo(started_at: float) -> int:
 
 
 def run_up(port: int | None, outputs: Path | None) -> int:
-    """Deploy the program, again after each change of its files, and tell of every invocation until interrupted.
+    """Deploy the program, redeploy it after each change of its files, and print every invocation, until interrupted.
 
-    Its outputs go to a file where asked for.
+    Each deployment writes the stack's outputs to the file `outputs`, if it is not None.
     """
     from rich.console import Console
 
@@ -69,7 +69,7 @@ def run_up(port: int | None, outputs: Path | None) -> int:
 
 
 def run_serve() -> int:
-    """Serve the sandbox's resources to the Pulumi CLI in another terminal, until interrupted."""
+    """Serve the sandbox's resources to the Pulumi CLI, which runs in another terminal, until interrupted."""
     from sandbox.program.deploy import Sandbox
     from sandbox.program.in_process import STACK, stack_config
     from sandbox.program.provider import serve_provider
@@ -88,27 +88,21 @@ def run_serve() -> int:
 
 
 def print_exports(variables: Mapping[str, str]) -> None:
-    """Print the lines that a second terminal needs."""
+    """Print the commands that point a second terminal at the sandbox."""
     print("# in a second terminal:")
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
 
 
 def print_unsupported(deployment: "Deployment", before: str = "") -> str:
-    """Print one line on what the program asks for and the sandbox does not imitate, where it is another than before.
-
-    Returns
-    -------
-    str
-        The line.
-    """
+    """Print the line on what the sandbox does not support, unless it is equal to `before`, and return the line."""
     if deployment.unsupported_line not in ("", before):
         print(deployment.unsupported_line)
     return deployment.unsupported_line
 
 
 def redeploy(sandbox: "Sandbox", deployment: "Deployment") -> str:
-    """Deploy the program again; a line on what came of it. What is wrong with it is for its author to mend."""
+    """Deploy the program again and return a line on the result; an error of the program is such a line, too."""
     from sandbox.program.in_process import Program
 
     try:
@@ -119,13 +113,13 @@ def redeploy(sandbox: "Sandbox", deployment: "Deployment") -> str:
 
 
 def write_outputs(path: Path | None, outputs: Mapping[str, Any]) -> None:
-    """Write a stack's outputs as JSON, if anywhere."""
+    """Write a stack's outputs as JSON, if there is a path."""
     if path:
         path.write_text(json.dumps(outputs, indent=2), encoding="utf-8")
 
 
 def run_put(table: str, path: Path) -> int:
-    """Write a file's items to a table; 1 when a line could not be."""
+    """Write a file's items to a table; return 1 if a line is rejected."""
     from botocore.exceptions import EndpointConnectionError  # pyright: ignore[reportMissingTypeStubs] -- untyped
 
     from sandbox.emulator import Clients
@@ -141,7 +135,7 @@ def run_put(table: str, path: Path) -> int:
         report = put_items(Clients(endpoint, region)("dynamodb"), table, path)
     except EndpointConnectionError as error:
         raise PutError(
-            f"nothing answers at {endpoint}: is python -m sandbox up running? Its port is a new one after each start: "
+            f"nothing answers at {endpoint}: is python -m sandbox up running? It uses another port after each start: "
             "run the export lines that it prints again"
         ) from error
     for number, reason in report.rejected:
@@ -151,21 +145,23 @@ def run_put(table: str, path: Path) -> int:
 
 
 def main() -> int:
-    """Run the command that the arguments name; its exit code."""
+    """Run the command that the arguments name and return its exit code."""
     started_at = time.monotonic()
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="AWS on this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="deploy everything, write changes, make some fail, and check every promise")
-    upper = commands.add_parser("up", help="deploy the program and stay, telling of every invocation")
-    upper.add_argument("--port", type=int, help="port of the emulator on loopback (a free one)")
-    upper.add_argument("--outputs", type=Path, help="write the stack's outputs here, for python -m ops")
-    commands.add_parser("serve", help="serve the embedded AWS to the Pulumi CLI, and stay")
-    putter = commands.add_parser("put", help="write items to a table of the sandbox that is up")
-    putter.add_argument("--table", required=True, help="its name, or its name in the program: users")
-    putter.add_argument("file", type=Path, help="JSON lines: a table export's or plain ones, gzipped or not")
+    upper = commands.add_parser("up", help="deploy the program, keep it running, and print every invocation")
+    upper.add_argument("--port", type=int, help="port of the emulator on loopback (default: a free port)")
+    upper.add_argument("--outputs", type=Path, help="write the stack's outputs to this file, for python -m ops")
+    commands.add_parser("serve", help="serve the embedded AWS to the Pulumi CLI, until interrupted")
+    putter = commands.add_parser("put", help="write items to a table of the running sandbox")
+    putter.add_argument("--table", required=True, help="the table's name, or its name in the program: users")
+    putter.add_argument(
+        "file", type=Path, help="plain JSON lines, or DynamoDB JSON lines of a table export; gzipped or not"
+    )
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.dont_write_bytecode = False  # the provider's modules take 3 s longer without, each time
+    sys.dont_write_bytecode = False  # without compiled modules, importing pulumi_aws takes 3 s longer each time
     try:
         match arguments.command:
             case "demo":
@@ -184,10 +180,10 @@ def main() -> int:
 
         if not isinstance(error, RunError):
             raise
-        print(error, file=sys.stderr)  # the program's own words, such as all that is wrong with its configuration
+        print(error, file=sys.stderr)  # the program's own message, such as all errors of its configuration
         return 1
     except KeyboardInterrupt:
-        return 0 if arguments.command in ("up", "serve") else 130  # it is how these are ended
+        return 0 if arguments.command in ("up", "serve") else 130  # an interrupt is the regular end of these commands
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The peer that the demo compares with: Powertools' own batch processor over the same changes and the same mapping."""
+"""The baseline of the demo: the stock batch processor of Powertools, with the same changes and the same mapping."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -13,11 +13,11 @@ from sandbox.mapping.protocol import Describe, Failed, InvocationResult, Invoke,
 
 Event = Mapping[str, Any]
 TimedEvent = tuple[float, Event]
-"""A change with a moment, in epoch seconds."""
+"""A time in epoch seconds, and the change of that time."""
 
 
 class WriteRefusedError(Exception):
-    """A write that fails."""
+    """A write has failed."""
 
 
 def run_baseline(
@@ -26,18 +26,18 @@ def run_baseline(
     refuses: Callable[[Event, float], bool],
     refused_write_seconds: float = 0.0,
 ) -> list[TimedEvent]:
-    """The changes as a stock processor applies them, each with when it does: it takes time only for what is refused.
+    """Return the changes as the stock processor applies them, with the time of each; only failing writes take time.
 
     Parameters
     ----------
     events
-        What is written to the stream and when, in its order.
+        The changes in the order of the stream, with the time of each.
     mapping
-        The mapping, as create_event_source_mapping takes it. It retries with AWS's recorded back-off.
+        The arguments of create_event_source_mapping. Retries follow the back-off that was recorded on AWS.
     refuses
-        Whether the write of a change fails at a moment.
+        Whether the write of a change fails at a time.
     refused_write_seconds
-        How long such a write takes, with the SDK's own retries.
+        The duration of a failing write, with the SDK's retries.
     """
     applied: list[TimedEvent] = []
     unread = list(events)
@@ -71,10 +71,10 @@ def run_baseline(
 
 
 def _process(action: Invoke, write: Callable[[Any], None]) -> InvocationResult:
-    stock = cast("Any", batch)  # its types are partly unknown
+    stock = cast("Any", batch)  # some of its types are unknown
     processor = stock.BatchProcessor(event_type=batch.EventType.DynamoDBStreams)
     event = {"Records": [record.event for record in action.records]}
     try:
         return Returned(stock.process_partial_response(event=event, record_handler=write, processor=processor))
-    except BatchProcessingError:  # every change has failed
+    except BatchProcessingError:  # every record has failed
         return Failed()

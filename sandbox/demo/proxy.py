@@ -1,4 +1,4 @@
-"""A loopback proxy between functions and the emulator: it sees what they ask AWS for, and can refuse it."""
+"""A loopback proxy between the functions and the emulator, which can make calls to AWS fail."""
 
 import contextlib
 import http.client
@@ -13,15 +13,15 @@ from sandbox.emulator import HOST
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect"}
 REFUSAL = b'{"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "refused on purpose"}'
-"""An error of DynamoDB's; of any other service only the status counts, which is 500."""
+"""A DynamoDB error; for any other service only the status 500 matters."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One attempt of a call; `id` is the same for all attempts of the SDK at one call.
+    """One attempt of a call; all attempts of the SDK at one call have the same `id`.
 
-    Of DynamoDB it has the operation and its arguments; of a service that speaks in paths, such as S3, the method as
-    the operation, the path, and no arguments.
+    A DynamoDB call has the operation and its arguments. A call to a REST service such as S3 has the HTTP method as the
+    operation, the path, and no arguments.
     """
 
     operation: str
@@ -31,9 +31,9 @@ class Call:
 
 
 class Proxy:
-    """Passes every request on to the emulator's port, unless `refuses` says of a call that it fails.
+    """Forwards every request to the emulator's port; a call for which `refuses` is true fails instead.
 
-    `refuses` is called on many threads at once.
+    Several threads call `refuses` at the same time.
     """
 
     def __init__(self, port: int, refuses: Callable[[Call], bool]) -> None:
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._emulator = http.client.HTTPConnection(HOST, self.upstream)
 
     def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):  # the caller, or the emulator, has ended in the middle of a call
+        with contextlib.suppress(ConnectionError):  # the caller or the emulator has ended during a call
             super().handle()
 
     def finish(self) -> None:
@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
         if len(body) < length:
-            raise ConnectionError("the caller has ended before it said all")
+            raise ConnectionError("the caller ended before the end of its request")
         if self._refused(body):
             self._respond(500, {"content-length": str(len(REFUSAL))}, REFUSAL)
             return
@@ -105,4 +105,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _forward  # noqa: N815 -- http.server's names
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _forward  # noqa: N815 -- names of http.server

@@ -1,4 +1,4 @@
-"""The first five minutes: the whole system deployed, real changes, a failure, and whether the promises were kept."""
+"""The demo: deploys the whole system, writes changes of which some fail, and checks every promise."""
 
 import json
 import queue
@@ -54,11 +54,11 @@ from sandbox.report import (
 REDELIVERIES = 3
 FIRST_CHANGE_TIMEOUT_SECONDS = 30
 GROUP_PAUSE_SECONDS = 0.3
-"""Between two groups of orders, so that the later ones come while the failing order is held."""
+"""The pause between two groups of orders, so that later groups come while FAILING_ORDER is held."""
 REQUIRED_OUTPUTS = {"tables": {"users", "orders", "orders-mirror"}, "consumers": {"welcome-email", "mirror"}}
 CONFIG = {
     "table-stream:mailFrom": "hello@example.com",
-    # One group of orders is one batch, whatever the speed of this machine.
+    # The batch size makes one group of orders one batch, on machines of any speed.
     "table-stream:tuning": json.dumps(
         {"mirror": {"batchSize": GROUP_SIZE * VERSIONS, "maximumBatchingWindowInSeconds": 1}}
     ),
@@ -66,32 +66,32 @@ CONFIG = {
 
 
 class DemoError(SandboxError):
-    """The program is no longer the one that the demo shows, or does not process changes at all."""
+    """The program lacks tables or consumers that the demo needs, or does not process changes."""
 
 
 class DemoOutput:
-    """Tells of what happens, line by line."""
+    """Prints the steps, events and checks of the demo, one line each."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._versions: dict[tuple[str, int], int] = {}  # by table and sequence number
 
     def print_line(self, text: str) -> None:
-        """One line, cut where the terminal ends."""
+        """Print one line, truncated to the width of the terminal."""
         self.console.print(text, no_wrap=True, overflow="ellipsis", highlight=False)
 
     def print_step(self, what: str, seconds: float, aside: str = "") -> None:
-        """A step and how long it took."""
+        """Print a step and its duration."""
         self.print_line(f"[bold green]✔[/] {what:<26} {seconds:5.1f} s   [dim]{aside}[/]")
 
     def print_check(self, name: str, text: str, aside: str = "", *, holds: bool) -> bool:
-        """One promise and whether it was kept."""
+        """Print a promise and whether it holds; return `holds`."""
         mark = "[bold green]✔[/]" if holds else "[bold red]✖[/]"
         self.print_line(f"{mark} {name:<10} {text:<26} [dim]{aside}[/]")
         return holds
 
     def print_report(self, report: InvocationReport) -> None:
-        """What is worth telling of an invocation: trouble, what waits for it, that others go on, and its end."""
+        """Print the failures of an invocation, the changes that wait for them, and the releases."""
         for event in (*report.done, *report.held, *report.waiting):
             self._versions[report.table, _sequence(event)] = _version(event)[1]
         for entry in report.entries_of(PARKED):
@@ -110,7 +110,7 @@ class DemoOutput:
             )
 
     def _print_held(self, report: InvocationReport, entry: LogEntry) -> None:
-        """An item that is held, its changes that wait, and the first change of another item after it."""
+        """Print a held item, its waiting changes, and one later change of another item."""
         first = self._version_names(entry, entry.sequences[:1])
         self._print_entry(report, entry, f"[red]✖ {_error(entry)} ({first}) → held[/]")
         if later := entry.sequences[1:]:
@@ -148,7 +148,7 @@ def _sequence(event: Event) -> int:
 
 
 class Demo:
-    """One run: `run` does it, and says whether every promise was kept."""
+    """One run of the demo."""
 
     sandbox: Sandbox
     deployment: Deployment
@@ -158,18 +158,23 @@ class Demo:
         self.output = DemoOutput(console)
         self.started = started
         self.mirror_writes = MirrorWrites()
-        self.written_at: dict[Version, float] = {}  # when each order's version was, in epoch seconds
+        self.written_at: dict[Version, float] = {}  # the time of each write, in epoch seconds
         self.measured_since = 0.0
         self._observed: queue.SimpleQueue[tuple[float, ObservedInvocation]] = queue.SimpleQueue()
         self._invocations: list[ObservedInvocation] = []
 
     def run(self) -> bool:
-        """Deploy, write, watch, and measure.
+        """Deploy the program, write the workload, wait until everything is processed, and check the promises.
+
+        Returns
+        -------
+        bool
+            Whether every promise is kept.
 
         Raises
         ------
         DemoError
-            The program lacks what the demo writes to or reads, or processes nothing.
+            The program lacks a table or consumer, or processes no change.
         """
         self.output.print_line("[bold]table-stream demo[/] · embedded AWS, no account, no Docker")
         program, port = Program(config=stack_config(STACK) | CONFIG), free_port()
@@ -205,9 +210,9 @@ class Demo:
             self.output.console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def _write(self) -> float:
-        """Write it all; when the first change was processed.
+        """Write users and orders; return the time when the first change was processed.
 
-        Users and the first group of orders start the functions. The other groups are what the lateness is measured of.
+        The users and the first group of orders start the functions. The delay is measured with the other groups.
         """
         self.output.print_line(f"writing {ORDERS * VERSIONS} changes to {ORDERS} orders, and {USERS} users")
         failing = f"one order cannot be written for {WRITE_FAILURE_SECONDS:.0f} s · one user's language has no template"
@@ -247,7 +252,7 @@ class Demo:
     def _show_until_idle(self) -> None:
         pool = ThreadPoolExecutor(1)
         settled = pool.submit(self.sandbox.wait_until_idle)
-        pool.shutdown(wait=False)  # whoever interrupts does not wait for it
+        pool.shutdown(wait=False)  # an interrupt does not wait for the thread
         while not (settled.done() and self._observed.empty()):
             self._show_next(timeout_seconds=0.05)
         settled.result()
@@ -263,7 +268,7 @@ class Demo:
         return at
 
     def check_promises(self) -> bool:
-        """Tell of each promise whether it was kept; whether all were."""
+        """Print each promise and whether it is kept; return whether all are."""
         stock = self._run_baseline()
         return all(
             [
@@ -276,8 +281,8 @@ class Demo:
         )
 
     def _run_baseline(self) -> list[TimedEvent]:
-        """What the stock batch processor does with the same changes, written at the same moments."""
-        mapping = next(made for made in self.deployment.resources if made.registration.name == "mirror-orders")
+        """Run the baseline with the same changes, written at the same times."""
+        mapping = next(each for each in self.deployment.resources if each.registration.name == "mirror-orders")
         failure = WriteFailure()
         return run_baseline(
             [(self.written_at[_version(event)], event) for event in self._events("mirror")],
@@ -287,7 +292,7 @@ class Demo:
         )
 
     def _check_order(self, stock: list[TimedEvent]) -> bool:
-        """Every version of every order reached the mirror, none after a later one, and the one write was refused."""
+        """Check that the mirror got every version of every order, none after a later one, although one write failed."""
         behind = count_out_of_order(self.mirror_writes.versions)
         reached = set(self.mirror_writes.versions) == set(expected_versions())
         aside = f"(stock batch processor, same run: {count_out_of_order(_version(event) for _, event in stock)})"
@@ -297,7 +302,7 @@ class Demo:
         )
 
     def _check_prompt(self, stock: list[TimedEvent]) -> bool:
-        """No change of another order was as late as the one that could not be written."""
+        """Check that the delay of every other order's changes was shorter than that of the failing change."""
         arrived, applied = self.mirror_writes.written_at, dict[Version, float]()
         for at, event in stock:
             applied.setdefault(_version(event), at)
@@ -308,7 +313,7 @@ class Demo:
         return self.output.print_check("prompt", f"others at most {late:.1f} s late", aside, holds=holds)
 
     def _check_once(self) -> bool:
-        """One mail to each user whose language has a template, also when their changes are delivered again."""
+        """Check that each user with a template got one mail, also after their changes are delivered again."""
         welcome = [event for event in self._events("welcome-email") if _version(event)[0] != FAILING_USER]
         before = len(self.sandbox.emulator.mails())
         answer = self.sandbox.aws.client("lambda").invoke(
@@ -323,30 +328,30 @@ class Demo:
         return self.output.print_check("once", text, aside, holds=mails == expected and absorbed == REDELIVERIES)
 
     def _check_complete(self) -> bool:
-        """The mirror holds what the table holds."""
+        """Check that the mirror equals the table."""
         source, mirror = self._items("orders"), self._items("orders-mirror")
         equal = sum(mirror.get(order) == item for order, item in source.items())
         holds = source == mirror and len(source) == ORDERS
         return self.output.print_check("complete", "mirror equals orders", f"{equal} of {len(source)}", holds=holds)
 
     def _check_kept(self) -> bool:
-        """The one change that can never succeed is in the failure store, as the stream had it."""
+        """Check that the change without a template is in the failure bucket, as it was in the stream."""
         bucket, s3 = self.deployment.outputs["stores"]["failures"]["bucket"], self.sandbox.aws.client("s3")
         keys = [found["Key"] for found in s3.list_objects_v2(Bucket=bucket).get("Contents", ())]
         failures = [read_failure(s3.get_object(Bucket=bucket, Key=key)["Body"].read()) for key in keys]
         kept = [record["dynamodb"]["NewImage"] for failure in failures for record in failure.records]
         holds = kept == [user for user in user_items() if user["id"]["S"] == FAILING_USER]
-        text = f"{len(kept)} failure{'' if len(kept) == 1 else 's'}, {'whole, ' if holds else ''}in the failure store"
+        text = f"{len(kept)} failure{'' if len(kept) == 1 else 's'}, {'whole, ' if holds else ''}in the failure bucket"
         return self.output.print_check("kept", text, holds=holds)
 
     def _events(self, consumer: str) -> list[Event]:
-        """What a consumer's mapping has delivered, each change once, in the stream's order."""
+        """Return the changes that a consumer's mapping has delivered, each once, in the order of the stream."""
         function = self.deployment.outputs["consumers"][consumer]["function"]
         records = (record for each in self._invocations if each.function == function for record in each.records)
         return sorted({_sequence(record): record for record in records}.values(), key=_sequence)
 
     def _items(self, table: str) -> dict[str, Any]:
-        """Items by order, without what the fence adds."""
+        """Return the items of a table by order id, without the attributes that put_if_newer adds."""
         name = self.deployment.outputs["tables"][table]["name"]
         found = self.sandbox.aws.client("dynamodb").scan(TableName=name, ConsistentRead=True)["Items"]
         fence = {"change_version", "expiry"}

@@ -1,4 +1,4 @@
-"""What the demo writes, which write it lets fail for a while, and how it measures order and lateness."""
+"""The demo's workload: its items, the write that fails for a while, and the measures of order and delay."""
 
 import threading
 import time
@@ -8,18 +8,18 @@ from typing import Any
 from sandbox.demo.proxy import Call
 
 USERS, ORDERS, VERSIONS, GROUP_SIZE = 12, 40, 6, 8
-"""Orders are written in groups of GROUP_SIZE, each group version by version."""
+"""The demo writes the orders in groups of GROUP_SIZE, each group version by version."""
 GROUPS = ORDERS // GROUP_SIZE
 FAILING_USER, FAILING_ORDER, FAILING_VERSION = "9", "31", 3
 WRITE_FAILURE_SECONDS = 3.0
-"""How long the odd version of the odd order cannot be written, from its first write on."""
+"""How long the writes of FAILING_VERSION of FAILING_ORDER fail, counted from the first."""
 
 Version = tuple[str, int]
-"""An order's id and version."""
+"""The id and the version of an order."""
 
 
 def user_items() -> list[dict[str, Any]]:
-    """The users; one has a language without a template."""
+    """Return the users; FAILING_USER has a language without a template."""
     languages = {
         number: "xx" if str(number) == FAILING_USER else ("en", "de", "es")[number % 3]
         for number in range(1, USERS + 1)
@@ -31,9 +31,9 @@ def user_items() -> list[dict[str, Any]]:
 
 
 def order_groups() -> Iterator[list[list[dict[str, Any]]]]:
-    """The writes of all orders: group by group, of each group lists of items to be written at once.
+    """Yield the groups of orders; a group is a list of batches, each with one version of its orders.
 
-    The odd order is in the second group, so that most changes of others come after its failure.
+    FAILING_ORDER is in the second group, so that most changes of other orders come after its failure.
     """
     for group in range(GROUPS):
         numbers = [number for number in range(1, ORDERS + 1) if number % GROUPS == group]
@@ -47,7 +47,7 @@ def order_groups() -> Iterator[list[list[dict[str, Any]]]]:
 
 
 def expected_versions() -> list[Version]:
-    """Every version of every order, as `orders` writes them."""
+    """Return every version of every order, in the order of the writes."""
     return [version_of(item) for group in order_groups() for together in group for item in together]
 
 
@@ -56,12 +56,12 @@ def _typed(**item: str | int) -> dict[str, Any]:
 
 
 def version_of(item: Mapping[str, Any]) -> Version:
-    """An order's id and version; a user's id, and 1."""
+    """Return the id and version of an order; for a user, the id and 1."""
     return (item["order_id"]["S"], int(item["version"]["N"])) if "order_id" in item else (item["id"]["S"], 1)
 
 
 def count_out_of_order(writes: Iterable[Version]) -> int:
-    """How many writes came after a later version of their order."""
+    """Count the writes that came after a later version of their order."""
     latest: dict[str, int] = {}
     behind = 0
     for order, version in writes:
@@ -71,18 +71,18 @@ def count_out_of_order(writes: Iterable[Version]) -> int:
 
 
 def max_delay_of_others(written: Mapping[Version, float], applied: Mapping[Version, float]) -> float:
-    """How many seconds after it was written the latest change was applied, of all orders but the odd one."""
+    """Return the longest time in seconds from the write of a change to its effect, of all orders but FAILING_ORDER."""
     return max(applied[version] - at for version, at in written.items() if version[0] != FAILING_ORDER)
 
 
 class WriteFailure:
-    """Refuses the odd version for WRITE_FAILURE_SECONDS from its first write on."""
+    """Refuses FAILING_VERSION of FAILING_ORDER, for WRITE_FAILURE_SECONDS from its first write."""
 
     def __init__(self) -> None:
         self.began_at: float | None = None
 
     def refuses(self, version: Version, now: float) -> bool:
-        """Whether a write is to fail."""
+        """Whether the write of a version fails now."""
         if version != (FAILING_ORDER, FAILING_VERSION):
             return False
         if self.began_at is None:
@@ -97,14 +97,14 @@ class MirrorWrites:
         self.table: str | None = None
         self.failure = WriteFailure()
         self.versions: list[Version] = []
-        self.written_at: dict[Version, float] = {}  # when each version was first written, in epoch seconds
+        self.written_at: dict[Version, float] = {}  # the time of each version's first write, in epoch seconds
         self._clock = clock
         self._seen: set[str] = set()
-        self._refused: dict[str, tuple[float, float]] = {}  # of each refused call the first and the last attempt
+        self._refused: dict[str, tuple[float, float]] = {}  # the times of the first and the last attempt, by call id
         self._lock = threading.Lock()
 
     def refuses(self, call: Call) -> bool:
-        """Note a write; whether it is to fail. The SDK's own retries of one call count once."""
+        """Record a write and return whether it fails. All attempts of the SDK at one call count once."""
         if call.operation != "PutItem" or call.body["TableName"] != self.table:
             return False
         version = version_of(call.body["Item"])
@@ -121,5 +121,5 @@ class MirrorWrites:
 
     @property
     def refused_write_seconds(self) -> float:
-        """How long a refused call took with the SDK's own retries, on average."""
+        """The mean duration of a refused call, with the SDK's retries."""
         return sum(last - first for first, last in self._refused.values()) / max(len(self._refused), 1)

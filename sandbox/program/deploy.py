@@ -1,4 +1,4 @@
-"""Deploys a Pulumi program in the emulator: every resource made real, and unmade again."""
+"""Deploys a Pulumi program in the emulator, updates it, and deletes its resources."""
 
 import threading
 import time
@@ -21,12 +21,12 @@ from sandbox.schedule import MINUTE_SECONDS
 
 
 class DeployError(SandboxError):
-    """A resource could not be made or unmade, or the consumers do not come to rest."""
+    """A resource cannot be created, changed or deleted, or the consumers do not become idle."""
 
 
 @dataclass(frozen=True)
 class DeployedResource:
-    """A resource that exists."""
+    """A resource in the emulator."""
 
     registration: Registration
     resource_type: ResourceType
@@ -37,15 +37,14 @@ class DeployedResource:
 
 @dataclass
 class Deployment:
-    """What a program has made, and what it says of it; the backend that the program runs against, again and again."""
+    """The resources and outputs of a program; the backend of each of its runs."""
 
     aws: Aws
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
     unsupported: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    """What the latest run asked for and the sandbox does not imitate: the names of resources by their type, which is
-    passed over, or by their type and a property of it."""
+    """What the latest run uses and the sandbox does not support: resource names by type, or by type and property."""
     unsupported_line: str = ""
-    """The same as one line for people."""
+    """The same as one line of text."""
     _resources: dict[str, DeployedResource] = field(
         default_factory=dict[str, DeployedResource]
     )  # by URN, in the order of the latest run
@@ -58,21 +57,21 @@ class Deployment:
 
     @property
     def resources(self) -> list[DeployedResource]:
-        """Every resource that exists, what others depend on before them."""
+        """All resources; each comes after those on which it depends."""
         return list(self._resources.values())
 
     def run(self, program: Program) -> list[str]:
-        """Make true what a program registers, and unmake what earlier runs have made and it registers no more.
+        """Create or change what the program registers, and delete the other resources of earlier runs.
 
         Returns
         -------
         list[str]
-            The resources that are not as they were before: `orders-table`, `orders-table unmade`.
+            The changes: `orders-table created`, `orders-table` (changed), `orders-table deleted`.
 
         Raises
         ------
         Exception
-            The program's own, or DeployError; what exists by then stays.
+            An error of the program, or a DeployError; resources that exist by then stay.
         """
         self._registered.clear()
         self._changes.clear()
@@ -83,16 +82,16 @@ class Deployment:
         return sorted(self._changes)
 
     def register(self, registration: Registration) -> tuple[str, dict[str, Any]]:
-        """Make a resource, or change the one that an earlier run has made.
+        """Create a resource, or change the one of an earlier run; return its id and its outputs.
 
-        Components and providers are only names. A resource that the pipeline does not need is passed over.
+        Components and providers have no outputs. A resource of an unsupported type becomes a placeholder.
 
         Raises
         ------
         ResourceError
-            The sandbox does not know the resource's type, or a property of it, and cannot go on without.
+            The sandbox does not support the type or a property, and functions or tables may depend on it.
         DeployError
-            The resource cannot be made or changed, or the program has registered its URN before.
+            The resource cannot be created or changed, or the program has already registered its URN.
         """
         if self._registered.setdefault(registration.urn, registration) is not registration:
             raise DeployError(
@@ -125,7 +124,7 @@ class Deployment:
             )
         except Exception as error:
             raise DeployError(
-                f"{registration.type} {registration.name} could not be {'changed' if old else 'made'}: {error}"
+                f"{registration.type} {registration.name} could not be {'changed' if old else 'created'}: {error}"
             ) from error
         self._resources.pop(registration.urn, None)
         self._resources[registration.urn] = deployed
@@ -135,7 +134,7 @@ class Deployment:
         self, resource_type: ResourceType, registration: Registration, inputs: dict[str, Any]
     ) -> DeployedResource:
         identity = resource_type.create(inputs)
-        self._changes.append(f"{registration.name} made")
+        self._changes.append(f"{registration.name} created")
         return DeployedResource(
             registration, resource_type, identity, inputs, {**inputs, **(resource_type.read(identity) or {})}
         )
@@ -160,7 +159,7 @@ class Deployment:
         )
 
     def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
-        """Answer a function of the provider, whichever it is: there is one account and one Region here."""
+        """Return the result of a function, for any provider: the sandbox has one account and one Region."""
         del provider
         try:
             return look_up(token, args, self.aws)
@@ -168,12 +167,12 @@ class Deployment:
             raise InvokeError(str(error)) from error
 
     def destroy(self) -> None:
-        """Unmake everything, the newest first: what others depend on was made before them.
+        """Delete all resources, in the reverse order of their creation.
 
         Raises
         ------
         DeployError
-            Something could not be unmade; the rest is.
+            Some resources cannot be deleted; all others are deleted.
         """
         self._delete(self.resources)
 
@@ -186,9 +185,9 @@ class Deployment:
                 failures.append(f"{deployed.registration.type} {deployed.id}: {error}")
             else:
                 del self._resources[deployed.registration.urn]
-                self._changes.append(f"{deployed.registration.name} unmade")
+                self._changes.append(f"{deployed.registration.name} deleted")
         if failures:
-            raise DeployError("could not be unmade: " + "; ".join(failures))
+            raise DeployError("could not be deleted: " + "; ".join(failures))
 
 
 def _is_triggered(old: Any, new: Any) -> bool:
@@ -198,9 +197,9 @@ def _is_triggered(old: Any, new: Any) -> bool:
 
 
 class Sandbox:
-    """The emulator with the poller that does the work of its mappings and schedules.
+    """The emulator, and the poller that does the work of its mappings and schedules.
 
-    A second stands for a minute of the retry schedule: in the poller, and by MINUTE_SECONDS in every function.
+    The retry schedule runs in seconds instead of minutes, in the poller and (by MINUTE_SECONDS) in every function.
     """
 
     def __init__(
@@ -243,7 +242,7 @@ class Sandbox:
         return deployment.run(program)
 
     def verify_sender(self, config: Mapping[str, str]) -> None:
-        """Verify the address that mail is sent from with SES: on AWS its owner does that."""
+        """Verify the sender's address with SES; on AWS, the owner of the address does that."""
         if sender := config.get(f"{read_project()['name']}:mailFrom"):
             self.aws.client("sesv2").create_email_identity(EmailIdentity=sender)
 
@@ -253,7 +252,7 @@ class Sandbox:
         Raises
         ------
         DeployError
-            That takes longer than `timeout_seconds`.
+            The time is over.
         """
         deadline = time.monotonic() + timeout_seconds
         while not self.poller.is_idle(released=include_held):
@@ -261,11 +260,11 @@ class Sandbox:
             if time.monotonic() > deadline:
                 holding = [f"{name} ({items} items at its last run)" for name, items in self.poller.held().items()]
                 held = f"; held by {', '.join(sorted(holding))}" if include_held and holding else ""
-                raise DeployError(f"the consumers have not come to rest within {timeout_seconds:.0f} s{held}")
+                raise DeployError(f"the consumers are not idle after {timeout_seconds:.0f} s{held}")
             time.sleep(0.02)
 
     def close(self) -> None:
-        """Stop polling, and at once the emulator with all that is in it: nothing that runs is waited for."""
+        """Stop the poller and the emulator at the same time, without waiting for running functions."""
         polling = threading.Thread(target=self.poller.close)
         polling.start()
         self.emulator.close()

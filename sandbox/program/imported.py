@@ -1,7 +1,7 @@
-"""What `pulumi import` learns of a resource that the engine has not made: its inputs, read from the emulator.
+"""Reads the inputs of an existing resource from the emulator, for `pulumi import`.
 
-Tables, functions and mappings can be imported here. As with AWS's plugin, a value that is as if it had been left out is
-no input, and a function's code cannot be read. AWS's plugin imports every type.
+The sandbox supports the import of tables, functions and mappings; the AWS plugin imports every type. As with the AWS
+plugin, default values are not inputs, and the code of a function cannot be read.
 """
 
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ _DEFAULTS: Inputs = {
     "packageType": "Zip",
     "size": 512,  # of a function's ephemeral storage
 }
-"""What AWS has of a part where nothing was parts."""
+"""Default values on AWS, by property."""
 _NO_INPUTS = {"keySchemas", "onDemandThroughputs", "warmThroughputs"}
-"""What AWS tells of an index beside what makes it."""
+"""Properties in the description of an index that are not inputs."""
 
 
 def read_inputs(resource_type: ResourceType, identity: str) -> Inputs:
-    """The inputs that would make what there is.
+    """Return the inputs that would create the resource as it is.
 
     Raises
     ------
     ResourceError
-        Its type cannot be imported here.
+        The sandbox does not support the import of this type.
     """
     match resource_type:
         case Table():
@@ -48,12 +48,12 @@ def read_inputs(resource_type: ResourceType, identity: str) -> Inputs:
             inputs["enabled"] = description["State"] not in ("Disabled", "Disabling")
             inputs["functionName"] = description["FunctionArn"].partition(":function:")[2]
         case _:
-            raise ResourceError(f"{identity}: resources of type {resource_type.type} cannot be imported here")
+            raise ResourceError(f"{identity}: the sandbox cannot import resources of type {resource_type.type}")
     return _without_defaults(inputs)
 
 
 def _without_defaults(value: Any) -> Any:
-    """`value` without what is as if it had been left out; that something is off is parts."""
+    """Return `value` without defaults and empty parts; `enabled` stays, even if it is false."""
     if isinstance(value, list):
         return [_without_defaults(item) for item in cast("list[Any]", value)]
     if not isinstance(value, dict):
@@ -66,7 +66,7 @@ def _without_defaults(value: Any) -> Any:
 
 
 def _to_inputs(resource_type: ResourceType, description: Inputs, prefix: str) -> Iterator[tuple[str, Any]]:
-    """What boto3 tells, by Pulumi's names: `ResourceType.request` the other way round."""
+    """Yield a description's values by Pulumi's names: the inverse of `ResourceType.request`."""
     paths = [path.removeprefix(prefix) for path in resource_type.properties if path.startswith(prefix)]
     for name in dict.fromkeys(path.partition(".")[0] for path in paths):
         argument = resource_type.properties.get(prefix + name, name[0].upper() + name[1:])

@@ -1,4 +1,4 @@
-"""Runs a Pulumi program in this process, without the Pulumi CLI: every resource it registers goes to a backend."""
+"""Runs a Pulumi program in this process, without the Pulumi CLI: a backend receives every registered resource."""
 
 import asyncio
 import contextlib
@@ -36,14 +36,14 @@ THREADS = 16
 
 
 class InvokeError(grpc.RpcError):
-    """A provider's function has failed: raised by a backend, it reaches the program as an error of the SDK's own."""
+    """A function of the provider has failed. A backend raises it; the SDK raises its own error in the program."""
 
     def code(self) -> grpc.StatusCode:
-        """As providers answer when nothing says more."""
+        """Return the status of an error without a more specific one."""
         return grpc.StatusCode.UNKNOWN
 
     def details(self) -> str:
-        """What the provider said."""
+        """Return the provider's message."""
         return str(self.args[0])
 
 
@@ -61,32 +61,32 @@ class Registration:
 
 
 class Backend(Protocol):
-    """What makes registered resources real. Independent resources arrive at once, each on a thread of its own."""
+    """Creates registered resources. The calls for independent resources are concurrent, on different threads."""
 
     def register(self, registration: Registration) -> tuple[str, dict[str, Any]]:
-        """Id and outputs of a resource, components included; inputs that the outputs do not name are kept.
+        """Create a resource or a component; return its id and its outputs, to which the inputs are added.
 
-        In a preview an empty id means an id that is not known yet.
+        In a preview, an empty id means an unknown id.
         """
         ...
 
     def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
-        """Result of a provider's function, such as aws:dynamodb/getTable:getTable; the default provider is empty."""
+        """Return the result of a function such as aws:dynamodb/getTable:getTable; the default `provider` is ""."""
         ...
 
 
 def read_project(root: Path = ROOT) -> dict[str, Any]:
-    """Pulumi.yaml as it stands."""
+    """Return the content of Pulumi.yaml."""
     return _read_yaml(root / "Pulumi.yaml")
 
 
 def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
-    """Pulumi.<stack>.yaml, over the defaults of Pulumi.yaml, as the CLI hands it to the program in PULUMI_CONFIG.
+    """Return Pulumi.<stack>.yaml with the defaults of Pulumi.yaml, as the CLI passes them in PULUMI_CONFIG.
 
     Raises
     ------
     ProgramError
-        The file is missing, holds an encrypted value, a scalar that the CLI would rewrite, or lacks a key that
+        The file is missing, has an encrypted value or a scalar that the CLI would rewrite, or lacks a key that
         Pulumi.yaml declares without a default.
     """
     project = read_project(root)
@@ -106,18 +106,18 @@ def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
 
 
 def source_timestamps(stack: str, root: Path = ROOT) -> dict[Path, int]:
-    """The files that make a program what it is, with when they changed (ns): what differs calls for another run.
+    """Return the program's files with the time of their last change (ns), to detect that it must run again.
 
-    Modules of infra are none of them: a process imports them once. Of handler/ it is what the archive holds, and the
-    lock; a link changes with the file that it leads to.
+    The files are __main__.py, the stack file, the files of handler/ that the archive contains, and the requirements.
+    Modules of infra are not among them, because a process imports them only once. A link changes with its target.
     """
     handler = root / "handler"
     requirements = (handler / "requirements.in", handler / "requirements.txt")
     timestamps: dict[Path, int] = {}
     for path in (root / "__main__.py", root / f"Pulumi.{stack}.yaml", *requirements, *files(handler)):
-        with contextlib.suppress(FileNotFoundError):  # editors save by renaming
+        with contextlib.suppress(FileNotFoundError):  # an editor that saves by renaming removes the file for a moment
             itself_and_target = [path.lstat(), *([path.stat()] if path.exists() else [])]
-            # Not the time of the last write, which a file keeps that is made executable.
+            # ctime, because a change of the file's mode does not change mtime.
             timestamps[path] = max(each.st_ctime_ns for each in itself_and_target)
     return timestamps
 
@@ -182,7 +182,7 @@ def _run(program: Program, monitor: "_Monitor", options: Mapping[str, Any]) -> N
     with asyncio.Runner() as runner, ThreadPoolExecutor(THREADS) as pool:
         loop = runner.get_loop()
         loop.set_default_executor(pool)
-        # What failed is raised by run_in_stack; the loop would tell of each task that waited for it as well.
+        # run_in_stack raises the failure; the loop would also log each task that waits for the failed one.
         loop.set_exception_handler(lambda _loop, _context: None)
         try:
             runner.run(pulumi.runtime.run_in_stack(main))
@@ -192,7 +192,7 @@ def _run(program: Program, monitor: "_Monitor", options: Mapping[str, Any]) -> N
 
 @contextlib.contextmanager
 def _without_garbage_collection() -> Generator[None]:
-    """Collect no garbage: what a run makes lives until its end, and looking through it would take half the time."""
+    """Disable garbage collection: a run keeps its objects until its end, and searching them takes half of its time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -203,16 +203,15 @@ def _without_garbage_collection() -> Generator[None]:
 
 
 async def _wait_for_outputs() -> None:
-    """Wait until nothing is under way, or something has failed.
+    """Wait until all calls and outputs are complete, or one has failed.
 
-    The SDK waits so, too, but it looks at every pending output each time that one of them is done, which takes seconds
-    in a large program.
+    The SDK's own wait checks every pending output after each completed one, which takes seconds in a large program.
     """
     manager: Any = _get_rpc_manager()
     pause = 0.001
     while manager.unhandled_exception is None:
         outputs = list(cast("Any", SETTINGS).outputs)
-        if any(output.done() for output in outputs):  # it has failed: those that succeed are taken out
+        if any(output.done() for output in outputs):  # a failed output: the SDK removes those that succeed
             return
         if not outputs and all(rpc.done() for rpc in manager.rpcs):
             return
@@ -221,7 +220,7 @@ async def _wait_for_outputs() -> None:
 
 
 class _Monitor(MockMonitor):
-    """The SDK's mock monitor, with the backend in the place of its mocks."""
+    """The SDK's mock monitor, with a backend in place of the mocks."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(cast("Any", None))
@@ -229,7 +228,7 @@ class _Monitor(MockMonitor):
         self.stack_outputs: dict[str, Any] = {}
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
-        """As the engine makes it: the stack is no part of a child's type, as it is in the SDK's mocks."""
+        """Return the URN as the engine does: unlike in the SDK's mocks, the stack is not part of a child's type."""
         return super().make_urn("" if f"::{STACK_TYPE}::" in parent else parent, type_, name)
 
     def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> resource_pb2.RegisterResourceResponse:  # noqa: N802 -- the protocol's name
@@ -248,7 +247,9 @@ class _Monitor(MockMonitor):
         return Empty()
 
     def ReadResource(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:  # noqa: N802 -- the protocol's name
-        raise ProgramError(f"{request.type} {request.name}: .get() is not known here; read it with a function (get_…)")
+        raise ProgramError(
+            f"{request.type} {request.name}: the sandbox does not support .get(); use a function (get_…)"
+        )
 
     def Invoke(self, request: resource_pb2.ResourceInvokeRequest) -> resource_pb2.ResourceInvokeResponse:  # noqa: N802 -- the protocol's name
         reply = resource_pb2.ResourceInvokeResponse()
@@ -273,8 +274,8 @@ def _to_config_value(where: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, dict) and set(cast("dict[str, Any]", value)) == {"secure"}:
-        raise ProgramError(f"{where} is encrypted, which only the Pulumi CLI can read: give a plain value here")
+        raise ProgramError(f"{where} is encrypted, and only the Pulumi CLI can decrypt it: set a plain value")
     try:
         return json.dumps(value, separators=(",", ":"), sort_keys=True)
     except TypeError as error:
-        raise ProgramError(f"{where} holds a scalar that the CLI would rewrite, such as a date: quote it") from error
+        raise ProgramError(f"{where} is a scalar that the CLI would rewrite, such as a date: quote it") from error

@@ -1,4 +1,4 @@
-"""The functions of AWS's provider that the sandbox can answer."""
+"""The functions of the AWS provider that the sandbox supports."""
 
 import json
 from typing import Any, cast
@@ -35,18 +35,18 @@ _TABLE = f"""{{id: TableName, name: TableName, arn: TableArn,
     streamViewType: StreamSpecification.StreamViewType || '',
     serverSideEncryption: (SSEDescription.Status == 'ENABLED') &&
         {{enabled: `true`, kmsKeyArn: SSEDescription.KMSMasterKeyArn}} || `null`}}"""
-"""DescribeTable's answer as pulumi_aws's GetTableResult has it."""
+"""From DescribeTable's response to pulumi_aws's GetTableResult (JMESPath)."""
 
 
 def look_up(token: str, args: Inputs, aws: Aws) -> Inputs:
-    """The result of a provider's function.
+    """Return the result of a function of the provider.
 
     Raises
     ------
     ResourceError
-        The sandbox does not know the function.
+        The sandbox does not support the function.
     botocore.exceptions.ClientError
-        What is asked for does not exist.
+        AWS rejects the call, for example because the table does not exist.
     """
     match token:
         case "aws:index/getRegion:getRegion":
@@ -61,13 +61,13 @@ def look_up(token: str, args: Inputs, aws: Aws) -> Inputs:
             return _table(args["name"], aws)
         case "aws:iam/getPolicyDocument:getPolicyDocument":
             document = _policy_document(args)
-            return {"id": "made", "json": json.dumps(document, indent=2), "minifiedJson": json.dumps(document)}
+            return {"id": "document", "json": json.dumps(document, indent=2), "minifiedJson": json.dumps(document)}
         case _:
-            raise ResourceError(f"the sandbox does not know the function {token}")
+            raise ResourceError(f"the sandbox does not support the function {token}")
 
 
 def _partition(region: str) -> Inputs:
-    """The partition that a Region is in, by the first part of its name."""
+    """Return the partition of a Region."""
     partition = {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
     suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
     reverse = ".".join(reversed(suffix.split(".")))
@@ -81,7 +81,9 @@ def _table(name: str, aws: Aws) -> Inputs:
     backups = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
     recovery = backups["PointInTimeRecoveryDescription"]
     recoverable = recovery["PointInTimeRecoveryStatus"] == "ENABLED"
-    days = recovery.get("RecoveryPeriodInDays", 35 if recoverable else 0)  # 35 unless said (UpdateContinuousBackups)
+    days = recovery.get(
+        "RecoveryPeriodInDays", 35 if recoverable else 0
+    )  # AWS's default is 35 days (UpdateContinuousBackups)
     tags = client.list_tags_of_resource(ResourceArn=description["arn"])["Tags"]
     return {
         **description,
@@ -96,7 +98,7 @@ def _table(name: str, aws: Aws) -> Inputs:
 
 
 def _policy_document(args: Inputs) -> Inputs:
-    """The policy that statements make, over those of its sources and under those of its overrides (by Sid)."""
+    """Return a policy of the sources' statements, its own, and the overrides, which replace statements of equal Sid."""
     sources, overrides = (
         [statement for text in args.get(name, ()) for statement in _statements(text)]
         for name in ("sourcePolicyDocuments", "overridePolicyDocuments")

@@ -1,6 +1,6 @@
-"""The sandbox's resources behind Pulumi's provider protocol, for the real engine."""
+"""Serves the sandbox's resources to the Pulumi engine, by the protocol of providers."""
 
-# ruff: noqa: ARG002, D102, N802 -- the protocol's names and arguments; provider.proto says what each call is for
+# ruff: noqa: ARG002, D102, N802 -- names and arguments of the protocol, which provider.proto documents
 
 import contextlib
 from collections.abc import Generator, Mapping
@@ -29,11 +29,11 @@ Context = grpc.ServicerContext
 _SIGNATURE = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
 _ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"  # pragma: allowlist secret
 _CONTENT_KEYS = {"path", "text", "assets"}
-"""How the engine tells what a file or an archive holds, where it is to be read."""
+"""The keys with the content of an asset or archive; without them, the engine sends the hash only."""
 
 
 class ResourceRequest(Protocol):
-    """What every request about a resource says of it."""
+    """The fields of every request about a resource."""
 
     @property
     def type(self) -> str: ...
@@ -42,12 +42,12 @@ class ResourceRequest(Protocol):
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
-    """Answers for the package `aws`. Messages are handed back with what is new: the engine's archives stay as they are.
+    """The provider of the package `aws`. Its responses extend the requests' values, so that archives stay as they are.
 
-    As the AWS plugin does, a preview of an update takes every computed output to stay what it was. A refresh sees what
-    is gone, what was computed anew, and of the inputs those that a resource reads: a function's code by its hash, and
-    what a role has besides what it may have. Tables, functions and mappings can be imported
-    (`sandbox.program.imported`); unlike on AWS, a mapping then begins at its starting position.
+    As with the AWS plugin, a preview of an update expects every computed output to keep its value. A refresh detects
+    deleted resources, changed outputs, and changes of the inputs that a resource reads: the hash of a function's code,
+    and additional policies of a role. Tables, functions and mappings can be imported (`sandbox.program.imported`);
+    unlike on AWS, an imported mapping reads from its starting position.
     """
 
     def __init__(self, aws: Aws) -> None:
@@ -151,7 +151,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two values are equal; lists are sets to the resources that read their inputs."""
+    """Whether two values are equal; the order of lists does not matter to resources that read their inputs."""
     if isinstance(one, list) and isinstance(other, list):
         return sorted(cast("list[Any]", one)) == sorted(cast("list[Any]", other))
     return one == other
@@ -164,7 +164,7 @@ def _old_and_new(request: provider_pb2.DiffRequest | provider_pb2.UpdateRequest)
 
 
 def _decode(message: Struct, files: Mapping[str, dict[str, Any]] | None = None) -> Inputs:
-    """Plain Python. Of a file that need not be read the engine tells the hash alone: one of `files`, or one of none."""
+    """Convert a message to Python. A file that has only a hash becomes the one of `files` with that hash, if any."""
     values = MessageToDict(message)
     for name, value in values.items():
         if _is_file(value) and not _CONTENT_KEYS & value.keys():
@@ -179,7 +179,7 @@ def _is_file(value: Any) -> bool:
 
 @contextlib.contextmanager
 def serve_provider(aws: Aws) -> Generator[str]:
-    """The provider on a free port of loopback; yields the value of PULUMI_DEBUG_PROVIDERS that leads there."""
+    """Serve the provider on a free port of loopback; yield its value of PULUMI_DEBUG_PROVIDERS."""
     server = grpc.server(ThreadPoolExecutor(THREADS, "provider"))
     cast("Any", provider_pb2_grpc).add_ResourceProviderServicer_to_server(Provider(aws), server)
     port = server.add_insecure_port(f"{HOST}:0")

@@ -1,4 +1,4 @@
-"""What a program registers, as plain Python: secrets unwrapped, files and archives read or found."""
+"""Converts the values of the SDK's messages to Python: unwraps secrets, reads assets, locates archives."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -8,27 +8,27 @@ from pulumi.runtime import rpc
 from sandbox import SandboxError
 from sandbox.resources.assets import Archive, Asset, Bundle
 
-# How the SDK marks what JSON has no word for (pulumi/runtime/rpc.py).
+# The SDK's markers of values that JSON cannot express (pulumi/runtime/rpc.py).
 _SIGNATURE = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
 _ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"  # pragma: allowlist secret
 _ASSET = "c44067f5952c0a294b673a41bacd8c17"  # pragma: allowlist secret
-_SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 -- a marker, the same for everybody  # pragma: allowlist secret
+_SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 -- a constant of the SDK  # pragma: allowlist secret
 
 UNKNOWN = rpc.UNKNOWN
-"""What an input holds in a preview where its value will be known after the update only."""
+"""The value, in a preview, of an input that only the update makes known."""
 
 
 class ProgramError(SandboxError):
-    """The program asks for something that only the Pulumi CLI can do, or its stack file cannot be read."""
+    """The program needs the Pulumi CLI, or its stack file cannot be read."""
 
 
 def to_python(value: Any) -> Any:
-    """Plain Python of a value off the wire: whole numbers as int, and nothing that is None.
+    """Convert a value of a message: whole numbers become int, and properties that are None are left out.
 
     Raises
     ------
     ProgramError
-        An asset or archive is elsewhere than on this machine.
+        An asset cannot be read, or an asset or archive is not a file, a directory, a text or an AssetArchive.
     """
     match value:
         case float():
@@ -62,5 +62,5 @@ def _from_signed(value: dict[str, Any]) -> Any:
         case _:
             kinds = ", ".join(key for key in value if key != _SIGNATURE)
             raise ProgramError(
-                f"an asset or archive made of {kinds} is not known here: use pulumi.FileAsset or pulumi.FileArchive"
+                f"the sandbox does not support assets or archives of {kinds}: use pulumi.FileAsset or FileArchive"
             )

@@ -1,4 +1,4 @@
-"""Pulumi's assets and archives: files among a resource's inputs."""
+"""Pulumi's assets and archives: files among the inputs of a resource."""
 
 import io
 import zipfile
@@ -9,27 +9,27 @@ from pathlib import Path, PurePosixPath
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file or a directory among a resource's inputs, by its absolute path."""
+    """A zip file or a directory, by its absolute path."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class Asset:
-    """What a file or a text among a resource's inputs holds."""
+    """The content of a file or of a text."""
 
     content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An archive that the program puts together: assets and archives by the place that each one has in it."""
+    """An archive of assets and archives, by the path of each in the archive."""
 
     members: Mapping[str, "Archive | Asset | Bundle"]
 
 
 def zipped(archive: Archive | Bundle) -> bytes:
-    """The zip file that an archive is or makes, the same bytes for the same files."""
+    """Return the bytes of an archive's zip file; equal files make equal bytes."""
     if isinstance(archive, Archive) and Path(archive.path).is_file():
         return Path(archive.path).read_bytes()
     packed = io.BytesIO()
@@ -40,7 +40,7 @@ def zipped(archive: Archive | Bundle) -> bytes:
 
 
 def _list_files(archive: Archive | Bundle) -> Iterator[tuple[str, bytes]]:
-    """Each file's name in the archive, and what it holds."""
+    """Yield the name and the content of each file in the archive."""
     if isinstance(archive, Bundle):
         for place, member in sorted(archive.members.items()):
             if isinstance(member, Asset):

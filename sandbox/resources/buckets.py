@@ -1,6 +1,6 @@
-"""Buckets, and what Pulumi keeps apart from them."""
+"""S3 buckets, their settings (separate resources in Pulumi), and objects."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: ARG002, D102 -- ResourceType documents the methods of every type, and fixes their arguments
 
 import base64
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from sandbox.resources.resource_type import Inputs, ResourceType, parse_properti
 
 
 class Bucket(ResourceType):
-    """A bucket; with forceDestroy its objects go with it."""
+    """A bucket. With forceDestroy, its deletion deletes its objects, too."""
 
     type, service, id_argument = "aws:s3/bucket:Bucket", "s3", "Bucket"
     create_call, delete_call = "create_bucket", "delete_bucket"
@@ -28,7 +28,7 @@ class Bucket(ResourceType):
         return {"arn": f"arn:aws:s3:::{identity}", "region": self.aws.region}
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
-        """Nothing: what can be changed in place means something at the deletion only."""
+        """Do nothing: the only property that can change in place matters at the deletion only."""
 
     def delete(self, identity: str, inputs: Inputs) -> None:
         if inputs.get("forceDestroy"):
@@ -39,7 +39,7 @@ class Bucket(ResourceType):
 
 
 class BucketSetting(ResourceType):
-    """What Pulumi keeps apart from a bucket: put as one argument."""
+    """A setting of a bucket that is a separate resource; its call takes the setting as one argument."""
 
     service, id_argument, name_property, id_format = "s3", "Bucket", None, "{bucket}"
     replacement_properties = frozenset({"bucket"})
@@ -51,7 +51,7 @@ class BucketSetting(ResourceType):
 
 
 class BucketPublicAccessBlock(BucketSetting):
-    """What of a bucket may be public."""
+    """The block of public access to a bucket."""
 
     type, argument = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "PublicAccessBlockConfiguration"
     create_call, describe_call = "put_public_access_block", "get_public_access_block"
@@ -60,7 +60,7 @@ class BucketPublicAccessBlock(BucketSetting):
 
 
 class BucketLifecycleConfiguration(BucketSetting):
-    """When a bucket's objects expire; the emulator keeps them for as long as it runs."""
+    """The lifecycle rules of a bucket. The emulator stores them and expires no object."""
 
     type = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
     argument = "LifecycleConfiguration"
@@ -73,7 +73,7 @@ class BucketLifecycleConfiguration(BucketSetting):
 
 
 class BucketServerSideEncryptionConfiguration(BucketSetting):
-    """With whose key a bucket's objects are encrypted; the emulator only says so."""
+    """The default encryption of a bucket. The emulator reports the key and encrypts nothing."""
 
     type = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
     argument = "ServerSideEncryptionConfiguration"
@@ -92,11 +92,11 @@ class BucketServerSideEncryptionConfiguration(BucketSetting):
             return None
         rules = self.describe(identity)["ServerSideEncryptionConfiguration"]["Rules"]
         own = [rule for rule in rules if rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] != "AES256"]
-        return outputs if own else None  # AES256 is what a bucket has where nobody has said anything
+        return outputs if own else None  # AES256 is the default of a bucket without this resource
 
 
 class BucketPolicy(ResourceType):
-    """A bucket's own policy; the emulator asks it only where it is told to (AUTH)."""
+    """The policy of a bucket. The emulator enforces it only if AUTH is set."""
 
     type, service, id_argument = "aws:s3/bucketPolicy:BucketPolicy", "s3", "Bucket"
     create_call, describe_call, delete_call = "put_bucket_policy", "get_bucket_policy", "delete_bucket_policy"
@@ -106,7 +106,7 @@ class BucketPolicy(ResourceType):
 
 
 class BucketObjectv2(ResourceType):
-    """An object of a bucket, from a file or a text; its id is where it is."""
+    """An object of a bucket, from a file or a text; its id is the bucket's name and the key."""
 
     type, service = "aws:s3/bucketObjectv2:BucketObjectv2", "s3"
     create_call, describe_call, delete_call = "put_object", "head_object", "delete_object"
@@ -135,7 +135,7 @@ class BucketObjectv2(ResourceType):
 
 
 class BucketObject(BucketObjectv2):
-    """The same by its older name."""
+    """The older name of BucketObjectv2."""
 
     type = "aws:s3/bucketObject:BucketObject"
 

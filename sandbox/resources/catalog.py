@@ -1,4 +1,4 @@
-"""The resource types that the sandbox can make, one small class each."""
+"""All resource types of the sandbox, and the placeholder for a type that it does not support."""
 
 from typing import ClassVar
 
@@ -15,21 +15,20 @@ SAFE_TO_SKIP = frozenset(
         "aws:lambda/runtimeManagementConfig:RuntimeManagementConfig",
     }
 )
-"""Types of the services that the sandbox shows which observe, label, copy or permit.
+"""Types of STRICT_SERVICES that only observe, label, copy or permit.
 
-The sandbox asks nobody for rights, is in one Region, and runs the Python of this machine: without these resources its
-functions and tables do the same.
+Without them, the sandbox's functions and tables behave the same: the sandbox does not enforce permissions, has one
+Region, and runs functions with the Python of this machine.
 """
 
 
 class PlaceholderResource(ResourceType):
-    """A resource that is not made. It says what its inputs say, and has an id, a name and an ARN that are made up.
+    """Stands for a resource of an unsupported type: its id, name and ARN are invented, other outputs are inputs.
 
     Raises
     ------
     ResourceError
-        What functions, mappings, tables and streams do may depend on the type, so that going on would show something
-        false.
+        The behaviour of functions, mappings, tables or streams may depend on the type.
     """
 
     properties: ClassVar = {}
@@ -38,21 +37,21 @@ class PlaceholderResource(ResourceType):
     def __init__(self, type_: str, name: str, aws: Aws) -> None:
         if type_.startswith(STRICT_SERVICES) and type_ not in SAFE_TO_SKIP:
             raise ResourceError(
-                f"{name}: the sandbox does not know resources of type {type_}, and what functions and tables do may "
-                "depend on it: let the program register it only where pulumi.get_stack() is not 'local'"
+                f"{name}: the sandbox does not support resources of type {type_}, and functions or tables may depend "
+                "on them: register it only where pulumi.get_stack() is not 'local'"
             )
-        self.kind, self.aws = type_, aws  # and no client: nothing is asked of the emulator
+        self.kind, self.aws = type_, aws  # no client: a placeholder never calls the emulator
 
     def check(self, name: str, inputs: Inputs) -> Inputs:
-        """`inputs` with a name, which stays the same from run to run."""
+        """Return `inputs` with a name, which is the same in every run."""
         return {"name": name, **inputs}
 
     def create(self, inputs: Inputs) -> str:
-        """Nothing is made; the name is the id."""
+        """Create nothing; return the name as the id."""
         return str(inputs["name"])
 
     def read(self, identity: str) -> Inputs | None:
-        """The made-up outputs."""
+        """Return the invented outputs."""
         package, module, *_ = self.kind.split(":")
         if package != "aws":
             return {"name": identity}
@@ -60,10 +59,10 @@ class PlaceholderResource(ResourceType):
         return {"name": identity, "arn": f"arn:aws:{service}:{self.aws.region}:{ACCOUNT}:{kind}/{identity}"}
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
-        """Nothing is changed."""
+        """Do nothing."""
 
     def delete(self, identity: str, inputs: Inputs) -> None:
-        """Nothing is unmade."""
+        """Do nothing."""
 
 
 _CLASSES: tuple[type[ResourceType], ...] = (
@@ -87,11 +86,11 @@ TYPES: dict[str, type[ResourceType]] = {each.type: each for each in _CLASSES}
 
 
 def resource(type_: str, name: str, aws: Aws) -> ResourceType:
-    """The class for a registered resource; `PlaceholderResource` where the pipeline does not need its type.
+    """Return the type of a registered resource; a `PlaceholderResource` for an unsupported type.
 
     Raises
     ------
     ResourceError
-        The sandbox does not know its type, and cannot go on without it.
+        The sandbox does not support the type, and functions or tables may depend on it.
     """
     return TYPES[type_](aws) if type_ in TYPES else PlaceholderResource(type_, name, aws)

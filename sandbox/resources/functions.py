@@ -1,6 +1,6 @@
-"""Functions, their layers, and the mappings that call them."""
+"""Lambda functions with their layers, log groups and event source mappings."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: ARG002, D102 -- ResourceType documents the methods of every type, and fixes their arguments
 
 from typing import Any, ClassVar
 
@@ -16,11 +16,11 @@ _EMPTY_VALUES: Inputs = {
     "environment": {"variables": {}},
     "vpcConfig": {"subnetIds": [], "securityGroupIds": []},
 }
-"""What a function has of a property that is there no more; of any other it keeps what it had, as with AWS's plugin."""
+"""The values that an update sends for removed properties. All others keep their values, as with the AWS plugin."""
 
 
 class Function(ResourceType):
-    """A function from an archive, or from an object of a bucket."""
+    """A function, from an archive or from an object of a bucket."""
 
     type, service, id_argument = "aws:lambda/function:Function", "lambda", "FunctionName"
     create_call, describe_call, delete_call = "create_function", "get_function_configuration", "delete_function"
@@ -40,7 +40,7 @@ class Function(ResourceType):
         "codeSha256": "CodeSha256",
         "qualifiedArn": "join(':', [FunctionArn, Version])",
     }
-    # Functions of the emulator are processes on this machine: they reach what it reaches, and have its disk.
+    # Functions of the emulator are processes of this machine: they use its network and its disk.
     only_on_aws: ClassVar = {
         **dict.fromkeys(("vpcConfig.subnetIds", "deadLetterConfig", "fileSystemConfig", "codeSigningConfigArn")),
         "tracingConfig.mode": "PassThrough",
@@ -82,7 +82,7 @@ class Function(ResourceType):
 
 
 class LayerVersion(ResourceType):
-    """Files that functions find beside their own; its id is its ARN. Every change is another version."""
+    """A version of a layer; its id is its ARN. Every change creates another version."""
 
     type, service = "aws:lambda/layerVersion:LayerVersion", "lambda"
     create_call, describe_call, delete_call, id_argument = (
@@ -111,7 +111,7 @@ class LayerVersion(ResourceType):
 
 
 def _code(inputs: Inputs) -> dict[str, Any]:
-    """Where the code is, as boto3 takes it."""
+    """Return boto3's arguments for the code."""
     match inputs.get("code"):
         case Archive() | Bundle() as archive:
             return {"ZipFile": zipped(archive)}
@@ -121,7 +121,7 @@ def _code(inputs: Inputs) -> dict[str, Any]:
 
 
 class EventSourceMapping(ResourceType):
-    """A mapping, always switched off in the emulator: somebody else does its work, as it is asked for."""
+    """An event source mapping. It is disabled in the emulator; `Aws.mappings` does its work."""
 
     type, service, id_argument = "aws:lambda/eventSourceMapping:EventSourceMapping", "lambda", "UUID"
     create_call, describe_call = "create_event_source_mapping", "get_event_source_mapping"
@@ -140,7 +140,7 @@ class EventSourceMapping(ResourceType):
     def create(self, inputs: Inputs) -> str:
         source = inputs.get("eventSourceArn", "")
         if source and ":dynamodb:" not in source:
-            raise ResourceError(f"the sandbox imitates the mappings of DynamoDB streams, and no mapping of {source}")
+            raise ResourceError(f"the sandbox supports mappings of DynamoDB streams only, not of {source}")
         uuid = super().create({**inputs, "enabled": False})
         try:
             self.aws.mappings.attach(uuid, self.request(inputs))
@@ -183,7 +183,7 @@ class LogGroup(ResourceType):
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
         if old and old.get("kmsKeyId") != new.get("kmsKeyId"):
-            raise ResourceError(f"{identity}: the emulator cannot give a log group another key: make it anew")
+            raise ResourceError(f"{identity}: the emulator cannot change the key of a log group: replace the log group")
         if days := new.get("retentionInDays"):
             self.client.put_retention_policy(logGroupName=identity, retentionInDays=days)
         elif old.get("retentionInDays"):

@@ -1,6 +1,6 @@
-"""Keys with their aliases, and what is kept apart from code: secrets and parameters."""
+"""KMS keys with their aliases, secrets, and parameters. The emulator stores keys and encrypts nothing."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: ARG002, D102 -- ResourceType documents the methods of every type, and fixes their arguments
 
 import base64
 from typing import ClassVar
@@ -9,7 +9,7 @@ from sandbox.resources.resource_type import Inputs, ResourceType, parse_properti
 
 
 class Key(ResourceType):
-    """A key; deleted, it is kept for its window, of no use."""
+    """A key. A deleted key stays for its deletion window and cannot be used."""
 
     type, service, id_argument = "aws:kms/key:Key", "kms", "KeyId"
     create_call, describe_call, delete_call = "create_key", "describe_key", "schedule_key_deletion"
@@ -41,7 +41,7 @@ class Key(ResourceType):
 
 
 class Alias(ResourceType):
-    """A key's name among people."""
+    """An alias of a key."""
 
     type, service, id_argument = "aws:kms/alias:Alias", "kms", "AliasName"
     create_call, delete_call = "create_alias", "delete_alias"
@@ -58,7 +58,7 @@ class Alias(ResourceType):
 
 
 class Secret(ResourceType):
-    """A secret, without its value; its id is its ARN."""
+    """A secret without its value; its id is its ARN."""
 
     type, service, id_argument = "aws:secretsmanager/secret:Secret", "secretsmanager", "SecretId"
     create_call, describe_call, delete_call = "create_secret", "describe_secret", "delete_secret"
@@ -98,7 +98,7 @@ class Secret(ResourceType):
 
 
 class SecretVersion(ResourceType):
-    """A secret's value. It stays the secret's value until another one comes, whoever unmakes it."""
+    """A value of a secret. The secret keeps the value after the deletion of this resource, until the next value."""
 
     type, service = "aws:secretsmanager/secretVersion:SecretVersion", "secretsmanager"
     create_call, describe_call = "put_secret_value", "get_secret_value"
@@ -122,7 +122,7 @@ class SecretVersion(ResourceType):
         return {"SecretId": secret, "VersionId": version}
 
     def delete(self, identity: str, inputs: Inputs) -> None:
-        """Nothing: Secrets Manager deletes no version that is in use."""
+        """Do nothing: Secrets Manager does not delete a version that is in use."""
 
 
 class Parameter(ResourceType):

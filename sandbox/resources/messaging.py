@@ -1,6 +1,6 @@
-"""Queues and topics, who may use them, and what a topic hands on to whom."""
+"""SQS queues and SNS topics with their policies, and subscriptions."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: ARG002, D102 -- ResourceType documents the methods of every type, and fixes their arguments
 
 import json
 from typing import ClassVar
@@ -8,11 +8,11 @@ from typing import ClassVar
 from sandbox.resources.resource_type import Inputs, ResourceType, parse_properties
 
 DELIVERED_PROTOCOLS = ("sqs", "lambda")
-"""The protocols of subscriptions that the emulator delivers to; to others it delivers nothing, or not as AWS does."""
+"""The protocols to which the emulator delivers as AWS does."""
 
 
 class Queue(ResourceType):
-    """A queue; its id is its address."""
+    """A queue; its id is its URL."""
 
     type, service, id_argument = "aws:sqs/queue:Queue", "sqs", "QueueUrl"
     create_call, delete_call = "create_queue", "delete_queue"
@@ -39,7 +39,7 @@ class Queue(ResourceType):
 
 
 class QueuePolicy(ResourceType):
-    """Who may use a queue, kept apart from it; its id is the queue's."""
+    """The policy of a queue; its id is the id of the queue."""
 
     type, service = "aws:sqs/queuePolicy:QueuePolicy", "sqs"
     name_property = None
@@ -89,7 +89,7 @@ class Topic(ResourceType):
 
 
 class TopicPolicy(ResourceType):
-    """Who may use a topic, kept apart from it; its id is the topic's. Unmade, the topic's account alone may."""
+    """The policy of a topic; its id is the id of the topic. Its deletion restores the default policy."""
 
     type, service, id_argument = "aws:sns/topicPolicy:TopicPolicy", "sns", "TopicArn"
     describe_call = "get_topic_attributes"
@@ -118,7 +118,7 @@ class TopicPolicy(ResourceType):
 
 
 def _default_policy(topic: str) -> str:
-    """The policy of a topic that nobody has given one."""
+    """Return the default policy of a topic: the topic's account may use it."""
     statement = {
         "Sid": "__default_statement_ID",
         "Effect": "Allow",
@@ -131,7 +131,7 @@ def _default_policy(topic: str) -> str:
 
 
 class TopicSubscription(ResourceType):
-    """What a topic hands on; its id is its ARN."""
+    """A subscription to a topic; its id is its ARN."""
 
     type, service, id_argument = "aws:sns/topicSubscription:TopicSubscription", "sns", "SubscriptionArn"
     create_call, describe_call, delete_call = "subscribe", "get_subscription_attributes", "unsubscribe"

@@ -1,6 +1,6 @@
-"""Roles and their rights; the emulator asks for them only where it is told to (AUTH)."""
+"""IAM roles and policies. The emulator enforces them only if AUTH is set."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: ARG002, D102 -- ResourceType documents the methods of every type, and fixes their arguments
 
 from typing import Any, ClassVar
 
@@ -8,7 +8,7 @@ from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType,
 
 
 class Role(ResourceType):
-    """A role that functions run as. Policies that it names itself are all that it has of their kind."""
+    """A role. If `inlinePolicies` or `managedPolicyArns` is set, other policies of that kind are removed."""
 
     type, service, id_argument = "aws:iam/role:Role", "iam", "RoleName"
     create_call, describe_call, delete_call = "create_role", "get_role", "delete_role"
@@ -54,7 +54,7 @@ class Role(ResourceType):
 
 
 class RolePolicy(ResourceType):
-    """A policy within a role."""
+    """An inline policy of a role."""
 
     type, service = "aws:iam/rolePolicy:RolePolicy", "iam"
     create_call, describe_call, delete_call = "put_role_policy", "get_role_policy", "delete_role_policy"
@@ -68,7 +68,7 @@ class RolePolicy(ResourceType):
 
 
 class RolePoliciesExclusive(ResourceType):
-    """The policies within a role that there may be: the others are deleted. The role is its id, and stays as it is."""
+    """The exclusive list of a role's inline policies: others are deleted. Its id is the role."""
 
     type, service, id_argument = "aws:iam/rolePoliciesExclusive:RolePoliciesExclusive", "iam", "RoleName"
     describe_call = "get_role"
@@ -84,8 +84,8 @@ class RolePoliciesExclusive(ResourceType):
         role, names = inputs["roleName"], inputs["policyNames"]
         if missing := sorted(set(names) - _inline_policies(self.client, role)):
             raise ResourceError(
-                f"{role} has no policy {', '.join(missing)} within it, and AWS makes none without its document: let "
-                "policyNames take the names from the rolePolicy resources, so that those are made first"
+                f"{role} has no inline policy {', '.join(missing)}: take policyNames from the names of the rolePolicy "
+                "resources, so that they are created first"
             )
         _delete_other_policies(self.client, role, names)
         return role
@@ -94,11 +94,11 @@ class RolePoliciesExclusive(ResourceType):
         self.create(new)
 
     def delete(self, identity: str, inputs: Inputs) -> None:
-        """Nothing: the provider forgets it."""
+        """Do nothing: the policies of the role stay."""
 
 
 class Policy(ResourceType):
-    """A policy of its own, to be attached to roles; its id is its ARN."""
+    """A managed policy; its id is its ARN."""
 
     type, service, id_argument = "aws:iam/policy:Policy", "iam", "PolicyArn"
     create_call, describe_call, delete_call = "create_policy", "get_policy", "delete_policy"
@@ -119,14 +119,14 @@ class Policy(ResourceType):
         super().delete(identity, inputs)
 
     def _prune(self, identity: str) -> None:
-        """Delete the versions that are in use no more: IAM keeps five, and no policy goes before its versions."""
+        """Delete all versions but the default: IAM keeps five, and deletes no policy that has other versions."""
         for version in self.client.list_policy_versions(PolicyArn=identity)["Versions"]:
             if not version["IsDefaultVersion"]:
                 self.client.delete_policy_version(PolicyArn=identity, VersionId=version["VersionId"])
 
 
 class RolePolicyAttachment(ResourceType):
-    """A policy of its own, attached to a role."""
+    """The attachment of a managed policy to a role."""
 
     type, service = "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "iam"
     create_call, delete_call = "attach_role_policy", "detach_role_policy"
@@ -148,7 +148,7 @@ class RolePolicyAttachment(ResourceType):
 
 
 class RolePolicyAttachmentsExclusive(ResourceType):
-    """The attachments that a role may have: the others are undone, and those that are missing are made."""
+    """The exclusive list of a role's managed policies: others are detached, missing ones are attached."""
 
     type, service = "aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive", "iam"
     id_argument, describe_call = "RoleName", "get_role"
@@ -168,7 +168,7 @@ class RolePolicyAttachmentsExclusive(ResourceType):
         self.create(new)
 
     def delete(self, identity: str, inputs: Inputs) -> None:
-        """Nothing: the provider forgets it."""
+        """Do nothing: the policies of the role stay."""
 
 
 def _attached_policies(iam: Any, role: str) -> set[str]:

@@ -1,9 +1,9 @@
-"""What leads to retries, in the emulator: a function's schedule, and how often an asynchronous call is repeated.
+"""Schedules, and the settings of a function's asynchronous invocations.
 
-Other schedules are made and never fire.
+Only a consumer's retry schedule fires in the sandbox. Other schedules exist and never fire.
 """
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: ARG002, D102 -- ResourceType documents the methods of every type, and fixes their arguments
 
 import json
 from typing import ClassVar
@@ -11,13 +11,13 @@ from typing import ClassVar
 from sandbox.resources.resource_type import Inputs, ResourceType, parse_properties
 
 DEFAULT_GROUP = "default"
-"""The group that a schedule is in where none is named (AWS: CreateSchedule)."""
+"""The default group of a schedule (AWS: CreateSchedule)."""
 RETRY_INPUT = {"table-stream": "retry"}
-"""The input by which a schedule has a function try again what it holds (handler/stream/entry.py)."""
+"""The input of a retry schedule (handler/stream/entry.py)."""
 
 
 class Schedule(ResourceType):
-    """A schedule, always switched off in the emulator: somebody else fires the one of a function's retries."""
+    """A schedule. It is disabled in the emulator; `Aws.mappings` fires a retry schedule."""
 
     type, service = "aws:scheduler/schedule:Schedule", "scheduler"
     create_call, describe_call, delete_call = "create_schedule", "get_schedule", "delete_schedule"
@@ -71,7 +71,7 @@ class Schedule(ResourceType):
 
 
 def _is_retry_schedule(inputs: Inputs) -> bool:
-    """Whether a schedule is one of retries: what another one asks for, and when, the sandbox does not imitate."""
+    """Whether the schedule starts retry runs of a consumer."""
     try:
         return json.loads(inputs["target"].get("input", "")) == RETRY_INPUT
     except json.JSONDecodeError:
@@ -79,7 +79,7 @@ def _is_retry_schedule(inputs: Inputs) -> bool:
 
 
 class FunctionEventInvokeConfig(ResourceType):
-    """How often, and for how long, an asynchronous invocation of a function is tried again; its id is the function."""
+    """The retry settings of a function's asynchronous invocations; its id is the function."""
 
     type, service = "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig", "lambda"
     create_call, describe_call = "put_function_event_invoke_config", "get_function_event_invoke_config"

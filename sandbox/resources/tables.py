@@ -1,6 +1,6 @@
-"""Tables, and what Pulumi keeps apart from them."""
+"""DynamoDB tables with their resource policies and items."""
 
-# ruff: noqa: D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: D102 -- ResourceType documents the methods of every type
 
 import json
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType,
 _UPDATABLE = ("billingMode", "deletionProtectionEnabled", "onDemandThroughput", "serverSideEncryption", "tableClass")
 _CAPACITY = ("readCapacity", "writeCapacity")
 _INDEX_IDENTITY = ("name", "hashKey", "rangeKey", "keySchemas", "projectionType")
-"""What makes an index: with another value, beside other projected attributes, it is another index."""
+"""The properties whose change replaces an index, besides its projected attributes."""
 
 
 class Table(ResourceType):
-    """A table with its stream, indexes, expiry and point-in-time recovery.
+    """A table with its stream, indexes, time to live and point-in-time recovery.
 
-    As with AWS's own plugin, what is left out in an update stays as it is: encryption, expiry, recovery and class.
+    As with the AWS plugin, an update without encryption, time to live, recovery or class leaves the setting as it is.
     """
 
     type, service, id_argument = "aws:dynamodb/table:Table", "dynamodb", "TableName"
@@ -39,8 +39,8 @@ class Table(ResourceType):
         globalSecondaryIndexes.warmThroughput warmThroughput= replicas= globalTableWitness= importTable="""
     )
     outputs: ClassVar = {"arn": "Table.TableArn", "streamArn": "Table.LatestStreamArn || ''"}
-    # The emulator limits no throughput, is in one Region, and restores to no earlier moment; what a bucket on AWS holds
-    # is not here to be imported.
+    # The emulator does not limit throughput, has one Region, cannot restore a table, and cannot import from a bucket on
+    # AWS.
     only_on_aws: ClassVar = {
         "tableClass": "STANDARD",
         "pointInTimeRecovery.recoveryPeriodInDays": None,
@@ -67,11 +67,11 @@ class Table(ResourceType):
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
         if _stream(old) != _stream(new):
-            if _stream(old):  # a stream's view is its own for good: another one takes another stream
+            if _stream(old):  # a stream's view type cannot change: another view type needs another stream
                 self.client.update_table(TableName=identity, StreamSpecification={"StreamEnabled": False})
             if _stream(new):
                 self.client.update_table(TableName=identity, **_stream(new))
-        for change in _index_changes(old, new):  # AWS takes one at a time (UpdateTable)
+        for change in _index_changes(old, new):  # AWS accepts one change at a time (UpdateTable)
             definitions = super().request({"attributes": new["attributes"]})
             self.client.update_table(TableName=identity, GlobalSecondaryIndexUpdates=[change], **definitions)
         changed = {name: new[name] for name in _UPDATABLE if name in new and old.get(name) != new[name]}
@@ -84,7 +84,7 @@ class Table(ResourceType):
         self._apply_settings(old, new)
 
     def _apply_settings(self, old: Inputs, new: Inputs) -> None:
-        """Make real what create_table does not take."""
+        """Apply the settings that create_table does not accept."""
         recovery = new.get("pointInTimeRecovery")
         if recovery and recovery != old.get("pointInTimeRecovery"):
             specification = {self.properties[f"pointInTimeRecovery.{part}"]: value for part, value in recovery.items()}
@@ -93,17 +93,17 @@ class Table(ResourceType):
             self._set_expiry(new["name"], expiry.get("attributeName"), enabled=bool(expiry.get("enabled")))
 
     def _set_expiry(self, table: str, attribute: str | None, *, enabled: bool) -> None:
-        """Switch an expiry on, or off by the name of its attribute.
+        """Enable the time to live, or disable it by the name of its attribute.
 
-        AWS refuses another attribute while one is active, and none without the name of the one that was (API reference
-        of UpdateTimeToLive and the service's own messages, November 2026).
+        AWS rejects another attribute while one is enabled, and rejects disabling without the name of the enabled one
+        (API reference of UpdateTimeToLive and the service's messages, November 2026).
         """
         description = self.client.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
         before = description["AttributeName"] if description["TimeToLiveStatus"] == "ENABLED" else None
         if before and before != attribute:
             raise ResourceError(
-                f"{table}: the time to live is on, by {before}, and AWS switches it off by that name alone: "
-                f"ttl: {{enabled: false, attributeName: {before}}}, and then on by another name"
+                f"{table}: the time to live is enabled for {before}. AWS disables it only by that name: set "
+                f"ttl: {{enabled: false, attributeName: {before}}} first, then the other attribute"
             )
         if enabled != (before is not None):
             specification = {"Enabled": enabled, "AttributeName": attribute}
@@ -130,7 +130,7 @@ def _stream(inputs: Inputs) -> Inputs:
 
 
 def _throughput(inputs: Inputs, billing_mode: str | None = None) -> Inputs:
-    """What a table or index has of capacity, where it is paid for by capacity."""
+    """Return the provisioned throughput of a table or index; empty in on-demand mode."""
     if (billing_mode or inputs.get("billingMode")) == "PAY_PER_REQUEST" or "readCapacity" not in inputs:
         return {}
     units = {"ReadCapacityUnits": inputs["readCapacity"], "WriteCapacityUnits": inputs.get("writeCapacity")}
@@ -143,7 +143,7 @@ def _key_schema(inputs: Inputs) -> list[dict[str, str]]:
 
 
 def _index(index: Inputs, table: Inputs) -> Inputs:
-    """An index as boto3 takes it; a local one has the table's partition key."""
+    """Return boto3's argument for an index; a local index has the table's partition key."""
     schema = [
         {"AttributeName": each["attributeName"], "KeyType": each["keyType"]} for each in index.get("keySchemas", ())
     ]
@@ -159,7 +159,7 @@ def _index(index: Inputs, table: Inputs) -> Inputs:
 
 
 def _index_changes(old: Inputs, new: Inputs) -> Iterator[Inputs]:
-    """What becomes of each global index: an index that would be another one goes before it comes."""
+    """Yield the changes of the global indexes; a replaced index is deleted before it is created."""
     before, after = (
         {index["name"]: index for index in inputs.get("globalSecondaryIndexes", ())} for inputs in (old, new)
     )
@@ -179,7 +179,7 @@ def _identity_of(index: Inputs) -> tuple[Any, ...]:
 
 
 class ResourcePolicy(ResourceType):
-    """The policy of a table or of a stream; the emulator asks it only where it is told to (AUTH)."""
+    """The resource policy of a table or a stream. The emulator enforces it only if AUTH is set."""
 
     type, service, id_argument = "aws:dynamodb/resourcePolicy:ResourcePolicy", "dynamodb", "ResourceArn"
     create_call, describe_call, delete_call = "put_resource_policy", "get_resource_policy", "delete_resource_policy"
@@ -190,7 +190,7 @@ class ResourcePolicy(ResourceType):
 
 
 class TableItem(ResourceType):
-    """An item that the program writes; readers of the table's stream see it as a change."""
+    """An item that the program writes; readers of the table's stream see a change."""
 
     type, service = "aws:dynamodb/tableItem:TableItem", "dynamodb"
     delete_call = "delete_item"
@@ -215,7 +215,9 @@ class TableItem(ResourceType):
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
         if _key_of(old) != _key_of(new):
-            raise ResourceError(f"{identity}: an item with another key is another item: give it another name")
+            raise ResourceError(
+                f"{identity}: the key of an item cannot change: give the other item another resource name"
+            )
         self.create(new)
 
 

@@ -1,8 +1,8 @@
-"""The promises under chaos, live: everything that can go wrong at once, and nothing lost, doubled or out of order.
+"""The promises under combined failures in the emulator: no change is lost, doubled or out of order.
 
-Functions are killed in the middle of batches and of retry runs; ledger, failure store and mirror do not answer for a
-while; changes can never be processed; no concurrency is left; a bad deployment fails everything until it is mended. A
-seed decides what is written and where it hurts; where a kill falls the machine decides, too.
+The test kills functions during batches and retry runs, makes ledger, failure bucket and mirror fail for a while, writes
+changes that can never succeed, takes away all concurrency, and deploys bad code that fails every change. A seed decides
+the writes and the failures; the time of a kill also depends on the machine.
 """
 
 import contextlib
@@ -30,24 +30,24 @@ from tests.local import LocalAws, wait_for
 
 SEED, ORDERS, VERSIONS, USERS = 20_261, 20, 12, 24
 POISON = 7
-"""The version that can never be processed, of some orders."""
+"""The version that can never succeed, of some orders."""
 CONFIG = {
     "table-stream:target": "host",
     "table-stream:mailFrom": "hello@example.com",
-    # What a killed function has claimed or leased stays its own until its time would have been over.
+    # A killed function keeps its claims and leases until its time-out, so the time-out is short.
     "table-stream:tuning": '{"welcome-email": {"timeout": 6, "handlerTimeout": 1},'
     ' "mirror": {"timeout": 6, "handlerTimeout": 1}}',
 }
 CONCURRENT = 10
-"""Claims that one function holds at once: its workers."""
+"""The claims that one function holds at most: one per worker."""
 
 
 CallFilter = Callable[[Call], bool]
-"""Whether a call is one of those that are meant."""
+"""Whether a call belongs to a group of calls."""
 
 
 class FaultInjector:
-    """What the proxy refuses at the moment, and which calls are the last of the functions that make them."""
+    """Decides which calls the proxy refuses and at which calls it kills the calling function."""
 
     def __init__(self) -> None:
         self.refused = Counter[str]()
@@ -58,7 +58,7 @@ class FaultInjector:
 
     @contextlib.contextmanager
     def refusing(self, name: str, calls: CallFilter, seconds: float) -> Generator[None]:
-        """Refuse calls while the context lasts, for these seconds at least, and until one was refused."""
+        """Refuse calls inside the context, for at least `seconds` and until one call was refused."""
         until = time.monotonic() + seconds
         with self._lock:
             self._refused_calls[name] = calls
@@ -68,17 +68,17 @@ class FaultInjector:
             del self._refused_calls[name]
 
     def kill(self, function: str, calls: CallFilter, times: int) -> None:
-        """Kill a function soon after such a call, so many times."""
+        """Kill a function 0.03 s after each of the next `times` calls."""
         with self._lock:
             self._kills += [(calls, function)] * times
 
     def pending_kills(self) -> int:
-        """How many deaths are still to come."""
+        """Return the number of kills that are not done."""
         with self._lock:
             return len(self._kills)
 
     def refuses(self, call: Call) -> bool:
-        """Whether a call fails."""
+        """Whether a call fails; kill its function if that is planned."""
         with self._lock:
             kill = next((each for each in self._kills if each[0](call)), None)
             if kill:
@@ -103,7 +103,7 @@ def faults() -> FaultInjector:
 
 @pytest.fixture
 def aws(faults: FaultInjector) -> Generator[LocalAws]:
-    """An emulator of its own, whose functions reach it through the weather."""
+    """Another emulator, whose functions reach it through the proxy."""
     port = free_port()
     with Proxy(port, faults.refuses) as proxy:
         local = LocalAws({"AWS_ENDPOINT_URL": proxy.url}, port=port)
@@ -112,7 +112,7 @@ def aws(faults: FaultInjector) -> Generator[LocalAws]:
 
 
 class Chaos:
-    """The program and what is done to it."""
+    """The deployed program, and the operations of the test."""
 
     def __init__(self, aws: LocalAws, faults: FaultInjector, deployment: Deployment) -> None:
         self.aws, self.faults = aws, faults
@@ -139,50 +139,50 @@ class Chaos:
         self.aws.write(self.tables["users"], *({"id": f"chaos-{user}", "email": address(user)} for user in new))
 
     def deploy_mirror(self, code: bytes) -> None:
-        """Give the mirror other code, as saving a file does."""
+        """Deploy other code of the mirror, as saving a file does."""
         with self.aws.sandbox.poller.pause(self.functions["mirror"]):
             self.aws.client("lambda").update_function_code(FunctionName=self.functions["mirror"], ZipFile=code)
         self.aws.sandbox.poller.make_all_due()
 
     def uses_ledger(self, call: Call) -> bool:
-        """Any call to the ledger."""
+        """Whether a call uses the ledger."""
         return self.ledger in (call.body.get("TableName"), *call.body.get("RequestItems", {}))
 
     def begins_batch(self, call: Call) -> bool:
-        """The mirror's first call of a batch: it reads the note."""
+        """Whether a call is the mirror's first of a batch, which reads the note."""
         return call.operation == "Query" and '"note#mirror#' in json.dumps(call.body)
 
     def leases(self, call: Call) -> bool:
-        """The call with which a retry run of the mirror leases an item."""
+        """Whether a retry run of the mirror leases an item with the call."""
         return call.operation == "UpdateItem" and all(
             each in json.dumps(call.body) for each in ('"hold#mirror"', ":until")
         )
 
     def claims(self, call: Call) -> bool:
-        """The call with which the welcome mail claims a change."""
+        """Whether welcome-email claims a change with the call."""
         return call.operation == "PutItem" and '"claim#welcome-email#' in json.dumps(call.body)
 
     def parks(self, call: Call) -> bool:
-        """A call that writes to the failure store."""
+        """Whether a call writes to the failure bucket."""
         return call.operation == "PUT" and call.path.startswith(f"/{self.bucket}/")
 
     def mirrors_some(self, call: Call) -> bool:
-        """A call that writes one of the first orders to the mirror."""
+        """Whether a call writes one of the first orders to the mirror."""
         is_mirrored = call.operation == "PutItem" and call.body["TableName"] == self.tables["orders-mirror"]
         return is_mirrored and int(call.body["Item"]["order_id"]["S"]) < ORDERS // 4
 
     def held(self) -> list[str]:
-        """The items that the ledger says are held."""
+        """Return the items that are held according to the ledger."""
         rows = self.aws.items(self.ledger)
         return [row["sk"] for row in rows if row["pk"].startswith("hold#") and row.get("state") == "held"]
 
 
-@pytest.mark.timeout(240)  # half a minute where nothing else runs
+@pytest.mark.timeout(240)  # it takes 30 s on an idle machine
 def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, faults: FaultInjector):
     chaos = Chaos(aws, faults, aws.deploy(config=CONFIG))
     mirror, welcome = chaos.functions["mirror"], chaos.functions["welcome-email"]
     chaos.write()
-    aws.wait_until_idle()  # the functions run
+    aws.wait_until_idle()  # so that the functions run
 
     faults.kill(mirror, chaos.begins_batch, times=2)
     faults.kill(welcome, chaos.claims, times=2)
@@ -192,7 +192,7 @@ def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, faults: Fau
         chaos.write()
     with throttled(aws, mirror):
         chaos.write()
-    with faults.refusing("failure store", chaos.parks, seconds=1.5):
+    with faults.refusing("failure bucket", chaos.parks, seconds=1.5):
         chaos.write(poison=True)
         assert chaos.version == POISON
     with faults.refusing("mirror", chaos.mirrors_some, seconds=2.5):
@@ -207,7 +207,7 @@ def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, faults: Fau
     aws.wait_until_idle(timeout_seconds=120)
 
     assert chaos.held() == []
-    assert set(faults.refused) == {"ledger", "failure store", "mirror"}
+    assert set(faults.refused) == {"ledger", "failure bucket", "mirror"}
     assert set(faults.killed) == {mirror, welcome}
     assert any(has_died(each) for each in aws.invocations(mirror)), "no batch was hit"
     assert faults.pending_kills() == 0, "no retry run was hit: only they lease, also those that the function asks for"
@@ -220,7 +220,7 @@ def has_died(invocation: ObservedInvocation) -> bool:
 
 
 def bad_deployment_fails_everything_and_blocks_nothing(chaos: Chaos) -> None:
-    """Every order is held while the code is bad; no batch of it comes again; the good code releases them all."""
+    """With bad code, every order is held and no batch is retried; the good code releases all orders."""
     aws, mirror = chaos.aws, chaos.functions["mirror"]
     aws.wait_until_idle(timeout_seconds=120)
     before = len(aws.invocations(mirror))
@@ -238,7 +238,7 @@ def bad_deployment_fails_everything_and_blocks_nothing(chaos: Chaos) -> None:
 
 
 def check_orders(chaos: Chaos) -> None:
-    """Complete, in order, and what could never be processed kept whole, once."""
+    """Check that the mirror is complete and in order, and that each poison is parked once."""
     aws = chaos.aws
     source = {item["order_id"]: item["version"] for item in aws.items(chaos.tables["orders"])}
     mirror = {item["order_id"]: item["version"] for item in aws.items(chaos.tables["orders-mirror"])}
@@ -257,14 +257,14 @@ def check_orders(chaos: Chaos) -> None:
 
 
 def check_mails(chaos: Chaos) -> None:
-    """Once, plus once for each death of a claim's holder."""
+    """Check one mail for each user, and at most one more for each claim of a killed function."""
     mails = Counter(mail["To"][0] for mail in chaos.aws.mails())
     assert set(mails) == {address(user) for user in range(USERS)}
     assert mails.total() - USERS <= chaos.faults.killed[chaos.functions["welcome-email"]] * CONCURRENT
 
 
 def broken(code: bytes) -> bytes:
-    """The functions' archive with a mirror that fails each change."""
+    """Return the archive with a mirror that fails every change."""
     changed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(code)) as before, zipfile.ZipFile(changed, "w") as after:
         for info in before.infolist():
@@ -277,17 +277,17 @@ def broken(code: bytes) -> bytes:
 
 
 def processes(function: str) -> Iterator[int]:
-    """The processes of a function (its physical name)."""
+    """Yield the processes of a function (physical name)."""
     name = f"AWS_LAMBDA_FUNCTION_NAME={function}".encode()
     for entry in Path("/proc").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # ended, or not ours
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # ended, or of another user
             if entry.name.isdecimal() and name in (entry / "environ").read_bytes().split(b"\0"):
                 yield int(entry.name)
 
 
 @contextlib.contextmanager
 def throttled(aws: LocalAws, function: str) -> Generator[None]:
-    """No concurrency for a function, until its mapping has been refused."""
+    """Set the concurrency of a function to 0 until an invocation of its mapping is throttled."""
     client = aws.client("lambda")
     client.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
     yield
@@ -300,7 +300,7 @@ def address(user: int) -> str:
 
 
 def versions_written(aws: LocalAws, stream_arn: str) -> dict[str, list[int]]:
-    """What the mirror's own stream has recorded: the versions of each order, in the order of their writes."""
+    """Return the versions of each order in the mirror's stream, in the order of the writes."""
     streams = aws.client("dynamodbstreams")
     found: dict[str, list[int]] = defaultdict(list)
     for shard in streams.describe_stream(StreamArn=stream_arn)["StreamDescription"]["Shards"]:

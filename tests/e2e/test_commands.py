@@ -1,4 +1,4 @@
-"""The commands as a person runs them: what they print, how they end, and that nothing stays behind."""
+"""The commands of the sandbox: their output, their exit codes, and that they leave nothing running."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from tests.local import LocalAws
 
 
 def start_command(*arguments: str, root: Path = ROOT, **variables: str) -> "subprocess.Popen[str]":
-    """`python -m sandbox …` in an environment without a terminal, and without what the tests' own might hold."""
+    """Start `python -m sandbox …` without a terminal and without variables of AWS and Pulumi."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
     return subprocess.Popen(
         [sys.executable, "-m", "sandbox", *arguments],
@@ -69,7 +69,7 @@ def test_the_demo_keeps_its_promises():
         r"✔ order      0 of 240 out of order      \(stock batch processor, same run: [1-9]\d*\)",
         r"✔ once       11 users, 11 mails         \(3 redeliveries absorbed\)",
         r"✔ complete   mirror equals orders       40 of 40",
-        r"✔ kept       1 failure, whole, in the failure store",
+        r"✔ kept       1 failure, whole, in the failure bucket",
         r"✔ prompt     others at most \d+\.\d s late  \(stock batch processor, same run: \d+\.\d s\)",
         r"Next: make sandbox, then edit handler/welcome_email.py",
     ):
@@ -78,7 +78,7 @@ def test_the_demo_keeps_its_promises():
 
 
 class Sabotaged(Demo):
-    """Undoes each promise when all is processed, as a worse engine would have."""
+    """Breaks each promise after all changes are processed."""
 
     def check_promises(self) -> bool:
         outputs, client = self.deployment.outputs, self.sandbox.aws.client
@@ -106,12 +106,12 @@ def test_the_demo_says_which_promise_is_broken():
     assert printed[0].startswith("✖ order      1 of 240 out of order")
     assert printed[1].startswith("✖ once       11 users, 12 mails")
     assert printed[2] == "✖ complete   mirror equals orders       39 of 40"
-    assert printed[3] == "✖ kept       0 failures, in the failure store"
+    assert printed[3] == "✖ kept       0 failures, in the failure bucket"
     assert re.match(r"✖ prompt     others at most 6\d\.\d s late ", printed[4])
 
 
 def read_exports(process: "subprocess.Popen[str]") -> dict[str, str]:
-    """The variables that `up` prints before it says that it is ready."""
+    """Return the variables that `up` prints before the line `ready`."""
     assert process.stdout
     variables: dict[str, str] = {}
     assert process.stdout.readline() == "# in a second terminal:\n"
@@ -123,7 +123,7 @@ def read_exports(process: "subprocess.Popen[str]") -> dict[str, str]:
     raise AssertionError(process.stderr.read() if process.stderr else "")
 
 
-def test_up_stays_and_tells_until_it_is_interrupted(tmp_path: Path):
+def test_up_prints_invocations_until_it_is_interrupted(tmp_path: Path):
     process = start_command("up", "--outputs", str(tmp_path / "outputs.json"))
     assert process.stdout
     variables = read_exports(process)
@@ -150,7 +150,7 @@ def test_up_stays_and_tells_until_it_is_interrupted(tmp_path: Path):
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the project, to be edited."""
+    """A copy of the project that the test edits."""
     root = tmp_path / "project"
     root.mkdir()
     for name in ("handler", "infra", "sandbox"):
@@ -169,8 +169,8 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_up_redeploys_what_is_edited_over_what_is_there(copy: Path, tmp_path: Path):
-    """The language that the code gets is written only then: no mapping reads its stream from the start again."""
+def test_up_redeploys_edited_files_over_existing_resources(copy: Path, tmp_path: Path):
+    """The test writes a user of the new language after the redeployment: no mapping reads its stream again."""
     process = start_command("up", "--outputs", str(tmp_path / "outputs.json"), root=copy)
     assert process.stdout
 
@@ -220,7 +220,7 @@ def test_up_redeploys_what_is_edited_over_what_is_there(copy: Path, tmp_path: Pa
     edit(
         copy / "Pulumi.local.yaml", "table-stream:mailFrom: hello@example.com", "table-stream:failureRetentionInDays: 9"
     )
-    assert "welcome-email-function unmade" in read_until("redeployed")
+    assert "welcome-email-function deleted" in read_until("redeployed")
 
     after = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
     assert set(before["consumers"]) - set(after["consumers"]) == {"welcome-email"}
@@ -260,7 +260,7 @@ def test_a_taken_port_is_one_line(aws: LocalAws):
     assert error.count("\n") == 1
 
 
-def test_a_wrong_configuration_is_all_its_errors_and_nothing_created():
+def test_all_errors_of_a_configuration_are_printed_and_nothing_is_created():
     wrong = json.dumps({"table-stream:mailFrm": "x", "table-stream:failureRetention": "0"})
     code, out, error = run_command("up", PULUMI_CONFIG=wrong)
     assert (code, out) == (1, "")
@@ -291,7 +291,7 @@ def test_put_names_the_malformed_lines(aws: LocalAws, pipeline: Deployment, vari
         ({}, "there is no table nobody; there are "),
     ],
 )
-def test_put_says_in_one_line_why_it_cannot(variables: dict[str, Any], change: dict[str, str], message: str):
+def test_put_prints_an_error_in_one_line(variables: dict[str, Any], change: dict[str, str], message: str):
     code, out, error = run_command("put", "--table", "nobody", "/dev/null", **{**variables, **change})
     assert (code, out) == (1, "")
     assert error.startswith(message)

@@ -1,6 +1,6 @@
-"""The whole program with a key of its own: it processes changes, and whatever it keeps is marked with that key.
+"""The whole program with a customer managed key: it processes changes, and all its stores name that key.
 
-That AWS encrypts with it, and lets the roles use it, only AWS can show: the emulator's services call no KMS.
+The emulator's services do not call KMS, so only AWS can show that the roles may use the key.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from sandbox.program.in_process import stack_config
 from tests.local import LocalAws
 
 
-def test_with_a_key_of_its_own_the_program_works_and_keeps_everything_under_it(
+def test_the_program_works_with_a_customer_key_and_uses_it_everywhere(
     aws: LocalAws, deployed: Callable[..., Deployment]
 ):
     deployment = deployed(config=stack_config("local") | {"table-stream:encryption": "customer"})

@@ -1,4 +1,4 @@
-"""A consumer on a table that someone else made: nothing of it is created, nothing of it is destroyed."""
+"""A consumer of an existing table: the program neither creates nor destroys the table."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ HOST = {"table-stream:target": "host"}
 
 
 def attach(table_name: str) -> Callable[[], None]:
-    """A program that logs the changes of that table."""
+    """Return a program that logs the changes of the table."""
 
     def program() -> None:
         invoices = StreamTable.existing("invoices", table_name=table_name)
@@ -42,7 +42,7 @@ def make(aws: LocalAws, name: str, **specification: object) -> None:
     )
 
 
-def test_its_changes_are_processed_and_it_outlives_the_program(aws: LocalAws):
+def test_its_changes_are_processed_and_it_survives_destroy(aws: LocalAws):
     make(aws, "invoices", StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
     deployment = aws.deploy(attach("invoices"), config=HOST)
     aws.write("invoices", {"id": "1"})

@@ -1,4 +1,4 @@
-"""The whole program over real DynamoDB, Lambda, S3 and SES APIs: what is written to a table has its effects."""
+"""The whole program in the emulator: changes of its tables have their effects."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def test_the_mirror_follows_every_change_and_ends_equal(aws: LocalAws, pipeline:
     assert tombstone == {}
 
 
-def test_each_new_user_gets_one_mail_and_what_can_never_succeed_is_kept_whole(aws: LocalAws, pipeline: Deployment):
+def test_each_new_user_gets_one_mail_and_a_change_that_cannot_succeed_is_parked(aws: LocalAws, pipeline: Deployment):
     users = [{"id": f"e2e-{number}", "email": f"e2e-{number}@example.com", "name": "N"} for number in range(5)]
     odd = {"id": "e2e-odd", "email": "e2e-odd@example.com", "language": "xx"}
     aws.write(pipeline.outputs["tables"]["users"]["name"], *users, odd, {**users[0], "name": "renamed"})
@@ -74,10 +74,10 @@ def test_every_change_of_both_tables_is_logged(aws: LocalAws, pipeline: Deployme
 CRASHES = "import os\ndef handler(event, context): os._exit(1)\n"
 
 
-def test_what_a_crashing_function_leaves_goes_to_the_destination_whole(
+def test_the_records_of_a_crashing_function_go_to_the_destination_whole(
     aws: LocalAws, deployed: Callable[..., Deployment], tmp_path: Path
 ):
-    """No engine in it: the function dies each time, and the mapping gives up and writes down what it was given."""
+    """The function does not use handler.stream. It crashes each time, and the mapping writes the records to S3."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("m.py", CRASHES)

@@ -1,4 +1,4 @@
-"""What the tests of the real engine share: the provider, and projects of their own."""
+"""Fixtures of the tests with the Pulumi CLI: the provider, and projects."""
 
 import shutil
 from collections.abc import Callable, Generator
@@ -15,9 +15,9 @@ from tests.local import LocalAws
 
 @pytest.fixture(scope="session")
 def provider(aws: LocalAws) -> Generator[str]:
-    """Where the sandbox's resources are served, as PULUMI_DEBUG_PROVIDERS says it."""
+    """The value of PULUMI_DEBUG_PROVIDERS for the sandbox's provider."""
     if not shutil.which("pulumi"):
-        pytest.skip("the real engine is not tried: there is no pulumi on the PATH")
+        pytest.skip("pulumi is not on the PATH")
     aws.sandbox.verify_sender(stack_config("local"))
     with serve_provider(aws.sandbox.aws) as address:
         yield address
@@ -25,7 +25,7 @@ def provider(aws: LocalAws) -> Generator[str]:
 
 @pytest.fixture
 def new_project(provider: str, tmp_path: Path) -> Generator[Callable[..., Project]]:
-    """`project(program=…)`: a copy of the project with a stack of its own, destroyed when the test ends."""
+    """`new_project(program=…)`: a copy of the project with its own stack, destroyed when the test ends."""
     projects: list[Project] = []
 
     def create(**options: Any) -> Project:

@@ -1,4 +1,4 @@
-"""What others have made comes under the program, each way by the real engine; docs/adopting.md says how."""
+"""The program adopts existing resources, in each way of docs/adopting.md, with the Pulumi CLI."""
 
 import io
 import json
@@ -60,7 +60,7 @@ def program(*parts: str, table: str, function: str = "") -> str:
 
 
 def make_table(aws: LocalAws, name: str, **more: object) -> str:
-    """A table made by hand, with one item; the ARN of its stream, if it has one."""
+    """Create a table with one item outside Pulumi; return the ARN of its stream, if it has one."""
     made = aws.client("dynamodb").create_table(
         TableName=name,
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
@@ -73,7 +73,7 @@ def make_table(aws: LocalAws, name: str, **more: object) -> str:
 
 
 def make_function(aws: LocalAws, name: str, stream: str) -> str:
-    """A function made by hand, with a mapping that is switched off; the mapping's UUID."""
+    """Create a function with a disabled mapping outside Pulumi; return the UUID of the mapping."""
     role = aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
@@ -89,7 +89,7 @@ def make_function(aws: LocalAws, name: str, stream: str) -> str:
 
 
 def adopt(project: Project, identities: Mapping[str, str]) -> list[dict[str, object]]:
-    """Import what `identities` has, an id for each name in the program, and its component; what the file then says."""
+    """Import the resources with these ids (by name) and their components; return the entries of the import file."""
     file = project.directory / "adopt.json"
     project.run("preview", "--import-file", file.name)
     listed = json.loads(file.read_text())["resources"]
@@ -103,7 +103,7 @@ def adopt(project: Project, identities: Mapping[str, str]) -> list[dict[str, obj
 
 
 def documented(uuid: str) -> list[dict[str, object]]:
-    """The file as docs/adopting.md shows it, for a mapping."""
+    """Return the import file of docs/adopting.md, for a mapping."""
     (text,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "adopting.md").read_text(), re.DOTALL)
     return json.loads(text.replace("14e0db71-...", uuid))["resources"]
 
@@ -142,7 +142,7 @@ def test_a_table_its_function_and_their_mapping_are_updated_in_place(new_project
     project.up()
 
 
-def test_what_would_be_replaced_in_a_protected_stack_is_refused(new_project: Projects, aws: LocalAws) -> None:
+def test_a_replacement_in_a_protected_stack_is_an_error(new_project: Projects, aws: LocalAws) -> None:
     make_table(aws, "adopted-other-key")
     project = new_project(
         program=program(IMPORTS, TABLE, table="adopted-other-key").replace('key="id"', 'key="number"')
@@ -156,7 +156,7 @@ def test_what_would_be_replaced_in_a_protected_stack_is_refused(new_project: Pro
     project.run("state", "unprotect", "--all", "--yes")
 
 
-def test_a_table_that_another_program_has_forgotten_gets_its_stream(new_project: Projects, aws: LocalAws) -> None:
+def test_an_adopted_table_gets_a_stream(new_project: Projects, aws: LocalAws) -> None:
     project = new_project(program=program(IMPORTS, PLAIN, table="adopted-plain"))
     project.up()
     aws.write("adopted-plain", {"id": "written before"})
@@ -171,7 +171,7 @@ def test_a_table_that_another_program_has_forgotten_gets_its_stream(new_project:
     assert len(aws.items("adopted-plain")) == 1
 
 
-def test_components_move_from_stack_to_stack_with_all_that_is_in_them(new_project: Projects, aws: LocalAws) -> None:
+def test_components_move_between_stacks_with_their_resources(new_project: Projects, aws: LocalAws) -> None:
     project = new_project(program=program(IMPORTS, TABLE, CONSUMER, table="moved", function="moved-log"))
     project.up()
     before = project.ids()

@@ -1,8 +1,7 @@
-"""Changes of a deployed program that must not lose records, each by the real engine; docs/runbook.md says how.
+"""Changes of a deployed program that must not lose records, with the Pulumi CLI, as docs/runbook.md describes them.
 
-Deletion and creation follow each other within milliseconds here; on AWS a mapping is gone or made after up to a minute,
-and a stream is another one after several. What holds at any speed is shown: what is replaced and what stays, and that
-what is written meanwhile is processed.
+Here, a deletion and a creation take milliseconds; on AWS, a mapping takes up to a minute and a stream several. The
+tests show properties that hold at any speed: the replaced resources, and that changes written meanwhile are processed.
 """
 
 import threading
@@ -54,7 +53,7 @@ CHILDREN = {f"change-log-{part}" for part in ("logs", "policy", "function", "ord
 
 
 class Writer:
-    """Writes an item every few milliseconds, as somebody does who knows nothing of deployments."""
+    """Writes an item every few milliseconds, also during deployments."""
 
     def __init__(self, aws: LocalAws, outputs: dict[str, Any]) -> None:
         self.aws, self.table, self.group = aws, outputs["table"], outputs["group"]
@@ -82,12 +81,12 @@ class Writer:
             thread.join()
 
     def processed(self) -> list[str]:
-        """The items whose changes have been logged when everything is at rest."""
+        """Wait until the sandbox is idle, and return the items whose changes are logged."""
         self.aws.wait_until_idle()
         return [entry["dynamodb"]["Keys"]["id"]["S"] for entry in self.aws.log_entries(self.group, "change")]
 
     def missing(self) -> set[str]:
-        """What has been written and not processed."""
+        """Return the items that are written and not processed."""
         return set(self.written) - set(self.processed())
 
 
@@ -153,7 +152,7 @@ def test_another_source_replaces_the_mapping_which_reads_that_from_its_beginning
 
 
 def renamed(new_project: Projects, aws: LocalAws, argument: str) -> tuple[Project, Writer, dict[str, str]]:
-    """A program whose consumer and table are about to be renamed: `argument` says so of the consumer."""
+    """Rename the consumer (with `argument`) and the table of a deployed program; also return the ids by new name."""
     project, writer = deployed(new_project, aws)
     before = project.ids()
     (project.directory / "handler" / "change_log.py").rename(project.directory / "handler" / "journal.py")
@@ -176,9 +175,9 @@ def test_aliases_of_a_consumer_and_a_table_reach_their_children_and_the_mapping_
     assert writer.missing() == set()
 
 
-def test_a_former_name_does_so_too_and_keeps_what_stands_in_the_ledger(new_project: Projects, aws: LocalAws) -> None:
+def test_a_former_name_keeps_the_children_and_the_rows_of_the_ledger(new_project: Projects, aws: LocalAws) -> None:
     project, writer, expected = renamed(new_project, aws, 'formerly="change-log"')
-    assert project.preview() == {"journal-function": "update"}  # its rights are to the same items as before
+    assert project.preview() == {"journal-function": "update"}  # its permissions cover the same items as before
     with writer.busy():
         project.up()
     assert project.ids() == expected
@@ -199,7 +198,7 @@ def test_a_consumer_that_is_disabled_is_not_invoked_for_retries_either(new_proje
     assert schedule["outputs"]["state"] == "DISABLED"
 
 
-def test_what_is_protected_is_neither_replaced_nor_removed_and_what_is_removed_can_come_back(
+def test_protected_resources_are_not_replaced_or_deleted_and_a_deleted_consumer_can_return(
     new_project: Projects, aws: LocalAws
 ) -> None:
     project = new_project(program=PROGRAM)
@@ -231,7 +230,7 @@ def test_what_is_protected_is_neither_replaced_nor_removed_and_what_is_removed_c
 
 
 def test_another_architecture_is_an_update_of_the_function_alone(new_project: Projects, aws: LocalAws) -> None:
-    """Built for another interpreter, the archive holds other wheels; all but the pure parts of them do without here."""
+    """The archive contains wheels for another interpreter; here, the pure Python parts suffice."""
     project, writer = deployed(new_project, aws)
     before = project.ids()
     project.configure("target", "arm64")
@@ -243,7 +242,7 @@ def test_another_architecture_is_an_update_of_the_function_alone(new_project: Pr
     assert writer.missing() == set()
 
 
-def test_another_view_type_is_refused_until_the_old_stream_is_said_to_be_drained(
+def test_another_view_type_is_an_error_until_the_old_stream_is_confirmed_drained(
     new_project: Projects, aws: LocalAws
 ) -> None:
     project, writer = deployed(new_project, aws)
@@ -265,10 +264,10 @@ def test_another_view_type_is_refused_until_the_old_stream_is_said_to_be_drained
     assert writer.missing() == set()
 
     project.edit("__main__.py", "KEYS_ONLY", "NEW_IMAGE")
-    assert streams[1] in project.expect_failure("preview")  # what was said of one stream is said of no other
+    assert streams[1] in project.expect_failure("preview")  # a confirmation is valid for one stream only
 
 
-def test_a_saved_plan_leaves_a_view_type_half_changed_and_a_plain_update_ends_it(
+def test_a_saved_plan_changes_a_view_type_in_part_and_an_update_completes_it(
     new_project: Projects, aws: LocalAws
 ) -> None:
     project, writer = deployed(new_project, aws)

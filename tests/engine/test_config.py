@@ -1,4 +1,4 @@
-"""What the program gets of a stack file is the same with the CLI and without."""
+"""The configuration of the program is the same with the Pulumi CLI and without."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The policy pack, run by the real engine in an environment of its own; tests/policy/ has what each rule says."""
+"""The policy pack in its own environment, with the Pulumi CLI; tests/policy/ tests each rule."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from tests.engine.project import Project
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_the_pack_lets_the_program_pass_and_stops_what_is_unsafe(new_project: Callable[..., Project]) -> None:
+def test_the_pack_accepts_the_program_and_rejects_an_unsafe_one(new_project: Callable[..., Project]) -> None:
     project, pack = new_project(), ("--policy-pack", "policy")
     assert "table-stream@v1.0.0" in project.run("preview", *pack)
     project.up(*pack)

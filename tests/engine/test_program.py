@@ -1,4 +1,4 @@
-"""The whole program in the hands of the real engine, from its installation to its end."""
+"""The whole program with the Pulumi CLI, from its installation to its destruction."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ FUNCTIONS = {f"{consumer}-function" for consumer in ("change-log", "mirror", "we
 
 @pytest.fixture(scope="module")
 def engine(provider: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Project]:
-    """The program as stack `local`, deployed once."""
+    """The program as stack `local`, deployed once with the Pulumi CLI."""
     project = Project(tmp_path_factory.mktemp("engine"), provider)
     project.up()
     yield project
@@ -33,7 +33,7 @@ def engine(provider: str, tmp_path_factory: pytest.TempPathFactory) -> Generator
 
 @dataclass
 class RecordedDeployment(Deployment):
-    """A deployment that keeps what was registered and what came of it, by URN."""
+    """A deployment that records the registrations and their outputs by URN."""
 
     registrations: dict[str, tuple[Registration, dict[str, Any]]] = field(
         default_factory=dict[str, tuple[Registration, dict[str, Any]]]
@@ -45,7 +45,7 @@ class RecordedDeployment(Deployment):
         return identity, outputs
 
     def checked_inputs(self, registration: Registration) -> dict[str, Any]:
-        """Inputs as the state has them: with a name and the defaults."""
+        """Return inputs as in the state, with a name and the defaults."""
         if not registration.request.custom:
             return registration.inputs
         kind = resource(registration.type, registration.name, self.aws)
@@ -54,7 +54,7 @@ class RecordedDeployment(Deployment):
 
 @pytest.fixture(scope="module")
 def registered(aws: LocalAws) -> Generator[RecordedDeployment]:
-    """The same program, deployed without the engine."""
+    """The same program, deployed without the Pulumi CLI."""
     deployment = RecordedDeployment(aws.sandbox.aws)
     run(Program(), deployment)
     yield deployment
@@ -66,13 +66,13 @@ def test_an_installation_is_complete_and_a_preview_knows_every_resource(
 ) -> None:
     project = Project(tmp_path, provider)
     (project.directory / ".venv").unlink()
-    project.run("install", "--no-plugins")  # AWS's own plugin is nowhere on this machine
+    project.run("install", "--no-plugins")  # the AWS plugin is not on this machine
     names = {each.name for each, _ in registered.registrations.values()}
     assert project.preview() == dict.fromkeys(names | {"table-stream-local"}, "create")
 
 
-def test_both_views_of_the_program_agree(engine: Project, registered: RecordedDeployment) -> None:
-    """In type, name, parent, inputs and outputs; a component's outputs are not recorded without the engine."""
+def test_the_program_is_the_same_with_the_cli_and_without(engine: Project, registered: RecordedDeployment) -> None:
+    """Compares type, name, parent, inputs and outputs; without the CLI, components have no recorded outputs."""
     seen = {
         urn: (each["type"], reduced(each.get("inputs", {})), reduced(each.get("outputs", {}) if each["custom"] else {}))
         for urn, each in engine.resources().items()
@@ -90,11 +90,11 @@ RANDOM = (
     (r"/stream/[0-9T:.-]+", "/stream/label"),
     (r"AROA[A-Z0-9]+", "AROA"),
 )
-"""What AWS, or the name of a resource, is given at random."""
+"""Random parts of ids and names."""
 
 
 def reduced(value: Any) -> Any:
-    """`value` without what differs from one deployment to the next, and archives as the hash of what they hold."""
+    """Return `value` without the random parts, and with archives as the hash of their content."""
     text = json.dumps(_hashed(value))
     for pattern, stand_in in RANDOM:
         text = re.sub(pattern, stand_in, text)
@@ -128,10 +128,10 @@ def test_what_is_written_after_an_update_is_processed(engine: Project, aws: Loca
     assert [mail["To"] for mail in aws.mails() if mail["To"] == ["engine@example.com"]] == [["engine@example.com"]]
 
 
-def test_nothing_is_changed_without_a_change_and_what_is_gone_comes_back(engine: Project, aws: LocalAws) -> None:
+def test_an_unchanged_program_changes_nothing_and_a_deleted_resource_returns(engine: Project, aws: LocalAws) -> None:
     engine.run("preview", "--expect-no-changes")
     function = engine.ids()["mirror-function"]
-    aws.client("lambda").delete_function_event_invoke_config(FunctionName=function)  # nobody but the program makes it
+    aws.client("lambda").delete_function_event_invoke_config(FunctionName=function)  # only the program creates it
     engine.run("refresh", "--yes", "--skip-preview")
     assert "mirror-invocations" not in engine.ids()
     engine.up()
@@ -161,7 +161,7 @@ def test_new_code_is_an_update_of_the_functions_alone(engine: Project, aws: Loca
     assert entry["dynamodb"]["Keys"] == {"id": {"S": "engine-code"}}
 
 
-def test_the_end_leaves_nothing(engine: Project, registered: RecordedDeployment, aws: LocalAws) -> None:
+def test_destroy_leaves_nothing(engine: Project, registered: RecordedDeployment, aws: LocalAws) -> None:
     resources = engine.resources().values()
     engine.destroy()
     assert engine.resources() == {}

@@ -1,4 +1,4 @@
-"""The provider speaks Pulumi's protocol, and its command can be started and ended; needs no Pulumi CLI."""
+"""The provider implements Pulumi's protocol, and its command starts and ends. No test needs the Pulumi CLI."""
 
 import io
 import json
@@ -32,7 +32,7 @@ LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 
 @pytest.fixture
 def stub(aws: LocalAws) -> Generator[Any]:
-    """The protocol's client, attached and configured."""
+    """A client of the protocol, attached and configured."""
     with (
         serve_provider(aws.sandbox.aws) as address,
         grpc.insecure_channel(f"127.0.0.1:{address.partition(':')[2]}") as channel,
@@ -54,7 +54,7 @@ def of(kind: str, **fields: Any) -> dict[str, Any]:
     return {"type": kind, "name": "engine", "urn": f"urn:pulumi:local::p::{kind}::engine"} | fields
 
 
-def test_a_resource_is_made_read_changed_and_unmade(stub: Any, aws: LocalAws) -> None:
+def test_a_resource_is_created_read_changed_and_deleted(stub: Any, aws: LocalAws) -> None:
     news = struct({"retentionInDays": 30})
     checked = stub.Check(provider_pb2.CheckRequest(**of(LOG_GROUP, news=news))).inputs
     name = checked["name"]
@@ -90,8 +90,8 @@ def test_what_cannot_be_changed_in_place_is_replaced(stub: Any) -> None:
     assert (list(diff.diffs), list(diff.replaces)) == (["delaySeconds", "name"], ["name"])
 
 
-def test_an_archive_is_the_same_while_its_hash_is(stub: Any, tmp_path: Path) -> None:
-    """The engine gives the path where a file is to be read, and keeps the hash alone."""
+def test_an_archive_with_the_same_hash_is_unchanged(stub: Any, tmp_path: Path) -> None:
+    """The engine sends the path of a new file, and only the hash of a known one."""
     code = tmp_path / "code.zip"
     with zipfile.ZipFile(code, "w") as archive:
         archive.writestr("m.py", "def handler(event, context): return 1\n")
@@ -113,14 +113,14 @@ def test_an_archive_is_the_same_while_its_hash_is(stub: Any, tmp_path: Path) -> 
     stub.Delete(provider_pb2.DeleteRequest(**of(function, id=created.id, properties=kept, old_inputs=kept)))
 
 
-def test_functions_are_answered_and_what_is_unknown_is_named(stub: Any) -> None:
+def test_functions_have_results_and_unsupported_types_are_named(stub: Any) -> None:
     reply = stub.Invoke(provider_pb2.InvokeRequest(tok="aws:index/getRegion:getRegion"))
     assert getattr(reply, "return")["region"] == REGION
-    with pytest.raises(grpc.RpcError, match="the sandbox does not know resources of type aws:lambda/alias:Alias"):
+    with pytest.raises(grpc.RpcError, match="the sandbox does not support resources of type aws:lambda/alias:Alias"):
         stub.Check(provider_pb2.CheckRequest(**of("aws:lambda/alias:Alias")))
 
 
-def test_what_the_pipeline_does_not_need_is_passed_over(stub: Any) -> None:
+def test_an_unsupported_type_becomes_a_placeholder(stub: Any) -> None:
     alarm, arn = (
         "aws:cloudwatch/metricAlarm:MetricAlarm",
         f"arn:aws:cloudwatch:{REGION}:000000000000:metricAlarm/engine",
@@ -134,8 +134,8 @@ def test_what_the_pipeline_does_not_need_is_passed_over(stub: Any) -> None:
     )
 
 
-def test_a_refresh_sees_rights_that_were_added(stub: Any, aws: LocalAws) -> None:
-    """Then a preview finds inputs that differ from the program's, as with AWS's plugin."""
+def test_a_refresh_detects_added_policies(stub: Any, aws: LocalAws) -> None:
+    """A preview then finds inputs that differ from the program's, as with the AWS plugin."""
     statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
     role, policy = "engine-role", json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     iam = aws.client("iam")
@@ -157,7 +157,7 @@ def test_a_refresh_sees_rights_that_were_added(stub: Any, aws: LocalAws) -> None
     iam.delete_role(RoleName=role)
 
 
-def test_a_table_is_imported_with_what_was_said_of_it(stub: Any, aws: LocalAws) -> None:
+def test_a_table_is_imported_with_its_inputs(stub: Any, aws: LocalAws) -> None:
     index = {"KeySchema": [{"AttributeName": "a", "KeyType": "HASH"}], "Projection": {"ProjectionType": "ALL"}}
     aws.client("dynamodb").create_table(
         TableName="imported",
@@ -180,7 +180,7 @@ def test_a_table_is_imported_with_what_was_said_of_it(stub: Any, aws: LocalAws) 
     assert read.properties["arn"] == f"arn:aws:dynamodb:{REGION}:000000000000:table/imported"
 
 
-def test_a_function_and_its_mapping_are_imported_with_what_was_said_of_them(stub: Any, aws: LocalAws) -> None:
+def test_a_function_and_its_mapping_are_imported_with_their_inputs(stub: Any, aws: LocalAws) -> None:
     aws.client("dynamodb").create_table(
         TableName="imported-source",
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
@@ -230,12 +230,12 @@ def test_a_function_and_its_mapping_are_imported_with_what_was_said_of_them(stub
 
 def test_other_types_are_not_imported(stub: Any, aws: LocalAws) -> None:
     aws.client("logs").create_log_group(logGroupName="imported-log")
-    with pytest.raises(grpc.RpcError, match=f"imported-log: resources of type {LOG_GROUP} cannot be imported here"):
+    with pytest.raises(grpc.RpcError, match=f"imported-log: the sandbox cannot import resources of type {LOG_GROUP}"):
         stub.Read(provider_pb2.ReadRequest(**of(LOG_GROUP, id="imported-log")))
 
 
 def test_a_preview_keeps_the_inputs_that_are_outputs_too(stub: Any) -> None:
-    """A function's hash of its code is both."""
+    """The hash of a function's code is an input and an output."""
     function = "aws:lambda/function:Function"
     new, old = struct({"name": "f", "codeSha256": "b"}), struct({"name": "f", "codeSha256": "a", "arn": "arn"})
     foreseen = stub.Create(provider_pb2.CreateRequest(**of(function, properties=new, preview=True)))
@@ -250,7 +250,7 @@ def test_the_package_is_the_program_s(stub: Any) -> None:
     assert f"pulumi-aws=={stub.GetPluginInfo(Empty()).version} " in lock
 
 
-def test_the_command_stays_until_it_is_interrupted() -> None:
+def test_the_command_runs_until_it_is_interrupted() -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
     command = [sys.executable, "-m", "sandbox", "serve"]
     with subprocess.Popen(command, cwd=ROOT, env=inherited, stdout=subprocess.PIPE, text=True) as process:

@@ -1,4 +1,4 @@
-"""What the tests of resource types share: a factory, and what does the work of mappings in their stead."""
+"""A factory of resources, and a recorder of mappings, for the tests of resource types."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ Created = tuple[ResourceType, str, dict[str, Any]]
 
 @dataclass
 class RecordedMappings:
-    """Keeps what it is told to do, and does none of it."""
+    """Records the calls and does no work."""
 
     calls: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list[tuple[str, Mapping[str, Any]]])
     fails: bool = False
@@ -52,7 +52,7 @@ class RecordedMappings:
 
 @dataclass
 class ResourceFactory:
-    """Makes resources by their short type names, and unmakes at the end what a test has left."""
+    """Creates resources by their short type names; the fixture deletes them after the test."""
 
     aws: Aws
     mappings: RecordedMappings
@@ -79,5 +79,5 @@ class ResourceFactory:
 
 
 def disconnected_aws() -> Aws:
-    """Where nothing is made."""
+    """Return an account without an emulator."""
     return Aws(lambda service: None, REGION, RecordedMappings())

@@ -1,4 +1,4 @@
-"""The emulator comes up alone on loopback, says in one line why it cannot, and is never left behind."""
+"""The emulator starts on loopback, reports in one line why it cannot, and ends with its parent."""
 
 import json
 import signal
@@ -28,7 +28,7 @@ def listens(port: int) -> bool:
 
 
 def alive(process: int) -> bool:
-    """A zombie is dead: who reaps an orphan is the machine's affair."""
+    """Whether a process runs; a zombie does not, and reaping it is the machine's task."""
     status = Path(f"/proc/{process}/stat")
     try:
         return status.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
@@ -47,8 +47,8 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="asks /proc whether a process is alive")
-def test_it_ends_with_its_parent_however_that_ends():
+@pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
+def test_it_ends_with_its_parent_even_if_that_is_killed():
     parent = subprocess.Popen([sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with parent:
         assert parent.stdout
@@ -65,27 +65,29 @@ def test_a_taken_port_is_named():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(
-            EmulatorError, match=rf"^port {port} cannot be used \(Address already in use\): name another"
+            EmulatorError, match=rf"^port {port} cannot be used \(Address already in use\): choose another"
         ):
             Emulator("eu-west-1", port=port)
 
 
-def test_a_missing_environment_is_a_line_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_missing_environment_is_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(emulator, "PYTHON", tmp_path / ".venv-aws" / "bin" / "python")
     with pytest.raises(EmulatorError, match=r"^the embedded AWS is not installed \(\.venv-aws is missing\): run make$"):
         Emulator("eu-west-1")
 
 
-def test_an_emulator_that_dies_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch):
-    """Its environment lacks the package: what a half-made .venv-aws does."""
+def test_the_error_of_an_ended_emulator_has_the_last_line_of_its_log(monkeypatch: pytest.MonkeyPatch):
+    """The environment lacks the package, as an incomplete .venv-aws does."""
     monkeypatch.setattr(emulator, "PYTHON", Path(sys.executable))
-    said = r"died \(exit code 1\): ModuleNotFoundError: No module named 'ministack'\. Run it again; .* make clean"
-    with Emulator("eu-west-1") as broken, pytest.raises(EmulatorError, match=said):
+    message = (
+        r"ended \(exit code 1\): ModuleNotFoundError: No module named 'ministack'\. Run the command again; .*clean"
+    )
+    with Emulator("eu-west-1") as broken, pytest.raises(EmulatorError, match=message):
         broken.client("s3")
     assert not broken.directory.exists()
 
 
-def test_a_function_sees_nothing_of_the_callers_environment(monkeypatch: pytest.MonkeyPatch):
+def test_functions_do_not_inherit_the_caller_s_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_PROFILE", "production")
     with Emulator("eu-central-1", environment={"EXTRA": "1"}) as own:
         assert own.client("dynamodb") is own.client("dynamodb")

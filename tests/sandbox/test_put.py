@@ -1,4 +1,4 @@
-"""A file's items reach their table exactly and in order; a line that cannot is named and costs no other."""
+"""put writes items exactly and in order; it names each rejected line and writes all others."""
 
 import gzip
 import json
@@ -79,13 +79,13 @@ def test_plain_json_lines(aws: LocalAws, table: str, file: Callable[..., Path]):
     assert items["b"]["Item"] == "i"
 
 
-def test_an_item_that_comes_twice_ends_as_it_came_last(aws: LocalAws, table: str, file: Callable[..., Path]):
+def test_the_last_line_of_an_item_wins(aws: LocalAws, table: str, file: Callable[..., Path]):
     lines = [{"id": "a", "n": number % 10, "written": number} for number in range(60)]
     assert put(aws.client("dynamodb"), table, file(*lines)).written == 60
     assert {item["written"] for item in aws.items(table)} == set(range(50, 60))
 
 
-def test_each_bad_line_is_named_and_no_other_lost(aws: LocalAws, table: str, file: Callable[..., Path]):
+def test_each_rejected_line_is_named_and_all_others_are_written(aws: LocalAws, table: str, file: Callable[..., Path]):
     huge = {"id": "huge", "n": 1, "text": "x" * 500_000}
     lines: list[Any] = [
         {"id": "a", "n": 1},
@@ -114,7 +114,7 @@ def test_each_bad_line_is_named_and_no_other_lost(aws: LocalAws, table: str, fil
     assert "400" in reasons[8] or "size" in reasons[8]
 
 
-def test_what_is_not_there_is_said(aws: LocalAws, table: str, tmp_path: Path):
+def test_a_missing_table_or_file_is_named(aws: LocalAws, table: str, tmp_path: Path):
     with pytest.raises(PutError, match=f"there is no table nobody; there are .*{table}"):
         put(aws.client("dynamodb"), "nobody", tmp_path / "missing")
     with pytest.raises(PutError, match=r"missing cannot be read: .*No such file"):

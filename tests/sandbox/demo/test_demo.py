@@ -1,4 +1,4 @@
-"""What the demo measures with: the proxy, the count of what came too late, and the stock processor beside ours."""
+"""The parts with which the demo measures: workload, proxy, counts, and baseline."""
 
 import threading
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def put(order: str, version: int, call: str, table: str = "mirror") -> Call:
     )
 
 
-def test_each_order_is_written_in_the_order_of_its_versions_and_the_odd_one_early():
+def test_each_order_is_written_in_the_order_of_its_versions_and_the_failing_one_early():
     assert sorted(expected_versions()) == sorted(
         (str(order), version) for order in range(1, ORDERS + 1) for version in range(1, VERSIONS + 1)
     )
@@ -53,7 +53,7 @@ def test_each_order_is_written_in_the_order_of_its_versions_and_the_odd_one_earl
     assert FAILING_ORDER in groups[1]
 
 
-def test_the_odd_version_is_refused_for_a_while_from_its_first_write_on():
+def test_the_failing_version_is_refused_for_a_while_from_its_first_write():
     clock = [100.0]
     mirror_writes = MirrorWrites(lambda: clock[0])
     assert not mirror_writes.refuses(put(FAILING_ORDER, FAILING_VERSION, "before the table is known"))
@@ -86,12 +86,12 @@ def test_each_call_counts_once_with_all_the_attempts_of_the_sdk():
     assert mirror_writes.versions == [("2", 1)]
 
 
-def test_the_latest_of_others_leaves_the_odd_order_out():
+def test_the_delay_of_others_leaves_the_failing_order_out():
     written_at = {("1", 1): 10.0, ("2", 1): 11.0, (FAILING_ORDER, 3): 10.0}
     assert max_delay_of_others(written_at, {("1", 1): 10.5, ("2", 1): 11.25, (FAILING_ORDER, 3): 99.0}) == 0.5
 
 
-def test_the_proxy_passes_on_all_but_what_is_refused(aws: LocalAws, deployed: Callable[..., Deployment]):
+def test_the_proxy_forwards_every_call_that_is_not_refused(aws: LocalAws, deployed: Callable[..., Deployment]):
     def program() -> None:
         resources.dynamodb.Table(
             "proxied", attributes=[{"name": "id", "type": "S"}], hash_key="id", billing_mode="PAY_PER_REQUEST"
@@ -128,7 +128,7 @@ def test_the_proxy_passes_on_all_but_what_is_refused(aws: LocalAws, deployed: Ca
 
 
 def stream(every: float = 0.0) -> list[tuple[float, dict[str, Any]]]:
-    """The demo's changes as a stream holds them, a group of orders `every` seconds."""
+    """Return the demo's changes as stream records, with a group of orders every `every` seconds."""
     start = 4_000_000_000.0
     items = [
         (start + at * every, item) for at, group in enumerate(order_groups()) for together in group for item in together
@@ -173,17 +173,17 @@ def baseline_writes(*, fails: bool) -> list[tuple[float, tuple[str, int]]]:
     return [(at, version(event)) for at, event in applied]
 
 
-def test_a_stock_processor_turns_items_back_while_one_change_fails():
-    """What follows the failure in its batch was applied with it, and comes again with every try."""
+def test_the_baseline_applies_changes_out_of_order_while_one_fails():
+    """The changes after the failing one in its batch are applied, and applied again with every retry."""
     applied = [each for _, each in baseline_writes(fails=True)]
     assert set(applied) == set(expected_versions())
-    assert count_out_of_order(applied) == 52  # the batch's others three times, and at last v3 itself
+    assert count_out_of_order(applied) == 52  # the others of the batch three times, and v3 at the end
     assert count_out_of_order(each for _, each in baseline_writes(fails=False)) == 0
 
 
-def test_a_stock_processor_lets_the_others_wait_until_the_change_succeeds():
-    """Behind the failing batch nothing is read. AWS's back-off as recorded: tries after 0.9, 2.4 and 5.0 s."""
+def test_the_baseline_delays_others_until_the_change_succeeds():
+    """The mapping reads nothing after the failing batch. AWS's recorded retries come after 0.9, 2.4 and 5.0 s."""
     written_at = {version(event): at for at, event in stream(every=0.3)}
     first = dict(reversed([(each, at) for at, each in baseline_writes(fails=True)]))
-    assert max_delay_of_others(written_at, first) == pytest.approx(5.03 - 0.3, abs=0.11)  # and a poll
+    assert max_delay_of_others(written_at, first) == pytest.approx(5.03 - 0.3, abs=0.11)  # and up to one poll interval
     assert max_delay_of_others(written_at, {each: at for at, each in baseline_writes(fails=False)}) < 0.11

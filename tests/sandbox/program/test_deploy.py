@@ -1,4 +1,4 @@
-"""A program is made real as a whole or not at all, and what is made can be unmade."""
+"""A deployment creates all resources of a program or none, updates them, and deletes them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def queues(aws: LocalAws, prefix: str) -> list[str]:
     return aws.client("sqs").list_queues(QueueNamePrefix=prefix).get("QueueUrls", [])
 
 
-def test_what_a_program_makes_exists_and_can_be_unmade(aws: LocalAws):
+def test_resources_of_a_program_are_created_and_deleted(aws: LocalAws):
     def program() -> None:
         pulumi.export("region", aws_resources.get_region().region)
         component = pulumi.ComponentResource("table-stream:index:Thing", "thing")
@@ -42,7 +42,7 @@ def test_a_failed_run_leaves_nothing(aws: LocalAws):
         queue = aws_resources.sqs.Queue("deploy-two")
         aws_resources.iam.RolePolicy("rights", role="nobody", policy=queue.arn.apply(lambda arn: "{}"))
 
-    with pytest.raises(DeployError, match=r"^aws:iam/rolePolicy:RolePolicy rights could not be made: .*nobody"):
+    with pytest.raises(DeployError, match=r"^aws:iam/rolePolicy:RolePolicy rights could not be created: .*nobody"):
         aws.deploy(program, config={})
     assert queues(aws, "deploy-two-") == []
 
@@ -87,7 +87,7 @@ def test_names_may_recur_under_another_parent_and_components_may_not(deployed: D
         aws.deploy(twice, config={})
 
 
-def test_what_cannot_be_unmade_is_told_and_the_rest_is_unmade(aws: LocalAws):
+def test_destroy_names_what_it_cannot_delete_and_deletes_the_rest(aws: LocalAws):
     def program() -> None:
         aws_resources.sqs.Queue("deploy-four")
         pulumi.export("bucket", aws_resources.s3.Bucket("deploy-four").bucket)
@@ -95,7 +95,7 @@ def test_what_cannot_be_unmade_is_told_and_the_rest_is_unmade(aws: LocalAws):
     deployment = aws.deploy(program, config={})
     bucket = deployment.outputs["bucket"]
     aws.client("s3").put_object(Bucket=bucket, Key="kept", Body=b"")
-    with pytest.raises(DeployError, match=f"could not be unmade: aws:s3/bucket:Bucket {bucket}: .*BucketNotEmpty"):
+    with pytest.raises(DeployError, match=f"could not be deleted: aws:s3/bucket:Bucket {bucket}: .*BucketNotEmpty"):
         deployment.destroy()
     assert queues(aws, "deploy-four-") == []
     aws.client("s3").delete_object(Bucket=bucket, Key="kept")
@@ -142,7 +142,7 @@ def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, a
     done = aws.sandbox.redeploy(deployment, Program(second, config={}))
     after = deployment.outputs
     assert done == [
-        *("again-changed", "again-gone unmade", "again-new made", "again-table made", "again-table unmade"),
+        *("again-changed", "again-gone deleted", "again-new created", "again-table created", "again-table deleted"),
     ]
     assert {name: after[name] for name in ("again-same", "again-changed")} == {
         name: before[name] for name in ("again-same", "again-changed")
@@ -158,7 +158,7 @@ def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, a
     }
 
 
-def test_another_run_that_fails_leaves_what_there_is(deployed: Deployed, aws: LocalAws):
+def test_a_failing_run_leaves_existing_resources(deployed: Deployed, aws: LocalAws):
     def program() -> None:
         queue("left-one")
         queue("left-two")
@@ -174,21 +174,21 @@ def test_another_run_that_fails_leaves_what_there_is(deployed: Deployed, aws: Lo
     assert aws.sandbox.redeploy(deployment, Program(program, config={})) == []
 
 
-def test_what_another_run_could_not_unmake_is_tried_again(deployed: Deployed, aws: LocalAws):
+def test_a_later_run_retries_a_failed_deletion(deployed: Deployed, aws: LocalAws):
     def program() -> None:
         pulumi.export("bucket", aws_resources.s3.Bucket("kept").bucket)
 
     deployment = deployed(program, config={})
     bucket = deployment.outputs["bucket"]
     aws.client("s3").put_object(Bucket=bucket, Key="kept", Body=b"")
-    with pytest.raises(DeployError, match=f"could not be unmade: aws:s3/bucket:Bucket {bucket}: .*BucketNotEmpty"):
+    with pytest.raises(DeployError, match=f"could not be deleted: aws:s3/bucket:Bucket {bucket}: .*BucketNotEmpty"):
         aws.sandbox.redeploy(deployment, Program(lambda: None, config={}))
     aws.client("s3").delete_object(Bucket=bucket, Key="kept")
-    assert aws.sandbox.redeploy(deployment, Program(lambda: None, config={})) == ["kept unmade"]
+    assert aws.sandbox.redeploy(deployment, Program(lambda: None, config={})) == ["kept deleted"]
 
 
-def test_another_trigger_replaces_and_a_first_one_does_not(deployed: Deployed, aws: LocalAws):
-    """As the engine has it: no trigger is no value."""
+def test_a_changed_trigger_replaces_and_a_first_one_does_not(deployed: Deployed, aws: LocalAws):
+    """As in the engine, a missing trigger is not a value."""
 
     def program(trigger: object) -> Callable[[], None]:
         def run() -> None:
@@ -201,14 +201,14 @@ def test_another_trigger_replaces_and_a_first_one_does_not(deployed: Deployed, a
     first = deployment.outputs["url"]
     assert aws.sandbox.redeploy(deployment, Program(program("S"), config={})) == []
     assert deployment.outputs["url"] == first
-    assert aws.sandbox.redeploy(deployment, Program(program("N"), config={})) == ["trigger made", "trigger unmade"]
+    assert aws.sandbox.redeploy(deployment, Program(program("N"), config={})) == ["trigger created", "trigger deleted"]
     assert deployment.outputs["url"] != first
 
 
-def test_a_property_that_replaces_by_the_program_s_wish(deployed: Deployed, aws: LocalAws):
+def test_replace_on_changes_replaces(deployed: Deployed, aws: LocalAws):
     def program(seconds: int) -> Callable[[], None]:
         opts = pulumi.ResourceOptions(replace_on_changes=["delaySeconds"])
         return lambda: pulumi.export("url", aws_resources.sqs.Queue("wish", delay_seconds=seconds, opts=opts).url)
 
     deployment = deployed(program(1), config={})
-    assert aws.sandbox.redeploy(deployment, Program(program(2), config={})) == ["wish made", "wish unmade"]
+    assert aws.sandbox.redeploy(deployment, Program(program(2), config={})) == ["wish created", "wish deleted"]

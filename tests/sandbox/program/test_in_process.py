@@ -1,4 +1,4 @@
-"""How a program reaches a backend, what the backend's answers become, and how errors surface."""
+"""What a backend receives from a program, what the program gets from the backend, and how errors surface."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ def named(registration: Registration) -> tuple[str, dict[str, Any]]:
 
 
 class RecordingBackend:
-    """Keeps registrations by name; gives every resource its name as id and an `arn`. It checks no property."""
+    """Records registrations by name; returns the name as the id, and an `arn`. It does not check properties."""
 
     def __init__(self, answer: Answer = named) -> None:
         self.answer = answer
@@ -45,7 +45,7 @@ def deploy(program: Callable[[], None], backend: RecordingBackend, **options: An
     return run(Program(program, config={}), backend, **options)
 
 
-def test_every_option_of_a_resource_is_seen():
+def test_the_backend_gets_every_option_of_a_resource():
     def program() -> None:
         parent = pulumi.ComponentResource("table-stream:index:Thing", "thing")
         topic = aws.sns.Topic("topic", opts=pulumi.ResourceOptions(parent=parent))
@@ -112,7 +112,7 @@ def test_secrets_and_archives_come_as_plain_python(tmp_path: Path):
     assert repr(inputs["memorySize"]) == "256"
 
 
-def test_files_and_texts_come_with_what_they_hold(tmp_path: Path):
+def test_assets_come_with_their_content(tmp_path: Path):
     (tmp_path / "words").write_bytes(b"from a file")
 
     def program() -> None:
@@ -136,11 +136,11 @@ def test_files_and_texts_come_with_what_they_hold(tmp_path: Path):
 @pytest.mark.parametrize(
     ("asset", "message"),
     [
-        (pulumi.RemoteAsset("https://example.com/a"), "an asset or archive made of uri is not known here"),
+        (pulumi.RemoteAsset("https://example.com/a"), "the sandbox does not support assets or archives of uri"),
         (pulumi.FileAsset("nowhere"), "the asset nowhere cannot be read: No such file or directory"),
     ],
 )
-def test_an_asset_that_is_not_here_is_named(asset: pulumi.Asset, message: str):
+def test_an_unsupported_or_missing_asset_is_named(asset: pulumi.Asset, message: str):
     def program() -> None:
         aws.s3.BucketObjectv2("object", bucket="b", source=asset)
 
@@ -172,8 +172,8 @@ def test_an_error_of_the_program_surfaces_as_itself(error: Exception):
     assert raised.value is error
 
 
-def test_an_error_of_the_backend_surfaces_as_itself_when_nothing_is_under_way():
-    """A slow neighbour is done before the caller learns of the failure, so that it can be undone."""
+def test_an_error_of_the_backend_surfaces_as_itself_after_all_calls():
+    """A slow call ends before the caller gets the failure of another, so that the caller can undo both."""
     started, failed, done = threading.Event(), threading.Event(), threading.Event()
     refused = RuntimeError("no queues here")
 
@@ -184,7 +184,7 @@ def test_an_error_of_the_backend_surfaces_as_itself_when_nothing_is_under_way():
             raise refused
         started.set()
         assert failed.wait(10)
-        time.sleep(0.05)  # for the failure to overtake this call, were it not held up
+        time.sleep(0.05)  # time for the failure to surface, if it did not wait for this call
         done.set()
         return registration.name, {}
 
@@ -263,7 +263,7 @@ def stack_file(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def test_stack_config_is_what_the_cli_hands_over(stack_file: Callable[[str], Path]):
+def test_stack_config_equals_the_cli_s(stack_file: Callable[[str], Path]):
     root = stack_file("config:\n  shop:needed: true\n  shop:id: '012'\n  shop:n: 7\n  shop:o: {b: [1, x], a: null}\n")
     assert stack_config("dev", root) == {
         "shop:needed": "true",
@@ -279,7 +279,7 @@ def test_stack_config_is_what_the_cli_hands_over(stack_file: Callable[[str], Pat
     ("text", "message"),
     [
         ("config: {}", "Pulumi.dev.yaml lacks shop:needed"),
-        ("config: {'shop:needed': 2020-01-01}", "shop:needed holds a scalar that the CLI would rewrite"),
+        ("config: {'shop:needed': 2020-01-01}", "shop:needed is a scalar that the CLI would rewrite"),
         ("config: {'shop:needed': {secure: abc}}", "shop:needed is encrypted"),
         ("config: {", "Pulumi.dev.yaml is not YAML"),
     ],

@@ -1,4 +1,4 @@
-"""The functions of AWS's provider that the sandbox answers."""
+"""The functions of the AWS provider that the sandbox supports."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ from tests.sandbox.resource_factory import ACCOUNT, STREAM, RecordedMappings, Re
 from tests.sandbox.resources.test_tables import ATTRIBUTES, BY_CITY, BY_DAY, BY_TIME
 
 
-def test_where_and_who(aws: LocalAws):
+def test_region_and_caller_identity(aws: LocalAws):
     here = aws.sandbox.aws
     assert look_up("aws:index/getRegion:getRegion", {}, here)["region"] == REGION
     assert look_up("aws:index/getCallerIdentity:getCallerIdentity", {}, here)["accountId"] == ACCOUNT
@@ -35,7 +35,7 @@ def test_the_partition_of_a_region(region: str, partition: str, suffix: str, rev
     assert found == expected
 
 
-def test_what_a_look_at_a_table_tells(factory: ResourceFactory, aws: LocalAws):
+def test_the_description_of_a_table(factory: ResourceFactory, aws: LocalAws):
     _, name, _ = factory.create_table(
         **STREAM,
         attributes=[*ATTRIBUTES, {"name": "time", "type": "S"}],
@@ -95,7 +95,7 @@ def test_what_a_look_at_a_table_tells(factory: ResourceFactory, aws: LocalAws):
 
 
 def test_a_program_sees_a_table_as_the_plugin_shows_it(factory: ResourceFactory, aws: LocalAws):
-    """Every attribute has the type that pulumi_aws says, so that a program can judge a table that is there already."""
+    """Every attribute has the type of pulumi_aws, so that a program can check an existing table."""
     seen: list[resources.dynamodb.GetTableResult] = []
     _, name, _ = factory.create_table(
         globalSecondaryIndexes=[{**BY_CITY, "rangeKey": None}], attributes=ATTRIBUTES[::2]
@@ -116,7 +116,7 @@ def test_a_program_sees_a_table_as_the_plugin_shows_it(factory: ResourceFactory,
 
 
 def policy_document(aws: LocalAws, **arguments: Any) -> Any:
-    """A policy document as the program gets it."""
+    """Return a policy document as the program gets it."""
     seen: list[str] = []
 
     def program() -> None:
@@ -158,7 +158,7 @@ def test_a_policy_document_of_statements(aws: LocalAws):
     }
 
 
-def test_a_policy_document_over_others_and_under_others(aws: LocalAws):
+def test_a_policy_document_with_sources_and_overrides(aws: LocalAws):
     def text(*statements: dict[str, str]) -> str:
         return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
@@ -175,5 +175,5 @@ def test_a_policy_document_over_others_and_under_others(aws: LocalAws):
 
 
 def test_an_unknown_function_is_named():
-    with pytest.raises(ResourceError, match=r"^the sandbox does not know the function aws:ec2/getAmi:getAmi$"):
+    with pytest.raises(ResourceError, match=r"^the sandbox does not support the function aws:ec2/getAmi:getAmi$"):
         look_up("aws:ec2/getAmi:getAmi", {}, disconnected_aws())

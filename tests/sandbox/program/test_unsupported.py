@@ -1,4 +1,4 @@
-"""What the pipeline does not need is passed over and named in a line; what could show something false stops."""
+"""Unsupported resources become placeholders that one line names, unless functions or tables may depend on them."""
 
 import json
 import runpy
@@ -31,7 +31,7 @@ def alarm(name: str, **inputs: Any) -> resources.cloudwatch.MetricAlarm:
 
 
 def additions() -> None:
-    """What somebody adds to the program who runs it in earnest."""
+    """The program with typical additions of a production stack."""
     runpy.run_path(str(ROOT / "__main__.py"))
     topic = resources.sns.Topic("alarms")
     inbox = resources.sqs.Queue("inbox")
@@ -57,7 +57,7 @@ def additions() -> None:
     pulumi.export("dashboard", dashboard.dashboard_arn)
 
 
-def test_the_program_with_all_that_a_user_adds(deployed: Deployed, aws: LocalAws, capsys: pytest.CaptureFixture[str]):
+def test_a_program_with_typical_additions(deployed: Deployed, aws: LocalAws, capsys: pytest.CaptureFixture[str]):
     deployment = deployed(additions, config=stack_config("local"))
     assert deployment.unsupported == {
         "aws:budgets/budget:Budget": ["monthly"],
@@ -67,7 +67,8 @@ def test_the_program_with_all_that_a_user_adds(deployed: Deployed, aws: LocalAws
         "aws:sns/topicSubscription:TopicSubscription protocol email": ["to-me"],
     }
     line = (
-        "not imitated here: aws:budgets/budget:Budget (monthly), aws:cloudwatch/dashboard:Dashboard (overview), "
+        "not supported in the sandbox: aws:budgets/budget:Budget (monthly), "
+        "aws:cloudwatch/dashboard:Dashboard (overview), "
         "aws:cloudwatch/metricAlarm:MetricAlarm (failing, late, parked and 1 more), "
         "aws:dynamodb/table:Table tableClass (cities), "
         "aws:sns/topicSubscription:TopicSubscription protocol email (to-me)"
@@ -95,13 +96,13 @@ def test_the_program_with_all_that_a_user_adds(deployed: Deployed, aws: LocalAws
     assert aws.log_entries(deployment.outputs["consumers"]["change-log"]["logGroup"], "change")
 
 
-def test_the_program_as_it_is_leaves_nothing_to_tell(pipeline: Deployment, capsys: pytest.CaptureFixture[str]):
+def test_everything_in_the_program_is_supported(pipeline: Deployment, capsys: pytest.CaptureFixture[str]):
     assert (pipeline.unsupported, pipeline.unsupported_line) == ({}, "")
     assert print_unsupported(pipeline) == ""
     assert capsys.readouterr().out == ""
 
 
-def test_what_is_made_up_and_where_it_goes_is_told(deployed: Deployed, aws: LocalAws):
+def test_the_line_names_properties_with_invented_values(deployed: Deployed, aws: LocalAws):
     def program() -> None:
         domain = resources.opensearch.Domain("search", domain_name="search")
         resources.sqs.Queue("asked", name=domain.arn.apply(lambda arn: arn.rpartition("/")[2]))
@@ -113,7 +114,7 @@ def test_what_is_made_up_and_where_it_goes_is_told(deployed: Deployed, aws: Loca
         "id": "search",
         "name": "search",
     }
-    line = "not imitated here: aws:opensearch/domain:Domain (search → asked.name)"
+    line = "not supported in the sandbox: aws:opensearch/domain:Domain (search → asked.name)"
     assert deployment.unsupported_line == line
     assert aws.sandbox.redeploy(deployment, Program(program, config={})) == []
     assert deployment.unsupported_line == line
@@ -125,11 +126,11 @@ def test_what_is_made_up_and_where_it_goes_is_told(deployed: Deployed, aws: Loca
     with pytest.raises(pulumi.RunError, match="a typo"):
         aws.sandbox.redeploy(deployment, Program(failing, config={}))
     assert deployment.unsupported_line == line
-    assert aws.sandbox.redeploy(deployment, Program(lambda: None, config={})) == ["asked unmade"]
+    assert aws.sandbox.redeploy(deployment, Program(lambda: None, config={})) == ["asked deleted"]
     assert deployment.unsupported_line == ""
 
 
-def test_there_is_one_region_whatever_a_provider_says(deployed: Deployed, aws: LocalAws):
+def test_the_sandbox_has_one_region_for_all_providers(deployed: Deployed, aws: LocalAws):
     def program() -> None:
         there = resources.Provider("there", region="eu-central-1")
         here = resources.Provider("here", region=REGION)
@@ -143,11 +144,11 @@ def test_there_is_one_region_whatever_a_provider_says(deployed: Deployed, aws: L
     assert deployment.outputs["made"]["arn"].startswith(f"arn:aws:sqs:{REGION}:{ACCOUNT}:region-there-")
     assert deployment.outputs["made"]["seen"] == REGION
     assert deployment.unsupported_line == (
-        f"not imitated here: another Region than {REGION} (region-topic in us-west-2, there in eu-central-1)"
+        f"not supported in the sandbox: another Region than {REGION} (region-topic in us-west-2, there in eu-central-1)"
     )
 
 
-def test_an_unknown_property_of_another_service_is_mentioned(deployed: Deployed):
+def test_an_unsupported_property_of_another_service_is_reported(deployed: Deployed):
     def program() -> None:
         resources.s3.Bucket("mention", acceleration_status="Enabled", tags={"team": "a"})
         resources.sqs.Queue("mention", name_prefix="mention-", fifo_throughput_limit="perQueue")
@@ -158,7 +159,7 @@ def test_an_unknown_property_of_another_service_is_mentioned(deployed: Deployed)
     }
 
 
-def test_a_name_by_its_beginning(deployed: Deployed):
+def test_a_name_prefix(deployed: Deployed):
     def program() -> None:
         pulumi.export("queue", resources.sqs.Queue("q", name_prefix="prefixed-").name)
         pulumi.export("bucket", resources.s3.Bucket("b", bucket_prefix="prefixed-").bucket)
@@ -174,16 +175,16 @@ def test_a_name_by_its_beginning(deployed: Deployed):
         "aws:dynamodb/kinesisStreamingDestination:KinesisStreamingDestination",
     ],
 )
-def test_what_could_change_what_is_shown_stops(type_: str):
+def test_a_type_on_which_functions_or_tables_may_depend_is_an_error(type_: str):
     with pytest.raises(
         ResourceError,
-        match=f"^mine: the sandbox does not know resources of type {type_}, and what functions and tables do may "
-        r"depend on it: let the program register it only where pulumi.get_stack\(\) is not 'local'$",
+        match=f"^mine: the sandbox does not support resources of type {type_}, and functions or tables may depend "
+        r"on them: register it only where pulumi.get_stack\(\) is not 'local'$",
     ):
         resource(type_, "mine", disconnected_aws())
 
 
-def test_what_only_permits_or_observes_does_not_stop():
+def test_types_that_only_permit_or_observe_are_skipped():
     assert [resource(type_, "mine", disconnected_aws()).create({"name": "n"}) for type_ in SAFE_TO_SKIP] == ["n"] * len(
         SAFE_TO_SKIP
     )

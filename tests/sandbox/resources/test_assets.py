@@ -18,7 +18,7 @@ def test_a_zip_file_stays_as_it_is(tmp_path: Path):
     assert zipped(Archive(str(tmp_path / "a.zip"))) == (tmp_path / "a.zip").read_bytes()
 
 
-def test_directories_texts_and_zip_files_come_together(tmp_path: Path):
+def test_a_bundle_of_directories_texts_and_zip_files(tmp_path: Path):
     (tmp_path / "app" / "deep").mkdir(parents=True)
     (tmp_path / "app" / "deep" / "m.py").write_bytes(b"deep")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:

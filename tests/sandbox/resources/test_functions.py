@@ -1,4 +1,4 @@
-"""Functions, their layers and their mappings in the real emulator."""
+"""Functions, their layers and their mappings in the emulator."""
 
 import json
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def mapping(factory: ResourceFactory, code: Archive, **inputs: Any) -> Created:
     )
 
 
-def test_a_mapping_is_switched_off_and_its_work_handed_over(
+def test_a_mapping_is_disabled_in_the_emulator_and_attached(
     factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]
 ):
     resource_type, uuid, old = mapping(factory, code("x"), enabled=True)
@@ -66,7 +66,7 @@ def test_a_mapping_is_switched_off_and_its_work_handed_over(
     assert aws.client("lambda").get_event_source_mapping(UUID=uuid)["State"] == "Disabled"
 
 
-def test_a_mapping_that_is_refused_is_not_left_behind(
+def test_a_mapping_that_cannot_be_attached_is_deleted(
     factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]
 ):
     factory.mappings.fails = True
@@ -77,14 +77,14 @@ def test_a_mapping_that_is_refused_is_not_left_behind(
     assert listed["EventSourceMappings"] == []
 
 
-def test_a_mapping_of_another_source_is_refused(factory: ResourceFactory, code: Callable[[str], Archive]):
+def test_a_mapping_of_another_source_is_an_error(factory: ResourceFactory, code: Callable[[str], Archive]):
     _, name, _ = factory.create_function(code("x"))
     queue = f"arn:aws:sqs:{REGION}:{ACCOUNT}:q"
-    with pytest.raises(ResourceError, match=f"imitates the mappings of DynamoDB streams, and no mapping of {queue}$"):
+    with pytest.raises(ResourceError, match=f"supports mappings of DynamoDB streams only, not of {queue}$"):
         factory.create("EventSourceMapping", eventSourceArn=queue, functionName=name)
 
 
-def test_a_mapping_with_a_key_of_its_own(factory: ResourceFactory, code: Callable[[str], Archive]):
+def test_a_mapping_with_a_customer_key(factory: ResourceFactory, code: Callable[[str], Archive]):
     key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1"
     mapping(factory, code("x"), kmsKeyArn=key)
     [(_, request)] = factory.mappings.calls
@@ -95,10 +95,10 @@ def answer_of(aws: LocalAws, name: str) -> Any:
     return json.load(aws.client("lambda").invoke(FunctionName=name)["Payload"])
 
 
-def test_other_code_by_its_hash(
+def test_another_hash_updates_the_code(
     factory: ResourceFactory, aws: LocalAws, tmp_path: Path, code: Callable[[str], Archive]
 ):
-    """The file's name stays the same; the hash, as Lambda reports it, is what the plugin goes by."""
+    """The name of the file stays the same; as in the plugin, the hash that Lambda reports decides."""
     resource_type, name, old = factory.create_function(code("one"))
     first = (resource_type.read(name) or {})["codeSha256"]
     known = {**old, "codeSha256": first}
@@ -144,7 +144,7 @@ def test_a_layer_is_found_by_the_function(factory: ResourceFactory, aws: LocalAw
     assert answer_of(aws, name)["errorType"]
 
 
-def test_what_only_matters_on_aws_is_taken_and_mentioned(
+def test_properties_with_an_effect_on_aws_only_are_reported(
     factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]
 ):
     elsewhere = f"arn:aws:lambda:{REGION}:123456789012:layer:theirs:7"
@@ -182,7 +182,7 @@ def test_what_only_matters_on_aws_is_taken_and_mentioned(
     assert resource_type.list_unsupported(less) == []
 
 
-def test_what_is_there_no_more_is_off(factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]):
+def test_removed_properties_get_empty_values(factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]):
     resource_type, name, old = factory.create_function(
         code("x"), environment={"variables": {"A": "b"}}, description="d"
     )

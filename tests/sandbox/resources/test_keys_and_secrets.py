@@ -1,4 +1,4 @@
-"""Secrets and parameters can be read as on AWS."""
+"""Functions read secrets and parameters as on AWS."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ def test_a_secret_and_its_values(factory: ResourceFactory, aws: LocalAws):
     assert secrets.get_secret_value(SecretId=arn)["SecretString"] == value
 
 
-def test_a_secret_that_is_deleted_keeps_its_name_for_a_while(factory: ResourceFactory, aws: LocalAws):
+def test_a_deleted_secret_stays_for_its_recovery_window(factory: ResourceFactory, aws: LocalAws):
     resource_type, arn, inputs = factory.create("Secret", recoveryWindowInDays=7, replicas=[{"region": "eu-central-1"}])
     assert resource_type.list_unsupported(inputs) == ["replicas"]
     resource_type.delete(arn, inputs)

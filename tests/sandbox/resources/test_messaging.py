@@ -1,4 +1,4 @@
-"""Queues and topics, who may use them, and subscriptions that deliver."""
+"""Queues and topics, their policies, and subscriptions that deliver."""
 
 import json
 from typing import Any
@@ -29,7 +29,7 @@ def test_a_topic(factory: ResourceFactory, aws: LocalAws):
     assert resource_type.read(arn) == {"arn": f"arn:aws:sns:{REGION}:{ACCOUNT}:{old['name']}"}
 
 
-def test_what_a_topic_hands_on_reaches_the_queue(factory: ResourceFactory, aws: LocalAws):
+def test_a_subscribed_queue_gets_the_messages_of_a_topic(factory: ResourceFactory, aws: LocalAws):
     _, topic, _ = factory.create("Topic")
     queue, url, _ = factory.create("Queue")
     endpoint = (queue.read(url) or {})["arn"]
@@ -60,14 +60,14 @@ def test_what_a_topic_hands_on_reaches_the_queue(factory: ResourceFactory, aws: 
 
 
 @pytest.mark.parametrize("protocol", ["email", "https"])
-def test_subscriptions_that_nobody_receives_are_mentioned(factory: ResourceFactory, protocol: str):
+def test_subscriptions_without_delivery_are_reported(factory: ResourceFactory, protocol: str):
     _, topic, _ = factory.create("Topic")
     endpoint = {"email": "me@example.com", "https": "https://127.0.0.1:1/"}[protocol]
     resource_type, _, inputs = factory.create("TopicSubscription", topic=topic, protocol=protocol, endpoint=endpoint)
     assert resource_type.list_unsupported(inputs) == [f"protocol {protocol}"]
 
 
-def test_who_may_use_a_queue(factory: ResourceFactory, aws: LocalAws):
+def test_the_policy_of_a_queue(factory: ResourceFactory, aws: LocalAws):
     queue, url, _ = factory.create("Queue")
     arn = (queue.read(url) or {})["arn"]
     resource_type, identity, old = factory.create("QueuePolicy", queueUrl=url, policy=policy(arn, "sqs:SendMessage"))
@@ -78,7 +78,7 @@ def test_who_may_use_a_queue(factory: ResourceFactory, aws: LocalAws):
     assert resource_type.read(identity) is None
 
 
-def test_who_may_use_a_topic(factory: ResourceFactory, aws: LocalAws):
+def test_the_policy_of_a_topic(factory: ResourceFactory, aws: LocalAws):
     topic, arn, _ = factory.create("Topic")
 
     def current() -> Any:

@@ -1,4 +1,4 @@
-"""Keys, buckets and log groups are made, read, changed and unmade in the real emulator; what is unknown is named."""
+"""Keys, buckets and log groups are created, read, changed and deleted in the emulator."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def test_a_log_group_and_its_retention(factory: ResourceFactory, aws: LocalAws):
     assert retention() is None
 
 
-def test_a_bucket_with_its_settings_and_what_is_in_it(factory: ResourceFactory, aws: LocalAws):
+def test_a_bucket_with_its_settings_and_objects(factory: ResourceFactory, aws: LocalAws):
     resource_type, name, old = factory.create("Bucket", forceDestroy=True)
     resource_type.update(name, old, old)
     factory.create("BucketPublicAccessBlock", bucket=name, blockPublicAcls=True, restrictPublicBuckets=True)
@@ -45,7 +45,7 @@ def test_a_bucket_with_its_settings_and_what_is_in_it(factory: ResourceFactory, 
     assert found[0]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
 
 
-def test_a_bucket_s_own_policy(factory: ResourceFactory, aws: LocalAws):
+def test_the_policy_of_a_bucket(factory: ResourceFactory, aws: LocalAws):
     _, name, _ = factory.create("Bucket")
     statement = STATEMENT | {"Principal": "*", "Resource": f"arn:aws:s3:::{name}/*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
@@ -55,7 +55,9 @@ def test_a_bucket_s_own_policy(factory: ResourceFactory, aws: LocalAws):
     assert [each["Sid"] for each in found["Statement"]] == ["two"]
 
 
-def test_a_key_its_name_and_what_it_encrypts(factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]):
+def test_a_key_its_alias_and_encrypted_resources(
+    factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]
+):
     policy = json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT | {"Principal": "*", "Action": "kms:*"}]})
     resource_type, identity, old = factory.create("Key", description="old", policy=policy, enableKeyRotation=True)
     key = resource_type.read(identity)
@@ -96,11 +98,11 @@ def test_a_key_its_name_and_what_it_encrypts(factory: ResourceFactory, aws: Loca
     logs, group, keyed = factory.create("LogGroup", kmsKeyId=key["arn"])
     [described] = aws.client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
     assert described["kmsKeyId"] == key["arn"]
-    with pytest.raises(ResourceError, match=f"^{group}: the emulator cannot give a log group another key"):
+    with pytest.raises(ResourceError, match=f"^{group}: the emulator cannot change the key of a log group"):
         logs.update(group, keyed, {"name": group})
 
 
-def test_names_are_given_or_made():
+def test_names_are_inputs_or_generated():
     assert resource("aws:sqs/queue:Queue", "q", disconnected_aws()).check("q", {"name": "mine"})["name"] == "mine"
     resource_type = resource("aws:sqs/queue:Queue", "q", disconnected_aws()).check("q", {})["name"]
     assert len(resource_type) == len("q-1234567")

@@ -1,4 +1,4 @@
-"""Roles and their rights, as AWS's plugin makes, changes and limits them."""
+"""Roles and their policies, created, changed and limited as by the AWS plugin."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ def test_a_role_and_its_policy(factory: ResourceFactory, aws: LocalAws):
     assert [statement["Sid"] for statement in found["PolicyDocument"]["Statement"]] == ["two"]
 
 
-def test_a_role_has_the_policies_that_it_names_and_no_others(factory: ResourceFactory, aws: LocalAws):
+def test_policies_that_a_role_lists_are_exclusive(factory: ResourceFactory, aws: LocalAws):
     properties: dict[str, Any] = {
         "inlinePolicies": [{"name": "one", "policy": POLICY}, {"name": "two", "policy": POLICY}],
         "managedPolicyArns": [FOR_VPC],
@@ -57,7 +57,7 @@ def test_a_role_has_the_policies_that_it_names_and_no_others(factory: ResourceFa
     assert (inline(aws, name), attached(aws, name), boundary()) == ({"two"}, {OTHER}, None)
 
 
-def test_a_role_that_lets_go_of_what_it_does_not_know(factory: ResourceFactory, aws: LocalAws):
+def test_force_detach_removes_unknown_policies(factory: ResourceFactory, aws: LocalAws):
     _, name, _ = factory.create("Role", assumeRolePolicy=ANYONE, forceDetachPolicies=True)
     aws.client("iam").put_role_policy(RoleName=name, PolicyName="by-hand", PolicyDocument=POLICY)
     aws.client("iam").attach_role_policy(RoleName=name, PolicyArn=OTHER)
@@ -80,7 +80,7 @@ def test_a_policy_and_its_attachment(factory: ResourceFactory, aws: LocalAws):
     assert attachment.read(identity) is None
 
 
-def test_only_the_policies_that_are_named_stay_within_a_role(factory: ResourceFactory, aws: LocalAws):
+def test_exclusive_inline_policies(factory: ResourceFactory, aws: LocalAws):
     _, role, _ = factory.create("Role", assumeRolePolicy=ANYONE)
     names = [factory.create("RolePolicy", name=name, role=role, policy=POLICY)[2]["name"] for name in ("b", "a")]
     aws.client("iam").put_role_policy(RoleName=role, PolicyName="by-hand", PolicyDocument=POLICY)
@@ -94,11 +94,11 @@ def test_only_the_policies_that_are_named_stay_within_a_role(factory: ResourceFa
     assert inline(aws, role) == {"a"}
     exclusive.delete(identity, inputs)
     assert inline(aws, role) == {"a"}
-    with pytest.raises(ResourceError, match=rf"^{role} has no policy gone, missing within it"):
+    with pytest.raises(ResourceError, match=rf"^{role} has no inline policy gone, missing: take policyNames"):
         exclusive.create({**inputs, "policyNames": ["a", "missing", "gone"]})
 
 
-def test_only_the_policies_that_are_named_stay_attached(factory: ResourceFactory, aws: LocalAws):
+def test_exclusive_attachments(factory: ResourceFactory, aws: LocalAws):
     _, role, _ = factory.create("Role", assumeRolePolicy=ANYONE, forceDetachPolicies=True)
     aws.client("iam").attach_role_policy(RoleName=role, PolicyArn=OTHER)
     exclusive = factory.type_named("RolePolicyAttachmentsExclusive")

@@ -1,4 +1,4 @@
-"""A schedule and the settings of asynchronous calls in the emulator, and who is told to fire the one."""
+"""Schedules and the settings of asynchronous invocations in the emulator."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from tests.sandbox.resource_factory import ACCOUNT, ResourceFactory
 RETRY = json.dumps({"table-stream": "retry"})
 
 
-def test_a_schedule_stays_off_and_somebody_else_is_told_to_fire_it(factory: ResourceFactory, aws: LocalAws):
+def test_a_schedule_is_disabled_in_the_emulator_and_handed_over(factory: ResourceFactory, aws: LocalAws):
     one, other = (f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}" for name in ("one", "other"))
     target: dict[str, Any] = {
         "arn": one,
@@ -62,7 +62,7 @@ def test_a_schedule_stays_off_and_somebody_else_is_told_to_fire_it(factory: Reso
     ]
 
 
-def test_a_schedule_that_nobody_can_fire_is_unmade(factory: ResourceFactory, aws: LocalAws):
+def test_a_schedule_that_cannot_be_handed_over_is_deleted(factory: ResourceFactory, aws: LocalAws):
     factory.mappings.fails = True
     with pytest.raises(ValueError, match="no such function"):
         factory.create(
@@ -75,8 +75,8 @@ def test_a_schedule_that_nobody_can_fire_is_unmade(factory: ResourceFactory, aws
     assert [name for name in names if name.startswith("thing-")] == []
 
 
-def test_a_schedule_of_another_kind_is_made_and_never_fires(factory: ResourceFactory, aws: LocalAws):
-    """Every night, or a queue: the sandbox fires every second what is a function's retries, and nothing else."""
+def test_a_schedule_that_is_no_retry_schedule_never_fires(factory: ResourceFactory, aws: LocalAws):
+    """The sandbox fires retry schedules every second, and no other schedule."""
     queue, arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:q", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:one"
     targets = [{"arn": queue}, {"arn": arn}, {"arn": arn, "input": "{}"}, {"arn": arn, "input": "every night"}]
     for target in targets:
@@ -93,7 +93,7 @@ def test_a_schedule_of_another_kind_is_made_and_never_fires(factory: ResourceFac
     assert factory.mappings.calls == []
 
 
-def test_a_schedule_that_no_longer_asks_for_retries_fires_no_more(factory: ResourceFactory):
+def test_a_schedule_that_stops_being_a_retry_schedule_stops(factory: ResourceFactory):
     arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:one"
     target = {"arn": arn, "roleArn": f"arn:aws:iam::{ACCOUNT}:role/retry", "input": RETRY}
     window: dict[str, Any] = {"scheduleExpression": "rate(1 minute)", "flexibleTimeWindow": {"mode": "OFF"}}
@@ -102,7 +102,7 @@ def test_a_schedule_that_no_longer_asks_for_retries_fires_no_more(factory: Resou
     assert [what for what, _ in factory.mappings.calls] == ["schedule", "unschedule"]
 
 
-def test_asynchronous_calls_of_a_function(factory: ResourceFactory, code: Callable[[str], Archive], aws: LocalAws):
+def test_settings_of_asynchronous_invocations(factory: ResourceFactory, code: Callable[[str], Archive], aws: LocalAws):
     _, name, _ = factory.create_function(code("1"))
     inputs: dict[str, Any] = {"functionName": name, "maximumRetryAttempts": 0, "maximumEventAgeInSeconds": 60}
     resource_type, identity, old = factory.create("FunctionEventInvokeConfig", **inputs)

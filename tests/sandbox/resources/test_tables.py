@@ -1,4 +1,4 @@
-"""Tables with what Pulumi gives them, changed as AWS's plugin changes them."""
+"""Tables, created and changed as by the AWS plugin."""
 
 import json
 from typing import Any
@@ -58,7 +58,7 @@ def test_a_table_without_a_stream(factory: ResourceFactory):
 
 
 def query_index(aws: LocalAws, table: str, index: str, **key: str) -> list[dict[str, Any]]:
-    """What a query of an index finds by one attribute."""
+    """Return the items that a query of an index finds by one attribute."""
     [(name, value)] = key.items()
     found = aws.client("dynamodb").query(
         TableName=table,
@@ -133,12 +133,12 @@ def test_capacity_of_a_table_and_its_index(factory: ResourceFactory, aws: LocalA
 
 
 def expiry(aws: LocalAws, table: str) -> str | None:
-    """The attribute by which items expire."""
+    """Return the attribute of the time to live, if it is enabled."""
     found = aws.client("dynamodb").describe_time_to_live(TableName=table)["TimeToLiveDescription"]
     return found["AttributeName"] if found["TimeToLiveStatus"] == "ENABLED" else None
 
 
-def test_expiry_is_off_from_the_start_switched_on_and_off_again(factory: ResourceFactory, aws: LocalAws):
+def test_time_to_live_is_disabled_enabled_and_disabled_again(factory: ResourceFactory, aws: LocalAws):
     resource_type, name, off = factory.create_table(ttl={"enabled": False})
     assert expiry(aws, name) is None
     on = {**off, "ttl": {"enabled": True, "attributeName": "expiry"}}
@@ -150,7 +150,7 @@ def test_expiry_is_off_from_the_start_switched_on_and_off_again(factory: Resourc
     assert expiry(aws, name) == "other"
 
 
-def test_expiry_that_is_left_out_stays_as_it_is(factory: ResourceFactory, aws: LocalAws):
+def test_an_update_without_time_to_live_keeps_it(factory: ResourceFactory, aws: LocalAws):
     resource_type, name, on = factory.create_table(ttl={"enabled": True, "attributeName": "expiry"})
     silent = {key: value for key, value in on.items() if key != "ttl"}
     resource_type.update(name, on, silent)
@@ -158,14 +158,14 @@ def test_expiry_that_is_left_out_stays_as_it_is(factory: ResourceFactory, aws: L
 
 
 @pytest.mark.parametrize("ttl", [{"enabled": True, "attributeName": "other"}, {"enabled": False}])
-def test_expiry_is_switched_off_by_its_name_alone(factory: ResourceFactory, aws: LocalAws, ttl: dict[str, Any]):
+def test_time_to_live_is_disabled_only_by_its_attribute(factory: ResourceFactory, aws: LocalAws, ttl: dict[str, Any]):
     resource_type, name, old = factory.create_table(ttl={"enabled": True, "attributeName": "expiry"})
-    with pytest.raises(ResourceError, match=f"{name}: the time to live is on, by expiry, and AWS switches it off by"):
+    with pytest.raises(ResourceError, match=f"{name}: the time to live is enabled for expiry. AWS disables it only by"):
         resource_type.update(name, old, {**old, "ttl": ttl})
     assert expiry(aws, name) == "expiry"
 
 
-def test_encryption_is_off_from_the_start_switched_on_and_off_again(factory: ResourceFactory, aws: LocalAws):
+def test_encryption_is_disabled_enabled_and_disabled_again(factory: ResourceFactory, aws: LocalAws):
     key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1"
 
     def current() -> Any:
@@ -205,7 +205,7 @@ def test_tags_class_and_recovery(factory: ResourceFactory):
     assert current() == [{"team": "c"}, "STANDARD", [ceiling]]
 
 
-def test_what_only_matters_on_aws_is_taken_and_mentioned(factory: ResourceFactory):
+def test_properties_with_an_effect_on_aws_only_are_reported(factory: ResourceFactory):
     throughput = {"readUnitsPerSecond": 12000, "writeUnitsPerSecond": 4000}
     source = {"inputFormat": "DYNAMODB_JSON", "s3BucketSource": {"bucket": "b"}}
     resource_type, _, inputs = factory.create_table(
@@ -242,7 +242,7 @@ def test_an_item(factory: ResourceFactory, aws: LocalAws):
     )
     resource_type.update(identity, old, {**old, "item": json.dumps({"id": {"S": "1"}, "n": {"N": "2"}})})
     assert aws.items(name) == [{"id": "1", "n": 2}]
-    with pytest.raises(ResourceError, match="an item with another key is another item"):
+    with pytest.raises(ResourceError, match="the key of an item cannot change"):
         resource_type.update(identity, old, {**old, "item": json.dumps({"id": {"S": "2"}})})
 
 
@@ -250,6 +250,6 @@ def test_an_unknown_property_of_a_table_is_named():
     inputs = {"hashKey": "id", "restoreSourceName": "old", "ttl": {"enabled": True, "after": 3}}
     with pytest.raises(
         ResourceError,
-        match=r"^aws:dynamodb/table:Table t: .* does not know the property restoreSourceName, ttl\.after$",
+        match=r"^aws:dynamodb/table:Table t: .* does not support the property restoreSourceName, ttl\.after$",
     ):
         resource("aws:dynamodb/table:Table", "t", disconnected_aws()).check("t", inputs)
