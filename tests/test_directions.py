@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "infra.archive": ("infra.archive",),
     "handler.stream": ("handler.stream",),
     "handler": ("handler.stream",),
-    "sandbox": ("sandbox", "infra.archive.sources", "handler.stream.change", "handler.stream.failures"),
+    "sandbox": ("sandbox", "infra.archive.sources", "handler.stream.codec", "handler.stream.failures"),
     "sandbox.resources": ("sandbox.resources", "=sandbox", "sandbox.emulator"),
     "sandbox.program": (
         *("sandbox.program", "sandbox.resources", "=sandbox", "sandbox.emulator", "sandbox.mapping"),
@@ -26,7 +26,7 @@ MAY_IMPORT = {
         *("sandbox.demo", "sandbox.program", "=sandbox", "sandbox.emulator", "sandbox.mapping", "sandbox.report"),
         "handler.stream.failures",
     ),
-    "ops": ("ops", "handler.stream.change", "handler.stream.failures"),
+    "ops": ("ops", "handler.stream.codec", "handler.stream.failures"),
     "policy": ("policy", "infra.rules"),
 }
 

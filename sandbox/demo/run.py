@@ -57,11 +57,9 @@ GROUP_PAUSE_SECONDS = 0.3
 """The pause between two groups of orders, so that later groups come while FAILING_ORDER is held."""
 REQUIRED_OUTPUTS = {"tables": {"users", "orders", "orders-mirror"}, "consumers": {"welcome-email", "mirror"}}
 CONFIG = {
-    "table-stream:mailFrom": "hello@example.com",
+    "mailFrom": "hello@example.com",
     # The batch size makes one group of orders one batch, on machines of any speed.
-    "table-stream:tuning": json.dumps(
-        {"mirror": {"batchSize": GROUP_SIZE * VERSIONS, "maximumBatchingWindowInSeconds": 1}}
-    ),
+    "tuning": json.dumps({"mirror": {"batchSize": GROUP_SIZE * VERSIONS, "maximumBatchingWindowInSeconds": 1}}),
 }
 
 

@@ -80,6 +80,11 @@ def read_project(root: Path = ROOT) -> dict[str, Any]:
     return _read_yaml(root / "Pulumi.yaml")
 
 
+def namespaced(config: Mapping[str, Any], project_name: str) -> dict[str, Any]:
+    """Return `config` with full keys: a key without a namespace belongs to the project, as in the CLI."""
+    return {key if ":" in key else f"{project_name}:{key}": value for key, value in config.items()}
+
+
 def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
     """Return Pulumi.<stack>.yaml with the defaults of Pulumi.yaml, as the CLI passes them in PULUMI_CONFIG.
 
@@ -90,11 +95,9 @@ def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
         Pulumi.yaml declares without a default.
     """
     project = read_project(root)
-    config = dict(_read_yaml(root / f"Pulumi.{stack}.yaml").get("config") or {})
+    config = namespaced(_read_yaml(root / f"Pulumi.{stack}.yaml").get("config") or {}, project["name"])
     missing: list[str] = []
-    declarations: dict[str, dict[str, Any]] = project.get("config") or {}
-    for name, declaration in declarations.items():
-        key = name if ":" in name else f"{project['name']}:{name}"
+    for key, declaration in namespaced(project.get("config") or {}, project["name"]).items():
         default = declaration.get("default", declaration.get("value"))
         if key not in config and default is not None:
             config[key] = default
@@ -139,6 +142,9 @@ class Program:
     source: Callable[[], None] | Path = ROOT
     stack: str = STACK
     config: Mapping[str, str] = field(default_factory=lambda: stack_config(STACK))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", namespaced(self.config, self.project))
 
     @property
     def directory(self) -> Path | None:

@@ -217,9 +217,7 @@ def test_up_redeploys_edited_files_over_existing_resources(copy: Path, tmp_path:
     assert read_until("not redeployed") == ("not redeployed: NameError: name 'Setings' is not defined\n")
     edit(copy / "__main__.py", "settings = Setings.load()", "settings = Settings.load()")
     assert read_until("nothing") == "nothing to redeploy\n"
-    edit(
-        copy / "Pulumi.local.yaml", "table-stream:mailFrom: hello@example.com", "table-stream:failureRetentionInDays: 9"
-    )
+    edit(copy / "Pulumi.local.yaml", "mailFrom: hello@example.com", "failureRetentionInDays: 9")
     assert "welcome-email-function deleted" in read_until("redeployed")
 
     after = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))

@@ -72,7 +72,7 @@ class Project:
 
     def configure(self, key: str, value: str) -> None:
         """Set a key of the project's configuration, such as `tuning.mirror.batchSize`."""
-        self.run("config", "set", "--path", f"table-stream:{key}", value)
+        self.run("config", "set", "--path", key, value)
 
     def confirm(self, output: str) -> None:
         """Run the command that an error message names."""

@@ -176,7 +176,7 @@ def test_aliases_of_a_consumer_and_a_table_reach_their_children_and_the_mapping_
 
 
 def test_a_former_name_keeps_the_children_and_the_rows_of_the_ledger(new_project: Projects, aws: LocalAws) -> None:
-    project, writer, expected = renamed(new_project, aws, 'formerly="change-log"')
+    project, writer, expected = renamed(new_project, aws, 'former_name="change-log"')
     assert project.preview() == {"journal-function": "update"}  # its permissions cover the same items as before
     with writer.busy():
         project.up()

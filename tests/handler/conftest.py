@@ -48,6 +48,6 @@ def in_lambda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("FAILURE_BUCKET", "failures")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "mirror")
     monkeypatch.setenv("WORKERS", "2")
-    former = environment.fix(None)
+    former = environment.set_current(None)
     yield
-    environment.fix(former)
+    environment.set_current(former)

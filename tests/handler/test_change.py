@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from handler.stream.change import Change, ImageNotInStreamError, MalformedChangeError, PermanentError, encode
-from tests.handler.fakes import STREAM, record
+from handler.stream.change import Change, ImageNotInStreamError, MalformedChangeError, PermanentError
+from handler.stream.codec import encode
+from tests.fakes.records import STREAM, record
 
 B64 = base64.b64encode(b"\x00\xff").decode()
 
 
-def of(value: Any) -> Any:
+def native_value(value: Any) -> Any:
     """The native value of one attribute of a new image."""
     return (Change(record(1, NewImage={"a": value})).new_image or {})["a"]
 
@@ -47,7 +48,7 @@ def of(value: Any) -> Any:
     ],
 )
 def test_values_are_native_and_exact(wire: Any, native: Any) -> None:
-    value = of(wire)
+    value = native_value(wire)
     assert value == native
     assert type(value) is type(native)
 
@@ -86,7 +87,7 @@ def test_values_are_native_and_exact(wire: Any, native: Any) -> None:
 )
 def test_what_is_no_dynamodb_json_names_the_record_and_the_field(wire: Any) -> None:
     with pytest.raises(MalformedChangeError, match=r"record 'event-1': dynamodb\.NewImage\.a: "):
-        of(wire)
+        native_value(wire)
 
 
 @pytest.mark.parametrize("image", [None, [], "a"])
@@ -160,7 +161,7 @@ def test_an_image_that_the_view_type_leaves_out_raises(view: str, has: set[str],
             assert getattr(Change(raw), image) == getattr(Change(record(1, name=name)), image)
         else:
             raw["dynamodb"].pop(field, None)
-            with pytest.raises(ImageNotInStreamError, match=f"{field} of orders: its stream's view type is {view}"):
+            with pytest.raises(ImageNotInStreamError, match=f"{field} of orders: the stream's view type is {view}"):
                 getattr(Change(raw), image)
 
 
@@ -198,7 +199,7 @@ def test_versions_order_as_the_changes_do_from_one_stream_to_the_next() -> None:
 @pytest.mark.parametrize(
     ("change", "attribute", "message"),
     [
-        ({"eventID": None}, "event_id", "eventID: None is not a text"),
+        ({"eventID": None}, "event_id", "eventID: None is not a non-empty string"),
         ({"eventName": "TRUNCATE"}, "event_name", "eventName: 'TRUNCATE' is none of INSERT, MODIFY, REMOVE"),
         (
             {"eventSourceARN": "arn:aws:sqs:x:1:q"},
@@ -207,7 +208,7 @@ def test_versions_order_as_the_changes_do_from_one_stream_to_the_next() -> None:
         ),
         ({"dynamodb": None}, "keys", "dynamodb: missing, or not an object"),
         ({"dynamodb": {}}, "keys", "dynamodb.Keys: missing"),
-        ({"dynamodb": {}}, "sequence_number", "dynamodb.SequenceNumber: None is not a text"),
+        ({"dynamodb": {}}, "sequence_number", "dynamodb.SequenceNumber: None is not a non-empty string"),
         ({"dynamodb": {"ApproximateCreationDateTime": "x"}}, "created_at", "dynamodb.ApproximateCreationDateTime: "),
     ],
 )
@@ -248,12 +249,12 @@ def test_what_is_decoded_can_be_written_again(value: Any) -> None:
             case _:
                 return wire
 
-    assert of(as_in_a_stream(encode(value))) == value
+    assert native_value(as_in_a_stream(encode(value))) == value
 
 
 @pytest.mark.parametrize(
     "value", [1.5, Decimal("NaN"), Decimal("Infinity"), set[str](), {"a", Decimal(1)}, {True}, object(), [{"a": 1.5}]]
 )
 def test_what_dynamodb_cannot_hold_is_refused(value: Any) -> None:
-    with pytest.raises(TypeError, match="nothing that DynamoDB can hold"):
+    with pytest.raises(TypeError, match="DynamoDB cannot hold"):
         encode(value)

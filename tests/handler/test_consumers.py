@@ -8,8 +8,8 @@ import pytest
 
 from handler import change_log, mirror, welcome_email
 from handler.stream.testing import deliver, inserted, modified, removed
+from tests.fakes.aws import HookedDynamoDB, refusal
 from tests.handler.conftest import Lines
-from tests.handler.fakes import DynamoDB, refusal
 
 UPDATE = json.loads((Path(__file__).parent.parent / "events" / "dynamodb-update.json").read_text())
 
@@ -85,15 +85,15 @@ def test_welcome_email_tries_again_where_the_mail_service_fails() -> None:
 
 
 @pytest.fixture
-def orders_mirror() -> DynamoDB:
-    return DynamoDB({"orders-mirror": ("customer_id", "order_id")})
+def orders_mirror() -> HookedDynamoDB:
+    return HookedDynamoDB({"orders-mirror": ("customer_id", "order_id")})
 
 
 KEY = ("customer_id", "order_id")
 ORDER = {"customer_id": "c", "order_id": "1", "total": 7}
 
 
-def test_mirror_keeps_the_item_as_it_is_whatever_comes_twice_or_late(orders_mirror: DynamoDB) -> None:
+def test_mirror_keeps_the_item_as_it_is_whatever_comes_twice_or_late(orders_mirror: HookedDynamoDB) -> None:
     changes = [inserted("orders", key=KEY, **ORDER), modified("orders", ORDER, key=KEY, total=8)]
     for order in (changes, changes, changes[:1]):
         assert deliver(mirror.handler, *order, clients={"dynamodb": orders_mirror}).applied == list(order)
@@ -101,7 +101,7 @@ def test_mirror_keeps_the_item_as_it_is_whatever_comes_twice_or_late(orders_mirr
     assert item["total"] == {"N": "8"}
 
 
-def test_mirror_removes_what_is_removed_and_lets_nothing_older_return(orders_mirror: DynamoDB) -> None:
+def test_mirror_removes_what_is_removed_and_lets_nothing_older_return(orders_mirror: HookedDynamoDB) -> None:
     before = inserted("orders", key=KEY, **ORDER)
     gone = removed("orders", key=KEY, **ORDER)
     deliver(mirror.handler, gone, clients={"dynamodb": orders_mirror})

@@ -13,8 +13,9 @@ from handler.stream import Change, PermanentError, aws, consumer
 from handler.stream.engine.batch import AsyncHandlerError
 from handler.stream.entry import NoLedgerError, UnknownRequestError
 from handler.stream.environment import Environment, VariableError
-from tests.handler.fakes import S3, Clock, Context, DynamoDB, record
-from tests.handler.world import World
+from tests.fakes.aws import S3, Clock, HookedDynamoDB, LambdaContext
+from tests.fakes.records import record
+from tests.handler.harness import ConsumerHarness
 
 UPDATE = json.loads((Path(__file__).parent.parent / "events" / "dynamodb-update.json").read_text())
 
@@ -27,7 +28,7 @@ def test_a_function_of_a_change_becomes_an_entry_point() -> None:
         """What it is for."""
         seen.append(change)
 
-    assert handler(UPDATE, Context(Clock())) == {"batchItemFailures": []}
+    assert handler(UPDATE, LambdaContext(Clock())) == {"batchItemFailures": []}
     assert [change.event_name for change in seen] == ["INSERT", "MODIFY", "REMOVE"]
     assert handler.__doc__ == "What it is for."
 
@@ -45,7 +46,7 @@ def test_the_environment_decides_over_the_stores(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "welcome-email")
     monkeypatch.setenv("LEDGER_TABLE", "ledger")
     monkeypatch.setenv("FAILURE_BUCKET", "failures")
-    dynamodb, s3 = DynamoDB(), S3()
+    dynamodb, s3 = HookedDynamoDB(), S3()
 
     @consumer(claim=True)
     def handler(change: Change) -> None:
@@ -54,8 +55,8 @@ def test_the_environment_decides_over_the_stores(monkeypatch: pytest.MonkeyPatch
         if change.event_id == "event-2":
             raise ValueError
 
-    with aws.stand_in({"dynamodb": dynamodb, "ledger": dynamodb, "s3": s3}):
-        context = Context(Clock(), seconds=12.1)  # no time for another try
+    with aws.use_clients({"dynamodb": dynamodb, "ledger": dynamodb, "s3": s3}):
+        context = LambdaContext(Clock(), seconds=12.1)  # no time for another try
         answer = handler({"Records": [record(1), record(2, "b"), record(3, "c")]}, context)
     assert answer == {"batchItemFailures": []}
     owners = {tuple(item["pk"]["S"].split("#")[:2]) for item in dynamodb.items("ledger")}
@@ -84,7 +85,7 @@ def test_nothing_of_aws_is_made_before_it_is_needed(monkeypatch: pytest.MonkeyPa
 def test_in_lambda_the_ledgers_client_is_made_with_the_environment() -> None:
     def handler(change: Change) -> None: ...
 
-    with aws.stand_in({}):
+    with aws.use_clients({}):
         consumer(handler)
         assert set(aws._clients) == {"ledger"}  # pyright: ignore[reportPrivateUsage] # what no call would show
 
@@ -94,7 +95,7 @@ def test_the_ledgers_client_gives_up_after_three_seconds(seconds: int, monkeypat
     """Whatever a handler may take: the reserve at an invocation's end holds a call."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("HANDLER_TIMEOUT_SECONDS", str(seconds))
-    with aws.stand_in({}):
+    with aws.use_clients({}):
         config: Any = aws.client(aws.LEDGER).meta.config
     assert config.retries == {"mode": "standard", "total_max_attempts": 2}
     assert (config.connect_timeout, config.read_timeout) == (0.5, 1.0)
@@ -105,7 +106,7 @@ def test_a_client_ends_within_the_handlers_time(seconds: int, attempts: int, mon
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("HANDLER_TIMEOUT_SECONDS", str(seconds))
     monkeypatch.setenv("WORKERS", "32")
-    with aws.stand_in({}):
+    with aws.use_clients({}):
         client = aws.client("sqs")
         assert aws.client("sqs") is client
     config: Any = client.meta.config
@@ -143,12 +144,12 @@ def test_every_variable_is_read() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("WORKERS", "many"), ("REMEMBER_SECONDS", ""), ("WORKERS", "1.5")])
 def test_a_variable_that_is_no_number_is_named(name: str, value: str) -> None:
-    with pytest.raises(VariableError, match=f"{name} is '{value}', not a number"):
+    with pytest.raises(VariableError, match=f"{name} is '{value}', which is not a number"):
         Environment.read({name: value})
 
 
 def test_no_workers_are_refused() -> None:
-    with pytest.raises(VariableError, match="WORKERS is 0: at least one worker must run the items"):
+    with pytest.raises(VariableError, match="WORKERS is 0; it must be at least 1"):
         Environment.read({"WORKERS": "0"})
 
 
@@ -192,20 +193,22 @@ def test_tracing_is_loaded_only_where_it_is_switched_on(monkeypatch: pytest.Monk
     ],
 )
 def test_an_unknown_request_is_told_which_there_are(event: dict[str, Any]) -> None:
-    world = World()
-    with pytest.raises(UnknownRequestError, match="is no request that a consumer answers: they are") as raised:
-        world.engine(event)
+    harness = ConsumerHarness()
+    with pytest.raises(
+        UnknownRequestError, match="is not a request that a consumer answers; the requests are"
+    ) as raised:
+        harness.engine(event)
     assert all(repr(value) in str(raised.value) for value in event.values())
-    assert world.dynamodb.calls == []
+    assert harness.dynamodb.calls == []
 
 
 @pytest.mark.parametrize("part", [[1], [2, 2], [-1, 2], ["0", 2], "0/2", {}, [0.0, 2]])
 def test_a_slice_that_is_none_is_refused(part: Any) -> None:
     with pytest.raises(UnknownRequestError, match=r"slice is .*, not two numbers such as"):
-        World().retry(slice=part)
+        ConsumerHarness().retry(slice=part)
 
 
 @pytest.mark.parametrize("request_", ["retry", "skip", "nonsense"])
 def test_a_consumer_without_stores_answers_no_request(request_: str) -> None:
     with pytest.raises(NoLedgerError, match="a consumer without stores holds no items"):
-        World(ledger_table="").ask(request_, item="x")
+        ConsumerHarness(ledger_table="").ask(request_, item="x")

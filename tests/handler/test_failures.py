@@ -7,9 +7,10 @@ import pytest
 
 from handler.stream import PermanentError
 from handler.stream.change import Change
-from handler.stream.failures import Bucket, UnreadableFailureError, failure_body, failure_key, read_failure
-from tests.handler.fakes import S3, START, STREAM, Clock, Context, record, refusal
-from tests.handler.world import World
+from handler.stream.failures import FailureBucket, UnreadableFailureError, failure_body, failure_key, read_failure
+from tests.fakes.aws import S3, Clock, LambdaContext, refusal
+from tests.fakes.records import START, STREAM, record
+from tests.handler.harness import ConsumerHarness
 
 KEY = "engine/consumer/orders/2026-01-01T00:00:00.000/0000000000000000000100000000000000000001-event-1"
 ERROR = PermanentError("no template")
@@ -45,15 +46,15 @@ def body_of(change: Change, context: Any = None) -> str:
 def parked(context: Any = None) -> dict[str, Any]:
     """The object of one parked change."""
     s3, change = S3(), Change(record(1))
-    Bucket(lambda: s3, "failures", "consumer").park(change, body_of(change, context))
+    FailureBucket(lambda: s3, "failures", "consumer").park(change, body_of(change, context))
     return json.loads(s3.objects[KEY])
 
 
 def test_a_parked_change_is_one_object_of_a_name_that_is_always_the_same() -> None:
-    world = World()
-    world.trouble[1] = ERROR
-    world.deliver("a")
-    assert list(world.s3.objects) == [KEY]
+    harness = ConsumerHarness()
+    harness.trouble[1] = ERROR
+    harness.deliver("a")
+    assert list(harness.s3.objects) == [KEY]
 
 
 def test_names_order_as_the_stream_does() -> None:
@@ -65,7 +66,7 @@ def test_a_parked_change_has_the_shape_of_the_mappings_record() -> None:
     def shape(value: Any) -> Any:
         return {name: shape(part) for name, part in value.items()} if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType] # JSON
 
-    body = parked(context=Context(Clock()))
+    body = parked(context=LambdaContext(Clock()))
     assert shape(body) == shape(MAPPING)
     assert body == {
         "requestContext": {
@@ -104,27 +105,27 @@ def test_the_change_is_kept_whole() -> None:
 def test_a_record_without_a_time_or_a_streams_arn_is_parked_too(when: Any) -> None:
     s3 = S3()
     raw = record(1, stream="stream-ARN", ApproximateCreationDateTime=when)
-    Bucket(lambda: s3, "failures", "consumer").park(Change(raw), body_of(Change(raw)))
+    FailureBucket(lambda: s3, "failures", "consumer").park(Change(raw), body_of(Change(raw)))
     [(key, body)] = s3.objects.items()
     assert key == "engine/consumer/stream-ARN/unknown/0000000000000000000100000000000000000001-event-1"
     assert json.dumps(read_failure(body).records) == json.dumps([raw])  # NaN equals nothing
 
 
 def test_parking_twice_leaves_the_first() -> None:
-    world = World()
-    world.trouble[1] = ERROR
-    world.deliver("a")
-    before = dict(world.s3.objects)
-    world.clock.now += 20
-    assert world.deliver("a") == []
-    assert (world.s3.objects, world.s3.puts) == (before, 2)
+    harness = ConsumerHarness()
+    harness.trouble[1] = ERROR
+    harness.deliver("a")
+    before = dict(harness.s3.objects)
+    harness.clock.now += 20
+    assert harness.deliver("a") == []
+    assert (harness.s3.objects, harness.s3.puts) == (before, 2)
 
 
 def test_any_other_refusal_is_raised() -> None:
     s3 = S3()
     s3.failing = refusal("AccessDenied", "PutObject")
     with pytest.raises(Exception, match="AccessDenied"):
-        Bucket(lambda: s3, "failures", "consumer").park(Change(record(1)), "{}")
+        FailureBucket(lambda: s3, "failures", "consumer").park(Change(record(1)), "{}")
 
 
 @pytest.mark.parametrize("payload", [MAPPING["payload"], json.loads(MAPPING["payload"])], ids=["text", "object"])

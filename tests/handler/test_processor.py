@@ -14,9 +14,10 @@ from handler.stream.engine.batch import AsyncHandlerError, InvalidBatchError
 from handler.stream.engine.workers import Workers
 from handler.stream.environment import Environment
 from handler.stream.telemetry import logger
+from tests.fakes.aws import Clock, LambdaContext
+from tests.fakes.records import record
 from tests.handler.conftest import Lines
-from tests.handler.fakes import Clock, Context, record
-from tests.handler.world import World
+from tests.handler.harness import ConsumerHarness
 
 respond = cast(Any, powertools).process_partial_response  # its types leave gaps
 
@@ -30,9 +31,9 @@ def no_pause(seconds: float) -> None:
 
 
 def test_changes_of_an_item_run_in_stream_order_and_items_take_turns() -> None:
-    world = World()
-    assert world.deliver("aabab") == []
-    assert world.applied == [1, 3, 2, 5, 4]
+    harness = ConsumerHarness()
+    assert harness.deliver("aabab") == []
+    assert harness.applied == [1, 3, 2, 5, 4]
 
 
 def test_an_item_never_runs_twice_at_once_and_different_items_do() -> None:
@@ -77,9 +78,9 @@ def test_identifiers_are_ascending_and_as_the_stream_wrote_them() -> None:
 
 
 def test_any_exception_is_a_failure_in_a_thread_too() -> None:
-    world = World(ledger_table="", executor=Workers(2))
-    world.trouble |= {1: SystemExit(1), 2: KeyboardInterrupt(), 4: GeneratorExit()}
-    assert world.deliver("abcd") == [1, 2, 4]
+    harness = ConsumerHarness(ledger_table="", executor=Workers(2))
+    harness.trouble |= {1: SystemExit(1), 2: KeyboardInterrupt(), 4: GeneratorExit()}
+    assert harness.deliver("abcd") == [1, 2, 4]
 
 
 def test_logged_keys_are_plain_json(log_lines: Lines) -> None:
@@ -114,33 +115,33 @@ def test_log_fields_are_kept_apart_between_threads_and_changes(log_lines: Lines)
 
 
 def test_log_lines_carry_this_invocations_request_and_not_the_last(log_lines: Lines) -> None:
-    world = World(ledger_table="")
-    world.trouble[1] = ValueError()
-    world.deliver("a", context=Context(world.clock, request="request-1"))
-    world.deliver("a", context=Context(world.clock, request="request-2"))
+    harness = ConsumerHarness(ledger_table="")
+    harness.trouble[1] = ValueError()
+    harness.deliver("a", context=LambdaContext(harness.clock, request="request-1"))
+    harness.deliver("a", context=LambdaContext(harness.clock, request="request-2"))
     assert [line["function_request_id"] for line in log_lines()] == ["request-1", "request-2"]
 
 
 @pytest.mark.parametrize("event", [None, [], "x", {}, {"Records": []}, {"Records": None}, {"Records": [None]}])
 def test_an_event_that_is_no_batch_raises_before_any_handler_has_started(event: Any) -> None:
-    world = World()
+    harness = ConsumerHarness()
     with pytest.raises(InvalidBatchError):
-        world.engine(event)
-    assert (world.ran, world.dynamodb.calls) == ([], [])
+        harness.engine(event)
+    assert (harness.ran, harness.dynamodb.calls) == ([], [])
 
 
 @pytest.mark.parametrize("part", [{"Keys": {}}, {"SequenceNumber": None}])
 def test_a_record_that_cannot_be_named_raises_before_any_handler_has_started(part: dict[str, Any]) -> None:
-    world = World()
+    harness = ConsumerHarness()
     with pytest.raises(InvalidBatchError, match=r"Records\[1\]"):
-        world.engine({"Records": [record(1), record(2, **part)]})
-    assert world.ran == []
+        harness.engine({"Records": [record(1), record(2, **part)]})
+    assert harness.ran == []
 
 
 def test_without_stores_a_permanent_error_is_an_ordinary_failure(log_lines: Lines) -> None:
-    world = World(ledger_table="", failure_bucket="")
-    world.trouble[1] = PermanentError("never")
-    assert world.deliver("aab") == [1, 2]
+    harness = ConsumerHarness(ledger_table="", failure_bucket="")
+    harness.trouble[1] = PermanentError("never")
+    assert harness.deliver("aab") == [1, 2]
     assert [line["message"] for line in log_lines()] == ["change failed"]
 
 
@@ -157,7 +158,7 @@ def test_powertools_hands_over_records_handler_and_context_and_asks_for_the_resp
 
     processor = KeyOrderedProcessor(executor=Workers(1), sleep=no_pause)
     event = {"Records": [record(1), record(2, "b")]}
-    answer = respond(event=event, record_handler=handle, processor=processor, context=Context(clock, 900))
+    answer = respond(event=event, record_handler=handle, processor=processor, context=LambdaContext(clock, 900))
     assert seen == ["event-1"]  # no time was left for the second: the context was handed on
     assert [failure["itemIdentifier"] for failure in answer["batchItemFailures"]] == [str(10**20 + 1), str(10**20 + 2)]
 

@@ -108,7 +108,7 @@ def test_each_rejected_line_is_named_and_all_others_are_written(aws: LocalAws, t
     assert reasons[3] == "not an object"
     assert reasons[4] == "One or more parameter values were invalid: Missing the key n in the item"
     assert reasons[5] == "One or more parameter values were invalid: Type mismatch for key n expected: N actual: S"
-    assert reasons[6] == "'Q' is not a type of DynamoDB"
+    assert reasons[6] == "'Q' is not a DynamoDB type"
     assert reasons[7] == "NaN is not a number in JSON"
     assert "can't decode byte 0xff" in reasons[10]
     assert "400" in reasons[8] or "size" in reasons[8]

@@ -8,7 +8,7 @@ import pytest
 
 from handler.stream.change import Change
 from handler.stream.engine.batch import AsyncHandlerError, InvalidBatchError, call, read_batch, refuse_async
-from tests.handler.fakes import STREAM, record
+from tests.fakes.records import STREAM, record
 
 OTHER = STREAM.replace("orders", "users")
 
@@ -19,16 +19,16 @@ OTHER = STREAM.replace("orders", "users")
         (None, "Records is None, not a list"),
         ([], r"Records is \[\], not a list"),
         ({"a": 1}, "Records is {'a': 1}, not a list"),
-        ([record(1), None], r"Records\[1\].dynamodb: none in None"),
-        ([record(1), "x"], r"Records\[1\].dynamodb: none in 'x'"),
-        ([{**record(1), "dynamodb": None}], r"Records\[0\].dynamodb: none in"),
+        ([record(1), None], r"Records\[1\].dynamodb: missing in None"),
+        ([record(1), "x"], r"Records\[1\].dynamodb: missing in 'x'"),
+        ([{**record(1), "dynamodb": None}], r"Records\[0\].dynamodb: missing in"),
         (
             [{**record(1), "eventSource": "aws:kinesis"}],
             r"Records\[0\].eventSource: 'aws:kinesis' is not 'aws:dynamodb'",
         ),
         ([{**record(1), "eventSource": None}], r"Records\[0\].eventSource: None"),
         ([{**record(1), "eventSourceARN": None}], r"Records\[0\].eventSourceARN: None is not the ARN"),
-        ([record(1), record(2, stream=OTHER)], rf"Records\[1\].eventSourceARN: '{OTHER}', where the records before"),
+        ([record(1), record(2, stream=OTHER)], rf"Records\[1\].eventSourceARN: '{OTHER}', but the records before"),
         ([record(1, SequenceNumber=None)], r"Records\[0\].dynamodb.SequenceNumber: None is not"),
         ([record(1, SequenceNumber="")], r"Records\[0\].dynamodb.SequenceNumber: '' is not"),
         ([record(1, SequenceNumber=7)], r"Records\[0\].dynamodb.SequenceNumber: 7 is not"),
@@ -36,9 +36,9 @@ OTHER = STREAM.replace("orders", "users")
         ([record(1, SequenceNumber="٣")], r"Records\[0\].dynamodb.SequenceNumber: '٣' is not"),
         ([record(1), record(2, Keys=None)], r"Records\[1\].dynamodb.Keys: None is not a primary key"),
         ([record(1, Keys={})], r"Records\[0\].dynamodb.Keys: {} is not a primary key"),
-        ([record(1, Keys={"id": "a"})], r"Records\[0\].dynamodb.Keys.id: 'a' is not of a key's type"),
-        ([record(1, Keys={"id": {"N": 7}})], r"Records\[0\].dynamodb.Keys.id: {'N': 7} is not of a key's type"),
-        ([record(1, Keys={"id": {"BOOL": True}})], r"Records\[0\].dynamodb.Keys.id: .* is not of a key's type"),
+        ([record(1, Keys={"id": "a"})], r"Records\[0\].dynamodb.Keys.id: 'a' is not a key value"),
+        ([record(1, Keys={"id": {"N": 7}})], r"Records\[0\].dynamodb.Keys.id: {'N': 7} is not a key value"),
+        ([record(1, Keys={"id": {"BOOL": True}})], r"Records\[0\].dynamodb.Keys.id: .* is not a key value"),
     ],
 )
 def test_a_batch_whose_records_cannot_be_named_is_refused_by_record_and_field(records: Any, message: str) -> None:
@@ -105,7 +105,7 @@ def is_both(change: Change) -> Any:
 @pytest.mark.parametrize("function", [is_async, is_lazy, is_both])
 def test_a_result_that_nobody_would_run_is_an_error(function: Any) -> None:
     """A coroutine that is never awaited also warns, which fails this test."""
-    with pytest.raises(AsyncHandlerError, match="which nobody runs"):
+    with pytest.raises(AsyncHandlerError, match="which is never run"):
         call(function, Change(record(1)))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from handler.stream.engine.workers import Death, Workers
+from handler.stream.engine.workers import SimulatedCrash, Workers
 
 
 def no_last_words() -> None:
@@ -53,13 +53,13 @@ def test_an_items_error_is_raised_when_every_item_has_ended() -> None:
 
     def broken() -> Iterator[None]:
         yield
-        raise Death
+        raise SimulatedCrash
 
     def slow() -> Iterator[None]:
         yield
         gone_on.set()
 
-    with pytest.raises(Death):
+    with pytest.raises(SimulatedCrash):
         Workers(2)([broken(), slow()], None, no_last_words)
     assert gone_on.is_set()
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sandbox.mapping.configuration import Assumptions
 from sandbox.mapping.machine import PAYLOAD_BYTES, RETENTION_SECONDS
 from sandbox.mapping.protocol import AGE_EXCEEDED, RETENTION_PASSED, Invoke, Read, Returned
-from tests.property.stream import Stream, change
+from tests.fakes.stream import Stream, change
 from tests.sandbox.mapping.mapping_driver import DELAYED, Driver, configuration, numbers_of, partial
 
 PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}

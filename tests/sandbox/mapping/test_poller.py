@@ -20,7 +20,7 @@ from sandbox.emulator import Emulator
 from sandbox.mapping.filters import FilterError
 from sandbox.mapping.invocation import LOG_TAIL_BYTES, ObservedInvocation
 from sandbox.mapping.poller import MappingError, Poller, lambda_record
-from tests.property.stream import change
+from tests.fakes.stream import change
 
 PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 

@@ -4,21 +4,19 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from handler.stream.change import Change
-from handler.stream.engine.workers import Death, Executor
+from handler.stream.engine.workers import Executor, SimulatedCrash
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
 from handler.stream.ledger.notes import Note
 from handler.stream.ledger.rows import HoldRow, digest_of, read_changes
-from tests.handler.fakes import S3, STREAM, Clock, Context, DynamoDB, Lambda, Steps, record
+from tests.fakes.aws import S3, Clock, HookedDynamoDB, Lambda, LambdaContext
+from tests.fakes.executor import InlineExecutor
+from tests.fakes.records import STREAM, record
 
 FIRST = 10**20
 FAILS = ValueError("down")
-Outcome = BaseException | Callable[[], object] | None
-Trouble = Outcome | list[Any]
-
-
-class Died(Death):
-    """The function is killed while a handler runs: it comes out of the handler, and the executor lets it through."""
+Behavior = BaseException | Callable[[], object] | None
+Trouble = Behavior | list[Any]
 
 
 def digest(item: str) -> str:
@@ -26,7 +24,7 @@ def digest(item: str) -> str:
     return digest_of(Change(record(1, item)))
 
 
-class World:
+class ConsumerHarness:
     """Invocations of one consumer's function, and what came of them. Changes are known by their number.
 
     Attributes
@@ -46,11 +44,11 @@ class World:
 
     def __init__(self, *, claim: bool = False, executor: Executor | None = None, **settings: Any) -> None:
         self.clock = Clock()
-        self.dynamodb = DynamoDB(clock=self.clock)
+        self.dynamodb = HookedDynamoDB(clock=self.clock)
         self.s3, self.functions = S3(), Lambda()
         stores: dict[str, Any] = {"ledger_table": "ledger", "failure_bucket": "failures"}
         self.settings = Environment(**stores | settings)
-        self.steps = Steps()
+        self.steps = InlineExecutor()
         self._claim, self._executor = claim, executor or self.steps
         self.trouble: dict[int, Trouble] = {}
         self.look: Callable[[Change], Any] = lambda change: None
@@ -86,8 +84,8 @@ class World:
         result = self.look(change)
         trouble = self.trouble.get(number)
         if isinstance(trouble, list):
-            outcomes = cast(list[Outcome], trouble)
-            trouble = outcomes.pop(0) if outcomes else None
+            behaviors = cast(list[Behavior], trouble)
+            trouble = behaviors.pop(0) if behaviors else None
         if isinstance(trouble, BaseException):
             raise trouble.with_traceback(None)
         if trouble is not None:
@@ -110,7 +108,7 @@ class World:
     def times_out(self) -> None:
         """A handler that hangs until the function is killed, after its last words."""
         self._end()
-        raise Died
+        raise SimulatedCrash
 
     def ends_late(self, then: BaseException | None = None) -> Callable[[], None]:
         """A handler that ends after the function's last words, and before it is killed."""
@@ -131,7 +129,7 @@ class World:
 
     def invoke(self, event: Any, context: Any = None) -> dict[str, Any]:
         """Call the function; in another environment where one call is under way."""
-        outer, self._context = self._context, context or Context(self.clock)
+        outer, self._context = self._context, context or LambdaContext(self.clock)
         engine = self.environment() if outer else self.engine
         try:
             return engine(event, self._context)
@@ -146,12 +144,12 @@ class World:
         A blank stands for a change that is not in the batch.
         """
         records = [record(start + place, item, **fields) for place, item in enumerate(batch) if item != " "]
-        answer = self.invoke({"Records": records}, context or Context(self.clock, seconds))
+        answer = self.invoke({"Records": records}, context or LambdaContext(self.clock, seconds))
         return [int(failure["itemIdentifier"]) - FIRST for failure in answer["batchItemFailures"]]
 
     def ask(self, request: str, *, seconds: float = 60, **more: Any) -> dict[str, Any]:
         """Send a request; its answer."""
-        return self.invoke({"table-stream": request, **more}, Context(self.clock, seconds))
+        return self.invoke({"table-stream": request, **more}, LambdaContext(self.clock, seconds))
 
     def retry(self, *, seconds: float = 60, **more: Any) -> dict[str, Any]:
         """A retry run; its answer. `now=True` makes everything due."""
@@ -207,18 +205,18 @@ class World:
         return [int(key.rsplit("/", 1)[1].split("-", 1)[0]) - FIRST for key in sorted(self.s3.objects)]
 
 
-def held(batch: str = "aa", **settings: Any) -> World:
+def with_held_item(batch: str = "aa", **settings: Any) -> ConsumerHarness:
     """A world whose change 1 fails, so that its item is held; nothing has been called since."""
-    world = World(**settings)
-    world.trouble[1] = FAILS
-    assert world.deliver(batch) == []
-    for log in (world.ran, world.applied, world.paused, world.dynamodb.calls):
+    harness = ConsumerHarness(**settings)
+    harness.trouble[1] = FAILS
+    assert harness.deliver(batch) == []
+    for log in (harness.ran, harness.applied, harness.paused, harness.dynamodb.calls):
         log.clear()
-    return world
+    return harness
 
 
-def mended(batch: str = "aa", **settings: Any) -> World:
+def with_mended_item(batch: str = "aa", **settings: Any) -> ConsumerHarness:
     """The same, where nothing fails any more."""
-    world = held(batch, **settings)
-    world.trouble.clear()
-    return world
+    harness = with_held_item(batch, **settings)
+    harness.trouble.clear()
+    return harness

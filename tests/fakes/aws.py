@@ -1,60 +1,19 @@
-"""AWS in memory for the engine's tests, and an executor without threads."""
+"""AWS in memory for the engine's tests: clients with a record of their calls, a clock and Lambda's context."""
 
-import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] # botocore has none
 
 from handler.stream.testing.dynamodb import MemoryDynamoDB
-
-STREAM = "arn:aws:dynamodb:eu-central-1:111122223333:table/orders/stream/2026-01-01T00:00:00.000"
-START = 1_800_000_000.0
+from tests.fakes.records import START
 
 Item = dict[str, Any]
 Result = TypeVar("Result")
 Hook = Callable[[Callable[[], Any]], Any]
 """Stands in for a call: it is given the call, and may make it, refuse it, or do something else before or after it."""
-
-
-def record(
-    number: int,
-    item: str = "a",
-    *,
-    name: str = "MODIFY",
-    at: float = START,
-    stream: str = STREAM,
-    **body: Any,
-) -> dict[str, Any]:
-    """A stream record as Lambda's event has it; `body` replaces parts of `dynamodb`."""
-    image = {"id": {"S": item}, "n": {"N": str(number)}}
-    images = {"NewImage": image, "OldImage": image}
-    if name != "MODIFY":
-        del images["OldImage" if name == "INSERT" else "NewImage"]
-    return {
-        "eventID": f"event-{number}",
-        "eventName": name,
-        "eventSource": "aws:dynamodb",
-        "eventSourceARN": stream,
-        "dynamodb": {
-            "ApproximateCreationDateTime": at,
-            "Keys": {"id": {"S": item}},
-            **images,
-            "SequenceNumber": str(10**20 + number),
-            "StreamViewType": "NEW_AND_OLD_IMAGES",
-            **body,
-        },
-    }
-
-
-def nested(levels: int) -> Any:
-    """A value of so many levels in DynamoDB's JSON."""
-    value: Any = {"S": "deep"}
-    for _ in range(levels):
-        value = {"M": {"a": value}}
-    return value
 
 
 class Clock:
@@ -67,7 +26,7 @@ class Clock:
         return self.now
 
 
-class Context:
+class LambdaContext:
     """Lambda's context of one invocation; its time passes on a test's clock."""
 
     function_name = "mirror"
@@ -123,7 +82,7 @@ def before(do: Callable[[], Any]) -> Hook:
     return in_turn(hook)
 
 
-class DynamoDB(MemoryDynamoDB):
+class HookedDynamoDB(MemoryDynamoDB):
     """MemoryDynamoDB with a record of its calls, and a hook for each.
 
     A call is known as its operation and what it touches: "Query note", "UpdateItem hold", "BatchWriteItem change",
@@ -225,6 +184,7 @@ class S3:
 
     def put_object(self, **request: Any) -> dict[str, Any]:
         self.puts += 1
+        assert set(request) == {"Bucket", "Key", "Body", "ContentType", "IfNoneMatch"}
         assert request["IfNoneMatch"] == "*"
         if self.failing:
             raise self.failing
@@ -247,32 +207,3 @@ class Lambda:
             raise self.failing
         self.invoked.append((request["FunctionName"], json.loads(request["Payload"])))
         return {"StatusCode": 202}
-
-
-class Steps:
-    """An executor without threads: items take turns, a change each.
-
-    A handler that calls `deadline` lets the invocation's time be over while it runs; one that calls `another` lets
-    another item's handler run at the same time.
-    """
-
-    def __init__(self) -> None:
-        self.deadline: Callable[[], None] = lambda: None
-        self._waiting: list[Iterator[None]] = []
-
-    def __call__(self, items: Any, left: Callable[[], float] | None, on_deadline: Callable[[], None]) -> None:
-        outer = self.deadline, self._waiting  # an invocation may begin while another is under way
-        self.deadline, self._waiting = on_deadline if left else lambda: None, list(items)
-        try:
-            while self._waiting:
-                self.another()
-        finally:
-            self.deadline, self._waiting = outer
-
-    def another(self) -> None:
-        """Let the next item take its step."""
-        waiting = self._waiting
-        item = waiting.pop(0)
-        with contextlib.suppress(StopIteration):
-            next(item)
-            waiting.append(item)
