@@ -1,13 +1,17 @@
 """The sandbox for tests: one emulator, deployed programs, and the invocations of their functions."""
 
+import io
 import json
+import socket
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from boto3.dynamodb import types  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
+from sandbox.emulator import HOST
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import Deployment, Sandbox
 from sandbox.program.in_process import Program
@@ -34,6 +38,17 @@ class LocalAws:
     def deploy(self, *arguments: Any, **options: Any) -> Deployment:
         """Deploy `Program(*arguments, **options)`. The caller destroys the deployment."""
         return self.sandbox.deploy(Program(*arguments, **options))
+
+    def create_table(self, name: str, **specification: object) -> str:
+        """Create a table with the key `id` outside Pulumi; return the ARN of its stream, if it has one."""
+        response = self.client("dynamodb").create_table(
+            TableName=name,
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+            **specification,
+        )
+        return response["TableDescription"].get("LatestStreamArn", "")
 
     def write(self, table: str, *items: Mapping[str, Any]) -> None:
         """Put items one after the other, so that the stream has their changes in this order."""
@@ -105,6 +120,20 @@ def wait_for(condition: Callable[[], object], what: str, timeout_seconds: float 
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout_seconds:.0f} s"
         time.sleep(0.02)
+
+
+def zip_module(source: str) -> bytes:
+    """Return a zip file with the module `m`."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("m.py", source)
+    return content.getvalue()
+
+
+def is_listening(port: int) -> bool:
+    """Whether a process listens on a port of loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def _encoded(item: Mapping[str, Any]) -> dict[str, Any]:

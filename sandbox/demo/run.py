@@ -52,7 +52,7 @@ from sandbox.report import (
 )
 
 REDELIVERIES = 3
-FIRST_CHANGE_TIMEOUT_SECONDS = 30
+START_TIMEOUT_SECONDS = 30
 GROUP_PAUSE_SECONDS = 0.3
 """The pause between two groups of orders, so that later groups come while FAILING_ORDER is held."""
 REQUIRED_OUTPUTS = {"tables": {"users", "orders", "orders-mirror"}, "consumers": {"welcome-email", "mirror"}}
@@ -93,9 +93,8 @@ class DemoOutput:
         for event in (*report.done, *report.held, *report.waiting):
             self._versions[report.table, _sequence(event)] = _version(event)[1]
         for entry in report.entries_of(PARKED):
-            self._print_entry(
-                report, entry, f"[red]✖ {escape(entry.error.partition(': ')[2].partition(';')[0])} → parked[/]"
-            )
+            reason = escape(entry.error.partition(": ")[2].partition(";")[0])
+            self._print_entry(report, entry, f"[red]✖ {reason} → parked[/]")
         for entry in report.entries_of(HELD):
             self._print_held(report, entry)
         for entry in report.entries_of(WAIT):
@@ -103,9 +102,8 @@ class DemoOutput:
         for entry in report.entries_of(RETRY_FAILED):
             self._print_entry(report, entry, f"[red]✖ {_error(entry)}, try {entry.tries}[/]")
         for entry in report.entries_of(RELEASED):
-            self._print_entry(
-                report, entry, f"[green]▶ released: {self._version_names(entry, entry.sequences)} done[/]"
-            )
+            done = self._version_names(entry, entry.sequences)
+            self._print_entry(report, entry, f"[green]▶ released: {done} done[/]")
 
     def _print_held(self, report: InvocationReport, entry: LogEntry) -> None:
         """Print a held item, its waiting changes, and one later change of another item."""
@@ -152,9 +150,9 @@ class Demo:
     deployment: Deployment
     names: Names
 
-    def __init__(self, console: Console, started: float) -> None:
+    def __init__(self, console: Console, started_at: float) -> None:
         self.output = DemoOutput(console)
-        self.started = started
+        self.started_at = started_at
         self.mirror_writes = MirrorWrites()
         self.written_at: dict[Version, float] = {}  # the time of each write, in epoch seconds
         self.measured_since = 0.0
@@ -180,10 +178,10 @@ class Demo:
             functions = {"AWS_ENDPOINT_URL": proxy.url}
             with Sandbox(program.config["aws:region"], self._observe, port=port, environment=functions) as self.sandbox:
                 self._deploy(program)
-                first = self._write() - self.started
+                first = self._write() - self.started_at
                 self._show_until_idle()
                 kept = self.check_promises()
-        self.output.print_line(f"{time.monotonic() - self.started:.1f} s, the first change after {first:.1f} s")
+        self.output.print_line(f"{time.monotonic() - self.started_at:.1f} s, the first change after {first:.1f} s")
         self.output.print_line("Next: make sandbox, then edit handler/welcome_email.py")
         return kept
 
@@ -218,13 +216,11 @@ class Demo:
         starting, *others = order_groups()
         self._write_batch("users", user_items())
         self._write_orders(starting)
-        first = self._show_next(timeout_seconds=FIRST_CHANGE_TIMEOUT_SECONDS)
-        deadline = time.monotonic() + FIRST_CHANGE_TIMEOUT_SECONDS
+        first = self._show_next(timeout_seconds=START_TIMEOUT_SECONDS)
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while first is None or len(self.mirror_writes.written_at) < GROUP_SIZE * VERSIONS:
             if time.monotonic() > deadline:
-                raise DemoError(
-                    f"no change was processed within {FIRST_CHANGE_TIMEOUT_SECONDS} s: see python -m sandbox up"
-                )
+                raise DemoError(f"no change is processed after {START_TIMEOUT_SECONDS} s: run python -m sandbox up")
             first = self._show_next(timeout_seconds=0.05) or first
         self.measured_since = time.time()
         for group in others:
@@ -233,9 +229,9 @@ class Demo:
         return first
 
     def _write_orders(self, group: list[list[dict[str, Any]]]) -> None:
-        for together in group:
-            self.written_at |= dict.fromkeys(map(version_of, together), time.time())
-            self._write_batch("orders", together)
+        for batch in group:
+            self.written_at |= dict.fromkeys(map(version_of, batch), time.time())
+            self._write_batch("orders", batch)
 
     def _write_batch(self, table: str, items: list[dict[str, Any]]) -> None:
         requests = [{"PutRequest": {"Item": item}} for item in items]
@@ -249,11 +245,11 @@ class Demo:
 
     def _show_until_idle(self) -> None:
         pool = ThreadPoolExecutor(1)
-        settled = pool.submit(self.sandbox.wait_until_idle)
+        idle = pool.submit(self.sandbox.wait_until_idle)
         pool.shutdown(wait=False)  # an interrupt does not wait for the thread
-        while not (settled.done() and self._observed.empty()):
+        while not (idle.done() and self._observed.empty()):
             self._show_next(timeout_seconds=0.05)
-        settled.result()
+        idle.result()
 
     def _show_next(self, timeout_seconds: float) -> float | None:
         """Print the report of the next invocation and return when it ended; None if there is none within the time."""
@@ -267,16 +263,9 @@ class Demo:
 
     def check_promises(self) -> bool:
         """Print each promise and whether it is kept; return whether all are."""
-        stock = self._run_baseline()
-        return all(
-            [
-                self._check_order(stock),
-                self._check_once(),
-                self._check_complete(),
-                self._check_kept(),
-                self._check_prompt(stock),
-            ]
-        )
+        baseline = self._run_baseline()
+        checks = [self._check_order(baseline), self._check_once(), self._check_complete(), self._check_kept()]
+        return all([*checks, self._check_prompt(baseline)])
 
     def _run_baseline(self) -> list[TimedEvent]:
         """Run the baseline with the same changes, written at the same times."""
@@ -289,20 +278,18 @@ class Demo:
             refused_write_seconds=self.mirror_writes.refused_write_seconds,
         )
 
-    def _check_order(self, stock: list[TimedEvent]) -> bool:
+    def _check_order(self, baseline: list[TimedEvent]) -> bool:
         """Check that the mirror got every version of every order, none after a later one, although one write failed."""
-        behind = count_out_of_order(self.mirror_writes.versions)
-        reached = set(self.mirror_writes.versions) == set(expected_versions())
-        aside = f"(stock batch processor, same run: {count_out_of_order(_version(event) for _, event in stock)})"
-        holds = behind == 0 and reached and self.mirror_writes.failure.began_at is not None
-        return self.output.print_check(
-            "order", f"{behind} of {len(expected_versions())} out of order", aside, holds=holds
-        )
+        versions, expected = self.mirror_writes.versions, expected_versions()
+        late = count_out_of_order(versions)
+        holds = late == 0 and set(versions) == set(expected) and self.mirror_writes.failure.began_at is not None
+        aside = f"(stock batch processor, same run: {count_out_of_order(_version(event) for _, event in baseline)})"
+        return self.output.print_check("order", f"{late} of {len(expected)} out of order", aside, holds=holds)
 
-    def _check_prompt(self, stock: list[TimedEvent]) -> bool:
+    def _check_prompt(self, baseline: list[TimedEvent]) -> bool:
         """Check that the delay of every other order's changes was shorter than that of the failing change."""
         arrived, applied = self.mirror_writes.written_at, dict[Version, float]()
-        for at, event in stock:
+        for at, event in baseline:
             applied.setdefault(_version(event), at)
         measured = {version: at for version, at in self.written_at.items() if at >= self.measured_since}
         failing, late = (FAILING_ORDER, FAILING_VERSION), max_delay_of_others(measured, arrived)
@@ -314,11 +301,11 @@ class Demo:
         """Check that each user with a template got one mail, also after their changes are delivered again."""
         welcome = [event for event in self._events("welcome-email") if _version(event)[0] != FAILING_USER]
         before = len(self.sandbox.emulator.mails())
-        answer = self.sandbox.aws.client("lambda").invoke(
+        response = self.sandbox.aws.client("lambda").invoke(
             FunctionName=self.deployment.outputs["consumers"]["welcome-email"]["function"],
             Payload=json.dumps({"Records": welcome[:REDELIVERIES]}),
         )
-        accepted = json.load(answer["Payload"]) == {"batchItemFailures": []}
+        accepted = json.load(response["Payload"]) == {"batchItemFailures": []}
         mails = Counter(mail["To"][0] for mail in self.sandbox.emulator.mails())
         expected = Counter(user["email"]["S"] for user in user_items() if user["id"]["S"] != FAILING_USER)
         absorbed = REDELIVERIES - (mails.total() - before) if accepted else 0
@@ -335,7 +322,7 @@ class Demo:
     def _check_kept(self) -> bool:
         """Check that the change without a template is in the failure bucket, as it was in the stream."""
         bucket, s3 = self.deployment.outputs["stores"]["failures"]["bucket"], self.sandbox.aws.client("s3")
-        keys = [found["Key"] for found in s3.list_objects_v2(Bucket=bucket).get("Contents", ())]
+        keys = [each["Key"] for each in s3.list_objects_v2(Bucket=bucket).get("Contents", ())]
         failures = [read_failure(s3.get_object(Bucket=bucket, Key=key)["Body"].read()) for key in keys]
         kept = [record["dynamodb"]["NewImage"] for failure in failures for record in failure.records]
         holds = kept == [user for user in user_items() if user["id"]["S"] == FAILING_USER]

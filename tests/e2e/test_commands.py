@@ -23,7 +23,7 @@ from sandbox.demo.run import Demo
 from sandbox.demo.workload import FAILING_ORDER
 from sandbox.emulator import Clients
 from sandbox.program.deploy import Deployment
-from tests.local import LocalAws
+from tests.local import LocalAws, is_listening, wait_for
 
 
 def start_command(*arguments: str, root: Path = ROOT, **variables: str) -> "subprocess.Popen[str]":
@@ -43,12 +43,6 @@ def run_command(*arguments: str, **variables: str) -> tuple[int, str, str]:
     process = start_command(*arguments, root=ROOT, **variables)
     out, error = process.communicate(timeout=60)
     return process.returncode, out, error
-
-
-def listens(address: str) -> bool:
-    host, port = re.fullmatch(r"http://(.*):(\d+)", address).groups()  # pyright: ignore[reportOptionalMemberAccess]
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
 
 
 def test_the_demo_keeps_its_promises():
@@ -145,7 +139,7 @@ def test_up_prints_invocations_until_it_is_interrupted(tmp_path: Path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert (process.returncode, error) == (0, "")
-    assert not listens(variables["AWS_ENDPOINT_URL"])
+    assert not is_listening(int(variables["AWS_ENDPOINT_URL"].rpartition(":")[2]))
 
 
 @pytest.fixture
@@ -235,15 +229,11 @@ def test_up_ends_on_sigterm_while_it_is_still_deploying():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = start_command("up", "--port", str(port))
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 30
-    while not listens(address):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: is_listening(port), "the emulator", timeout_seconds=30)
     process.terminate()
     out, error = process.communicate(timeout=30)
     assert (process.returncode, out, error) == (0, "", "")
-    assert not listens(address)
+    assert not is_listening(port)
 
 
 @pytest.fixture

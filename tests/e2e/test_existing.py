@@ -32,18 +32,8 @@ def attach(table_name: str) -> Callable[[], None]:
     return program
 
 
-def make(aws: LocalAws, name: str, **specification: object) -> None:
-    aws.client("dynamodb").create_table(
-        TableName=name,
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-        **specification,
-    )
-
-
 def test_its_changes_are_processed_and_it_survives_destroy(aws: LocalAws):
-    make(aws, "invoices", StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
+    aws.create_table("invoices", StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
     deployment = aws.deploy(attach("invoices"), config=HOST)
     aws.write("invoices", {"id": "1"})
     aws.wait_until_idle()
@@ -54,7 +44,7 @@ def test_its_changes_are_processed_and_it_survives_destroy(aws: LocalAws):
 
 
 def test_a_table_without_a_stream_or_no_table_is_one_clear_error(aws: LocalAws):
-    make(aws, "quiet")
+    aws.create_table("quiet")
     with pytest.raises(
         pulumi.RunError, match="table quiet has no stream; switch it on with: aws dynamodb update-table"
     ):

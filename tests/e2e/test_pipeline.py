@@ -1,8 +1,6 @@
 """The whole program in the emulator: changes of its tables have their effects."""
 
-import io
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import pulumi_aws as resources
 
 from handler.stream.failures import read_failure
 from sandbox.program.deploy import Deployment
-from tests.local import LocalAws
+from tests.local import LocalAws, zip_module
 
 
 def test_the_mirror_follows_every_change_and_ends_equal(aws: LocalAws, pipeline: Deployment):
@@ -71,17 +69,11 @@ def test_every_change_of_both_tables_is_logged(aws: LocalAws, pipeline: Deployme
     assert sorted(found) == [("INSERT", ["customer_id", "order_id"]), ("INSERT", ["id"]), ("REMOVE", ["id"])]
 
 
-CRASHES = "import os\ndef handler(event, context): os._exit(1)\n"
-
-
 def test_the_records_of_a_crashing_function_go_to_the_destination_whole(
     aws: LocalAws, deployed: Callable[..., Deployment], tmp_path: Path
 ):
     """The function does not use handler.stream. It crashes each time, and the mapping writes the records to S3."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("m.py", CRASHES)
-    (tmp_path / "code.zip").write_bytes(content.getvalue())
+    (tmp_path / "code.zip").write_bytes(zip_module("import os\ndef handler(event, context): os._exit(1)\n"))
 
     def program() -> None:
         table = resources.dynamodb.Table(

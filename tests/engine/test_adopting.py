@@ -1,17 +1,15 @@
 """The program adopts existing resources, in each way of docs/adopting.md, with the Pulumi CLI."""
 
-import io
 import json
 import re
 import shutil
-import zipfile
 from collections.abc import Callable, Mapping
 
 import pytest
 
 from sandbox import ROOT
 from tests.engine.project import Project
-from tests.local import LocalAws
+from tests.local import LocalAws, zip_module
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -59,29 +57,19 @@ def program(*parts: str, table: str, function: str = "") -> str:
     return "".join(parts).replace("TABLE", table).replace("FUNCTION", function)
 
 
-def make_table(aws: LocalAws, name: str, **more: object) -> str:
+def make_table(aws: LocalAws, name: str, **specification: object) -> str:
     """Create a table with one item outside Pulumi; return the ARN of its stream, if it has one."""
-    made = aws.client("dynamodb").create_table(
-        TableName=name,
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-        **more,
-    )["TableDescription"]
+    stream = aws.create_table(name, **specification)
     aws.write(name, {"id": "written before"})
-    return made.get("LatestStreamArn", "")
+    return stream
 
 
 def make_function(aws: LocalAws, name: str, stream: str) -> str:
     """Create a function with a disabled mapping outside Pulumi; return the UUID of the mapping."""
     role = aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("m.py", "def handler(event, context): return None\n")
+    code = {"ZipFile": zip_module("def handler(event, context): return None\n")}
     functions = aws.client("lambda")
-    functions.create_function(
-        FunctionName=name, Role=role, Handler="m.handler", Runtime="python3.11", Code={"ZipFile": code.getvalue()}
-    )
+    functions.create_function(FunctionName=name, Role=role, Handler="m.handler", Runtime="python3.11", Code=code)
     mapping = functions.create_event_source_mapping(
         EventSourceArn=stream, FunctionName=name, StartingPosition="TRIM_HORIZON", Enabled=False
     )

@@ -128,13 +128,7 @@ def test_another_source_replaces_the_mapping_which_reads_that_from_its_beginning
     new_project: Projects, aws: LocalAws
 ) -> None:
     for name in ("engine-one", "engine-two"):
-        aws.client("dynamodb").create_table(
-            TableName=name,
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            BillingMode="PAY_PER_REQUEST",
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
-        )
+        aws.create_table(name, StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
     program = PROGRAM.replace(
         'StreamTable("orders", key="id", protect=settings.protect, confirmed_drained=confirmed.get("orders"))',
         'StreamTable.existing("orders", table_name="engine-one")',

@@ -1,14 +1,11 @@
 """The provider implements Pulumi's protocol, and its command starts and ends. No test needs the Pulumi CLI."""
 
-import io
 import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
-import zipfile
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +21,7 @@ from pulumi.runtime.proto.provider_pb2 import DiffResponse
 from sandbox import ROOT
 from sandbox.program.provider import serve_provider
 from sandbox.program.values import UNKNOWN
-from tests.local import REGION, LocalAws
+from tests.local import REGION, LocalAws, is_listening, zip_module
 
 QUEUE = "aws:sqs/queue:Queue"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
@@ -93,8 +90,7 @@ def test_what_cannot_be_changed_in_place_is_replaced(stub: Any) -> None:
 def test_an_archive_with_the_same_hash_is_unchanged(stub: Any, tmp_path: Path) -> None:
     """The engine sends the path of a new file, and only the hash of a known one."""
     code = tmp_path / "code.zip"
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("m.py", "def handler(event, context): return 1\n")
+    code.write_bytes(zip_module("def handler(event, context): return 1\n"))
     function = "aws:lambda/function:Function"
     role = "arn:aws:iam::000000000000:role/engine"
 
@@ -181,24 +177,15 @@ def test_a_table_is_imported_with_its_inputs(stub: Any, aws: LocalAws) -> None:
 
 
 def test_a_function_and_its_mapping_are_imported_with_their_inputs(stub: Any, aws: LocalAws) -> None:
-    aws.client("dynamodb").create_table(
-        TableName="imported-source",
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"},
-    )
-    stream = aws.client("dynamodb").describe_table(TableName="imported-source")["Table"]["LatestStreamArn"]
+    keys_only = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
+    stream = aws.create_table("imported-source", StreamSpecification=keys_only)
     role = "arn:aws:iam::000000000000:role/engine"
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("m.py", "def handler(event, context): return 1\n")
     aws.client("lambda").create_function(
         FunctionName="imported-code",
         Role=role,
         Handler="m.handler",
         Runtime="python3.11",
-        Code={"ZipFile": code.getvalue()},
+        Code={"ZipFile": zip_module("def handler(event, context): return 1\n")},
         Environment={"Variables": {"A": "b"}},
     )
     mapping = aws.client("lambda").create_event_source_mapping(
@@ -261,12 +248,7 @@ def test_the_command_runs_until_it_is_interrupted() -> None:
                 name, _, variables[name] = shlex.split(line)[1].partition("=")
         ports = [int(variables[name].rpartition(":")[2]) for name in ("AWS_ENDPOINT_URL", "PULUMI_DEBUG_PROVIDERS")]
         assert variables["PULUMI_DEBUG_PROVIDERS"] == f"aws:{ports[1]}"
-        assert [listens(port) for port in ports] == [True, True]
+        assert [is_listening(port) for port in ports] == [True, True]
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-    assert [listens(port) for port in ports] == [False, False]
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    assert [is_listening(port) for port in ports] == [False, False]

@@ -1,7 +1,5 @@
 """Fixtures of the resource types' tests."""
 
-import io
-import zipfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import pytest
 
 from sandbox.resources.assets import Archive
 from sandbox.resources.resource_type import Aws
-from tests.local import REGION, LocalAws
+from tests.local import REGION, LocalAws, zip_module
 from tests.sandbox.resource_factory import RecordedMappings, ResourceFactory
 
 
@@ -28,10 +26,7 @@ def factory(aws: LocalAws) -> Generator[ResourceFactory]:
 def code(tmp_path: Path) -> Callable[[str], Archive]:
     def write(answer: str) -> Archive:
         path = tmp_path / f"{answer}.zip"
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            archive.writestr("m.py", f"def handler(event, context): return {answer!r}\n")
-        path.write_bytes(packed.getvalue())
+        path.write_bytes(zip_module(f"def handler(event, context): return {answer!r}\n"))
         return Archive(str(path))
 
     return write

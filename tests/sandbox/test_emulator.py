@@ -5,26 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sandbox import emulator
 from sandbox.emulator import HOST, Emulator, EmulatorError
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
+from tests.local import is_listening, wait_for
 
 
 def alive(process: int) -> bool:
@@ -53,9 +40,9 @@ def test_it_ends_with_its_parent_even_if_that_is_killed():
     with parent:
         assert parent.stdout
         started = json.loads(parent.stdout.readline())
-        assert listens(started["port"])
+        assert is_listening(started["port"])
         parent.send_signal(signal.SIGKILL)
-    wait_for(lambda: not alive(started["process"]) and not listens(started["port"]))
+    wait_for(lambda: not alive(started["process"]) and not is_listening(started["port"]), "the end of the emulator")
     assert not Path(started["directory"]).exists()
 
 
@@ -97,5 +84,5 @@ def test_functions_do_not_inherit_the_caller_s_environment(monkeypatch: pytest.M
             environment = Path(f"/proc/{own.process_id}/environ").read_bytes().split(b"\0")
             assert b"EXTRA=1" in environment
             assert not [line for line in environment if line.startswith(b"AWS_")]
-    assert not listens(own.port)
+    assert not is_listening(own.port)
     own.close()
