@@ -45,7 +45,7 @@ def given() -> dict[str, set[str]]:
     """Variables of each function of the program, tracing switched on."""
     tracing = '{"change-log": {"tracing": true}, "mirror": {"tracing": true}, "welcome-email": {"tracing": true}}'
     recorder = Recorder()
-    run(Program(config=stack_config("local") | {"table-stream:tuning": tracing}), recorder)
+    run(Program(config=stack_config("local") | {"tuning": tracing}), recorder)
     return {
         registration.inputs["handler"].split(".")[1]: set(registration.inputs["environment"]["variables"])
         for (kind, _), registration in recorder.registered.items()

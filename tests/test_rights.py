@@ -64,7 +64,7 @@ def guarded() -> Generator[LocalAws]:
 @pytest.fixture(scope="module")
 def outputs(guarded: LocalAws) -> dict[str, Any]:
     """The whole program's outputs, deployed; it goes with its emulator."""
-    outputs = guarded.deploy(config=stack_config("local") | {"table-stream:encryption": "customer"}).outputs
+    outputs = guarded.deploy(config=stack_config("local") | {"encryption": "customer"}).outputs
     role = outputs["consumers"]["welcome-email"]["role"]
     allowed = [action for statement in statements(guarded, role) for action in statement["Action"]]
     allow(guarded, role, "anywhere", [action for action in allowed if action in ANYWHERE], "*")

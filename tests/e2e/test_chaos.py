@@ -32,11 +32,10 @@ SEED, ORDERS, VERSIONS, USERS = 20_261, 20, 12, 24
 POISON = 7
 """The version that can never succeed, of some orders."""
 CONFIG = {
-    "table-stream:target": "host",
-    "table-stream:mailFrom": "hello@example.com",
+    "target": "host",
+    "mailFrom": "hello@example.com",
     # A killed function keeps its claims and leases until its time-out, so the time-out is short.
-    "table-stream:tuning": '{"welcome-email": {"timeout": 6, "handlerTimeout": 1},'
-    ' "mirror": {"timeout": 6, "handlerTimeout": 1}}',
+    "tuning": '{"welcome-email": {"timeout": 6, "handlerTimeout": 1}, "mirror": {"timeout": 6, "handlerTimeout": 1}}',
 }
 CONCURRENT = 10
 """The claims that one function holds at most: one per worker."""

@@ -13,7 +13,7 @@ from tests.local import LocalAws
 def test_the_program_works_with_a_customer_key_and_uses_it_everywhere(
     aws: LocalAws, deployed: Callable[..., Deployment]
 ):
-    deployment = deployed(config=stack_config("local") | {"table-stream:encryption": "customer"})
+    deployment = deployed(config=stack_config("local") | {"encryption": "customer"})
     outputs, kms = deployment.outputs, aws.client("kms")
     [key] = [made.outputs["arn"] for made in deployment.resources if made.registration.type == "aws:kms/key:Key"]
     alias = "alias/table-stream-local-encryption"

@@ -1,4 +1,4 @@
-"""Stream records as Lambda's event has them: the one factory of the tests."""
+"""Factory of stream records as Lambda's event has them."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def record(
     stream: str = STREAM,
     **body: Any,
 ) -> dict[str, Any]:
-    """A stream record as Lambda's event has it; `body` replaces parts of `dynamodb`."""
+    """Return a stream record; `body` replaces parts of `dynamodb`."""
     image = {"id": {"S": item}, "n": {"N": str(number)}}
     images = {"NewImage": image, "OldImage": image}
     if name != "MODIFY":
@@ -37,7 +37,7 @@ def record(
 
 
 def nested(levels: int) -> Any:
-    """A value of so many levels in DynamoDB's JSON."""
+    """Return a value with so many levels, in DynamoDB's JSON."""
     value: Any = {"S": "deep"}
     for _ in range(levels):
         value = {"M": {"a": value}}

@@ -165,6 +165,6 @@ def record(
     def main() -> None:
         program()
 
-    settings = {"table-stream:target": "host"} | dict(config or {})
+    settings = {"target": "host"} | dict(config or {})
     run(Program(main, stack="test", config=settings), recorder, preview=preview)
     return recorder

@@ -1,4 +1,4 @@
-"""What is refused before any handler starts, and what names an item."""
+"""Batches that are refused before any handler starts, and the key of an item."""
 
 import functools
 from collections.abc import AsyncIterator, Iterator
@@ -41,12 +41,12 @@ OTHER = STREAM.replace("orders", "users")
         ([record(1, Keys={"id": {"BOOL": True}})], r"Records\[0\].dynamodb.Keys.id: .* is not a key value"),
     ],
 )
-def test_a_batch_whose_records_cannot_be_named_is_refused_by_record_and_field(records: Any, message: str) -> None:
+def test_an_invalid_batch_is_refused_with_record_and_field(records: Any, message: str) -> None:
     with pytest.raises(InvalidBatchError, match=message):
         read_batch(records)
 
 
-def test_a_batch_is_put_in_stream_order() -> None:
+def test_a_batch_is_sorted_in_stream_order() -> None:
     batch = read_batch(
         [record(3, SequenceNumber="1000"), record(1, SequenceNumber="0200"), record(2, SequenceNumber="999")]
     )
@@ -54,8 +54,8 @@ def test_a_batch_is_put_in_stream_order() -> None:
     assert [raw["eventID"] for raw in batch.records] == ["event-1", "event-2", "event-3"]
 
 
-def test_an_item_is_its_stream_and_full_primary_key_as_the_stream_writes_it() -> None:
-    """Numbers are not read: two texts of one number are two items, which the stream never writes for one."""
+def test_an_items_key_has_the_stream_and_the_full_primary_key_as_text() -> None:
+    """Two texts of one number are two keys: a stream always writes a number of an item in the same way."""
 
     def item(stream: str = STREAM, **keys: Any) -> Any:
         return read_batch([record(1, stream=stream, Keys=keys)]).items[0]
@@ -85,29 +85,17 @@ async def waits_and_yields(change: Change) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("function", [waits, yields, waits_and_yields, functools.partial(waits)])
-def test_a_function_that_python_would_not_run_is_refused(function: Any) -> None:
+def test_a_function_that_a_call_does_not_run_is_refused(function: Any) -> None:
     with pytest.raises(AsyncHandlerError, match="make it a plain function"):
         refuse_async(function)
 
 
-def is_async(change: Change) -> Any:
-    return waits(change)
-
-
-def is_lazy(change: Change) -> Any:
-    return yields(change)
-
-
-def is_both(change: Change) -> Any:
-    return waits_and_yields(change)
-
-
-@pytest.mark.parametrize("function", [is_async, is_lazy, is_both])
-def test_a_result_that_nobody_would_run_is_an_error(function: Any) -> None:
-    """A coroutine that is never awaited also warns, which fails this test."""
+@pytest.mark.parametrize("function", [waits, yields, waits_and_yields])
+def test_a_result_that_is_never_run_is_an_error(function: Any) -> None:
+    """The coroutine is closed: Python warns of a coroutine that is never awaited, which would fail this test."""
     with pytest.raises(AsyncHandlerError, match="which is never run"):
-        call(function, Change(record(1)))
+        call(lambda change: function(change), Change(record(1)))
 
 
-def test_any_other_result_is_nobodys_business() -> None:
+def test_any_other_result_is_ignored() -> None:
     call(lambda change: {"statusCode": 500}, Change(record(1)))

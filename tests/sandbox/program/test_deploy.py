@@ -103,7 +103,7 @@ def test_destroy_names_what_it_cannot_delete_and_deletes_the_rest(aws: LocalAws)
 
 
 def test_the_sender_of_mail_is_verified(deployed: Deployed, aws: LocalAws):
-    deployed(lambda: None, config={"table-stream:mailFrom": "sender@example.com"})
+    deployed(lambda: None, config={"mailFrom": "sender@example.com"})
     assert aws.client("sesv2").get_email_identity(EmailIdentity="sender@example.com")["VerifiedForSendingStatus"]
 
 

@@ -220,7 +220,7 @@ def test_one_run_leaves_nothing_to_the_next():
         aws.sqs.Queue("queue", name=pulumi.Config().get("name"))
 
     first, second = RecordingBackend(), RecordingBackend()
-    run(Program(program, stack="one", config={"table-stream:name": "n"}), first)
+    run(Program(program, stack="one", config={"name": "n"}), first)
     run(Program(program, stack="two", config={}), second)
     assert first.registrations["queue"].inputs == {"name": "n"}
     assert second.registrations["queue"].inputs == {}
@@ -264,7 +264,7 @@ def stack_file(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def test_stack_config_equals_the_cli_s(stack_file: Callable[[str], Path]):
-    root = stack_file("config:\n  shop:needed: true\n  shop:id: '012'\n  shop:n: 7\n  shop:o: {b: [1, x], a: null}\n")
+    root = stack_file("config:\n  shop:needed: true\n  shop:id: '012'\n  n: 7\n  shop:o: {b: [1, x], a: null}\n")
     assert stack_config("dev", root) == {
         "shop:needed": "true",
         "shop:id": "012",
