@@ -120,8 +120,8 @@ class Chaos:
         self.mirror_stream = outputs["tables"]["orders-mirror"]["streamArn"]
         self.functions = {name: consumer["function"] for name, consumer in outputs["consumers"].items()}
         self.ledger, self.bucket = outputs["stores"]["ledger"]["name"], outputs["stores"]["failures"]["bucket"]
-        [made] = [each for each in deployment.resources if each.registration.name == "mirror-function"]
-        self.code = Path(made.inputs["code"].path).read_bytes()
+        [function] = [each for each in deployment.resources if each.registration.name == "mirror-function"]
+        self.code = Path(function.inputs["code"].path).read_bytes()
         self.random = random.Random(SEED)
         self.poisoned = {str(order) for order in self.random.sample(range(ORDERS), 3)}
         self.version = 0

@@ -15,7 +15,7 @@ def test_the_program_works_with_a_customer_key_and_uses_it_everywhere(
 ):
     deployment = deployed(config=stack_config("local") | {"encryption": "customer"})
     outputs, kms = deployment.outputs, aws.client("kms")
-    [key] = [made.outputs["arn"] for made in deployment.resources if made.registration.type == "aws:kms/key:Key"]
+    [key] = [each.outputs["arn"] for each in deployment.resources if each.registration.type == "aws:kms/key:Key"]
     alias = "alias/table-stream-local-encryption"
     assert kms.describe_key(KeyId=alias)["KeyMetadata"]["Arn"] == key
     assert kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"] is True

@@ -147,7 +147,7 @@ def test_destroying_the_program_leaves_nothing(aws: LocalAws):
         deployment.outputs["tables"]["users"]["name"], {"id": "last", "email": "last@example.com", "language": "xx"}
     )
     aws.wait_until_idle()
-    made = list(deployment.resources)
+    created = list(deployment.resources)
     deployment.destroy()
     assert inventory() == before
-    assert [each.registration.name for each in made if each.resource_type.read(each.id) is not None] == []
+    assert [each.registration.name for each in created if each.resource_type.read(each.id) is not None] == []

@@ -98,7 +98,7 @@ def test_the_proxy_forwards_every_call_that_is_not_refused(aws: LocalAws, deploy
         )
         resources.s3.Bucket("proxied", force_destroy=True)
 
-    made = {each.resource_type.service: each.id for each in deployed(program, config={}).resources}
+    names = {each.resource_type.service: each.id for each in deployed(program, config={}).resources}
     calls: list[Call] = []
     lock = threading.Lock()
 
@@ -111,18 +111,18 @@ def test_the_proxy_forwards_every_call_that_is_not_refused(aws: LocalAws, deploy
     with Proxy(aws.sandbox.emulator.port, refuses) as proxy:
         clients = Clients(proxy.url, REGION)
         dynamodb, s3 = clients("dynamodb"), clients("s3")
-        dynamodb.put_item(TableName=made["dynamodb"], Item={"id": {"S": "even"}})
+        dynamodb.put_item(TableName=names["dynamodb"], Item={"id": {"S": "even"}})
         with pytest.raises(ClientError, match=r"InternalServerError.*refused on purpose"):
-            dynamodb.put_item(TableName=made["dynamodb"], Item={"id": {"S": "odd"}})
+            dynamodb.put_item(TableName=names["dynamodb"], Item={"id": {"S": "odd"}})
         with pytest.raises(ClientError, match="ResourceNotFoundException"):
             dynamodb.get_item(TableName="nowhere", Key={"id": {"S": "x"}})
-        s3.put_object(Bucket=made["s3"], Key="a/b c", Body=b"\x00" * 100_000)
-        assert len(s3.get_object(Bucket=made["s3"], Key="a/b c")["Body"].read()) == 100_000
-        assert s3.head_object(Bucket=made["s3"], Key="a/b c")["ContentLength"] == 100_000
+        s3.put_object(Bucket=names["s3"], Key="a/b c", Body=b"\x00" * 100_000)
+        assert len(s3.get_object(Bucket=names["s3"], Key="a/b c")["Body"].read()) == 100_000
+        assert s3.head_object(Bucket=names["s3"], Key="a/b c")["ContentLength"] == 100_000
         with pytest.raises(ClientError, match="500"):
-            s3.put_object(Bucket=made["s3"], Key="odd", Body=b"")
-    assert aws.items(made["dynamodb"]) == [{"id": "even"}]
-    assert list(aws.objects(made["s3"])) == ["a/b c"]
+            s3.put_object(Bucket=names["s3"], Key="odd", Body=b"")
+    assert aws.items(names["dynamodb"]) == [{"id": "even"}]
+    assert list(aws.objects(names["s3"])) == ["a/b c"]
     assert [call.operation for call in calls] == ["PutItem", "PutItem", "GetItem", "PUT", "GET", "HEAD", "PUT"]
     assert len({call.id for call in calls}) == 7
 

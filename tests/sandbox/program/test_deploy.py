@@ -32,7 +32,7 @@ def test_resources_of_a_program_are_created_and_deleted(aws: LocalAws):
     assert outputs["arn"].endswith(f":{outputs['name']}")
     assert outputs["urn"] == "urn:pulumi:local::table-stream::table-stream:index:Thing::thing"
     assert deployment.outputs["region"] == "eu-west-1"
-    assert [made.registration.name for made in deployment.resources] == ["deploy-one"]
+    assert [each.registration.name for each in deployment.resources] == ["deploy-one"]
     deployment.destroy()
     assert queues(aws, "deploy-one-") == []
 
@@ -113,10 +113,10 @@ def queue(name: str, **inputs: Any) -> None:
 
 def table(key: str) -> None:
     attribute = aws_resources.dynamodb.TableAttributeArgs(name=key, type="S")
-    made = aws_resources.dynamodb.Table(
+    created = aws_resources.dynamodb.Table(
         "again-table", hash_key=key, attributes=[attribute], billing_mode="PAY_PER_REQUEST"
     )
-    pulumi.export("table", made.name)
+    pulumi.export("table", created.name)
 
 
 def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, aws: LocalAws):
@@ -153,7 +153,7 @@ def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, a
     assert found["Attributes"] == {"DelaySeconds": "2"}
     tables = aws.client("dynamodb").list_tables()["TableNames"]
     assert [name for name in tables if name.startswith("again-table")] == [after["table"]]
-    assert {made.registration.name for made in deployment.resources} == {
+    assert {each.registration.name for each in deployment.resources} == {
         *("again-same", "again-changed", "again-new", "again-table")
     }
 
@@ -192,8 +192,8 @@ def test_a_changed_trigger_replaces_and_a_first_one_does_not(deployed: Deployed,
 
     def program(trigger: object) -> Callable[[], None]:
         def run() -> None:
-            made = aws_resources.sqs.Queue("trigger", opts=pulumi.ResourceOptions(replacement_trigger=trigger))
-            pulumi.export("url", made.url)
+            created = aws_resources.sqs.Queue("trigger", opts=pulumi.ResourceOptions(replacement_trigger=trigger))
+            pulumi.export("url", created.url)
 
         return run
 

@@ -76,7 +76,7 @@ def test_a_program_with_typical_additions(deployed: Deployed, aws: LocalAws, cap
     assert deployment.unsupported_line == line
     assert (print_unsupported(deployment), print_unsupported(deployment, line)) == (line, line)
     assert capsys.readouterr().out == f"{line}\n"
-    assert not [made for made in deployment.resources if made.registration.type == ALARM]
+    assert not [each for each in deployment.resources if each.registration.type == ALARM]
 
     added = deployment.outputs["added"]
     assert aws.client("secretsmanager").get_secret_value(SecretId=added["secret"])["SecretString"] == "s3cr3t"
@@ -134,15 +134,15 @@ def test_the_sandbox_has_one_region_for_all_providers(deployed: Deployed, aws: L
     def program() -> None:
         there = resources.Provider("there", region="eu-central-1")
         here = resources.Provider("here", region=REGION)
-        made = resources.sqs.Queue("region-there", opts=Options(provider=there))
+        queue = resources.sqs.Queue("region-there", opts=Options(provider=there))
         resources.sqs.Queue("region-here", opts=Options(provider=here))
         resources.sns.Topic("region-topic", region="us-west-2")
         seen = resources.get_region(opts=pulumi.InvokeOptions(provider=there)).region
-        pulumi.export("made", {"arn": made.arn, "seen": seen})
+        pulumi.export("queue", {"arn": queue.arn, "seen": seen})
 
     deployment = deployed(program, config={})
-    assert deployment.outputs["made"]["arn"].startswith(f"arn:aws:sqs:{REGION}:{ACCOUNT}:region-there-")
-    assert deployment.outputs["made"]["seen"] == REGION
+    assert deployment.outputs["queue"]["arn"].startswith(f"arn:aws:sqs:{REGION}:{ACCOUNT}:region-there-")
+    assert deployment.outputs["queue"]["seen"] == REGION
     assert deployment.unsupported_line == (
         f"not supported in the sandbox: another Region than {REGION} (region-topic in us-west-2, there in eu-central-1)"
     )
@@ -192,9 +192,9 @@ def test_types_that_only_permit_or_observe_are_skipped():
 
 
 def test_a_resource_of_another_package_has_no_arn():
-    made = resource("datadog:index/monitor:Monitor", "slow", disconnected_aws())
-    inputs = made.check("slow", {"query": "q"})
-    assert (inputs, made.create(inputs), made.read("slow")) == (
+    placeholder = resource("datadog:index/monitor:Monitor", "slow", disconnected_aws())
+    inputs = placeholder.check("slow", {"query": "q"})
+    assert (inputs, placeholder.create(inputs), placeholder.read("slow")) == (
         *({"name": "slow", "query": "q"}, "slow"),
         {"name": "slow"},
     )
