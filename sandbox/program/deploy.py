@@ -45,9 +45,8 @@ class Deployment:
     """What the latest run uses and the sandbox does not support: resource names by type, or by type and property."""
     unsupported_line: str = ""
     """The same as one line of text."""
-    _resources: dict[str, DeployedResource] = field(
-        default_factory=dict[str, DeployedResource]
-    )  # by URN, in the order of the latest run
+    # By URN, in the order of the latest run.
+    _resources: dict[str, DeployedResource] = field(default_factory=dict[str, DeployedResource])
     _registered: dict[str, Registration] = field(default_factory=dict[str, Registration])  # by URN, in this run
     _changes: list[str] = field(default_factory=list[str])
     _unsupported: UnsupportedReport = field(init=False)
@@ -110,18 +109,13 @@ class Deployment:
         self._unsupported.add_deployed(registration, resource_type.list_unsupported(deployed.inputs))
         return deployed.id, deployed.outputs
 
-    def _create_or_update(self, resource_type: ResourceType, registration: Registration) -> DeployedResource:
+    def _create_or_update(self, type_: ResourceType, registration: Registration) -> DeployedResource:
         old = self._resources.get(registration.urn)
-        existing_name = (
-            {resource_type.name_property: old.inputs[resource_type.name_property]}
-            if old and resource_type.name_property
-            else {}
-        )
-        inputs = resource_type.check(registration.name, existing_name | registration.inputs)
+        name = type_.name_property
+        existing_name = {name: old.inputs[name]} if old and name else {}
+        inputs = type_.check(registration.name, existing_name | registration.inputs)
         try:
-            deployed = (
-                self._update(old, registration, inputs) if old else self._create(resource_type, registration, inputs)
-            )
+            deployed = self._update(old, registration, inputs) if old else self._create(type_, registration, inputs)
         except Exception as error:
             raise DeployError(
                 f"{registration.type} {registration.name} could not be {'changed' if old else 'created'}: {error}"
@@ -130,33 +124,23 @@ class Deployment:
         self._resources[registration.urn] = deployed
         return deployed
 
-    def _create(
-        self, resource_type: ResourceType, registration: Registration, inputs: dict[str, Any]
-    ) -> DeployedResource:
-        identity = resource_type.create(inputs)
+    def _create(self, type_: ResourceType, registration: Registration, inputs: dict[str, Any]) -> DeployedResource:
+        identity = type_.create(inputs)
         self._changes.append(f"{registration.name} created")
-        return DeployedResource(
-            registration, resource_type, identity, inputs, {**inputs, **(resource_type.read(identity) or {})}
-        )
+        return DeployedResource(registration, type_, identity, inputs, {**inputs, **(type_.read(identity) or {})})
 
     def _update(self, old: DeployedResource, registration: Registration, inputs: dict[str, Any]) -> DeployedResource:
-        resource_type = old.resource_type
+        type_, request = old.resource_type, registration.request
         differences = changed_properties(old.inputs, inputs)
-        is_triggered = _is_triggered(old.registration.request, registration.request)
+        is_triggered = _is_triggered(old.registration.request, request)
         if not differences and not is_triggered:
             return replace(old, registration=registration)
-        if is_triggered or differences & resource_type.replacement_properties.union(
-            registration.request.replaceOnChanges
-        ):
+        if is_triggered or differences & type_.replacement_properties.union(request.replaceOnChanges):
             self._delete([old])
-            return self._create(
-                resource_type, registration, resource_type.check(registration.name, registration.inputs)
-            )
-        resource_type.update(old.id, old.inputs, inputs)
+            return self._create(type_, registration, type_.check(registration.name, registration.inputs))
+        type_.update(old.id, old.inputs, inputs)
         self._changes.append(registration.name)
-        return DeployedResource(
-            registration, resource_type, old.id, inputs, {**inputs, **(resource_type.read(old.id) or {})}
-        )
+        return DeployedResource(registration, type_, old.id, inputs, {**inputs, **(type_.read(old.id) or {})})
 
     def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
         """Return the result of a function, for any provider: the sandbox has one account and one Region."""

@@ -68,14 +68,8 @@ class PlaceholderResource(ResourceType):
 _CLASSES: tuple[type[ResourceType], ...] = (
     *(buckets.Bucket, buckets.BucketLifecycleConfiguration, buckets.BucketObject, buckets.BucketObjectv2),
     *(buckets.BucketPolicy, buckets.BucketPublicAccessBlock, buckets.BucketServerSideEncryptionConfiguration),
-    *(
-        functions.EventSourceMapping,
-        functions.Function,
-        functions.LayerVersion,
-        keys_and_secrets.Alias,
-        keys_and_secrets.Key,
-        functions.LogGroup,
-    ),
+    *(functions.EventSourceMapping, functions.Function, functions.LayerVersion, functions.LogGroup),
+    *(keys_and_secrets.Alias, keys_and_secrets.Key),
     *(messaging.Queue, messaging.QueuePolicy, messaging.Topic, messaging.TopicPolicy, messaging.TopicSubscription),
     *(keys_and_secrets.Parameter, keys_and_secrets.Secret, keys_and_secrets.SecretVersion),
     *(roles.Policy, roles.Role, roles.RolePoliciesExclusive, roles.RolePolicy, roles.RolePolicyAttachment),

@@ -274,7 +274,7 @@ def test_put_names_the_malformed_lines(aws: LocalAws, pipeline: Deployment, vari
         ({"AWS_ENDPOINT_URL": ""}, "AWS_ENDPOINT_URL and AWS_REGION are not set: run the export lines"),
         (
             {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
-            "nothing answers at http://127.0.0.1:9: is python -m sandbox up running? Its port",
+            "nothing answers at http://127.0.0.1:9: is python -m sandbox up running? It uses",
         ),
         ({}, "there is no table nobody; there are "),
     ],
