@@ -1,4 +1,4 @@
-"""AWS on this machine: an emulator, the program deployed in it, and mappings that behave as AWS's do."""
+"""AWS on this machine: an emulator, the program deployed in it, and event source mappings that behave as on AWS."""
 
 from pathlib import Path
 
@@ -7,4 +7,4 @@ ROOT = Path(__file__).parent.parent
 
 
 class SandboxError(Exception):
-    """What the sandbox's user can mend: told in one line, without a traceback."""
+    """An error that the user can fix. The commands print its message in one line, without a traceback."""

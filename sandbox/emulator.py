@@ -1,4 +1,4 @@
-"""The embedded AWS: one ministack process on loopback, started empty, never left behind."""
+"""The embedded AWS: one ministack process on loopback, which starts empty and ends with this process."""
 
 import contextlib
 import http.client
@@ -24,15 +24,15 @@ from sandbox import ROOT, SandboxError
 HOST = "127.0.0.1"
 ACCOUNT = "000000000000"
 CREDENTIAL = "sandbox"
-"""The emulator takes anything for a key and for its secret."""
+"""The emulator accepts any access key and any secret."""
 PYTHON = ROOT / ".venv-aws" / "bin" / "python"
 
-_UP_WITHIN_SECONDS = 30.0
-_DOWN_WITHIN_SECONDS = 5.0
+_START_TIMEOUT_SECONDS = 30.0
+_STOP_TIMEOUT_SECONDS = 5.0
 
-# The emulator holds the read end of a pipe of ours. However this process ends, the pipe does too, and the emulator
-# takes with it the functions' processes and everything it has written.
-_GUARDED = """
+# The emulator reads from a pipe that this process holds. When this process ends, for whatever reason, the pipe closes;
+# the emulator then deletes its files and kills its process group, with the functions' processes.
+_SERVER_SCRIPT = """
 import os, shutil, signal, tempfile, threading
 def guard():
     os.read(0, 1)
@@ -45,52 +45,52 @@ main()
 
 _CLIENT_CONFIG = Config(
     connect_timeout=5,
-    read_timeout=910,  # the longest a function may run (900 s) and a little more
-    retries={"total_max_attempts": 1},  # a retried invocation would be a second one
+    read_timeout=910,  # Lambda's longest time-out (900 s), and 10 s for the answer
+    retries={"total_max_attempts": 1},  # a retry would invoke the function a second time
     max_pool_connections=32,
-    proxies={},  # loopback is nobody else's
+    proxies={},  # never send loopback traffic through a proxy
     s3={"addressing_style": "path"},
 )
 
 
 class EmulatorError(SandboxError):
-    """The emulator cannot be started, or it has died."""
+    """The emulator cannot start, or it has ended."""
 
 
 class Clients:
-    """Clients of one endpoint: one a service, for all threads. No AWS profile of the user's is looked at."""
+    """boto3 clients of one endpoint: one per service, for all threads. They ignore the user's AWS profiles."""
 
     def __init__(self, endpoint: str, region: str) -> None:
         self._options = {"endpoint_url": endpoint, "region_name": region, "config": _CLIENT_CONFIG}
         self._session: Any = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
         self._session.set_credentials(CREDENTIAL, CREDENTIAL)
-        self._made: dict[str, Any] = {}
-        self._lock = threading.Lock()  # clients may be shared by threads, but not made by several at once
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()  # threads may share a client, but must not create clients at the same time
 
     def __call__(self, service: str) -> Any:
-        """The client of a service."""
+        """Return the client of a service."""
         with self._lock:
-            if service not in self._made:
-                self._made[service] = self._session.create_client(service, **self._options)
-            return self._made[service]
+            if service not in self._clients:
+                self._clients[service] = self._session.create_client(service, **self._options)
+            return self._clients[service]
 
 
 class Emulator:
-    """An emulator, started at once: its address, and clients for it when it is up.
+    """An emulator. The constructor starts it and does not wait; `client` waits until the emulator is up.
 
     Parameters
     ----------
     region
-        The region everything is in.
+        The Region of all resources.
     port
-        Port on loopback; a free one unless given.
+        Port on loopback. Default: a free port.
     environment
-        Variables for the emulator's process, which every function inherits.
+        Environment variables of the emulator's process; every function inherits them.
 
     Raises
     ------
     EmulatorError
-        The port is taken or .venv-aws is missing: one line, with the way out.
+        The port is taken, or .venv-aws is missing.
     """
 
     def __init__(self, region: str, *, port: int | None = None, environment: Mapping[str, str] | None = None) -> None:
@@ -103,41 +103,41 @@ class Emulator:
         self._clients = Clients(self.endpoint, region)
         with (self.directory / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [PYTHON, "-c", _GUARDED],
+                [PYTHON, "-c", _SERVER_SCRIPT],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
                 env=self._environment() | dict(environment or {}),
-                start_new_session=True,  # Ctrl-C is ours to handle, and the group is one to end
+                start_new_session=True,  # Ctrl-C reaches this process only, and one signal ends the group
             )
         waiting = ThreadPoolExecutor(1, "emulator")
-        self._up = waiting.submit(self._wait)  # while it comes up, the caller has a program to load
+        self._up = waiting.submit(self._wait_until_up)  # the caller loads the program meanwhile
         waiting.shutdown(wait=False)
 
     def client(self, service: str) -> Any:
-        """The boto3 client of a service: one for all threads. Waits for the emulator to be up.
+        """Return the boto3 client of a service, one for all threads; wait until the emulator is up.
 
         Raises
         ------
         EmulatorError
-            It does not come up: one line, with its last words and the way out.
+            The emulator does not come up; the message has the last line of its log.
         """
         self._up.result()
         return self._clients(service)
 
     @property
     def boot_seconds(self) -> float:
-        """How long it took to come up; waits for that, and raises what `client` raises."""
+        """The seconds until the emulator was up; waits and raises like `client`."""
         return self._up.result()
 
     @property
-    def process(self) -> int:
-        """Process id; also that of the group in which its functions run."""
+    def process_id(self) -> int:
+        """The process id, which is also the id of the process group with the functions."""
         return self._process.pid
 
     def _environment(self) -> dict[str, str]:
-        """Nothing of the caller's environment but where programs are: a function must not see what AWS has not."""
+        """Return the variables of the emulator and its functions; of the caller's variables, they see only PATH."""
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "TMPDIR": str(self.directory),
@@ -149,35 +149,35 @@ class Emulator:
             "MINISTACK_REGION": self.region,
             "PERSIST_STATE": "0",
             "S3_PERSIST": "0",
-            "IOT_MTLS_ENABLED": "0",  # it would listen on a port of its own
+            "IOT_MTLS_ENABLED": "0",  # it would listen on another port
             "SFTP_ENABLED": "0",
-            "DOCKER_HOST": f"unix://{self.directory}/no-docker",  # it would clear away containers of others
+            "DOCKER_HOST": f"unix://{self.directory}/no-docker",  # it would remove containers that it has not started
         }
 
-    def _wait(self) -> float:
+    def _wait_until_up(self) -> float:
         started = time.monotonic()
-        while time.monotonic() < started + _UP_WITHIN_SECONDS:
-            self.check()
+        while time.monotonic() < started + _START_TIMEOUT_SECONDS:
+            self.raise_if_dead()
             with contextlib.suppress(OSError, http.client.HTTPException):
-                self._ask("health")
+                self._get("health")
                 return time.monotonic() - started
             time.sleep(0.02)
-        raise EmulatorError(f"the embedded AWS did not come up within {_UP_WITHIN_SECONDS:.0f} s: {self._last_words()}")
+        raise EmulatorError(f"the embedded AWS is not up after {_START_TIMEOUT_SECONDS:.0f} s: {self._last_log()}")
 
-    def check(self) -> None:
-        """Raise EmulatorError when the process has died."""
+    def raise_if_dead(self) -> None:
+        """Raise EmulatorError if the process has ended."""
         if self._process.poll() is not None:
             raise EmulatorError(
-                f"the embedded AWS died (exit code {self._process.returncode}): {self._last_words()}. Run it again; "
-                f"should it die again, make clean makes its environment anew"
+                f"the embedded AWS ended (exit code {self._process.returncode}): {self._last_log()}. Run the command "
+                f"again; if it ends again, run make clean, which removes its environment"
             )
 
-    def _last_words(self) -> str:
+    def _last_log(self) -> str:
         lines = (self.directory / "log").read_text(encoding="utf-8", errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it logged nothing")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
 
     def variables(self) -> dict[str, str]:
-        """Environment variables that point any other AWS client at this emulator."""
+        """Return the environment variables that point any AWS client at this emulator."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": self.region,
@@ -187,23 +187,23 @@ class Emulator:
         }
 
     def mails(self) -> list[dict[str, Any]]:
-        """Every e-mail sent so far, oldest first: Source, To, Subject, BodyText and more."""
-        return self._ask("ses/messages")["messages"].get(ACCOUNT, [])
+        """Return every e-mail that was sent, oldest first, with Source, To, Subject, BodyText and more."""
+        return self._get("ses/messages")["messages"].get(ACCOUNT, [])
 
-    def _ask(self, what: str) -> Any:
+    def _get(self, what: str) -> Any:
         with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=5)) as connection:
             connection.request("GET", f"/_ministack/{what}")
             return json.load(connection.getresponse())
 
     def close(self) -> None:
-        """Stop it, with every function process and all it holds. Harmless when it is stopped already."""
+        """Stop the emulator with all function processes, and delete its files. A second call does nothing."""
         with contextlib.suppress(BrokenPipeError):
             if self._process.stdin:
                 self._process.stdin.close()
         try:
-            self._process.wait(_DOWN_WITHIN_SECONDS)
+            self._process.wait(_STOP_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process, 9)
+            os.killpg(self.process_id, 9)
             self._process.wait()
         futures.wait([self._up])
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -216,17 +216,17 @@ class Emulator:
 
 
 def free_port(port: int | None = None) -> int:
-    """`port` when it is free on loopback, else any free one when none is asked for.
+    """Return `port` if it is free on loopback; without `port`, return any free port.
 
     Raises
     ------
     EmulatorError
-        The port asked for is taken.
+        The port is taken.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port or 0))
         except OSError as error:
-            raise EmulatorError(f"port {port} cannot be used ({error.strerror}): name another, or none") from error
+            raise EmulatorError(f"port {port} cannot be used ({error.strerror}): choose another, or omit it") from error
         return probe.getsockname()[1]

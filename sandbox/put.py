@@ -1,10 +1,9 @@
-"""Writes a file of items to a table: DynamoDB's JSON lines as a table export has them, or plain JSON lines."""
+"""Writes the items of a file to a table: DynamoDB JSON lines as a table export has them, or plain JSON lines."""
 
 import gzip
 import json
 import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -15,27 +14,22 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 from handler.stream.codec import decode, encode_item
 from sandbox import SandboxError
 
-BATCH = 25
-"""Items of one BatchWriteItem; AWS's limit."""
-TRIES = 8
-"""How often what AWS leaves unprocessed is sent, with 0.05 s between the first two and twice as long each time."""
-
 
 class PutError(SandboxError):
-    """The file or the table cannot be used, or AWS keeps refusing to take items."""
+    """The file or the table does not exist or cannot be read."""
 
 
 @dataclass
-class Report:
-    """How many items were written, and each line that was not, with why."""
+class PutReport:
+    """The number of items written, and the lines that are not written: their numbers, each with the reason."""
 
     table: str
     written: int = 0
-    refused: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    rejected: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
 
 
-def put(dynamodb: Any, table: str, path: Path) -> Report:
-    """Write every item of `path` (gzipped or not) to `table`, in the file's order; a line that cannot be is told.
+def put(dynamodb: Any, table: str, path: Path) -> PutReport:
+    """Write the items of `path` (gzipped or not) to `table` one after the other, in the order of the file.
 
     Parameters
     ----------
@@ -47,50 +41,36 @@ def put(dynamodb: Any, table: str, path: Path) -> Report:
     Raises
     ------
     PutError
-        There is no such table or file, or items are left unprocessed after all tries.
+        The table or the file does not exist, or the file cannot be read.
     """
-    report = Report(_physical_name(dynamodb, table))
-    keys = {key["AttributeName"]: kind for key, kind in _keys(dynamodb, report.table)}
-    batch: dict[tuple[str, ...], tuple[int, dict[str, Any]]] = {}
-    for number, line in _lines(path):
+    report = PutReport(_find_table(dynamodb, table))
+    for number, line in _read_lines(path):
         try:
-            item = encode_item(_item(line))
-            key = tuple(_key_of(item, name, kind) for name, kind in keys.items())
+            dynamodb.put_item(TableName=report.table, Item=encode_item(_parse_item(line)))
+            report.written += 1
         except (ValueError, TypeError) as error:
-            report.refused.append((number, str(error)))
-            continue
-        if key in batch or len(batch) == BATCH:  # one batch takes one item once
-            _write(dynamodb, report, batch)
-            batch = {}
-        batch[key] = number, item
-    _write(dynamodb, report, batch)
-    report.refused.sort()
+            report.rejected.append((number, str(error)))
+        except ClientError as error:
+            report.rejected.append((number, str(cast("Any", error).response["Error"]["Message"])))
     return report
 
 
-def _physical_name(dynamodb: Any, name: str) -> str:
+def _find_table(dynamodb: Any, name: str) -> str:
     names: list[str] = [
         each for page in dynamodb.get_paginator("list_tables").paginate() for each in page["TableNames"]
     ]
-    made = re.compile(rf"{re.escape(name)}(-table)?-[0-9a-f]{{7}}")
-    found = [each for each in names if each == name] or [each for each in names if made.fullmatch(each)]
-    if len(found) != 1:
-        raise PutError(f"there is {'no' if not found else 'more than one'} table {name}; there are {', '.join(names)}")
-    return found[0]
+    generated = re.compile(rf"{re.escape(name)}(-table)?-[0-9a-f]{{7}}")
+    matches = [each for each in names if each == name] or [each for each in names if generated.fullmatch(each)]
+    if len(matches) != 1:
+        raise PutError(f"there is {'more than one' if matches else 'no'} table {name}; there are {', '.join(names)}")
+    return matches[0]
 
 
-def _keys(dynamodb: Any, table: str) -> Iterator[tuple[Mapping[str, str], str]]:
-    description = dynamodb.describe_table(TableName=table)["Table"]
-    kinds = {each["AttributeName"]: each["AttributeType"] for each in description["AttributeDefinitions"]}
-    for key in description["KeySchema"]:
-        yield key, kinds[key["AttributeName"]]
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
         with path.open("rb") as file:
-            packed = file.peek(2).startswith(b"\x1f\x8b")
-            with gzip.GzipFile(fileobj=file) if packed else file as content:
+            is_gzipped = file.peek(2).startswith(b"\x1f\x8b")
+            with gzip.GzipFile(fileobj=file) if is_gzipped else file as content:
                 for number, line in enumerate(content, 1):
                     if line.strip():
                         yield number, line
@@ -98,14 +78,14 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise PutError(f"{path} cannot be read: {error}") from error
 
 
-def _item(line: bytes) -> dict[str, Any]:
-    """The item of a line, as native values; numbers exact."""
+def _parse_item(line: bytes) -> dict[str, Any]:
+    """Return the item of a line as native values; numbers keep all their digits."""
     try:
-        item = json.loads(line, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_number)
+        item = json.loads(line, parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error}") from error
     if not isinstance(item, dict):
-        raise ValueError("not an object")  # noqa: TRY004 -- of the line's content, not of a type in here
+        raise ValueError("not an object")  # noqa: TRY004 -- the content of the line is wrong, not a type in here
     item = cast("dict[str, Any]", item)
     exported = item.get("Item")
     if set(item) == {"Item"} and isinstance(exported, dict):
@@ -113,36 +93,5 @@ def _item(line: bytes) -> dict[str, Any]:
     return item
 
 
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
-
-
-def _key_of(item: Mapping[str, Any], name: str, kind: str) -> str:
-    if kind not in item.get(name, {}):
-        raise ValueError(f"the key {name} must be of type {kind}, it is {item.get(name, 'missing')}")
-    return str(item[name][kind])
-
-
-def _write(dynamodb: Any, report: Report, batch: Mapping[tuple[str, ...], tuple[int, dict[str, Any]]]) -> None:
-    if not batch:
-        return
-    try:
-        _write_all(dynamodb, report.table, [item for _, item in batch.values()])
-        report.written += len(batch)
-    except ClientError as error:
-        if len(batch) == 1:
-            [(number, _)] = batch.values()
-            report.refused.append((number, str(cast("Any", error).response["Error"]["Message"])))
-            return
-        for key, line in batch.items():  # one bad item fails the whole batch: each on its own tells which
-            _write(dynamodb, report, {key: line})
-
-
-def _write_all(dynamodb: Any, table: str, items: list[dict[str, Any]]) -> None:
-    left = {table: [{"PutRequest": {"Item": item}} for item in items]}
-    for attempt in range(TRIES):
-        left = dynamodb.batch_write_item(RequestItems=left).get("UnprocessedItems")
-        if not left:
-            return
-        time.sleep(0.05 * 2**attempt)
-    raise PutError(f"{table} leaves {len(left[table])} items unprocessed, {TRIES} times in a row: try again later")
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number in JSON")

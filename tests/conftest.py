@@ -1,18 +1,17 @@
-"""Fixtures that several rooms share: the emulator, and programs deployed in it."""
+"""Fixtures of several rooms: the emulator, and programs deployed in it."""
 
-from collections.abc import Callable, Generator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 
 from sandbox.program.deploy import Deployment
-from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 
 
 @pytest.fixture(scope="session")
 def aws() -> Generator[LocalAws]:
-    """The embedded AWS with its poller: one for all tests, so each uses resources of its own."""
+    """The embedded AWS with its poller. All tests share it, so each test uses other resources."""
     local = LocalAws()
     yield local
     local.close()
@@ -20,13 +19,11 @@ def aws() -> Generator[LocalAws]:
 
 @pytest.fixture
 def deployed(aws: LocalAws) -> Generator[Callable[..., Deployment]]:
-    """`deployed(program, stack="local", config={...})`: a program in the emulator until the test ends."""
+    """Deploy `Program(*arguments, **options)` until the test ends: `deployed(program, config={...})`."""
     deployments: list[Deployment] = []
 
-    def deploy(
-        program: Callable[[], None] | Path = SAMPLE, *, stack: str = "local", config: Mapping[str, str] | None = None
-    ) -> Deployment:
-        deployments.append(aws.deploy(program, stack=stack, config=config))
+    def deploy(*arguments: Any, **options: Any) -> Deployment:
+        deployments.append(aws.deploy(*arguments, **options))
         return deployments[-1]
 
     yield deploy
@@ -36,7 +33,7 @@ def deployed(aws: LocalAws) -> Generator[Callable[..., Deployment]]:
 
 @pytest.fixture(scope="session")
 def pipeline(aws: LocalAws) -> Generator[Deployment]:
-    """The sample program as stack `local`, deployed once; tests take keys of their own."""
+    """The whole program as stack `local`, deployed once; each test uses other keys."""
     deployment = aws.deploy()
     yield deployment
     deployment.destroy()

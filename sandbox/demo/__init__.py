@@ -1,1 +1,1 @@
-"""The demo: what it writes, what it lets fail, what it measures."""
+"""The demo: its workload, the proxy that makes one write fail, the baseline, and the run that checks the promises."""

@@ -1,4 +1,4 @@
-"""The peer that the demo compares with: Powertools' own batch processor over the same changes and the same mapping."""
+"""The baseline of the demo: the stock batch processor of Powertools, with the same changes and the same mapping."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -12,42 +12,42 @@ from sandbox.mapping.poller import POLL_SECONDS
 from sandbox.mapping.protocol import Describe, Failed, InvocationResult, Invoke, Read, Returned
 
 Event = Mapping[str, Any]
-Timed = tuple[float, Event]
-"""A change with a moment, in epoch seconds."""
+TimedEvent = tuple[float, Event]
+"""A time in epoch seconds, and the change of that time."""
 
 
-class RefusedError(Exception):
-    """A write that fails."""
+class WriteRefusedError(Exception):
+    """A write has failed."""
 
 
-def stock_writes(
-    events: Sequence[Timed],
+def run_baseline(
+    events: Sequence[TimedEvent],
     mapping: Mapping[str, Any],
     refuses: Callable[[Event, float], bool],
-    refused_seconds: float = 0.0,
-) -> list[Timed]:
-    """The changes as a stock processor applies them, each with when it does: it takes time only for what is refused.
+    refused_write_seconds: float = 0.0,
+) -> list[TimedEvent]:
+    """Return the changes as the stock processor applies them, with the time of each; only failing writes take time.
 
     Parameters
     ----------
     events
-        What is written to the stream and when, in its order.
+        The changes in the order of the stream, with the time of each.
     mapping
-        The mapping, as create_event_source_mapping takes it. It retries with AWS's recorded back-off.
+        The arguments of create_event_source_mapping. Retries follow the back-off that was recorded on AWS.
     refuses
-        Whether the write of a change fails at a moment.
-    refused_seconds
-        How long such a write takes, with the SDK's own retries.
+        Whether the write of a change fails at a time.
+    refused_write_seconds
+        The duration of a failing write, with the SDK's retries.
     """
-    applied: list[Timed] = []
+    applied: list[TimedEvent] = []
     unread = list(events)
     now = unread[0][0]
 
     def write(record: Any) -> None:
         nonlocal now
         if refuses(record.raw_event, now):
-            now += refused_seconds
-            raise RefusedError
+            now += refused_write_seconds
+            raise WriteRefusedError
         applied.append((now, record.raw_event))
 
     machine = MappingMachine(Configuration.model_validate(mapping), poll_seconds=POLL_SECONDS)
@@ -71,10 +71,10 @@ def stock_writes(
 
 
 def _process(action: Invoke, write: Callable[[Any], None]) -> InvocationResult:
-    stock = cast("Any", batch)  # its types are partly unknown
+    stock = cast("Any", batch)  # some of its types are unknown
     processor = stock.BatchProcessor(event_type=batch.EventType.DynamoDBStreams)
     event = {"Records": [record.event for record in action.records]}
     try:
         return Returned(stock.process_partial_response(event=event, record_handler=write, processor=processor))
-    except BatchProcessingError:  # every change has failed
+    except BatchProcessingError:  # every record has failed
         return Failed()

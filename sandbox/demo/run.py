@@ -1,4 +1,4 @@
-"""The first five minutes: the whole system deployed, real changes, a failure, and whether the promises were kept."""
+"""The demo: deploys the whole system, writes changes of which some fail, and checks every promise."""
 
 import json
 import queue
@@ -13,31 +13,31 @@ from rich.markup import escape
 
 from handler.stream.failures import read_failure
 from sandbox import SandboxError
-from sandbox.demo.baseline import Timed, stock_writes
+from sandbox.demo.baseline import TimedEvent, run_baseline
 from sandbox.demo.proxy import Proxy
 from sandbox.demo.workload import (
-    ODD_ORDER,
-    ODD_USER,
-    ODD_VERSION,
+    FAILING_ORDER,
+    FAILING_USER,
+    FAILING_VERSION,
+    GROUP_SIZE,
     ORDERS,
-    OUTAGE_SECONDS,
-    TOGETHER,
     USERS,
     VERSIONS,
-    Arrivals,
-    Outage,
+    WRITE_FAILURE_SECONDS,
+    MirrorWrites,
     Version,
-    latest_of_others,
-    orders,
-    out_of_order,
-    users,
+    WriteFailure,
+    count_out_of_order,
+    expected_versions,
+    max_delay_of_others,
+    order_groups,
+    user_items,
     version_of,
-    written,
 )
 from sandbox.emulator import free_port
 from sandbox.mapping.invocation import ObservedInvocation
-from sandbox.program.deploy import STACK, Deployment, Sandbox
-from sandbox.program.in_process import stack_config
+from sandbox.program.deploy import Deployment, Sandbox
+from sandbox.program.in_process import STACK, Program, stack_config
 from sandbox.report import (
     HELD,
     PARKED,
@@ -51,82 +51,84 @@ from sandbox.report import (
     report_of,
 )
 
-REDELIVERED = 3
-FIRST_WITHIN_SECONDS = 30
-PAUSE_SECONDS = 0.3
-"""Between two groups of orders, so that the later ones come while the odd order is held."""
-NEEDED = {"tables": {"users", "orders", "orders-mirror"}, "consumers": {"welcome-email", "mirror"}}
+REDELIVERIES = 3
+START_TIMEOUT_SECONDS = 30
+GROUP_PAUSE_SECONDS = 0.3
+"""The pause between two groups of orders, so that later groups come while FAILING_ORDER is held."""
+REQUIRED_OUTPUTS = {"tables": {"users", "orders", "orders-mirror"}, "consumers": {"welcome-email", "mirror"}}
 CONFIG = {
     "mailFrom": "hello@example.com",
-    # One group of orders is one batch, whatever the speed of this machine.
-    "tuning": json.dumps({"mirror": {"batchSize": TOGETHER * VERSIONS, "maximumBatchingWindowInSeconds": 1}}),
+    # The batch size makes one group of orders one batch, on machines of any speed.
+    "tuning": json.dumps({"mirror": {"batchSize": GROUP_SIZE * VERSIONS, "maximumBatchingWindowInSeconds": 1}}),
 }
 
 
 class DemoError(SandboxError):
-    """The program is no longer the one that the demo shows, or does not process changes at all."""
+    """The program lacks tables or consumers that the demo needs, or does not process changes."""
 
 
-class Show:
-    """Tells of what happens, line by line."""
+class DemoOutput:
+    """Prints the steps, events and checks of the demo, one line each."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._versions: dict[tuple[str, int], int] = {}  # by table and sequence number
 
-    def line(self, text: str) -> None:
-        """One line, cut where the terminal ends."""
+    def print_line(self, text: str) -> None:
+        """Print one line, truncated to the width of the terminal."""
         self.console.print(text, no_wrap=True, overflow="ellipsis", highlight=False)
 
-    def done(self, what: str, seconds: float, aside: str = "") -> None:
-        """A step and how long it took."""
-        self.line(f"[bold green]✔[/] {what:<26} {seconds:5.1f} s   [dim]{aside}[/]")
+    def print_step(self, what: str, seconds: float, aside: str = "") -> None:
+        """Print a step and its duration."""
+        self.print_line(f"[bold green]✔[/] {what:<26} {seconds:5.1f} s   [dim]{aside}[/]")
 
-    def check(self, name: str, told: str, aside: str = "", *, holds: bool) -> bool:
-        """One promise and whether it was kept."""
+    def print_check(self, name: str, text: str, aside: str = "", *, holds: bool) -> bool:
+        """Print a promise and whether it holds; return `holds`."""
         mark = "[bold green]✔[/]" if holds else "[bold red]✖[/]"
-        self.line(f"{mark} {name:<10} {told:<26} [dim]{aside}[/]")
+        self.print_line(f"{mark} {name:<10} {text:<26} [dim]{aside}[/]")
         return holds
 
-    def report(self, found: InvocationReport) -> None:
-        """What is worth telling of an invocation: trouble, what waits for it, that others go on, and its end."""
-        for event in (*found.done, *found.held, *found.waiting):
-            self._versions[found.table, _sequence(event)] = _version(event)[1]
-        for entry in found.entries_of(PARKED):
-            self._row(found, entry, f"[red]✖ {escape(entry.error.partition(': ')[2].partition(';')[0])} → parked[/]")
-        for entry in found.entries_of(HELD):
-            self._held(found, entry)
-        for entry in found.entries_of(WAIT):
-            self._row(found, entry, f"[yellow]‖ {self._those(entry, entry.sequences)} wait[/]")
-        for entry in found.entries_of(RETRY_FAILED):
-            self._row(found, entry, f"[red]✖ {_error(entry)}, try {entry.tries}[/]")
-        for entry in found.entries_of(RELEASED):
-            self._row(found, entry, f"[green]▶ released: {self._those(entry, entry.sequences)} done[/]")
+    def print_report(self, report: InvocationReport) -> None:
+        """Print the failures of an invocation, the changes that wait for them, and the releases."""
+        for event in (*report.done, *report.held, *report.waiting):
+            self._versions[report.table, _sequence(event)] = _version(event)[1]
+        for entry in report.entries_of(PARKED):
+            reason = escape(entry.error.partition(": ")[2].partition(";")[0])
+            self._print_entry(report, entry, f"[red]✖ {reason} → parked[/]")
+        for entry in report.entries_of(HELD):
+            self._print_held(report, entry)
+        for entry in report.entries_of(WAIT):
+            self._print_entry(report, entry, f"[yellow]‖ {self._version_names(entry, entry.sequences)} wait[/]")
+        for entry in report.entries_of(RETRY_FAILED):
+            self._print_entry(report, entry, f"[red]✖ {_error(entry)}, try {entry.tries}[/]")
+        for entry in report.entries_of(RELEASED):
+            done = self._version_names(entry, entry.sequences)
+            self._print_entry(report, entry, f"[green]▶ released: {done} done[/]")
 
-    def _held(self, found: InvocationReport, entry: LogEntry) -> None:
-        """An item that is held, its changes that wait, and the first change of another item after it."""
-        first = self._those(entry, entry.sequences[:1])
-        self._row(found, entry, f"[red]✖ {_error(entry)} ({first}) → held[/]")
+    def _print_held(self, report: InvocationReport, entry: LogEntry) -> None:
+        """Print a held item, its waiting changes, and one later change of another item."""
+        first = self._version_names(entry, entry.sequences[:1])
+        self._print_entry(report, entry, f"[red]✖ {_error(entry)} ({first}) → held[/]")
         if later := entry.sequences[1:]:
             wait = "waits" if len(later) == 1 else "wait"
-            self._row(found, entry, f"[yellow]‖ {self._those(entry, later)} {wait} for {first}[/]")
-        others = [event for event in found.done if _sequence(event) > (entry.sequence or 0)]
+            self._print_entry(report, entry, f"[yellow]‖ {self._version_names(entry, later)} {wait} for {first}[/]")
+        others = [event for event in report.done if _sequence(event) > (entry.sequence or 0)]
         for event in others[:1]:
             keys = {name: next(iter(value.values())) for name, value in event["dynamodb"]["Keys"].items()}
-            told = f"[green]✔ v{_version(event)[1]}[/]  [dim]other items go on[/]"
-            self._line(found, event["eventName"], keys, told)
+            text = f"[green]✔ v{_version(event)[1]}[/]  [dim]other items go on[/]"
+            self._print_row(report, event["eventName"], keys, text)
 
-    def _those(self, entry: LogEntry, sequences: Iterable[int]) -> str:
+    def _version_names(self, entry: LogEntry, sequences: Iterable[int]) -> str:
         return ", ".join(f"v{self._versions[entry.table, each]}" for each in sequences)
 
-    def _row(self, found: InvocationReport, entry: LogEntry, told: str) -> None:
-        self._line(found, entry.event_name or "MODIFY", entry.keys, told, entry.table)
+    def _print_entry(self, report: InvocationReport, entry: LogEntry, text: str) -> None:
+        self._print_row(report, entry.event_name or "MODIFY", entry.keys, text, entry.table)
 
-    def _line(
-        self, found: InvocationReport, event_name: str, keys: Mapping[str, Any], told: str, table: str = ""
+    def _print_row(
+        self, report: InvocationReport, event_name: str, keys: Mapping[str, Any], text: str, table: str = ""
     ) -> None:
         item = f"#{keys.get('order_id') or keys['id']}"
-        self.line(f"  {table or found.table:<7} {item:<4} {event_name:<7} {found.consumer:<14} {told}")
+        self.print_line(f"  {table or report.table:<7} {item:<4} {event_name:<7} {report.consumer:<14} {text}")
 
 
 def _error(entry: LogEntry) -> str:
@@ -142,193 +144,199 @@ def _sequence(event: Event) -> int:
 
 
 class Demo:
-    """One run: `run` does it, and says whether every promise was kept."""
+    """One run of the demo."""
 
     sandbox: Sandbox
     deployment: Deployment
     names: Names
 
-    def __init__(self, console: Console, started: float) -> None:
-        self.show = Show(console)
-        self.started = started
-        self.arrivals = Arrivals()
-        self.written: dict[Version, float] = {}  # when each order's version was, in epoch seconds
-        self.measured_from = 0.0
+    def __init__(self, console: Console, started_at: float) -> None:
+        self.output = DemoOutput(console)
+        self.started_at = started_at
+        self.mirror_writes = MirrorWrites()
+        self.written_at: dict[Version, float] = {}  # the time of each write, in epoch seconds
+        self.measured_since = 0.0
         self._observed: queue.SimpleQueue[tuple[float, ObservedInvocation]] = queue.SimpleQueue()
         self._invocations: list[ObservedInvocation] = []
 
     def run(self) -> bool:
-        """Deploy, write, watch, and measure.
+        """Deploy the program, write the workload, wait until everything is processed, and check the promises.
+
+        Returns
+        -------
+        bool
+            Whether every promise is kept.
 
         Raises
         ------
         DemoError
-            The program lacks what the demo writes to or reads, or processes nothing.
+            The program lacks a table or consumer, or processes no change.
         """
-        self.show.line("[bold]table-stream demo[/] · embedded AWS, no account, no Docker")
-        config, port = stack_config(STACK) | CONFIG, free_port()
-        with Proxy(port, self.arrivals.refuses) as proxy:
+        self.output.print_line("[bold]table-stream demo[/] · embedded AWS, no account, no Docker")
+        program, port = Program(config=stack_config(STACK) | CONFIG), free_port()
+        with Proxy(port, self.mirror_writes.refuses) as proxy:
             functions = {"AWS_ENDPOINT_URL": proxy.url}
-            with Sandbox(config["aws:region"], self._observe, port=port, environment=functions) as self.sandbox:
-                self._deploy(config)
-                first = self._write() - self.started
-                self._watch()
-                kept = self.measure()
-        self.show.line(f"{time.monotonic() - self.started:.1f} s, the first change after {first:.1f} s")
-        self.show.line("Next: make sandbox, then edit handler/welcome_email.py")
+            with Sandbox(program.config["aws:region"], self._observe, port=port, environment=functions) as self.sandbox:
+                self._deploy(program)
+                first = self._write() - self.started_at
+                self._show_until_idle()
+                kept = self.check_promises()
+        self.output.print_line(f"{time.monotonic() - self.started_at:.1f} s, the first change after {first:.1f} s")
+        self.output.print_line("Next: make sandbox, then edit handler/welcome_email.py")
         return kept
 
     def _observe(self, invocation: ObservedInvocation) -> None:
         self._observed.put((time.monotonic(), invocation))
 
-    def _deploy(self, config: dict[str, str]) -> None:
+    def _deploy(self, program: Program) -> None:
         before = time.monotonic()
-        with self.show.console.status("starting AWS, deploying the program"):
-            self.deployment = self.sandbox.deploy(config=config)
+        with self.output.console.status("starting AWS, deploying the program"):
+            self.deployment = self.sandbox.deploy(program)
         took = time.monotonic() - before
         outputs = self.deployment.outputs
-        for kind, names in NEEDED.items():
+        for kind, names in REQUIRED_OUTPUTS.items():
             if missing := names - outputs.get(kind, {}).keys():
                 raise DemoError(f"the demo needs {', '.join(sorted(missing))} among the {kind} of __main__.py")
         self.names = Names.from_outputs(outputs)
-        self.arrivals.table = outputs["tables"]["orders-mirror"]["name"]
-        self.show.done("AWS up", self.sandbox.emulator.boot_seconds)
+        self.mirror_writes.table = outputs["tables"]["orders-mirror"]["name"]
+        self.output.print_step("AWS up", self.sandbox.emulator.boot_seconds)
         aside = f"users, orders → {len(outputs['consumers'])} consumers"
-        self.show.done(f"{len(self.deployment.made)} resources deployed", took, aside)
-        if told := self.deployment.not_imitated:
-            self.show.console.print(told, style="dim", markup=False, highlight=False, soft_wrap=True)
+        self.output.print_step(f"{len(self.deployment.resources)} resources deployed", took, aside)
+        if text := self.deployment.unsupported_line:
+            self.output.console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def _write(self) -> float:
-        """Write it all; when the first change was processed.
+        """Write users and orders; return the time when the first change was processed.
 
-        Users and the first group of orders start the functions. The other groups are what the lateness is measured of.
+        The users and the first group of orders start the functions. The delay is measured with the other groups.
         """
-        self.show.line(f"writing {ORDERS * VERSIONS} changes to {ORDERS} orders, and {USERS} users")
-        odd = f"one order cannot be written for {OUTAGE_SECONDS:.0f} s · one user's language has no template"
-        self.show.line(f"  [dim]{odd}[/]")
-        starting, *others = orders()
-        self._batch("users", users())
+        self.output.print_line(f"writing {ORDERS * VERSIONS} changes to {ORDERS} orders, and {USERS} users")
+        failing = f"one order cannot be written for {WRITE_FAILURE_SECONDS:.0f} s · one user's language has no template"
+        self.output.print_line(f"  [dim]{failing}[/]")
+        starting, *others = order_groups()
+        self._write_batch("users", user_items())
         self._write_orders(starting)
-        first = self._next(within=FIRST_WITHIN_SECONDS)
-        deadline = time.monotonic() + FIRST_WITHIN_SECONDS
-        while first is None or len(self.arrivals.first) < TOGETHER * VERSIONS:
+        first = self._show_next(timeout_seconds=START_TIMEOUT_SECONDS)
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while first is None or len(self.mirror_writes.written_at) < GROUP_SIZE * VERSIONS:
             if time.monotonic() > deadline:
-                raise DemoError(f"no change was processed within {FIRST_WITHIN_SECONDS} s: see python -m sandbox up")
-            first = self._next(within=0.05) or first
-        self.measured_from = time.time()
+                raise DemoError(f"no change is processed after {START_TIMEOUT_SECONDS} s: run python -m sandbox up")
+            first = self._show_next(timeout_seconds=0.05) or first
+        self.measured_since = time.time()
         for group in others:
             self._write_orders(group)
-            self._watch_for(PAUSE_SECONDS)
+            self._show_for(GROUP_PAUSE_SECONDS)
         return first
 
     def _write_orders(self, group: list[list[dict[str, Any]]]) -> None:
-        for together in group:
-            self.written |= dict.fromkeys(map(version_of, together), time.time())
-            self._batch("orders", together)
+        for batch in group:
+            self.written_at |= dict.fromkeys(map(version_of, batch), time.time())
+            self._write_batch("orders", batch)
 
-    def _batch(self, table: str, items: list[dict[str, Any]]) -> None:
+    def _write_batch(self, table: str, items: list[dict[str, Any]]) -> None:
         requests = [{"PutRequest": {"Item": item}} for item in items]
         name = self.deployment.outputs["tables"][table]["name"]
         self.sandbox.aws.client("dynamodb").batch_write_item(RequestItems={name: requests})
 
-    def _watch_for(self, seconds: float) -> None:
+    def _show_for(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self._next(within=left)
+            self._show_next(timeout_seconds=left)
 
-    def _watch(self) -> None:
+    def _show_until_idle(self) -> None:
         pool = ThreadPoolExecutor(1)
-        settled = pool.submit(self.sandbox.settle)
-        pool.shutdown(wait=False)  # whoever interrupts does not wait for it
-        while not (settled.done() and self._observed.empty()):
-            self._next(within=0.05)
-        settled.result()
+        idle = pool.submit(self.sandbox.wait_until_idle)
+        pool.shutdown(wait=False)  # an interrupt does not wait for the thread
+        while not (idle.done() and self._observed.empty()):
+            self._show_next(timeout_seconds=0.05)
+        idle.result()
 
-    def _next(self, within: float) -> float | None:
-        """Show what came of the next invocation; when it was answered, None if there is none within those seconds."""
+    def _show_next(self, timeout_seconds: float) -> float | None:
+        """Print the report of the next invocation and return when it ended; None if there is none within the time."""
         try:
-            at, invocation = self._observed.get(timeout=within)
+            at, invocation = self._observed.get(timeout=timeout_seconds)
         except queue.Empty:
             return None
         self._invocations.append(invocation)
-        self.show.report(report_of(invocation, self.names))
+        self.output.print_report(report_of(invocation, self.names))
         return at
 
-    def measure(self) -> bool:
-        """Tell of each promise whether it was kept; whether all were."""
-        stock = self._stock()
-        return all([self._order(stock), self._once(), self._complete(), self._kept(), self._prompt(stock)])
+    def check_promises(self) -> bool:
+        """Print each promise and whether it is kept; return whether all are."""
+        baseline = self._run_baseline()
+        checks = [self._check_order(baseline), self._check_once(), self._check_complete(), self._check_kept()]
+        return all([*checks, self._check_prompt(baseline)])
 
-    def _stock(self) -> list[Timed]:
-        """What the stock batch processor does with the same changes, written at the same moments."""
-        mapping = next(made for made in self.deployment.made if made.registration.name == "mirror-orders")
-        outage = Outage()
-        return stock_writes(
-            [(self.written[_version(event)], event) for event in self._events("mirror")],
-            mapping.resource.request(mapping.registration.inputs),
-            refuses=lambda event, now: outage.refuses(_version(event), now),
-            refused_seconds=self.arrivals.refused_seconds,
+    def _run_baseline(self) -> list[TimedEvent]:
+        """Run the baseline with the same changes, written at the same times."""
+        mapping = next(each for each in self.deployment.resources if each.registration.name == "mirror-orders")
+        failure = WriteFailure()
+        return run_baseline(
+            [(self.written_at[_version(event)], event) for event in self._events("mirror")],
+            mapping.resource_type.request(mapping.registration.inputs),
+            refuses=lambda event, now: failure.refuses(_version(event), now),
+            refused_write_seconds=self.mirror_writes.refused_write_seconds,
         )
 
-    def _order(self, stock: list[Timed]) -> bool:
-        """Every version of every order reached the mirror, none after a later one, and the one write was refused."""
-        behind = out_of_order(self.arrivals.versions)
-        reached = set(self.arrivals.versions) == set(written())
-        aside = f"(stock batch processor, same run: {out_of_order(_version(event) for _, event in stock)})"
-        holds = behind == 0 and reached and self.arrivals.outage.began is not None
-        return self.show.check("order", f"{behind} of {len(written())} out of order", aside, holds=holds)
+    def _check_order(self, baseline: list[TimedEvent]) -> bool:
+        """Check that the mirror got every version of every order, none after a later one, although one write failed."""
+        versions, expected = self.mirror_writes.versions, expected_versions()
+        late = count_out_of_order(versions)
+        holds = late == 0 and set(versions) == set(expected) and self.mirror_writes.failure.began_at is not None
+        aside = f"(stock batch processor, same run: {count_out_of_order(_version(event) for _, event in baseline)})"
+        return self.output.print_check("order", f"{late} of {len(expected)} out of order", aside, holds=holds)
 
-    def _prompt(self, stock: list[Timed]) -> bool:
-        """No change of another order was as late as the one that could not be written."""
-        arrived, applied = self.arrivals.first, dict[Version, float]()
-        for at, event in stock:
+    def _check_prompt(self, baseline: list[TimedEvent]) -> bool:
+        """Check that the delay of every other order's changes was shorter than that of the failing change."""
+        arrived, applied = self.mirror_writes.written_at, dict[Version, float]()
+        for at, event in baseline:
             applied.setdefault(_version(event), at)
-        measured = {version: at for version, at in self.written.items() if at >= self.measured_from}
-        odd, late = (ODD_ORDER, ODD_VERSION), latest_of_others(measured, arrived)
-        aside = f"(stock batch processor, same run: {latest_of_others(measured, applied):.1f} s)"
-        holds = late < arrived[odd] - self.written[odd]
-        return self.show.check("prompt", f"others at most {late:.1f} s late", aside, holds=holds)
+        measured = {version: at for version, at in self.written_at.items() if at >= self.measured_since}
+        failing, late = (FAILING_ORDER, FAILING_VERSION), max_delay_of_others(measured, arrived)
+        aside = f"(stock batch processor, same run: {max_delay_of_others(measured, applied):.1f} s)"
+        holds = late < arrived[failing] - self.written_at[failing]
+        return self.output.print_check("prompt", f"others at most {late:.1f} s late", aside, holds=holds)
 
-    def _once(self) -> bool:
-        """One mail to each user whose language has a template, also when their changes are delivered again."""
-        welcome = [event for event in self._events("welcome-email") if _version(event)[0] != ODD_USER]
+    def _check_once(self) -> bool:
+        """Check that each user with a template got one mail, also after their changes are delivered again."""
+        welcome = [event for event in self._events("welcome-email") if _version(event)[0] != FAILING_USER]
         before = len(self.sandbox.emulator.mails())
-        answer = self.sandbox.aws.client("lambda").invoke(
+        response = self.sandbox.aws.client("lambda").invoke(
             FunctionName=self.deployment.outputs["consumers"]["welcome-email"]["function"],
-            Payload=json.dumps({"Records": welcome[:REDELIVERED]}),
+            Payload=json.dumps({"Records": welcome[:REDELIVERIES]}),
         )
-        accepted = json.load(answer["Payload"]) == {"batchItemFailures": []}
+        accepted = json.load(response["Payload"]) == {"batchItemFailures": []}
         mails = Counter(mail["To"][0] for mail in self.sandbox.emulator.mails())
-        expected = Counter(user["email"]["S"] for user in users() if user["id"]["S"] != ODD_USER)
-        absorbed = REDELIVERED - (mails.total() - before) if accepted else 0
-        told, aside = f"{len(expected)} users, {mails.total()} mails", f"({absorbed} redeliveries absorbed)"
-        return self.show.check("once", told, aside, holds=mails == expected and absorbed == REDELIVERED)
+        expected = Counter(user["email"]["S"] for user in user_items() if user["id"]["S"] != FAILING_USER)
+        absorbed = REDELIVERIES - (mails.total() - before) if accepted else 0
+        text, aside = f"{len(expected)} users, {mails.total()} mails", f"({absorbed} redeliveries absorbed)"
+        return self.output.print_check("once", text, aside, holds=mails == expected and absorbed == REDELIVERIES)
 
-    def _complete(self) -> bool:
-        """The mirror holds what the table holds."""
+    def _check_complete(self) -> bool:
+        """Check that the mirror equals the table."""
         source, mirror = self._items("orders"), self._items("orders-mirror")
         equal = sum(mirror.get(order) == item for order, item in source.items())
         holds = source == mirror and len(source) == ORDERS
-        return self.show.check("complete", "mirror equals orders", f"{equal} of {len(source)}", holds=holds)
+        return self.output.print_check("complete", "mirror equals orders", f"{equal} of {len(source)}", holds=holds)
 
-    def _kept(self) -> bool:
-        """The one change that can never succeed is in the failure store, as the stream had it."""
+    def _check_kept(self) -> bool:
+        """Check that the change without a template is in the failure bucket, as it was in the stream."""
         bucket, s3 = self.deployment.outputs["stores"]["failures"]["bucket"], self.sandbox.aws.client("s3")
-        keys = [found["Key"] for found in s3.list_objects_v2(Bucket=bucket).get("Contents", ())]
+        keys = [each["Key"] for each in s3.list_objects_v2(Bucket=bucket).get("Contents", ())]
         failures = [read_failure(s3.get_object(Bucket=bucket, Key=key)["Body"].read()) for key in keys]
         kept = [record["dynamodb"]["NewImage"] for failure in failures for record in failure.records]
-        holds = kept == [user for user in users() if user["id"]["S"] == ODD_USER]
-        told = f"{len(kept)} failure{'' if len(kept) == 1 else 's'}, {'whole, ' if holds else ''}in the failure store"
-        return self.show.check("kept", told, holds=holds)
+        holds = kept == [user for user in user_items() if user["id"]["S"] == FAILING_USER]
+        text = f"{len(kept)} failure{'' if len(kept) == 1 else 's'}, {'whole, ' if holds else ''}in the failure bucket"
+        return self.output.print_check("kept", text, holds=holds)
 
     def _events(self, consumer: str) -> list[Event]:
-        """What a consumer's mapping has delivered, each change once, in the stream's order."""
+        """Return the changes that a consumer's mapping has delivered, each once, in the order of the stream."""
         function = self.deployment.outputs["consumers"][consumer]["function"]
         records = (record for each in self._invocations if each.function == function for record in each.records)
         return sorted({_sequence(record): record for record in records}.values(), key=_sequence)
 
     def _items(self, table: str) -> dict[str, Any]:
-        """Items by order, without what the fence adds."""
+        """Return the items of a table by order id, without the attributes that put_if_newer adds."""
         name = self.deployment.outputs["tables"][table]["name"]
         found = self.sandbox.aws.client("dynamodb").scan(TableName=name, ConsistentRead=True)["Items"]
         fence = {"change_version", "expiry"}

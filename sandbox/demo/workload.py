@@ -1,4 +1,4 @@
-"""What the demo writes, which write it lets fail for a while, and how it measures order and lateness."""
+"""The demo's workload: its items, the write that fails for a while, and the measures of order and delay."""
 
 import threading
 import time
@@ -7,21 +7,22 @@ from typing import Any
 
 from sandbox.demo.proxy import Call
 
-USERS, ORDERS, VERSIONS, TOGETHER = 12, 40, 6, 8
-"""Orders are written in groups of TOGETHER, each group version by version."""
-GROUPS = ORDERS // TOGETHER
-ODD_USER, ODD_ORDER, ODD_VERSION = "9", "31", 3
-OUTAGE_SECONDS = 3.0
-"""How long the odd version of the odd order cannot be written, from its first write on."""
+USERS, ORDERS, VERSIONS, GROUP_SIZE = 12, 40, 6, 8
+"""The demo writes the orders in groups of GROUP_SIZE, each group version by version."""
+GROUPS = ORDERS // GROUP_SIZE
+FAILING_USER, FAILING_ORDER, FAILING_VERSION = "9", "31", 3
+WRITE_FAILURE_SECONDS = 3.0
+"""How long the writes of FAILING_VERSION of FAILING_ORDER fail, counted from the first."""
 
 Version = tuple[str, int]
-"""An order's id and version."""
+"""The id and the version of an order."""
 
 
-def users() -> list[dict[str, Any]]:
-    """The users; one has a language without a template."""
+def user_items() -> list[dict[str, Any]]:
+    """Return the users; FAILING_USER has a language without a template."""
     languages = {
-        number: "xx" if str(number) == ODD_USER else ("en", "de", "es")[number % 3] for number in range(1, USERS + 1)
+        number: "xx" if str(number) == FAILING_USER else ("en", "de", "es")[number % 3]
+        for number in range(1, USERS + 1)
     }
     return [
         _typed(id=str(number), email=f"user{number}@example.com", name=f"User {number}", language=language)
@@ -29,10 +30,10 @@ def users() -> list[dict[str, Any]]:
     ]
 
 
-def orders() -> Iterator[list[list[dict[str, Any]]]]:
-    """The writes of all orders: group by group, of each group lists of items to be written at once.
+def order_groups() -> Iterator[list[list[dict[str, Any]]]]:
+    """Yield the groups of orders; a group is a list of batches, each with one version of its orders.
 
-    The odd order is in the second group, so that most changes of others come after its failure.
+    FAILING_ORDER is in the second group, so that most changes of other orders come after its failure.
     """
     for group in range(GROUPS):
         numbers = [number for number in range(1, ORDERS + 1) if number % GROUPS == group]
@@ -45,9 +46,9 @@ def orders() -> Iterator[list[list[dict[str, Any]]]]:
         ]
 
 
-def written() -> list[Version]:
-    """Every version of every order, as `orders` writes them."""
-    return [version_of(item) for group in orders() for together in group for item in together]
+def expected_versions() -> list[Version]:
+    """Return every version of every order, in the order of the writes."""
+    return [version_of(item) for group in order_groups() for together in group for item in together]
 
 
 def _typed(**item: str | int) -> dict[str, Any]:
@@ -55,12 +56,12 @@ def _typed(**item: str | int) -> dict[str, Any]:
 
 
 def version_of(item: Mapping[str, Any]) -> Version:
-    """An order's id and version; a user's id, and 1."""
+    """Return the id and version of an order; for a user, the id and 1."""
     return (item["order_id"]["S"], int(item["version"]["N"])) if "order_id" in item else (item["id"]["S"], 1)
 
 
-def out_of_order(writes: Iterable[Version]) -> int:
-    """How many writes came after a later version of their order."""
+def count_out_of_order(writes: Iterable[Version]) -> int:
+    """Count the writes that came after a later version of their order."""
     latest: dict[str, int] = {}
     behind = 0
     for order, version in writes:
@@ -69,56 +70,56 @@ def out_of_order(writes: Iterable[Version]) -> int:
     return behind
 
 
-def latest_of_others(written: Mapping[Version, float], applied: Mapping[Version, float]) -> float:
-    """How many seconds after it was written the latest change was applied, of all orders but the odd one."""
-    return max(applied[version] - at for version, at in written.items() if version[0] != ODD_ORDER)
+def max_delay_of_others(written: Mapping[Version, float], applied: Mapping[Version, float]) -> float:
+    """Return the longest time in seconds from the write of a change to its effect, of all orders but FAILING_ORDER."""
+    return max(applied[version] - at for version, at in written.items() if version[0] != FAILING_ORDER)
 
 
-class Outage:
-    """Refuses the odd version for OUTAGE_SECONDS from its first write on."""
+class WriteFailure:
+    """Refuses FAILING_VERSION of FAILING_ORDER, for WRITE_FAILURE_SECONDS from its first write."""
 
     def __init__(self) -> None:
-        self.began: float | None = None
+        self.began_at: float | None = None
 
     def refuses(self, version: Version, now: float) -> bool:
-        """Whether a write is to fail."""
-        if version != (ODD_ORDER, ODD_VERSION):
+        """Whether the write of a version fails now."""
+        if version != (FAILING_ORDER, FAILING_VERSION):
             return False
-        if self.began is None:
-            self.began = now
-        return now < self.began + OUTAGE_SECONDS
+        if self.began_at is None:
+            self.began_at = now
+        return now < self.began_at + WRITE_FAILURE_SECONDS
 
 
-class Arrivals:
-    """What reaches the mirror, as the proxy sees it: each write of an order, in order, unless the outage refuses it."""
+class MirrorWrites:
+    """The writes to the mirror that the proxy sees, in order, without those that it refuses."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.table: str | None = None
-        self.outage = Outage()
+        self.failure = WriteFailure()
         self.versions: list[Version] = []
-        self.first: dict[Version, float] = {}  # when each version was first written, in epoch seconds
+        self.written_at: dict[Version, float] = {}  # the time of each version's first write, in epoch seconds
         self._clock = clock
         self._seen: set[str] = set()
-        self._refused: dict[str, tuple[float, float]] = {}  # of each refused call the first and the last attempt
+        self._refused: dict[str, tuple[float, float]] = {}  # the times of the first and the last attempt, by call id
         self._lock = threading.Lock()
 
     def refuses(self, call: Call) -> bool:
-        """Note a write; whether it is to fail. The SDK's own retries of one call count once."""
+        """Record a write and return whether it fails. All attempts of the SDK at one call count once."""
         if call.operation != "PutItem" or call.body["TableName"] != self.table:
             return False
         version = version_of(call.body["Item"])
         with self._lock:
             now = self._clock()
-            if self.outage.refuses(version, now):
+            if self.failure.refuses(version, now):
                 self._refused[call.id] = (self._refused.get(call.id, (now, now))[0], now)
                 return True
             if call.id not in self._seen:
                 self._seen.add(call.id)
                 self.versions.append(version)
-                self.first.setdefault(version, now)
+                self.written_at.setdefault(version, now)
             return False
 
     @property
-    def refused_seconds(self) -> float:
-        """How long a refused call took with the SDK's own retries, on average."""
+    def refused_write_seconds(self) -> float:
+        """The mean duration of a refused call, with the SDK's retries."""
         return sum(last - first for first, last in self._refused.values()) / max(len(self._refused), 1)

@@ -1,1 +1,1 @@
-"""The Pulumi program run on this machine: in this process, or by the real engine."""
+"""Runs a Pulumi program without the Pulumi CLI, deploys it in the emulator, and serves the emulator to the CLI."""

@@ -1,38 +1,35 @@
-"""Deploys a Pulumi program in the emulator: every resource made real, and unmade again."""
+"""Deploys a Pulumi program in the emulator, updates it, and deletes its resources."""
 
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Self
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 
-from sandbox import ROOT, SandboxError
+from sandbox import SandboxError
 from sandbox.emulator import Emulator
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.mapping.poller import Poller
-from sandbox.program.in_process import InvokeError, Registration, run, stack_config
-from sandbox.program.lookups import answer
-from sandbox.program.not_imitated import Asides, PassedOver
-from sandbox.resources.catalog import resource
-from sandbox.resources.resource_type import Aws, ResourceType, changed
+from sandbox.program.in_process import InvokeError, Program, Registration, run
+from sandbox.program.lookups import look_up
+from sandbox.program.unsupported import UnsupportedReport
+from sandbox.resources.catalog import PlaceholderResource, resource
+from sandbox.resources.resource_type import Aws, ResourceType, changed_properties
 from sandbox.schedule import MINUTE_SECONDS
-
-STACK = "local"
 
 
 class DeployError(SandboxError):
-    """A resource could not be made or unmade, or the consumers do not come to rest."""
+    """A resource cannot be created, changed or deleted, or the consumers do not become idle."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """A resource that exists."""
+class DeployedResource:
+    """A resource in the emulator."""
 
     registration: Registration
-    resource: ResourceType
+    resource_type: ResourceType
     id: str
     inputs: dict[str, Any]
     outputs: dict[str, Any]
@@ -40,147 +37,153 @@ class Made:
 
 @dataclass
 class Deployment:
-    """What a program has made, and what it says of it; the backend that the program runs against, again and again."""
+    """The resources and outputs of a program; the backend of each of its runs."""
 
     aws: Aws
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
-    passed_over: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    """What the latest run asked for and the sandbox does not imitate: the names of resources by their type, which is
-    passed over, or by their type and a property of it."""
-    not_imitated: str = ""
-    """The same as one line for people."""
-    _made: dict[str, Made] = field(default_factory=dict[str, Made])  # by URN, in the order of the latest run
+    unsupported: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """What the latest run uses and the sandbox does not support: resource names by type, or by type and property."""
+    unsupported_line: str = ""
+    """The same as one line of text."""
+    # By URN, in the order of the latest run.
+    _resources: dict[str, DeployedResource] = field(default_factory=dict[str, DeployedResource])
     _registered: dict[str, Registration] = field(default_factory=dict[str, Registration])  # by URN, in this run
-    _done: list[str] = field(default_factory=list[str])
-    _asides: Asides = field(init=False)
+    _changes: list[str] = field(default_factory=list[str])
+    _unsupported: UnsupportedReport = field(init=False)
 
     def __post_init__(self) -> None:
-        self._asides = Asides(self.aws.region)
+        self._unsupported = UnsupportedReport(self.aws.region)
 
     @property
-    def made(self) -> list[Made]:
-        """Every resource that exists, what others depend on before them."""
-        return list(self._made.values())
+    def resources(self) -> list[DeployedResource]:
+        """All resources; each comes after those on which it depends."""
+        return list(self._resources.values())
 
-    def run(self, program: Callable[[], None] | Path, *, stack: str, config: Mapping[str, str]) -> list[str]:
-        """Make true what a program registers, and unmake what earlier runs have made and it registers no more.
+    def run(self, program: Program) -> list[str]:
+        """Create or change what the program registers, and delete the other resources of earlier runs.
 
         Returns
         -------
         list[str]
-            The resources that are not as they were before: `orders-table`, `orders-table unmade`.
+            The changes: `orders-table created`, `orders-table` (changed), `orders-table deleted`.
 
         Raises
         ------
         Exception
-            The program's own, or DeployError; what exists by then stays.
+            An error of the program, or a DeployError; resources that exist by then stay.
         """
         self._registered.clear()
-        self._done.clear()
-        self._asides = Asides(self.aws.region)
-        self.outputs = run(program, stack=stack, config=config, backend=self)
-        self.passed_over, self.not_imitated = self._asides.names, self._asides.line
-        self._unmake([made for urn, made in self._made.items() if urn not in self._registered])
-        return sorted(self._done)
+        self._changes.clear()
+        self._unsupported = UnsupportedReport(self.aws.region)
+        self.outputs = run(program, self)
+        self.unsupported, self.unsupported_line = self._unsupported.names, self._unsupported.line
+        self._delete([deployed for urn, deployed in self._resources.items() if urn not in self._registered])
+        return sorted(self._changes)
 
     def register(self, registration: Registration) -> tuple[str, dict[str, Any]]:
-        """Make a resource, or change the one that an earlier run has made.
+        """Create a resource, or change the one of an earlier run; return its id and its outputs.
 
-        Components and providers are only names. A resource that the pipeline does not need is passed over.
+        Components and providers have no outputs. A resource of an unsupported type becomes a placeholder.
 
         Raises
         ------
         ResourceError
-            The sandbox does not know the resource's type, or a property of it, and cannot go on without.
+            The sandbox does not support the type or a property, and functions or tables may depend on it.
         DeployError
-            The resource cannot be made or changed, or the program has registered its URN before.
+            The resource cannot be created or changed, or the program has already registered its URN.
         """
         if self._registered.setdefault(registration.urn, registration) is not registration:
             raise DeployError(
                 f"{registration.urn} is registered twice: resources of one type and parent need different names"
             )
         if not registration.custom or registration.type.startswith("pulumi:"):
-            self._asides.placed(registration)
+            self._unsupported.add_region(registration)
             return registration.name, {}
-        kind = resource(registration.type, registration.name, self.aws)
-        if isinstance(kind, PassedOver):
-            self._asides.passed_over(registration)
-            inputs = kind.check(registration.name, registration.inputs)
-            identity = kind.create(inputs)
-            return identity, {**(kind.read(identity) or {}), **inputs}
-        made = self._make(kind, registration)
-        self._asides.made(registration, kind.unimitated(made.inputs))
-        return made.id, made.outputs
+        resource_type = resource(registration.type, registration.name, self.aws)
+        if isinstance(resource_type, PlaceholderResource):
+            self._unsupported.add_placeholder(registration)
+            inputs = resource_type.check(registration.name, registration.inputs)
+            identity = resource_type.create(inputs)
+            return identity, {**(resource_type.read(identity) or {}), **inputs}
+        deployed = self._create_or_update(resource_type, registration)
+        self._unsupported.add_deployed(registration, resource_type.list_unsupported(deployed.inputs))
+        return deployed.id, deployed.outputs
 
-    def _make(self, kind: ResourceType, registration: Registration) -> Made:
-        old = self._made.get(registration.urn)
-        named = {kind.named_by: old.inputs[kind.named_by]} if old and kind.named_by else {}
-        inputs = kind.check(registration.name, named | registration.inputs)
+    def _create_or_update(self, type_: ResourceType, registration: Registration) -> DeployedResource:
+        old = self._resources.get(registration.urn)
+        name = type_.name_property
+        existing_name = {name: old.inputs[name]} if old and name else {}
+        inputs = type_.check(registration.name, existing_name | registration.inputs)
         try:
-            made = self._changed(old, registration, inputs) if old else self._created(kind, registration, inputs)
+            deployed = self._update(old, registration, inputs) if old else self._create(type_, registration, inputs)
         except Exception as error:
             raise DeployError(
-                f"{registration.type} {registration.name} could not be {'changed' if old else 'made'}: {error}"
+                f"{registration.type} {registration.name} could not be {'changed' if old else 'created'}: {error}"
             ) from error
-        self._made.pop(registration.urn, None)
-        self._made[registration.urn] = made
-        return made
+        self._resources.pop(registration.urn, None)
+        self._resources[registration.urn] = deployed
+        return deployed
 
-    def _created(self, kind: ResourceType, registration: Registration, inputs: dict[str, Any]) -> Made:
-        identity = kind.create(inputs)
-        self._done.append(f"{registration.name} made")
-        return Made(registration, kind, identity, inputs, {**inputs, **(kind.read(identity) or {})})
+    def _create(self, type_: ResourceType, registration: Registration, inputs: dict[str, Any]) -> DeployedResource:
+        identity = type_.create(inputs)
+        self._changes.append(f"{registration.name} created")
+        return DeployedResource(registration, type_, identity, inputs, {**inputs, **(type_.read(identity) or {})})
 
-    def _changed(self, old: Made, registration: Registration, inputs: dict[str, Any]) -> Made:
-        kind = old.resource
-        differing = changed(old.inputs, inputs)
-        triggers = old.registration.replacement_trigger, registration.replacement_trigger
-        triggered = None not in triggers and triggers[0] != triggers[1]  # as the engine has it
-        if not differing and not triggered:
+    def _update(self, old: DeployedResource, registration: Registration, inputs: dict[str, Any]) -> DeployedResource:
+        type_ = old.resource_type
+        differences = changed_properties(old.inputs, inputs)
+        is_triggered = _is_triggered(old.registration, registration)
+        if not differences and not is_triggered:
             return replace(old, registration=registration)
-        if triggered or differing & kind.replaced_by.union(registration.replace_on_changes):
-            self._unmake([old])
-            return self._created(kind, registration, kind.check(registration.name, registration.inputs))
-        kind.update(old.id, old.inputs, inputs)
-        self._done.append(registration.name)
-        return Made(registration, kind, old.id, inputs, {**inputs, **(kind.read(old.id) or {})})
+        if is_triggered or differences & type_.replacement_properties.union(registration.replace_on_changes):
+            self._delete([old])
+            return self._create(type_, registration, type_.check(registration.name, registration.inputs))
+        type_.update(old.id, old.inputs, inputs)
+        self._changes.append(registration.name)
+        return DeployedResource(registration, type_, old.id, inputs, {**inputs, **(type_.read(old.id) or {})})
 
     def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
-        """Answer a function of the provider, whichever it is: there is one account and one Region here."""
+        """Return the result of a function, for any provider: the sandbox has one account and one Region."""
         del provider
         try:
-            return answer(token, args, self.aws)
+            return look_up(token, args, self.aws)
         except ClientError as error:
             raise InvokeError(str(error)) from error
 
     def destroy(self) -> None:
-        """Unmake everything, the newest first: what others depend on was made before them.
+        """Delete all resources, in the reverse order of their creation.
 
         Raises
         ------
         DeployError
-            Something could not be unmade; the rest is.
+            Some resources cannot be deleted; all others are deleted.
         """
-        self._unmake(self.made)
+        self._delete(self.resources)
 
-    def _unmake(self, unwanted: list[Made]) -> None:
-        failed: list[str] = []
-        for made in reversed(unwanted):
+    def _delete(self, unwanted: list[DeployedResource]) -> None:
+        failures: list[str] = []
+        for deployed in reversed(unwanted):
             try:
-                made.resource.delete(made.id, made.inputs)
+                deployed.resource_type.delete(deployed.id, deployed.inputs)
             except Exception as error:
-                failed.append(f"{made.registration.type} {made.id}: {error}")
+                failures.append(f"{deployed.registration.type} {deployed.id}: {error}")
             else:
-                del self._made[made.registration.urn]
-                self._done.append(f"{made.registration.name} unmade")
-        if failed:
-            raise DeployError("could not be unmade: " + "; ".join(failed))
+                del self._resources[deployed.registration.urn]
+                self._changes.append(f"{deployed.registration.name} deleted")
+        if failures:
+            raise DeployError("could not be deleted: " + "; ".join(failures))
+
+
+def _is_triggered(old: Registration, new: Registration) -> bool:
+    """Whether another replacement trigger replaces the resource; the first trigger does not, as in the engine."""
+    triggers = old.replacement_trigger, new.replacement_trigger
+    return None not in triggers and triggers[0] != triggers[1]
 
 
 class Sandbox:
-    """The emulator with the poller that does the work of its mappings and schedules.
+    """The emulator, and the poller that does the work of its mappings and schedules.
 
-    A second stands for a minute of the retry schedule: in the poller, and by MINUTE_SECONDS in every function.
+    The retry schedule runs in seconds instead of minutes, in the poller and (by MINUTE_SECONDS) in every function.
     """
 
     def __init__(
@@ -191,80 +194,61 @@ class Sandbox:
         port: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        quick = {"MINUTE_SECONDS": f"{MINUTE_SECONDS:g}"}
-        self.emulator = Emulator(region, port=port, environment=quick | dict(environment or {}))
+        fast_schedule = {"MINUTE_SECONDS": f"{MINUTE_SECONDS:g}"}
+        self.emulator = Emulator(region, port=port, environment=fast_schedule | dict(environment or {}))
         self.poller = Poller(self.emulator.client, observe)
         self.aws = Aws(self.emulator.client, region, self.poller)
 
-    def deploy(
-        self, program: Callable[[], None] | Path = ROOT, *, stack: str = STACK, config: Mapping[str, str] | None = None
-    ) -> Deployment:
-        """Run a program and make what it registers. A run that fails leaves nothing.
-
-        `config` is the stack file's unless given.
-        """
+    def deploy(self, program: Program) -> Deployment:
+        """Run a program and create what it registers. If the run fails, delete everything that it has created."""
         deployment = Deployment(self.aws)
         try:
-            self._run(deployment, program, stack, config)
+            self._run(deployment, program)
         except BaseException as error:
             try:
                 deployment.destroy()
-            except DeployError as left:
-                error.add_note(str(left))
+            except DeployError as leftovers:
+                error.add_note(str(leftovers))
             raise
         return deployment
 
-    def redeploy(
-        self,
-        deployment: Deployment,
-        program: Callable[[], None] | Path = ROOT,
-        *,
-        stack: str = STACK,
-        config: Mapping[str, str] | None = None,
-    ) -> list[str]:
-        """Run a program again over what it has made, and let what is held be tried at once; what the run changes.
+    def redeploy(self, deployment: Deployment, program: Program) -> list[str]:
+        """Run a program again on its deployment, then retry held items at once; return what the run has changed.
 
-        A run that fails leaves what there is.
+        If the run fails, the resources stay as they are.
         """
-        done = self._run(deployment, program, stack, config)
+        changes = self._run(deployment, program)
         self.poller.make_all_due()
-        return done
+        return changes
 
-    def _run(
-        self,
-        deployment: Deployment,
-        program: Callable[[], None] | Path,
-        stack: str,
-        config: Mapping[str, str] | None,
-    ) -> list[str]:
-        config = stack_config(stack) if config is None else config
-        self.verify_sender(config)
-        return deployment.run(program, stack=stack, config=config)
+    def _run(self, deployment: Deployment, program: Program) -> list[str]:
+        self.verify_sender(program.config)
+        return deployment.run(program)
 
     def verify_sender(self, config: Mapping[str, str]) -> None:
-        """Verify the address that mail is sent from with SES: on AWS its owner does that."""
+        """Verify the sender's address with SES; on AWS, the owner of the address does that."""
         for sender in (value for key, value in config.items() if key.rpartition(":")[2] == "mailFrom" and value):
             self.aws.client("sesv2").create_email_identity(EmailIdentity=sender)
 
-    def settle(self, within: float = 60.0, *, released: bool = True) -> None:
-        """Wait until every change is processed, parked or discarded: also what was held, unless `released` is false.
+    def wait_until_idle(self, timeout_seconds: float = 60.0, *, include_held: bool = True) -> None:
+        """Wait until every change is processed, parked or discarded; with `include_held`, also until no item is held.
 
         Raises
         ------
         DeployError
-            That takes longer than `within` seconds.
+            The time is over.
         """
-        deadline = time.monotonic() + within
-        while not self.poller.is_idle(released=released):
-            self.emulator.check()
+        deadline = time.monotonic() + timeout_seconds
+        while not self.poller.is_idle(released=include_held):
+            self.emulator.raise_if_dead()
             if time.monotonic() > deadline:
                 holding = [f"{name} ({items} items at its last run)" for name, items in self.poller.held().items()]
-                still = f"; held by {', '.join(sorted(holding))}" if released and holding else ""
-                raise DeployError(f"the consumers have not come to rest within {within:.0f} s{still}")
+                held = f"; held by {', '.join(sorted(holding))}" if include_held and holding else ""
+                raise DeployError(f"the consumers are not idle after {timeout_seconds:.0f} s{held}")
             time.sleep(0.02)
 
     def close(self) -> None:
-        """Stop polling, and at once the emulator with all that is in it: nothing that runs is waited for."""
+        """Stop the poller and the emulator at the same time, without waiting for running functions."""
         polling = threading.Thread(target=self.poller.close)
         polling.start()
         self.emulator.close()

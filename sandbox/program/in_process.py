@@ -1,4 +1,4 @@
-"""Runs a Pulumi program in this process, without the Pulumi CLI: every resource it registers goes to a backend."""
+"""Runs a Pulumi program in this process, without the Pulumi CLI: a backend receives every registered resource."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ import pulumi.runtime
 import yaml
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime.mocks import MockEngine, MockMonitor
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import SETTINGS, Settings, _get_rpc_manager, configure  # pyright: ignore[reportPrivateUsage]
@@ -27,8 +27,10 @@ from pulumi.runtime.sync_await import _sync_await  # pyright: ignore[reportPriva
 
 from infra.archive.sources import files
 from sandbox import ROOT
-from sandbox.program.values import ProgramError, plain
+from sandbox.program.values import ProgramError, to_python
 
+STACK = "local"
+"""The stack of the sandbox."""
 STACK_TYPE = "pulumi:pulumi:Stack"
 NAME = "table-stream"
 """The project of a program that is a function."""
@@ -37,148 +39,196 @@ THREADS = 16
 
 
 class InvokeError(grpc.RpcError):
-    """A provider's function has failed: raised by a backend, it reaches the program as an error of the SDK's own."""
+    """A function of the provider has failed. A backend raises it; the SDK raises its own error in the program."""
 
     def code(self) -> grpc.StatusCode:
-        """As providers answer when nothing says more."""
+        """Return the status of an error without a more specific one."""
         return grpc.StatusCode.UNKNOWN
 
     def details(self) -> str:
-        """What the provider said."""
+        """Return the provider's message."""
         return str(self.args[0])
 
 
 @dataclass(frozen=True)
 class Registration:
-    """One resource as the program registered it: its inputs as plain Python, and every option that matters."""
+    """A resource as the program registers it."""
 
     type: str
     name: str
     custom: bool
-    inputs: dict[str, Any]
     urn: str
+    inputs: dict[str, Any]
+    """The inputs as plain Python."""
     parent: str
     provider: str
-    protect: bool | None
-    retain_on_delete: bool | None
-    delete_before_replace: bool | None
-    aliases: tuple[str | dict[str, Any], ...]
+    protect: bool
+    retain_on_delete: bool
+    delete_before_replace: bool
+    aliases: tuple[str, ...]
+    """The URN or the name of each alias."""
     dependencies: frozenset[str]
-    property_dependencies: dict[str, frozenset[str]]
-    ignore_changes: tuple[str, ...]
-    replace_on_changes: tuple[str, ...]
+    property_dependencies: Mapping[str, frozenset[str]]
+    ignore_changes: frozenset[str]
+    replace_on_changes: frozenset[str]
     replacement_trigger: Any
+    """The trigger as plain Python; None if the resource has none."""
+
+    @classmethod
+    def from_request(cls, request: Any, urn: str) -> "Registration":
+        """Read the SDK's message (RegisterResourceRequest)."""
+        trigger = MessageToDict(request.replacement_trigger) if request.HasField("replacement_trigger") else None
+        return cls(
+            type=request.type,
+            name=request.name,
+            custom=request.custom,
+            urn=urn,
+            inputs=_decode(request.object),
+            parent=request.parent,
+            provider=request.provider,
+            protect=request.protect,
+            retain_on_delete=request.retainOnDelete,
+            delete_before_replace=request.deleteBeforeReplace,
+            aliases=tuple(alias.urn or alias.spec.name for alias in request.aliases),
+            dependencies=frozenset(request.dependencies),
+            property_dependencies={name: frozenset(each.urns) for name, each in request.propertyDependencies.items()},
+            ignore_changes=frozenset(request.ignoreChanges),
+            replace_on_changes=frozenset(request.replaceOnChanges),
+            replacement_trigger=to_python(trigger),
+        )
 
 
 class Backend(Protocol):
-    """What makes registered resources real. Independent resources arrive at once, each on a thread of its own."""
+    """Creates registered resources. The calls for independent resources are concurrent, on different threads."""
 
     def register(self, registration: Registration) -> tuple[str, dict[str, Any]]:
-        """Id and outputs of a resource, components included; inputs that the outputs do not name are kept.
+        """Create a resource or a component; return its id and its outputs, to which the inputs are added.
 
-        In a preview an empty id means an id that is not known yet.
+        In a preview, an empty id means an unknown id.
         """
         ...
 
     def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
-        """Result of a provider's function, such as aws:dynamodb/getTable:getTable; the default provider is empty."""
+        """Return the result of a function such as aws:dynamodb/getTable:getTable; the default `provider` is ""."""
         ...
 
 
-def project(root: Path = ROOT) -> dict[str, Any]:
-    """Pulumi.yaml as it stands."""
-    return _yaml(root / "Pulumi.yaml")
+def read_project(root: Path = ROOT) -> dict[str, Any]:
+    """Return the content of Pulumi.yaml."""
+    return _read_yaml(root / "Pulumi.yaml")
 
 
 def namespaced(config: Mapping[str, Any], project_name: str) -> dict[str, Any]:
-    """`config` by full keys: the CLI takes a key without a namespace as one of the project."""
+    """Return `config` with full keys: a key without a namespace belongs to the project, as in the CLI."""
     return {key if ":" in key else f"{project_name}:{key}": value for key, value in config.items()}
 
 
 def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
-    """Pulumi.<stack>.yaml, over the defaults of Pulumi.yaml, as the CLI hands it to the program in PULUMI_CONFIG.
+    """Return Pulumi.<stack>.yaml with the defaults of Pulumi.yaml, as the CLI passes them in PULUMI_CONFIG.
 
     Raises
     ------
     ProgramError
-        The file is missing, holds an encrypted value, a scalar that the CLI would rewrite, or lacks a key that
+        The file is missing, has an encrypted value or a scalar that the CLI would rewrite, or lacks a key that
         Pulumi.yaml declares without a default.
     """
-    about = project(root)
-    config = namespaced(_yaml(root / f"Pulumi.{stack}.yaml").get("config") or {}, about["name"])
+    project = read_project(root)
+    config = namespaced(_read_yaml(root / f"Pulumi.{stack}.yaml").get("config") or {}, project["name"])
     missing: list[str] = []
-    for key, declaration in namespaced(about.get("config") or {}, about["name"]).items():
-        given = declaration.get("default", declaration.get("value"))
-        if key not in config and given is not None:
-            config[key] = given
-        elif key not in config and key.startswith(f"{about['name']}:"):
+    for key, declaration in namespaced(project.get("config") or {}, project["name"]).items():
+        default = declaration.get("default", declaration.get("value"))
+        if key not in config and default is not None:
+            config[key] = default
+        elif key not in config and key.startswith(f"{project['name']}:"):
             missing.append(key)
     if missing:
         raise ProgramError(f"Pulumi.{stack}.yaml lacks {', '.join(missing)}, and Pulumi.yaml has no default for it")
-    return {key: _scalar(f"Pulumi.{stack}.yaml: {key}", value) for key, value in config.items()}
+    return {key: _to_config_value(f"Pulumi.{stack}.yaml: {key}", value) for key, value in config.items()}
 
 
-def versions(stack: str, root: Path = ROOT) -> dict[Path, int]:
-    """The files that make a program what it is, with when they changed (ns): what differs calls for another run.
+def source_timestamps(stack: str, root: Path = ROOT) -> dict[Path, int]:
+    """Return the program's files with the time of their last change (ns), to detect that it must run again.
 
-    Modules of infra are none of them: a process imports them once. Of handler/ it is what the archive holds, and the
-    lock; a link changes with the file that it leads to.
+    The files are __main__.py, the stack file, the files of handler/ that the archive contains, and the requirements.
+    Modules of infra are not among them, because a process imports them only once. A link changes with its target.
     """
     handler = root / "handler"
     requirements = (handler / "requirements.in", handler / "requirements.txt")
-    found: dict[Path, int] = {}
+    timestamps: dict[Path, int] = {}
     for path in (root / "__main__.py", root / f"Pulumi.{stack}.yaml", *requirements, *files(handler)):
-        with contextlib.suppress(FileNotFoundError):  # editors save by renaming
+        with contextlib.suppress(FileNotFoundError):  # an editor that saves by renaming removes the file for a moment
             itself_and_target = [path.lstat(), *([path.stat()] if path.exists() else [])]
-            # Not the time of the last write, which a file keeps that is made executable.
-            found[path] = max(each.st_ctime_ns for each in itself_and_target)
-    return found
+            # ctime, because a change of the file's mode does not change mtime.
+            timestamps[path] = max(each.st_ctime_ns for each in itself_and_target)
+    return timestamps
 
 
-def run(
-    program: Callable[[], None] | Path,
-    *,
-    stack: str,
-    config: Mapping[str, str],
-    backend: Backend,
-    preview: bool = False,
-) -> dict[str, Any]:
-    """Run `program` (a function, or the directory of a project) and return its stack outputs.
+class Program:
+    """A Pulumi program, with the stack and the configuration that it runs with.
 
-    An exception of the program or the backend surfaces as itself, when no call to the backend is under way any more.
+    Parameters
+    ----------
+    source
+        A function, or the directory of a project.
+    stack
+        The stack's name.
+    config
+        The configuration, as the CLI passes it in PULUMI_CONFIG. Default: the project's stack file.
+    """
+
+    def __init__(
+        self,
+        source: Callable[[], None] | Path = ROOT,
+        stack: str = STACK,
+        config: Mapping[str, str] | None = None,
+    ) -> None:
+        self.source, self.stack = source, stack
+        config = stack_config(stack, self.directory or ROOT) if config is None else config
+        self.config = namespaced(config, self.project)
+
+    @property
+    def directory(self) -> Path | None:
+        """The directory of the project; None for a function."""
+        return self.source.resolve() if isinstance(self.source, Path) else None
+
+    @property
+    def project(self) -> str:
+        """The project's name."""
+        return read_project(self.directory)["name"] if self.directory else NAME
+
+    def execute(self) -> None:
+        """Run the source: register its resources and exports."""
+        if isinstance(self.source, Path):
+            runpy.run_path(str(self.directory), run_name="__main__")
+        else:
+            self.source()
+
+
+def run(program: Program, backend: Backend, *, preview: bool = False) -> dict[str, Any]:
+    """Run a program against a backend and return its stack outputs.
+
+    An exception of the program or of the backend is raised as it is, after all calls to the backend have ended.
     """
     monitor = _Monitor(backend)
-    context = contextvars.copy_context()
-    program = program.resolve() if isinstance(program, Path) else program
-    directory = program if isinstance(program, Path) else Path.cwd()
-    name = project(program)["name"] if isinstance(program, Path) else NAME
-    with contextlib.chdir(directory), _no_collection():
-        context.run(
-            *(_run, program, monitor, namespaced(config, name)),
-            project=name,
-            stack=stack,
-            dry_run=preview,
-            organization="organization",
-        )
+    options = {"project": program.project, "stack": program.stack, "dry_run": preview, "organization": "organization"}
+    with contextlib.chdir(program.directory or Path.cwd()), _without_garbage_collection():
+        contextvars.copy_context().run(_run, program, monitor, options)
     return monitor.stack_outputs
 
 
-def _run(program: Callable[[], None] | Path, monitor: "_Monitor", config: Mapping[str, str], **options: Any) -> None:
+def _run(program: Program, monitor: "_Monitor", options: Mapping[str, Any]) -> None:
     pulumi.runtime.reset_options()
-    pulumi.runtime.set_all_config(dict(config), [])
+    pulumi.runtime.set_all_config(dict(program.config), [])
     configure(Settings(**options, monitor=monitor, engine=MockEngine(logging.getLogger("pulumi"))))
 
     def main() -> None:
-        if isinstance(program, Path):
-            runpy.run_path(str(program), run_name="__main__")
-        else:
-            program()
-        _sync_await(_quiet())
+        program.execute()
+        _sync_await(_wait_for_outputs())
 
     with asyncio.Runner() as runner, ThreadPoolExecutor(THREADS) as pool:
         loop = runner.get_loop()
         loop.set_default_executor(pool)
-        # What failed is raised by run_in_stack; the loop would tell of each task that waited for it as well.
+        # run_in_stack raises the failure; the loop would also log each task that waits for the failed one.
         loop.set_exception_handler(lambda _loop, _context: None)
         try:
             runner.run(pulumi.runtime.run_in_stack(main))
@@ -187,8 +237,8 @@ def _run(program: Callable[[], None] | Path, monitor: "_Monitor", config: Mappin
 
 
 @contextlib.contextmanager
-def _no_collection() -> Generator[None]:
-    """Collect no garbage: what a run makes lives until its end, and looking through it would take half the time."""
+def _without_garbage_collection() -> Generator[None]:
+    """Disable garbage collection: a run keeps its objects until its end, and searching them takes half of its time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -198,17 +248,16 @@ def _no_collection() -> Generator[None]:
             gc.enable()
 
 
-async def _quiet() -> None:
-    """Wait until nothing is under way, or something has failed.
+async def _wait_for_outputs() -> None:
+    """Wait until all calls and outputs are complete, or one has failed.
 
-    The SDK waits so, too, but it looks at every pending output each time that one of them is done, which takes seconds
-    in a large program.
+    The SDK's own wait checks every pending output after each completed one, which takes seconds in a large program.
     """
     manager: Any = _get_rpc_manager()
     pause = 0.001
     while manager.unhandled_exception is None:
         outputs = list(cast("Any", SETTINGS).outputs)
-        if any(output.done() for output in outputs):  # it has failed: those that succeed are taken out
+        if any(output.done() for output in outputs):  # a failed output: the SDK removes those that succeed
             return
         if not outputs and all(rpc.done() for rpc in manager.rpcs):
             return
@@ -217,7 +266,7 @@ async def _quiet() -> None:
 
 
 class _Monitor(MockMonitor):
-    """The SDK's mock monitor, with the backend in the place of its mocks."""
+    """The SDK's mock monitor, with a backend in place of the mocks."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(cast("Any", None))
@@ -225,63 +274,41 @@ class _Monitor(MockMonitor):
         self.stack_outputs: dict[str, Any] = {}
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
-        """As the engine makes it: the stack is no part of a child's type, as it is in the SDK's mocks."""
+        """Return the URN as the engine does: unlike in the SDK's mocks, the stack is not part of a child's type."""
         return super().make_urn("" if f"::{STACK_TYPE}::" in parent else parent, type_, name)
 
     def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> resource_pb2.RegisterResourceResponse:  # noqa: N802 -- the protocol's name
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == STACK_TYPE:
             return resource_pb2.RegisterResourceResponse(urn=urn)
-        inputs = _decoded(request.object)
-        identity, outputs = self.backend.register(_registration(request, urn, inputs))
+        registration = Registration.from_request(request, urn)
+        identity, outputs = self.backend.register(registration)
         reply = resource_pb2.RegisterResourceResponse(urn=urn, id=identity, object=request.object)
+        inputs = registration.inputs
         reply.object.update({key: value for key, value in outputs.items() if inputs.get(key) != value})
         return reply
 
     def RegisterResourceOutputs(self, request: resource_pb2.RegisterResourceOutputsRequest) -> Empty:  # noqa: N802 -- the protocol's name
         if f"::{STACK_TYPE}::" in request.urn:
-            self.stack_outputs = _decoded(request.outputs)
+            self.stack_outputs = _decode(request.outputs)
         return Empty()
 
     def ReadResource(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:  # noqa: N802 -- the protocol's name
-        raise ProgramError(f"{request.type} {request.name}: .get() is not known here; read it with a function (get_…)")
+        raise ProgramError(
+            f"{request.type} {request.name}: the sandbox does not support .get(); use a function (get_…)"
+        )
 
     def Invoke(self, request: resource_pb2.ResourceInvokeRequest) -> resource_pb2.ResourceInvokeResponse:  # noqa: N802 -- the protocol's name
         reply = resource_pb2.ResourceInvokeResponse()
-        getattr(reply, "return").update(self.backend.invoke(request.tok, _decoded(request.args), request.provider))
+        getattr(reply, "return").update(self.backend.invoke(request.tok, _decode(request.args), request.provider))
         return reply
 
 
-def _registration(request: resource_pb2.RegisterResourceRequest, urn: str, inputs: dict[str, Any]) -> Registration:
-    return Registration(
-        type=request.type,
-        name=request.name,
-        custom=request.custom,
-        inputs=inputs,
-        urn=urn,
-        parent=request.parent,
-        provider=request.provider,
-        protect=request.protect if request.HasField("protect") else None,
-        retain_on_delete=request.retainOnDelete if request.HasField("retainOnDelete") else None,
-        delete_before_replace=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
-        aliases=tuple(_alias(alias) for alias in cast("Any", request).aliases),  # the SDK's stub lacks its type
-        dependencies=frozenset(request.dependencies),
-        property_dependencies={key: frozenset(of.urns) for key, of in request.propertyDependencies.items()},
-        ignore_changes=tuple(request.ignoreChanges),
-        replace_on_changes=tuple(request.replaceOnChanges),
-        replacement_trigger=_decoded(request.replacement_trigger) if request.HasField("replacement_trigger") else None,
-    )
+def _decode(message: Struct) -> dict[str, Any]:
+    return to_python(MessageToDict(message))
 
 
-def _alias(alias: Any) -> str | dict[str, Any]:
-    return alias.urn or {field: value for field, value in MessageToDict(alias.spec).items() if value}
-
-
-def _decoded(message: Struct | Value) -> Any:
-    return plain(MessageToDict(message))
-
-
-def _yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError as error:
@@ -290,12 +317,12 @@ def _yaml(path: Path) -> dict[str, Any]:
         raise ProgramError(f"{path.name} is not YAML: {error}") from error
 
 
-def _scalar(where: str, value: Any) -> str:
+def _to_config_value(where: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, dict) and set(cast("dict[str, Any]", value)) == {"secure"}:
-        raise ProgramError(f"{where} is encrypted, which only the Pulumi CLI can read: give a plain value here")
+        raise ProgramError(f"{where} is encrypted, and only the Pulumi CLI can decrypt it: set a plain value")
     try:
         return json.dumps(value, separators=(",", ":"), sort_keys=True)
     except TypeError as error:
-        raise ProgramError(f"{where} holds a scalar that the CLI would rewrite, such as a date: quote it") from error
+        raise ProgramError(f"{where} is a scalar that the CLI would rewrite, such as a date: quote it") from error

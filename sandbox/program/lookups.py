@@ -1,4 +1,4 @@
-"""The functions of AWS's provider that the sandbox can answer."""
+"""The functions of the AWS provider that the sandbox supports."""
 
 import json
 from typing import Any, cast
@@ -35,18 +35,18 @@ _TABLE = f"""{{id: TableName, name: TableName, arn: TableArn,
     streamViewType: StreamSpecification.StreamViewType || '',
     serverSideEncryption: (SSEDescription.Status == 'ENABLED') &&
         {{enabled: `true`, kmsKeyArn: SSEDescription.KMSMasterKeyArn}} || `null`}}"""
-"""DescribeTable's answer as pulumi_aws's GetTableResult has it."""
+"""From DescribeTable's response to pulumi_aws's GetTableResult (JMESPath)."""
 
 
-def answer(token: str, args: Inputs, aws: Aws) -> Inputs:
-    """The result of a provider's function.
+def look_up(token: str, args: Inputs, aws: Aws) -> Inputs:
+    """Return the result of a function of the provider.
 
     Raises
     ------
     ResourceError
-        The sandbox does not know the function.
+        The sandbox does not support the function.
     botocore.exceptions.ClientError
-        What is asked for does not exist.
+        AWS rejects the call, for example because the table does not exist.
     """
     match token:
         case "aws:index/getRegion:getRegion":
@@ -61,13 +61,13 @@ def answer(token: str, args: Inputs, aws: Aws) -> Inputs:
             return _table(args["name"], aws)
         case "aws:iam/getPolicyDocument:getPolicyDocument":
             document = _policy_document(args)
-            return {"id": "made", "json": json.dumps(document, indent=2), "minifiedJson": json.dumps(document)}
+            return {"id": "document", "json": json.dumps(document, indent=2), "minifiedJson": json.dumps(document)}
         case _:
-            raise ResourceError(f"the sandbox does not know the function {token}")
+            raise ResourceError(f"the sandbox does not support the function {token}")
 
 
 def _partition(region: str) -> Inputs:
-    """The partition that a Region is in, by the first part of its name."""
+    """Return the partition of a Region."""
     partition = {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
     suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
     reverse = ".".join(reversed(suffix.split(".")))
@@ -76,15 +76,17 @@ def _partition(region: str) -> Inputs:
 
 def _table(name: str, aws: Aws) -> Inputs:
     client = aws.client("dynamodb")
-    found = jmespath.search(_TABLE, client.describe_table(TableName=name)["Table"])
+    description = jmespath.search(_TABLE, client.describe_table(TableName=name)["Table"])
     expiry = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
     backups = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
     recovery = backups["PointInTimeRecoveryDescription"]
     recoverable = recovery["PointInTimeRecoveryStatus"] == "ENABLED"
-    days = recovery.get("RecoveryPeriodInDays", 35 if recoverable else 0)  # 35 unless said (UpdateContinuousBackups)
-    tags = client.list_tags_of_resource(ResourceArn=found["arn"])["Tags"]
+    days = recovery.get(
+        "RecoveryPeriodInDays", 35 if recoverable else 0
+    )  # AWS's default is 35 days (UpdateContinuousBackups)
+    tags = client.list_tags_of_resource(ResourceArn=description["arn"])["Tags"]
     return {
-        **found,
+        **description,
         "region": aws.region,
         "ttl": {
             "enabled": expiry["TimeToLiveStatus"] == "ENABLED",
@@ -96,16 +98,16 @@ def _table(name: str, aws: Aws) -> Inputs:
 
 
 def _policy_document(args: Inputs) -> Inputs:
-    """The policy that statements make, over those of its sources and under those of its overrides (by Sid)."""
+    """Return a policy of the sources' statements, its own, and the overrides, which replace statements of equal Sid."""
     sources, overrides = (
         [statement for text in args.get(name, ()) for statement in _statements(text)]
         for name in ("sourcePolicyDocuments", "overridePolicyDocuments")
     )
-    own = [_statement(each) for each in args.get("statements", ())]
+    statements = [_statement(each) for each in args.get("statements", ())]
     replaced = {each["Sid"] for each in overrides if each.get("Sid")}
-    kept = [each for each in (*sources, *own) if each.get("Sid") not in replaced]
+    remaining = [each for each in (*sources, *statements) if each.get("Sid") not in replaced]
     identified = {"Id": args["policyId"]} if "policyId" in args else {}
-    return {"Version": args.get("version", "2012-10-17"), **identified, "Statement": [*kept, *overrides]}
+    return {"Version": args.get("version", "2012-10-17"), **identified, "Statement": [*remaining, *overrides]}
 
 
 def _statements(text: str) -> list[Inputs]:
@@ -113,18 +115,18 @@ def _statements(text: str) -> list[Inputs]:
     return [cast("Inputs", statements)] if isinstance(statements, dict) else statements
 
 
-def _statement(given: Inputs) -> Inputs:
-    statement: Inputs = {"Sid": given["sid"]} if given.get("sid") else {}
-    statement["Effect"] = given.get("effect", "Allow")
+def _statement(args: Inputs) -> Inputs:
+    statement: Inputs = {"Sid": args["sid"]} if args.get("sid") else {}
+    statement["Effect"] = args.get("effect", "Allow")
     for name in ("actions", "notActions", "resources", "notResources"):
-        if values := given.get(name):
+        if values := args.get(name):
             statement[name[0].upper() + name[1:-1]] = _one_or_more(values)
     for name in ("principals", "notPrincipals"):
-        if principals := given.get(name):
+        if principals := args.get(name):
             every = [each for each in principals if each["type"] == "*"]
             by_kind = {each["type"]: _one_or_more(each["identifiers"]) for each in principals}
             statement[name[0].upper() + name[1:-1]] = "*" if every else by_kind
-    for condition in given.get("conditions", ()):
+    for condition in args.get("conditions", ()):
         tests: Inputs = statement.setdefault("Condition", {}).setdefault(condition["test"], {})
         tests[condition["variable"]] = _one_or_more(condition["values"])
     return statement

@@ -1,6 +1,6 @@
-"""The sandbox's resources behind Pulumi's provider protocol, for the real engine."""
+"""Serves the sandbox's resources to the Pulumi engine, by the protocol of providers."""
 
-# ruff: noqa: ARG002, D102, N802 -- the protocol's names and arguments; provider.proto says what each call is for
+# ruff: noqa: ARG002, D102, N802 -- names and arguments of the protocol, which provider.proto documents
 
 import contextlib
 from collections.abc import Generator, Mapping
@@ -16,24 +16,24 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from pulumi.runtime.proto.provider_pb2 import DiffResponse
 
 from sandbox.emulator import HOST
-from sandbox.program.imported import inputs_of
+from sandbox.program.imported import read_inputs
 from sandbox.program.in_process import THREADS
-from sandbox.program.lookups import answer
-from sandbox.program.values import UNKNOWN, plain
+from sandbox.program.lookups import look_up
+from sandbox.program.values import UNKNOWN, to_python
 from sandbox.resources.catalog import resource
 from sandbox.resources.functions import EventSourceMapping
-from sandbox.resources.resource_type import Aws, Inputs, ResourceType, changed
+from sandbox.resources.resource_type import Aws, Inputs, ResourceType, changed_properties
 
 Context = grpc.ServicerContext
 
-_SIGN = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
+_SIGNATURE = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
 _ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"  # pragma: allowlist secret
-_CONTENT = {"path", "text", "assets"}
-"""How the engine tells what a file or an archive holds, where it is to be read."""
+_CONTENT_KEYS = {"path", "text", "assets"}
+"""The keys with the content of an asset or archive; without them, the engine sends the hash only."""
 
 
-class Named(Protocol):
-    """What every request about a resource says of it."""
+class ResourceRequest(Protocol):
+    """The fields of every request about a resource."""
 
     @property
     def type(self) -> str: ...
@@ -42,12 +42,12 @@ class Named(Protocol):
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
-    """Answers for the package `aws`. Messages are handed back with what is new: the engine's archives stay as they are.
+    """The provider of the package `aws`. Its responses extend the requests' values, so that archives stay as they are.
 
-    As the AWS plugin does, a preview of an update takes every computed output to stay what it was. A refresh sees what
-    is gone, what was computed anew, and of the inputs those that a resource reads: a function's code by its hash, and
-    what a role has besides what it may have. Tables, functions and mappings can be imported
-    (`sandbox.program.imported`); unlike on AWS, a mapping then begins at its starting position.
+    As with the AWS plugin, a preview of an update expects every computed output to keep its value. A refresh detects
+    deleted resources, changed outputs, and changes of the inputs that a resource reads: the hash of a function's code,
+    and additional policies of a role. Tables, functions and mappings can be imported (`sandbox.program.imported`);
+    unlike on AWS, an imported mapping reads from its starting position.
     """
 
     def __init__(self, aws: Aws) -> None:
@@ -74,53 +74,57 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Invoke(self, request: provider_pb2.InvokeRequest, context: Context) -> provider_pb2.InvokeResponse:
         reply = provider_pb2.InvokeResponse()
-        getattr(reply, "return").update(answer(request.tok, _decoded(request.args), self.aws))
+        getattr(reply, "return").update(look_up(request.tok, _decode(request.args), self.aws))
         return reply
 
     def Check(self, request: provider_pb2.CheckRequest, context: Context) -> provider_pb2.CheckResponse:
-        kind, given = self._kind(request), _decoded(request.news)
-        kept = {name: value for name, value in MessageToDict(request.olds).items() if name == kind.named_by}
-        inputs = kind.check(request.name, kept | given)
+        resource_type, news = self._resource_type(request), _decode(request.news)
+        existing_name = {
+            name: value for name, value in MessageToDict(request.olds).items() if name == resource_type.name_property
+        }
+        inputs = resource_type.check(request.name, existing_name | news)
         reply = provider_pb2.CheckResponse(inputs=request.news)
-        reply.inputs.update({name: value for name, value in inputs.items() if given.get(name) != value})
+        reply.inputs.update({name: value for name, value in inputs.items() if news.get(name) != value})
         return reply
 
     def Diff(self, request: provider_pb2.DiffRequest, context: Context) -> DiffResponse:
-        differing = changed(*_old_and_new(request))
+        differences = changed_properties(*_old_and_new(request))
         return DiffResponse(
-            changes=DiffResponse.DIFF_SOME if differing else DiffResponse.DIFF_NONE,
-            diffs=sorted(differing),
-            replaces=sorted(differing & self._kind(request).replaced_by),
+            changes=DiffResponse.DIFF_SOME if differences else DiffResponse.DIFF_NONE,
+            diffs=sorted(differences),
+            replaces=sorted(differences & self._resource_type(request).replacement_properties),
         )
 
     def Create(self, request: provider_pb2.CreateRequest, context: Context) -> provider_pb2.CreateResponse:
-        kind = self._kind(request)
+        resource_type = self._resource_type(request)
         reply = provider_pb2.CreateResponse(properties=request.properties)
         if request.preview:
-            given = MessageToDict(request.properties)
-            reply.properties.update({name: UNKNOWN for name in kind.outputs if name not in given})
+            inputs = MessageToDict(request.properties)
+            reply.properties.update({name: UNKNOWN for name in resource_type.outputs if name not in inputs})
         else:
-            reply.id = kind.create(_decoded(request.properties))
-            reply.properties.update(kind.read(reply.id) or {})
+            reply.id = resource_type.create(_decode(request.properties))
+            reply.properties.update(resource_type.read(reply.id) or {})
         return reply
 
     def Read(self, request: provider_pb2.ReadRequest, context: Context) -> provider_pb2.ReadResponse:
-        kind = self._kind(request)
-        found = kind.read(request.id)
-        if found is None:
+        resource_type = self._resource_type(request)
+        outputs = resource_type.read(request.id)
+        if outputs is None:
             return provider_pb2.ReadResponse()
         if not request.inputs and not request.properties:
-            return self._imported(kind, request.id, found)
+            return self._imported(resource_type, request.id, outputs)
         reply = provider_pb2.ReadResponse(id=request.id, inputs=request.inputs, properties=request.properties)
-        reply.properties.update(found)
-        given = MessageToDict(request.inputs)
-        reply.inputs.update({name: value for name, value in found.items() if not _same(given.get(name, value), value)})
+        reply.properties.update(outputs)
+        inputs = MessageToDict(request.inputs)
+        reply.inputs.update(
+            {name: value for name, value in outputs.items() if not _equal(inputs.get(name, value), value)}
+        )
         return reply
 
-    def _imported(self, kind: ResourceType, identity: str, outputs: Inputs) -> provider_pb2.ReadResponse:
-        inputs = inputs_of(kind, identity)
-        if isinstance(kind, EventSourceMapping) and identity not in self._adopted:
-            self.aws.mappings.attach(identity, kind.request(inputs))
+    def _imported(self, resource_type: ResourceType, identity: str, outputs: Inputs) -> provider_pb2.ReadResponse:
+        inputs = read_inputs(resource_type, identity)
+        if isinstance(resource_type, EventSourceMapping) and identity not in self._adopted:
+            self.aws.mappings.attach(identity, resource_type.request(inputs))
             self._adopted.add(identity)
         reply = provider_pb2.ReadResponse(id=identity)
         reply.inputs.update(inputs)
@@ -128,26 +132,26 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return reply
 
     def Update(self, request: provider_pb2.UpdateRequest, context: Context) -> provider_pb2.UpdateResponse:
-        kind = self._kind(request)
+        resource_type = self._resource_type(request)
         reply = provider_pb2.UpdateResponse(properties=request.news)
         if request.preview:
-            before, given = MessageToDict(request.olds), MessageToDict(request.news)
-            reply.properties.update({name: before.get(name) for name in kind.outputs if name not in given})
+            before, inputs = MessageToDict(request.olds), MessageToDict(request.news)
+            reply.properties.update({name: before.get(name) for name in resource_type.outputs if name not in inputs})
         else:
-            kind.update(request.id, *_old_and_new(request))
-            reply.properties.update(kind.read(request.id) or {})
+            resource_type.update(request.id, *_old_and_new(request))
+            reply.properties.update(resource_type.read(request.id) or {})
         return reply
 
     def Delete(self, request: provider_pb2.DeleteRequest, context: Context) -> Empty:
-        self._kind(request).delete(request.id, _decoded(request.old_inputs))
+        self._resource_type(request).delete(request.id, _decode(request.old_inputs))
         return Empty()
 
-    def _kind(self, request: Named) -> ResourceType:
+    def _resource_type(self, request: ResourceRequest) -> ResourceType:
         return resource(request.type, request.name, self.aws)
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are equal; lists are sets to the resources that read their inputs."""
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values are equal; the order of lists does not matter to resources that read their inputs."""
     if isinstance(one, list) and isinstance(other, list):
         return sorted(cast("list[Any]", one)) == sorted(cast("list[Any]", other))
     return one == other
@@ -155,18 +159,18 @@ def _same(one: Any, other: Any) -> bool:
 
 def _old_and_new(request: provider_pb2.DiffRequest | provider_pb2.UpdateRequest) -> tuple[Inputs, Inputs]:
     new = MessageToDict(request.news)
-    files = {value["hash"]: value for value in new.values() if _is_file(value) and _CONTENT & value.keys()}
-    return _decoded(request.old_inputs, files), _decoded(request.news)
+    files = {value["hash"]: value for value in new.values() if _is_file(value) and _CONTENT_KEYS & value.keys()}
+    return _decode(request.old_inputs, files), _decode(request.news)
 
 
-def _decoded(message: Struct, files: Mapping[str, dict[str, Any]] | None = None) -> Inputs:
-    """Plain Python. Of a file that need not be read the engine tells the hash alone: one of `files`, or one of none."""
+def _decode(message: Struct, files: Mapping[str, dict[str, Any]] | None = None) -> Inputs:
+    """Convert a message to Python. A file that has only a hash becomes the one of `files` with that hash, if any."""
     values = MessageToDict(message)
     for name, value in values.items():
-        if _is_file(value) and not _CONTENT & value.keys():
-            elsewhere = "path" if value[_SIGN] == _ARCHIVE else "text"
+        if _is_file(value) and not _CONTENT_KEYS & value.keys():
+            elsewhere = "path" if value[_SIGNATURE] == _ARCHIVE else "text"
             values[name] = (files or {}).get(value["hash"], {**value, elsewhere: value["hash"]})
-    return plain(values)
+    return to_python(values)
 
 
 def _is_file(value: Any) -> bool:
@@ -174,8 +178,8 @@ def _is_file(value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def serving(aws: Aws) -> Generator[str]:
-    """The provider on a free port of loopback; yields the value of PULUMI_DEBUG_PROVIDERS that leads there."""
+def serve_provider(aws: Aws) -> Generator[str]:
+    """Serve the provider on a free port of loopback; yield its value of PULUMI_DEBUG_PROVIDERS."""
     server = grpc.server(ThreadPoolExecutor(THREADS, "provider"))
     cast("Any", provider_pb2_grpc).add_ResourceProviderServicer_to_server(Provider(aws), server)
     port = server.add_insecure_port(f"{HOST}:0")

@@ -1,117 +1,66 @@
-"""What a program registers, as plain Python: secrets unwrapped, files and archives read or found."""
+"""Converts the values of the SDK's messages to Python: unwraps secrets, reads assets, locates archives."""
 
-import io
-import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, cast
 
 from pulumi.runtime import rpc
 
 from sandbox import SandboxError
+from sandbox.resources.assets import Archive, Asset, Bundle
 
-# How the SDK marks what JSON has no word for (pulumi/runtime/rpc.py).
-_MARK = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
+# The SDK's markers of values that JSON cannot express (pulumi/runtime/rpc.py).
+_SIGNATURE = "4dabf18193072939515e22adb298388d"  # pragma: allowlist secret
 _ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"  # pragma: allowlist secret
 _ASSET = "c44067f5952c0a294b673a41bacd8c17"  # pragma: allowlist secret
-_SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 -- a marker, the same for everybody  # pragma: allowlist secret
+_SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 -- a constant of the SDK  # pragma: allowlist secret
 
 UNKNOWN = rpc.UNKNOWN
-"""What an input holds in a preview where its value will be known after the update only."""
+"""The value, in a preview, of an input that only the update makes known."""
 
 
 class ProgramError(SandboxError):
-    """The program asks for something that only the Pulumi CLI can do, or its stack file cannot be read."""
+    """The program needs the Pulumi CLI, or its stack file cannot be read."""
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A zip file or a directory among a resource's inputs, by its absolute path."""
-
-    path: str
-
-
-@dataclass(frozen=True)
-class Asset:
-    """What a file or a text among a resource's inputs holds."""
-
-    content: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """An archive that the program puts together: assets and archives by the place that each one has in it."""
-
-    members: Mapping[str, "Archive | Asset | Bundle"]
-
-
-def plain(value: Any) -> Any:
-    """Plain Python of a value off the wire: whole numbers as int, and nothing that is None.
+def to_python(value: Any) -> Any:
+    """Convert a value of a message: whole numbers become int, and properties that are None are left out.
 
     Raises
     ------
     ProgramError
-        An asset or archive is elsewhere than on this machine.
+        An asset cannot be read, or an asset or archive is not a file, a directory, a text or an AssetArchive.
     """
     match value:
         case float():
             return int(value) if value.is_integer() else value
         case list():
-            return [plain(item) for item in cast("list[Any]", value)]
-        case dict() if _MARK in value:
-            return _marked(cast("dict[str, Any]", value))
+            return [to_python(item) for item in cast("list[Any]", value)]
+        case dict() if _SIGNATURE in value:
+            return _from_signed(cast("dict[str, Any]", value))
         case dict():
             items = cast("dict[str, Any]", value).items()
-            return {key: plain(item) for key, item in items if item is not None}
+            return {key: to_python(item) for key, item in items if item is not None}
         case _:
             return value
 
 
-def _marked(value: dict[str, Any]) -> Any:
+def _from_signed(value: dict[str, Any]) -> Any:
     match value:
-        case {"value": secret} if value[_MARK] == _SECRET:
-            return plain(secret)
-        case {"path": str(path)} if value[_MARK] == _ARCHIVE:
+        case {"value": secret} if value[_SIGNATURE] == _SECRET:
+            return to_python(secret)
+        case {"path": str(path)} if value[_SIGNATURE] == _ARCHIVE:
             return Archive(str(Path(path).resolve()))
-        case {"assets": members} if value[_MARK] == _ARCHIVE:
-            return Bundle(plain(members))
-        case {"path": str(path)} if value[_MARK] == _ASSET:
+        case {"assets": members} if value[_SIGNATURE] == _ARCHIVE:
+            return Bundle(to_python(members))
+        case {"path": str(path)} if value[_SIGNATURE] == _ASSET:
             try:
                 return Asset(Path(path).read_bytes())
             except OSError as error:
                 raise ProgramError(f"the asset {path} cannot be read: {error.strerror}") from error
-        case {"text": str(text)} if value[_MARK] == _ASSET:
+        case {"text": str(text)} if value[_SIGNATURE] == _ASSET:
             return Asset(text.encode())
         case _:
-            kinds = ", ".join(key for key in value if key != _MARK)
+            kinds = ", ".join(key for key in value if key != _SIGNATURE)
             raise ProgramError(
-                f"an asset or archive made of {kinds} is not known here: use pulumi.FileAsset or pulumi.FileArchive"
+                f"the sandbox does not support assets or archives of {kinds}: use pulumi.FileAsset or FileArchive"
             )
-
-
-def zipped(archive: Archive | Bundle) -> bytes:
-    """The zip file that an archive is or makes, the same bytes for the same files."""
-    if isinstance(archive, Archive) and Path(archive.path).is_file():
-        return Path(archive.path).read_bytes()
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made:
-        for name, content in _files(archive):
-            made.writestr(zipfile.ZipInfo(name), content)
-    return packed.getvalue()
-
-
-def _files(archive: Archive | Bundle) -> Iterator[tuple[str, bytes]]:
-    """Each file's name in the archive, and what it holds."""
-    if isinstance(archive, Bundle):
-        for place, member in sorted(archive.members.items()):
-            if isinstance(member, Asset):
-                yield place, member.content
-            else:
-                yield from ((str(PurePosixPath(place, name)), content) for name, content in _files(member))
-    elif (directory := Path(archive.path)).is_dir():
-        for file in sorted(path for path in directory.rglob("*") if path.is_file()):
-            yield file.relative_to(directory).as_posix(), file.read_bytes()
-    else:
-        with zipfile.ZipFile(archive.path) as packed:
-            yield from ((name, packed.read(name)) for name in packed.namelist() if not name.endswith("/"))

@@ -1,1 +1,1 @@
-"""The resource types that the sandbox can make."""
+"""The resource types that the sandbox supports."""

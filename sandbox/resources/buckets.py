@@ -1,22 +1,22 @@
-"""Buckets, and what Pulumi keeps apart from them."""
+"""S3 buckets, their settings (separate resources in Pulumi), and objects."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: ARG002, D102 -- ResourceType documents the methods of every type, and fixes their arguments
 
 import base64
 from typing import Any, ClassVar
 
-from sandbox.program.values import Asset, zipped
-from sandbox.resources.resource_type import Inputs, ResourceType, known
+from sandbox.resources.assets import Asset, zipped
+from sandbox.resources.resource_type import Inputs, ResourceType, parse_properties
 
 
 class Bucket(ResourceType):
-    """A bucket; with forceDestroy its objects go with it."""
+    """A bucket. With forceDestroy, its deletion deletes its objects, too."""
 
-    type, service, key = "aws:s3/bucket:Bucket", "s3", "Bucket"
-    created, deleted = "create_bucket", "delete_bucket"
-    named_by, id_from = "bucket", "{bucket}"
-    replaced_by = frozenset({"bucket"})
-    properties = known("bucket forceDestroy=")
+    type, service, id_argument = "aws:s3/bucket:Bucket", "s3", "Bucket"
+    create_call, delete_call = "create_bucket", "delete_bucket"
+    name_property, id_format = "bucket", "{bucket}"
+    replacement_properties = frozenset({"bucket"})
+    properties = parse_properties("bucket forceDestroy=")
     outputs: ClassVar = {"arn": "arn", "region": "region"}
 
     def request(self, inputs: Inputs) -> Inputs:
@@ -28,7 +28,7 @@ class Bucket(ResourceType):
         return {"arn": f"arn:aws:s3:::{identity}", "region": self.aws.region}
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
-        """Nothing: what can be changed in place means something at the deletion only."""
+        """Do nothing: the only property that can change in place matters at the deletion only."""
 
     def delete(self, identity: str, inputs: Inputs) -> None:
         if inputs.get("forceDestroy"):
@@ -39,10 +39,10 @@ class Bucket(ResourceType):
 
 
 class BucketSetting(ResourceType):
-    """What Pulumi keeps apart from a bucket: put as one argument."""
+    """A setting of a bucket that is a separate resource; its call takes the setting as one argument."""
 
-    service, key, named_by, id_from = "s3", "Bucket", None, "{bucket}"
-    replaced_by = frozenset({"bucket"})
+    service, id_argument, name_property, id_format = "s3", "Bucket", None, "{bucket}"
+    replacement_properties = frozenset({"bucket"})
     argument: ClassVar[str]
 
     def request(self, inputs: Inputs) -> Inputs:
@@ -51,74 +51,78 @@ class BucketSetting(ResourceType):
 
 
 class BucketPublicAccessBlock(BucketSetting):
-    """What of a bucket may be public."""
+    """The block of public access to a bucket."""
 
     type, argument = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "PublicAccessBlockConfiguration"
-    created, described = "put_public_access_block", "get_public_access_block"
-    deleted = "delete_public_access_block"
-    properties = known("bucket blockPublicAcls blockPublicPolicy ignorePublicAcls restrictPublicBuckets")
+    create_call, describe_call = "put_public_access_block", "get_public_access_block"
+    delete_call = "delete_public_access_block"
+    properties = parse_properties("bucket blockPublicAcls blockPublicPolicy ignorePublicAcls restrictPublicBuckets")
 
 
 class BucketLifecycleConfiguration(BucketSetting):
-    """When a bucket's objects expire; the emulator keeps them for as long as it runs."""
+    """The lifecycle rules of a bucket. The emulator stores them and expires no object."""
 
     type = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
     argument = "LifecycleConfiguration"
-    created, described = "put_bucket_lifecycle_configuration", "get_bucket_lifecycle_configuration"
-    deleted = "delete_bucket_lifecycle"
-    properties = known(
+    create_call, describe_call = "put_bucket_lifecycle_configuration", "get_bucket_lifecycle_configuration"
+    delete_call = "delete_bucket_lifecycle"
+    properties = parse_properties(
         """bucket rules.id=ID rules.status rules.filter rules.filter.prefix rules.expiration.days
         rules.abortIncompleteMultipartUpload.daysAfterInitiation"""
     )
 
 
 class BucketServerSideEncryptionConfiguration(BucketSetting):
-    """With whose key a bucket's objects are encrypted; the emulator only says so."""
+    """The default encryption of a bucket. The emulator reports the key and encrypts nothing."""
 
     type = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
     argument = "ServerSideEncryptionConfiguration"
-    created, described, deleted = "put_bucket_encryption", "get_bucket_encryption", "delete_bucket_encryption"
-    properties = known(
+    create_call, describe_call, delete_call = (
+        "put_bucket_encryption",
+        "get_bucket_encryption",
+        "delete_bucket_encryption",
+    )
+    properties = parse_properties(
         """bucket rules.applyServerSideEncryptionByDefault.sseAlgorithm=SSEAlgorithm
         rules.applyServerSideEncryptionByDefault.kmsMasterKeyId=KMSMasterKeyID rules.bucketKeyEnabled"""
     )
 
     def read(self, identity: str) -> Inputs | None:
-        if (found := super().read(identity)) is None:
+        if (outputs := super().read(identity)) is None:
             return None
         rules = self.describe(identity)["ServerSideEncryptionConfiguration"]["Rules"]
         own = [rule for rule in rules if rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] != "AES256"]
-        return found if own else None  # AES256 is what a bucket has where nobody has said anything
+        return outputs if own else None  # AES256 is the default of a bucket without this resource
 
 
 class BucketPolicy(ResourceType):
-    """A bucket's own policy; the emulator asks it only where it is told to (AUTH)."""
+    """The policy of a bucket. The emulator enforces it only if AUTH is set."""
 
-    type, service, key = "aws:s3/bucketPolicy:BucketPolicy", "s3", "Bucket"
-    created, described, deleted = "put_bucket_policy", "get_bucket_policy", "delete_bucket_policy"
-    named_by, id_from = None, "{bucket}"
-    replaced_by = frozenset({"bucket"})
-    properties = known("bucket policy")
+    type, service, id_argument = "aws:s3/bucketPolicy:BucketPolicy", "s3", "Bucket"
+    create_call, describe_call, delete_call = "put_bucket_policy", "get_bucket_policy", "delete_bucket_policy"
+    name_property, id_format = None, "{bucket}"
+    replacement_properties = frozenset({"bucket"})
+    properties = parse_properties("bucket policy")
 
 
 class BucketObjectv2(ResourceType):
-    """An object of a bucket, from a file or a text; its id is where it is."""
+    """An object of a bucket, from a file or a text; its id is the bucket's name and the key."""
 
     type, service = "aws:s3/bucketObjectv2:BucketObjectv2", "s3"
-    created, described, deleted = "put_object", "head_object", "delete_object"
-    named_by = "key"
-    replaced_by = frozenset({"bucket", "key"})
-    properties = known(
+    create_call, describe_call, delete_call = "put_object", "head_object", "delete_object"
+    name_property = "key"
+    replacement_properties = frozenset({"bucket", "key"})
+    properties = parse_properties(
         """bucket key source= content= contentBase64= sourceHash= etag= forceDestroy= contentType contentEncoding
         contentDisposition contentLanguage cacheControl metadata storageClass serverSideEncryption
         kmsKeyId=SSEKMSKeyId"""
     )
     outputs: ClassVar = {"versionId": "VersionId || ''"}
 
-    def physical_name(self, prefix: str) -> str:
+    def generate_name(self, prefix: str) -> str:
         return prefix.removesuffix("-")
 
-    def at(self, identity: str) -> Inputs:
+    def id_arguments(self, identity: str) -> Inputs:
         bucket, _, key = identity.partition("/")
         return {"Bucket": bucket, "Key": key}
 
@@ -131,7 +135,7 @@ class BucketObjectv2(ResourceType):
 
 
 class BucketObject(BucketObjectv2):
-    """The same by its older name."""
+    """The older name of BucketObjectv2."""
 
     type = "aws:s3/bucketObject:BucketObject"
 

@@ -1,31 +1,31 @@
-"""Functions, their layers, and the mappings that call them."""
+"""Lambda functions with their layers, log groups and event source mappings."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: ARG002, D102 -- ResourceType documents the methods of every type, and fixes their arguments
 
 from typing import Any, ClassVar
 
 from sandbox.emulator import ACCOUNT
-from sandbox.program.values import Archive, Bundle, zipped
-from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType, known
+from sandbox.resources.assets import Archive, Bundle, zipped
+from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType, parse_properties
 
-_CODE = ("code", "sourceCodeHash", "codeSha256", "architectures", "s3Bucket", "s3Key", "s3ObjectVersion")
-_OFF: Inputs = {
+_CODE_PROPERTIES = ("code", "sourceCodeHash", "codeSha256", "architectures", "s3Bucket", "s3Key", "s3ObjectVersion")
+_EMPTY_VALUES: Inputs = {
     "description": "",
     "kmsKeyArn": "",
     "layers": [],
     "environment": {"variables": {}},
     "vpcConfig": {"subnetIds": [], "securityGroupIds": []},
 }
-"""What a function has of a property that is there no more; of any other it keeps what it had, as with AWS's plugin."""
+"""The values that an update sends for removed properties. All others keep their values, as with the AWS plugin."""
 
 
 class Function(ResourceType):
-    """A function from an archive, or from an object of a bucket."""
+    """A function, from an archive or from an object of a bucket."""
 
-    type, service, key = "aws:lambda/function:Function", "lambda", "FunctionName"
-    created, described, deleted = "create_function", "get_function_configuration", "delete_function"
-    replaced_by = frozenset({"name", "packageType"})
-    properties = known(
+    type, service, id_argument = "aws:lambda/function:Function", "lambda", "FunctionName"
+    create_call, describe_call, delete_call = "create_function", "get_function_configuration", "delete_function"
+    replacement_properties = frozenset({"name", "packageType"})
+    properties = parse_properties(
         """name=FunctionName role handler runtime architectures code= s3Bucket= s3Key= s3ObjectVersion= sourceCodeHash=
         codeSha256= description memorySize timeout environment.variables kmsKeyArn=KMSKeyArn loggingConfig.logFormat
         loggingConfig.logGroup loggingConfig.applicationLogLevel loggingConfig.systemLogLevel tracingConfig.mode
@@ -40,8 +40,8 @@ class Function(ResourceType):
         "codeSha256": "CodeSha256",
         "qualifiedArn": "join(':', [FunctionArn, Version])",
     }
-    # Functions of the emulator are processes on this machine: they reach what it reaches, and have its disk.
-    mentioned: ClassVar = {
+    # Functions of the emulator are processes of this machine: they use its network and its disk.
+    only_on_aws: ClassVar = {
         **dict.fromkeys(("vpcConfig.subnetIds", "deadLetterConfig", "fileSystemConfig", "codeSigningConfigArn")),
         "tracingConfig.mode": "PassThrough",
         "ephemeralStorage.size": 512,
@@ -49,13 +49,13 @@ class Function(ResourceType):
         "publish": False,
     }
 
-    def unimitated(self, inputs: Inputs) -> list[str]:
+    def list_unsupported(self, inputs: Inputs) -> list[str]:
         elsewhere = [layer for layer in inputs.get("layers", ()) if ACCOUNT not in layer.split(":")]
-        return super().unimitated(inputs) + [f"layer {layer}" for layer in elsewhere]
+        return super().list_unsupported(inputs) + [f"layer {layer}" for layer in elsewhere]
 
     def create(self, inputs: Inputs) -> str:
         self.client.create_function(**self.request(inputs), Code=_code(inputs))
-        self._reserve(inputs["name"], {}, inputs)
+        self._set_concurrency(inputs["name"], {}, inputs)
         return inputs["name"]
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
@@ -63,17 +63,17 @@ class Function(ResourceType):
             self._update(identity, old, new)
 
     def _update(self, identity: str, old: Inputs, new: Inputs) -> None:
-        if any(old.get(each) != new.get(each) for each in _CODE):
+        if any(old.get(each) != new.get(each) for each in _CODE_PROPERTIES):
             architectures = self.request({"architectures": new["architectures"]} if "architectures" in new else {})
             self.client.update_function_code(FunctionName=identity, **_code(new), **architectures)
         fixed = {"architectures", "packageType"}
-        off = {name: value for name, value in _OFF.items() if name in old}
+        off = {name: value for name, value in _EMPTY_VALUES.items() if name in old}
         self.client.update_function_configuration(
             **self.request({name: value for name, value in (off | new).items() if name not in fixed})
         )
-        self._reserve(identity, old, new)
+        self._set_concurrency(identity, old, new)
 
-    def _reserve(self, identity: str, old: Inputs, new: Inputs) -> None:
+    def _set_concurrency(self, identity: str, old: Inputs, new: Inputs) -> None:
         before, after = (inputs.get("reservedConcurrentExecutions", -1) for inputs in (old, new))
         if after != before and after >= 0:
             self.client.put_function_concurrency(FunctionName=identity, ReservedConcurrentExecutions=after)
@@ -82,19 +82,19 @@ class Function(ResourceType):
 
 
 class LayerVersion(ResourceType):
-    """Files that functions find beside their own; its id is its ARN. Every change is another version."""
+    """A version of a layer; its id is its ARN. Every change creates another version."""
 
     type, service = "aws:lambda/layerVersion:LayerVersion", "lambda"
-    created, described, deleted, key = (
+    create_call, describe_call, delete_call, id_argument = (
         *("publish_layer_version", "get_layer_version_by_arn", "delete_layer_version"),
         "Arn",
     )
-    named_by, id_from = None, "{LayerVersionArn}"
-    properties = known(
+    name_property, id_format = None, "{LayerVersionArn}"
+    properties = parse_properties(
         """layerName code= s3Bucket= s3Key= s3ObjectVersion= sourceCodeHash= description compatibleRuntimes
         compatibleArchitectures licenseInfo skipDestroy="""
     )
-    replaced_by = frozenset(properties)
+    replacement_properties = frozenset(properties)
     outputs: ClassVar = {
         "arn": "LayerVersionArn",
         "layerArn": "LayerArn",
@@ -111,7 +111,7 @@ class LayerVersion(ResourceType):
 
 
 def _code(inputs: Inputs) -> dict[str, Any]:
-    """Where the code is, as boto3 takes it."""
+    """Return boto3's arguments for the code."""
     match inputs.get("code"):
         case Archive() | Bundle() as archive:
             return {"ZipFile": zipped(archive)}
@@ -121,14 +121,14 @@ def _code(inputs: Inputs) -> dict[str, Any]:
 
 
 class EventSourceMapping(ResourceType):
-    """A mapping, always switched off in the emulator: somebody else does its work, as it is asked for."""
+    """An event source mapping. It is disabled in the emulator; `Aws.mappings` does its work."""
 
-    type, service, key = "aws:lambda/eventSourceMapping:EventSourceMapping", "lambda", "UUID"
-    created, described = "create_event_source_mapping", "get_event_source_mapping"
-    deleted = "delete_event_source_mapping"
-    named_by, id_from = None, "{UUID}"
-    replaced_by = frozenset({"eventSourceArn", "startingPosition"})
-    properties = known(
+    type, service, id_argument = "aws:lambda/eventSourceMapping:EventSourceMapping", "lambda", "UUID"
+    create_call, describe_call = "create_event_source_mapping", "get_event_source_mapping"
+    delete_call = "delete_event_source_mapping"
+    name_property, id_format = None, "{UUID}"
+    replacement_properties = frozenset({"eventSourceArn", "startingPosition"})
+    properties = parse_properties(
         """eventSourceArn functionName enabled startingPosition batchSize maximumBatchingWindowInSeconds
         parallelizationFactor maximumRetryAttempts maximumRecordAgeInSeconds bisectBatchOnFunctionError
         functionResponseTypes filterCriteria.filters.pattern kmsKeyArn=KMSKeyArn tumblingWindowInSeconds
@@ -140,7 +140,7 @@ class EventSourceMapping(ResourceType):
     def create(self, inputs: Inputs) -> str:
         source = inputs.get("eventSourceArn", "")
         if source and ":dynamodb:" not in source:
-            raise ResourceError(f"the sandbox imitates the mappings of DynamoDB streams, and no mapping of {source}")
+            raise ResourceError(f"the sandbox supports mappings of DynamoDB streams only, not of {source}")
         uuid = super().create({**inputs, "enabled": False})
         try:
             self.aws.mappings.attach(uuid, self.request(inputs))
@@ -150,7 +150,7 @@ class EventSourceMapping(ResourceType):
         return uuid
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
-        changeable = {name: value for name, value in new.items() if name not in self.replaced_by}
+        changeable = {name: value for name, value in new.items() if name not in self.replacement_properties}
         request = self.request({**changeable, "enabled": False})
         self.client.update_event_source_mapping(UUID=identity, **request)
         self.aws.mappings.update(identity, self.request(new))
@@ -158,3 +158,33 @@ class EventSourceMapping(ResourceType):
     def delete(self, identity: str, inputs: Inputs) -> None:
         self.aws.mappings.detach(identity)
         super().delete(identity, inputs)
+
+
+class LogGroup(ResourceType):
+    """A log group with its retention."""
+
+    type, service, id_argument = "aws:cloudwatch/logGroup:LogGroup", "logs", "logGroupName"
+    create_call, delete_call = "create_log_group", "delete_log_group"
+    replacement_properties = frozenset({"name", "logGroupClass"})
+    properties = parse_properties(
+        "name=logGroupName logGroupClass=logGroupClass kmsKeyId=kmsKeyId retentionInDays= skipDestroy="
+    )
+    outputs: ClassVar = {"arn": "arn"}
+
+    def create(self, inputs: Inputs) -> str:
+        identity = super().create(inputs)
+        self.update(identity, {}, inputs)
+        return identity
+
+    def read(self, identity: str) -> Inputs | None:
+        groups = self.client.describe_log_groups(logGroupNamePrefix=identity)["logGroups"]
+        arns = (group["arn"] for group in groups if group["logGroupName"] == identity)
+        return next(({"arn": arn.removesuffix(":*")} for arn in arns), None)
+
+    def update(self, identity: str, old: Inputs, new: Inputs) -> None:
+        if old and old.get("kmsKeyId") != new.get("kmsKeyId"):
+            raise ResourceError(f"{identity}: the emulator cannot change the key of a log group: replace the log group")
+        if days := new.get("retentionInDays"):
+            self.client.put_retention_policy(logGroupName=identity, retentionInDays=days)
+        elif old.get("retentionInDays"):
+            self.client.delete_retention_policy(logGroupName=identity)

@@ -1,24 +1,24 @@
-"""Queues and topics, who may use them, and what a topic hands on to whom."""
+"""SQS queues and SNS topics with their policies, and subscriptions."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: ARG002, D102 -- ResourceType documents the methods of every type, and fixes their arguments
 
 import json
 from typing import ClassVar
 
-from sandbox.resources.resource_type import Inputs, ResourceType, known
+from sandbox.resources.resource_type import Inputs, ResourceType, parse_properties
 
-DELIVERED = ("sqs", "lambda")
-"""The protocols of subscriptions that the emulator delivers to; to others it delivers nothing, or not as AWS does."""
+DELIVERED_PROTOCOLS = ("sqs", "lambda")
+"""The protocols to which the emulator delivers as AWS does."""
 
 
 class Queue(ResourceType):
-    """A queue; its id is its address."""
+    """A queue; its id is its URL."""
 
-    type, service, key = "aws:sqs/queue:Queue", "sqs", "QueueUrl"
-    created, deleted = "create_queue", "delete_queue"
-    id_from = "{QueueUrl}"
-    replaced_by = frozenset({"name", "fifoQueue"})
-    properties = known(
+    type, service, id_argument = "aws:sqs/queue:Queue", "sqs", "QueueUrl"
+    create_call, delete_call = "create_queue", "delete_queue"
+    id_format = "{QueueUrl}"
+    replacement_properties = frozenset({"name", "fifoQueue"})
+    properties = parse_properties(
         """name= fifoQueue contentBasedDeduplication delaySeconds policy redrivePolicy redriveAllowPolicy
         sqsManagedSseEnabled kmsMasterKeyId visibilityTimeoutSeconds=VisibilityTimeout
         messageRetentionSeconds=MessageRetentionPeriod maxMessageSize=MaximumMessageSize
@@ -27,7 +27,7 @@ class Queue(ResourceType):
     outputs: ClassVar = {"arn": "Attributes.QueueArn", "url": "url"}
 
     def request(self, inputs: Inputs) -> Inputs:
-        return {"QueueName": inputs["name"], "Attributes": _texts(super().request(inputs))}
+        return {"QueueName": inputs["name"], "Attributes": _to_strings(super().request(inputs))}
 
     def describe(self, identity: str) -> Inputs:
         return {"url": identity, **self.client.get_queue_attributes(QueueUrl=identity, AttributeNames=["QueueArn"])}
@@ -39,12 +39,12 @@ class Queue(ResourceType):
 
 
 class QueuePolicy(ResourceType):
-    """Who may use a queue, kept apart from it; its id is the queue's."""
+    """The policy of a queue; its id is the id of the queue."""
 
     type, service = "aws:sqs/queuePolicy:QueuePolicy", "sqs"
-    named_by = None
-    replaced_by = frozenset({"queueUrl"})
-    properties = known("queueUrl policy")
+    name_property = None
+    replacement_properties = frozenset({"queueUrl"})
+    properties = parse_properties("queueUrl policy")
 
     def create(self, inputs: Inputs) -> str:
         self._put(inputs["queueUrl"], inputs["policy"])
@@ -54,8 +54,8 @@ class QueuePolicy(ResourceType):
         return self.client.get_queue_attributes(QueueUrl=identity, AttributeNames=["Policy"]).get("Attributes", {})
 
     def read(self, identity: str) -> Inputs | None:
-        found = super().read(identity)
-        return found if found is not None and "Policy" in self.describe(identity) else None
+        outputs = super().read(identity)
+        return outputs if outputs is not None and "Policy" in self.describe(identity) else None
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
         self.create(new)
@@ -71,15 +71,17 @@ class QueuePolicy(ResourceType):
 class Topic(ResourceType):
     """A topic; its id is its ARN."""
 
-    type, service, key = "aws:sns/topic:Topic", "sns", "TopicArn"
-    created, described, deleted = "create_topic", "get_topic_attributes", "delete_topic"
-    id_from = "{TopicArn}"
-    replaced_by = frozenset({"name", "fifoTopic"})
-    properties = known("name= displayName fifoTopic contentBasedDeduplication kmsMasterKeyId policy deliveryPolicy")
+    type, service, id_argument = "aws:sns/topic:Topic", "sns", "TopicArn"
+    create_call, describe_call, delete_call = "create_topic", "get_topic_attributes", "delete_topic"
+    id_format = "{TopicArn}"
+    replacement_properties = frozenset({"name", "fifoTopic"})
+    properties = parse_properties(
+        "name= displayName fifoTopic contentBasedDeduplication kmsMasterKeyId policy deliveryPolicy"
+    )
     outputs: ClassVar = {"arn": "Attributes.TopicArn"}
 
     def request(self, inputs: Inputs) -> Inputs:
-        return {"Name": inputs["name"], "Attributes": _texts(super().request(inputs))}
+        return {"Name": inputs["name"], "Attributes": _to_strings(super().request(inputs))}
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
         for name, value in self.request(new)["Attributes"].items():
@@ -87,36 +89,36 @@ class Topic(ResourceType):
 
 
 class TopicPolicy(ResourceType):
-    """Who may use a topic, kept apart from it; its id is the topic's. Unmade, the topic's account alone may."""
+    """The policy of a topic; its id is the id of the topic. Its deletion restores the default policy."""
 
-    type, service, key = "aws:sns/topicPolicy:TopicPolicy", "sns", "TopicArn"
-    described = "get_topic_attributes"
-    named_by = None
-    replaced_by = frozenset({"arn"})
-    properties = known("arn policy")
+    type, service, id_argument = "aws:sns/topicPolicy:TopicPolicy", "sns", "TopicArn"
+    describe_call = "get_topic_attributes"
+    name_property = None
+    replacement_properties = frozenset({"arn"})
+    properties = parse_properties("arn policy")
 
     def create(self, inputs: Inputs) -> str:
         self._put(inputs["arn"], inputs["policy"])
         return inputs["arn"]
 
     def read(self, identity: str) -> Inputs | None:
-        found = super().read(identity)
-        theirs = found is not None and self.describe(identity)["Attributes"]["Policy"] != _of_owner(identity)
-        return found if theirs else None
+        outputs = super().read(identity)
+        is_custom = outputs is not None and self.describe(identity)["Attributes"]["Policy"] != _default_policy(identity)
+        return outputs if is_custom else None
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
         self.create(new)
 
     def delete(self, identity: str, inputs: Inputs) -> None:
         if self.read(identity) is not None:
-            self._put(identity, _of_owner(identity))
+            self._put(identity, _default_policy(identity))
 
     def _put(self, topic: str, policy: str) -> None:
         self.client.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
 
 
-def _of_owner(topic: str) -> str:
-    """The policy of a topic that nobody has given one."""
+def _default_policy(topic: str) -> str:
+    """Return the default policy of a topic: the topic's account may use it."""
     statement = {
         "Sid": "__default_statement_ID",
         "Effect": "Allow",
@@ -129,13 +131,13 @@ def _of_owner(topic: str) -> str:
 
 
 class TopicSubscription(ResourceType):
-    """What a topic hands on; its id is its ARN."""
+    """A subscription to a topic; its id is its ARN."""
 
-    type, service, key = "aws:sns/topicSubscription:TopicSubscription", "sns", "SubscriptionArn"
-    created, described, deleted = "subscribe", "get_subscription_attributes", "unsubscribe"
-    named_by, id_from = None, "{SubscriptionArn}"
-    replaced_by = frozenset({"topic", "protocol", "endpoint"})
-    properties = known(
+    type, service, id_argument = "aws:sns/topicSubscription:TopicSubscription", "sns", "SubscriptionArn"
+    create_call, describe_call, delete_call = "subscribe", "get_subscription_attributes", "unsubscribe"
+    name_property, id_format = None, "{SubscriptionArn}"
+    replacement_properties = frozenset({"topic", "protocol", "endpoint"})
+    properties = parse_properties(
         """topic= protocol= endpoint= rawMessageDelivery filterPolicy filterPolicyScope redrivePolicy deliveryPolicy
         subscriptionRoleArn confirmationTimeoutInMinutes= endpointAutoConfirms="""
     )
@@ -146,9 +148,9 @@ class TopicSubscription(ResourceType):
         "confirmationWasAuthenticated": "Attributes.ConfirmationWasAuthenticated == 'true'",
     }
 
-    def unimitated(self, inputs: Inputs) -> list[str]:
+    def list_unsupported(self, inputs: Inputs) -> list[str]:
         protocol = inputs["protocol"]
-        return super().unimitated(inputs) + ([] if protocol in DELIVERED else [f"protocol {protocol}"])
+        return super().list_unsupported(inputs) + ([] if protocol in DELIVERED_PROTOCOLS else [f"protocol {protocol}"])
 
     def request(self, inputs: Inputs) -> Inputs:
         endpoint = {"Endpoint": inputs["endpoint"]} if "endpoint" in inputs else {}
@@ -156,7 +158,7 @@ class TopicSubscription(ResourceType):
             "TopicArn": inputs["topic"],
             "Protocol": inputs["protocol"],
             **endpoint,
-            "Attributes": _texts(super().request(inputs)),
+            "Attributes": _to_strings(super().request(inputs)),
             "ReturnSubscriptionArn": True,
         }
 
@@ -169,5 +171,5 @@ class TopicSubscription(ResourceType):
             )
 
 
-def _texts(attributes: Inputs) -> dict[str, str]:
+def _to_strings(attributes: Inputs) -> dict[str, str]:
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in attributes.items()}

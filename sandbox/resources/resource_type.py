@@ -1,4 +1,4 @@
-"""What a resource type of the sandbox is: its properties, name, replace keys and computed outputs, and its calls."""
+"""The base class of the resource types: properties, name, outputs, and the boto3 calls that use them."""
 
 import json
 import secrets
@@ -14,39 +14,38 @@ from sandbox import SandboxError
 
 Inputs = dict[str, Any]
 Properties = Mapping[str, str | None]
-"""A property's path in Pulumi to its name in boto3; None where a class sees to it, or where it means nothing here."""
+"""From a property's path in Pulumi to its name in boto3; None for a property that `request` leaves out."""
 
-SHOWN = ("aws:lambda/", "aws:dynamodb/")
-"""The services that the sandbox shows: functions and mappings, tables and streams.
+STRICT_SERVICES = ("aws:lambda/", "aws:dynamodb/")
+"""The services whose behaviour the sandbox shows: functions and mappings, tables and streams.
 
-A type of these services that the sandbox does not know, or an unknown property of such a type, could change what they
-do. To go on without it would show something false, so the sandbox stops. It passes over types of other services, and
-their unknown properties, and names them.
+An unsupported type or property of these services is an error, because it could change that behaviour. Unsupported types
+and properties of other services are skipped and reported.
 """
-EVERYWHERE: Properties = {"tags": None, "region": None, "namePrefix": None, "bucketPrefix": None}
-"""Properties of so many types that no type names them."""
-DOCUMENTS = ("policy", "assumeRolePolicy")
-"""Properties that are JSON, and that programs may give as what it stands for."""
+COMMON_PROPERTIES: Properties = {"tags": None, "region": None, "namePrefix": None, "bucketPrefix": None}
+"""Properties of many types, which no type lists."""
+JSON_PROPERTIES = ("policy", "assumeRolePolicy")
+"""Properties that are JSON texts; a program may pass a dict instead."""
 
-_GONE = {
+_NOT_FOUND_CODES = {
     *("404", "NoSuchEntity", "NotFound", "NotFoundException", "ParameterNotFound", "PolicyNotFoundException"),
     "AWS.SimpleQueueService.NonExistentQueue",
 }
 
 
 class ResourceError(SandboxError):
-    """A resource type, property or function that the sandbox does not know, or a change that AWS would refuse."""
+    """A resource type, property or function that the sandbox does not support, or a change that AWS would reject."""
 
 
 class Mappings(Protocol):
-    """Does the work of event source mappings and schedules: the emulator's own mappings know nothing of failures."""
+    """Does the work of event source mappings and schedules, because the emulator's mappings do not handle failures."""
 
     def attach(self, uuid: str, request: Mapping[str, Any]) -> None:
-        """Begin the work of a mapping."""
+        """Start the work of a mapping."""
         ...
 
     def update(self, uuid: str, request: Mapping[str, Any]) -> None:
-        """Go on with another configuration."""
+        """Change the configuration of a mapping."""
         ...
 
     def detach(self, uuid: str) -> None:
@@ -54,7 +53,7 @@ class Mappings(Protocol):
         ...
 
     def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
-        """Invoke a function with this input by a schedule; a second call changes the input."""
+        """Invoke a function with this input on a schedule; a second call changes the input."""
         ...
 
     def unschedule(self, function_arn: str) -> None:
@@ -62,13 +61,13 @@ class Mappings(Protocol):
         ...
 
     def pause(self, function_name: str) -> AbstractContextManager[None]:
-        """Begin no invocation of a function while it is updated."""
+        """Start no invocation of a function inside the context, so that it can be updated."""
         ...
 
 
 @dataclass(frozen=True)
 class Aws:
-    """What resources are made in: clients of the emulator, and what does the work of its mappings and schedules."""
+    """The account: clients of the emulator, its Region, and the worker of its mappings and schedules."""
 
     client: Callable[[str], Any]
     region: str
@@ -76,114 +75,114 @@ class Aws:
 
 
 class ResourceType:
-    """One resource type: what is said of it here holds where a subclass does not know better."""
+    """A resource type. A subclass sets the class variables and overrides the methods that differ from the defaults."""
 
     type: ClassVar[str]
     service: ClassVar[str]
-    created: ClassVar[str]
-    described: ClassVar[str]
-    deleted: ClassVar[str]
-    """The boto3 calls; `key` is the argument of the last two for the id."""
-    key: ClassVar[str]
-    named_by: ClassVar[str | None] = "name"
-    """The property that holds the physical name, made from the logical one where it is not given."""
-    id_from: ClassVar[str] = "{name}"
-    """The id, of inputs and of what the call answers."""
+    create_call: ClassVar[str]
+    describe_call: ClassVar[str]
+    delete_call: ClassVar[str]
+    """The boto3 methods; `describe_call` and `delete_call` take the id as the argument `id_argument`."""
+    id_argument: ClassVar[str]
+    name_property: ClassVar[str | None] = "name"
+    """The property with the physical name; if the inputs lack it, `check` generates it from the logical name."""
+    id_format: ClassVar[str] = "{name}"
+    """The format of the id, from the inputs and the response of `create_call`."""
     properties: ClassVar[Properties]
     defaults: ClassVar[Inputs] = {}
-    replaced_by: ClassVar[frozenset[str]] = frozenset()
-    """Properties that cannot be changed in place."""
+    replacement_properties: ClassVar[frozenset[str]] = frozenset()
+    """Properties whose change replaces the resource."""
     outputs: ClassVar[Mapping[str, str]] = {}
-    """Computed outputs to their place in the description (JMESPath)."""
-    mentioned: ClassVar[Mapping[str, Any]] = {}
-    """Properties that mean something on AWS only, by path, with the value that nobody needs to be told of."""
+    """From a computed output to its JMESPath in the description."""
+    only_on_aws: ClassVar[Mapping[str, Any]] = {}
+    """Paths of properties that have an effect on AWS only, each with the value that needs no report."""
 
     def __init__(self, aws: Aws) -> None:
         self.aws = aws
         self.client = aws.client(self.service)
 
     def check(self, name: str, inputs: Inputs) -> Inputs:
-        """`inputs` with a name and the defaults, policies as JSON.
+        """Return `inputs` with a name, the defaults, and policies as JSON.
 
         Raises
         ------
         ResourceError
-            A property of a type that the sandbox shows is unknown: every one is named.
+            A type of STRICT_SERVICES has unsupported properties; the message names them all.
         """
-        if self.type.startswith(SHOWN) and (unknown := sorted(set(_unknown(self.properties, inputs)))):
-            raise ResourceError(f"{self.type} {name}: the sandbox does not know the property {', '.join(unknown)}")
-        named: Inputs = {}
-        if self.named_by:
-            named[self.named_by] = self.physical_name(inputs.get(f"{self.named_by}Prefix", f"{name}-"))
-        documents = {name: json.dumps(inputs[name]) for name in DOCUMENTS if isinstance(inputs.get(name), dict)}
-        return {**self.defaults, **named, **inputs, **documents}
+        if self.type.startswith(STRICT_SERVICES) and (unknown := sorted(set(_unknown_paths(self.properties, inputs)))):
+            raise ResourceError(f"{self.type} {name}: the sandbox does not support the property {', '.join(unknown)}")
+        generated: Inputs = {}
+        if self.name_property:
+            generated[self.name_property] = self.generate_name(inputs.get(f"{self.name_property}Prefix", f"{name}-"))
+        documents = {name: json.dumps(inputs[name]) for name in JSON_PROPERTIES if isinstance(inputs.get(name), dict)}
+        return {**self.defaults, **generated, **inputs, **documents}
 
-    def unimitated(self, inputs: Inputs) -> list[str]:
-        """The properties among `inputs` that the sandbox takes and does not imitate."""
-        unknown = set(_unknown(self.properties, inputs))
+    def list_unsupported(self, inputs: Inputs) -> list[str]:
+        """Return the properties among `inputs` that the sandbox accepts and that have no effect in it."""
+        unknown = set(_unknown_paths(self.properties, inputs))
         used = {
             path
-            for path, usual in self.mentioned.items()
-            if any(value and value != usual for value in _found(inputs, path))
+            for path, usual in self.only_on_aws.items()
+            if any(value and value != usual for value in _values_at(inputs, path))
         }
         return sorted(unknown | used)
 
-    def physical_name(self, prefix: str) -> str:
-        """As Pulumi's AWS provider makes it: seven random digits, so that a replacement can stand beside the old."""
+    def generate_name(self, prefix: str) -> str:
+        """Return `prefix` with seven random hexadecimal digits, so that a replacement can exist beside the old."""
         return f"{prefix}{secrets.token_hex(4)[:7]}"
 
     def create(self, inputs: Inputs) -> str:
-        """Make it; its id."""
-        made = getattr(self.client, self.created)(**self.request(inputs))
-        return self.id_from.format_map({**inputs, **made})
+        """Create the resource and return its id."""
+        response = getattr(self.client, self.create_call)(**self.request(inputs))
+        return self.id_format.format_map({**inputs, **response})
 
     def read(self, identity: str) -> Inputs | None:
-        """Its computed outputs, as they are now; None when it is gone."""
+        """Return the current computed outputs; None if the resource does not exist."""
         try:
-            found = self.describe(identity)
+            description = self.describe(identity)
         except ClientError as error:
-            if _gone(error):
+            if _is_not_found(error):
                 return None
             raise
-        return {output: jmespath.search(path, found) for output, path in self.outputs.items()}
+        return {output: jmespath.search(path, description) for output, path in self.outputs.items()}
 
     def describe(self, identity: str) -> Inputs:
-        """What AWS says of it."""
-        return getattr(self.client, self.described)(**self.at(identity))
+        """Return AWS's description of the resource."""
+        return getattr(self.client, self.describe_call)(**self.id_arguments(identity))
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
-        """Change it in place: what is put is put again."""
+        """Change the resource in place. The default repeats `create_call`, which is right for put operations."""
         del identity, old
-        getattr(self.client, self.created)(**self.request(new))
+        getattr(self.client, self.create_call)(**self.request(new))
 
     def delete(self, identity: str, inputs: Inputs) -> None:
-        """Unmake it; that it is gone already is no error."""
+        """Delete the resource. It is not an error if it does not exist."""
         del inputs
         try:
-            getattr(self.client, self.deleted)(**self.at(identity))
+            getattr(self.client, self.delete_call)(**self.id_arguments(identity))
         except ClientError as error:
-            if not _gone(error):
+            if not _is_not_found(error):
                 raise
 
-    def at(self, identity: str) -> Inputs:
-        """boto3's arguments that name it."""
-        return {self.key: identity}
+    def id_arguments(self, identity: str) -> Inputs:
+        """Return boto3's arguments that identify the resource."""
+        return {self.id_argument: identity}
 
     def request(self, inputs: Inputs) -> Inputs:
-        """boto3's arguments for `inputs`, nested ones and lists included."""
-        return _translated(self.properties, inputs, "")
+        """Return boto3's arguments for `inputs`, with nested values and lists."""
+        return _translate(self.properties, inputs, "")
 
 
-def changed(old: Inputs, new: Inputs) -> set[str]:
-    """The properties that differ."""
+def changed_properties(old: Inputs, new: Inputs) -> set[str]:
+    """Return the names of the properties that differ."""
     return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
 
 
-def known(paths: str) -> Properties:
-    """Properties by path, and what boto3 calls them: the same, capitalised, or as said; `ttl=` is for the class."""
+def parse_properties(paths: str) -> Properties:
+    """Parse paths: `path` has the capitalised name in boto3; `path=Name` has another; `path=` has none."""
     split = (path.partition("=") for path in paths.split())
     own = {path: (name or None) if sign else _pascal(path.rpartition(".")[2]) for path, sign, name in split}
-    return {**EVERYWHERE, **own}
+    return {**COMMON_PROPERTIES, **own}
 
 
 def _pascal(name: str) -> str:
@@ -194,20 +193,20 @@ def _has_parts(properties: Properties, path: str) -> bool:
     return not path or any(each.startswith(f"{path}.") for each in properties)
 
 
-def _unknown(properties: Properties, value: Any, at: str = "") -> Iterator[str]:
+def _unknown_paths(properties: Properties, value: Any, at: str = "") -> Iterator[str]:
     if isinstance(value, list):
         for item in cast("list[Any]", value):
-            yield from _unknown(properties, item, at)
+            yield from _unknown_paths(properties, item, at)
     elif isinstance(value, dict) and _has_parts(properties, at):
         for key, item in cast("Inputs", value).items():
-            yield from _unknown(properties, item, f"{at}.{key}" if at else key)
+            yield from _unknown_paths(properties, item, f"{at}.{key}" if at else key)
     elif at not in properties:
         yield at
 
 
-def _translated(properties: Properties, value: Any, at: str) -> Any:
+def _translate(properties: Properties, value: Any, at: str) -> Any:
     if isinstance(value, list):
-        return [_translated(properties, item, at) for item in cast("list[Any]", value)]
+        return [_translate(properties, item, at) for item in cast("list[Any]", value)]
     if not isinstance(value, dict) or not _has_parts(properties, at):
         return cast("Any", value)
     translated: Inputs = {}
@@ -215,22 +214,22 @@ def _translated(properties: Properties, value: Any, at: str) -> Any:
         path = f"{at}.{key}" if at else key
         is_known = path in properties or _has_parts(properties, path)
         if is_known and (name := properties.get(path, _pascal(key))):
-            translated[name] = _translated(properties, item, path)
+            translated[name] = _translate(properties, item, path)
     return translated
 
 
-def _found(value: Any, path: str) -> Iterator[Any]:
-    """What stands at a path, in each element of the lists on the way."""
+def _values_at(value: Any, path: str) -> Iterator[Any]:
+    """Yield the values at a path; a list on the way yields the values of each element."""
     if isinstance(value, list) and path:
         for item in cast("list[Any]", value):
-            yield from _found(item, path)
+            yield from _values_at(item, path)
     elif not path:
         yield value
     elif isinstance(value, dict):
         key, _, rest = path.partition(".")
-        yield from _found(cast("Inputs", value).get(key), rest)
+        yield from _values_at(cast("Inputs", value).get(key), rest)
 
 
-def _gone(error: Any) -> bool:
+def _is_not_found(error: Any) -> bool:
     code: str = error.response["Error"]["Code"]
-    return code in _GONE or code.startswith(("ResourceNotFound", "NoSuch"))
+    return code in _NOT_FOUND_CODES or code.startswith(("ResourceNotFound", "NoSuch"))

@@ -1,19 +1,19 @@
-"""Roles and their rights; the emulator asks for them only where it is told to (AUTH)."""
+"""IAM roles and policies. The emulator enforces them only if AUTH is set."""
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: ARG002, D102 -- ResourceType documents the methods of every type, and fixes their arguments
 
 from typing import Any, ClassVar
 
-from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType, known
+from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType, parse_properties
 
 
 class Role(ResourceType):
-    """A role that functions run as. Policies that it names itself are all that it has of their kind."""
+    """A role. If `inlinePolicies` or `managedPolicyArns` is set, other policies of that kind are removed."""
 
-    type, service, key = "aws:iam/role:Role", "iam", "RoleName"
-    created, described, deleted = "create_role", "get_role", "delete_role"
-    replaced_by = frozenset({"name", "path"})
-    properties = known(
+    type, service, id_argument = "aws:iam/role:Role", "iam", "RoleName"
+    create_call, describe_call, delete_call = "create_role", "get_role", "delete_role"
+    replacement_properties = frozenset({"name", "path"})
+    properties = parse_properties(
         """name=RoleName assumeRolePolicy=AssumeRolePolicyDocument description maxSessionDuration path
         permissionsBoundary inlinePolicies= managedPolicyArns= forceDetachPolicies="""
     )
@@ -21,7 +21,7 @@ class Role(ResourceType):
 
     def create(self, inputs: Inputs) -> str:
         identity = super().create(inputs)
-        self._settle(identity, inputs)
+        self._set_policies(identity, inputs)
         return identity
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
@@ -32,79 +32,81 @@ class Role(ResourceType):
             self.client.put_role_permissions_boundary(RoleName=identity, PermissionsBoundary=boundary)
         elif "permissionsBoundary" in old:
             self.client.delete_role_permissions_boundary(RoleName=identity)
-        self._settle(identity, new)
+        self._set_policies(identity, new)
 
     def delete(self, identity: str, inputs: Inputs) -> None:
         every = inputs.get("forceDetachPolicies", False)
         if self.read(identity):
             if every or "managedPolicyArns" in inputs:
-                _attach_only(self.client, identity, [])
+                _attach_exactly(self.client, identity, [])
             if every or "inlinePolicies" in inputs:
-                _keep_only(self.client, identity, [])
+                _delete_other_policies(self.client, identity, [])
         super().delete(identity, inputs)
 
-    def _settle(self, identity: str, inputs: Inputs) -> None:
+    def _set_policies(self, identity: str, inputs: Inputs) -> None:
         if (arns := inputs.get("managedPolicyArns")) is not None:
-            _attach_only(self.client, identity, arns)
+            _attach_exactly(self.client, identity, arns)
         if (inline := inputs.get("inlinePolicies")) is not None:
             policies = {each["name"]: each["policy"] for each in inline if each}
             for name, policy in policies.items():
                 self.client.put_role_policy(RoleName=identity, PolicyName=name, PolicyDocument=policy)
-            _keep_only(self.client, identity, policies)
+            _delete_other_policies(self.client, identity, policies)
 
 
 class RolePolicy(ResourceType):
-    """A policy within a role."""
+    """An inline policy of a role."""
 
     type, service = "aws:iam/rolePolicy:RolePolicy", "iam"
-    created, described, deleted = "put_role_policy", "get_role_policy", "delete_role_policy"
-    id_from = "{role}:{name}"
-    replaced_by = frozenset({"name", "role"})
-    properties = known("name=PolicyName role=RoleName policy=PolicyDocument")
+    create_call, describe_call, delete_call = "put_role_policy", "get_role_policy", "delete_role_policy"
+    id_format = "{role}:{name}"
+    replacement_properties = frozenset({"name", "role"})
+    properties = parse_properties("name=PolicyName role=RoleName policy=PolicyDocument")
 
-    def at(self, identity: str) -> Inputs:
+    def id_arguments(self, identity: str) -> Inputs:
         role, _, name = identity.partition(":")
         return {"RoleName": role, "PolicyName": name}
 
 
 class RolePoliciesExclusive(ResourceType):
-    """The policies within a role that there may be: the others are deleted. The role is its id, and stays as it is."""
+    """The exclusive list of a role's inline policies: others are deleted. Its id is the role."""
 
-    type, service, key = "aws:iam/rolePoliciesExclusive:RolePoliciesExclusive", "iam", "RoleName"
-    described = "get_role"
-    named_by = None
-    replaced_by = frozenset({"roleName"})
-    properties = known("roleName policyNames=")
+    type, service, id_argument = "aws:iam/rolePoliciesExclusive:RolePoliciesExclusive", "iam", "RoleName"
+    describe_call = "get_role"
+    name_property = None
+    replacement_properties = frozenset({"roleName"})
+    properties = parse_properties("roleName policyNames=")
 
     def read(self, identity: str) -> Inputs | None:
-        found = super().read(identity)
-        return found if found is None else {"policyNames": sorted(_inline(self.client, identity))}
+        outputs = super().read(identity)
+        return outputs if outputs is None else {"policyNames": sorted(_inline_policies(self.client, identity))}
 
     def create(self, inputs: Inputs) -> str:
         role, names = inputs["roleName"], inputs["policyNames"]
-        if missing := sorted(set(names) - _inline(self.client, role)):
+        if missing := sorted(set(names) - _inline_policies(self.client, role)):
             raise ResourceError(
-                f"{role} has no policy {', '.join(missing)} within it, and AWS makes none without its document: let "
-                "policyNames take the names from the rolePolicy resources, so that those are made first"
+                f"{role} has no inline policy {', '.join(missing)}: take policyNames from the names of the rolePolicy "
+                "resources, so that they are created first"
             )
-        _keep_only(self.client, role, names)
+        _delete_other_policies(self.client, role, names)
         return role
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
         self.create(new)
 
     def delete(self, identity: str, inputs: Inputs) -> None:
-        """Nothing: the provider forgets it."""
+        """Do nothing: the policies of the role stay."""
 
 
 class Policy(ResourceType):
-    """A policy of its own, to be attached to roles; its id is its ARN."""
+    """A managed policy; its id is its ARN."""
 
-    type, service, key = "aws:iam/policy:Policy", "iam", "PolicyArn"
-    created, described, deleted = "create_policy", "get_policy", "delete_policy"
-    id_from = "{Policy[Arn]}"
-    replaced_by = frozenset({"name", "path", "description"})
-    properties = known("name=PolicyName policy=PolicyDocument path description delayAfterPolicyCreationInMs=")
+    type, service, id_argument = "aws:iam/policy:Policy", "iam", "PolicyArn"
+    create_call, describe_call, delete_call = "create_policy", "get_policy", "delete_policy"
+    id_format = "{Policy[Arn]}"
+    replacement_properties = frozenset({"name", "path", "description"})
+    properties = parse_properties(
+        "name=PolicyName policy=PolicyDocument path description delayAfterPolicyCreationInMs="
+    )
     outputs: ClassVar = {"arn": "Policy.Arn", "policyId": "Policy.PolicyId"}
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
@@ -117,76 +119,76 @@ class Policy(ResourceType):
         super().delete(identity, inputs)
 
     def _prune(self, identity: str) -> None:
-        """Delete the versions that are in use no more: IAM keeps five, and no policy goes before its versions."""
+        """Delete all versions but the default: IAM keeps five, and deletes no policy that has other versions."""
         for version in self.client.list_policy_versions(PolicyArn=identity)["Versions"]:
             if not version["IsDefaultVersion"]:
                 self.client.delete_policy_version(PolicyArn=identity, VersionId=version["VersionId"])
 
 
 class RolePolicyAttachment(ResourceType):
-    """A policy of its own, attached to a role."""
+    """The attachment of a managed policy to a role."""
 
     type, service = "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "iam"
-    created, deleted = "attach_role_policy", "detach_role_policy"
-    named_by, id_from = None, "{role}/{policyArn}"
-    replaced_by = frozenset({"role", "policyArn"})
-    properties = known("role=RoleName policyArn")
+    create_call, delete_call = "attach_role_policy", "detach_role_policy"
+    name_property, id_format = None, "{role}/{policyArn}"
+    replacement_properties = frozenset({"role", "policyArn"})
+    properties = parse_properties("role=RoleName policyArn")
 
-    def at(self, identity: str) -> Inputs:
+    def id_arguments(self, identity: str) -> Inputs:
         role, _, policy = identity.partition("/")
         return {"RoleName": role, "PolicyArn": policy}
 
     def describe(self, identity: str) -> Inputs:
-        at = self.at(identity)
-        return {"Attached": at["PolicyArn"] in _attached(self.client, at["RoleName"])}
+        at = self.id_arguments(identity)
+        return {"Attached": at["PolicyArn"] in _attached_policies(self.client, at["RoleName"])}
 
     def read(self, identity: str) -> Inputs | None:
-        found = super().read(identity)
-        return found if found is not None and self.describe(identity)["Attached"] else None
+        outputs = super().read(identity)
+        return outputs if outputs is not None and self.describe(identity)["Attached"] else None
 
 
 class RolePolicyAttachmentsExclusive(ResourceType):
-    """The attachments that a role may have: the others are undone, and those that are missing are made."""
+    """The exclusive list of a role's managed policies: others are detached, missing ones are attached."""
 
     type, service = "aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive", "iam"
-    key, described = "RoleName", "get_role"
-    named_by = None
-    replaced_by = frozenset({"roleName"})
-    properties = known("roleName policyArns=")
+    id_argument, describe_call = "RoleName", "get_role"
+    name_property = None
+    replacement_properties = frozenset({"roleName"})
+    properties = parse_properties("roleName policyArns=")
 
     def read(self, identity: str) -> Inputs | None:
-        found = super().read(identity)
-        return found if found is None else {"policyArns": sorted(_attached(self.client, identity))}
+        outputs = super().read(identity)
+        return outputs if outputs is None else {"policyArns": sorted(_attached_policies(self.client, identity))}
 
     def create(self, inputs: Inputs) -> str:
-        _attach_only(self.client, inputs["roleName"], inputs["policyArns"])
+        _attach_exactly(self.client, inputs["roleName"], inputs["policyArns"])
         return inputs["roleName"]
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
         self.create(new)
 
     def delete(self, identity: str, inputs: Inputs) -> None:
-        """Nothing: the provider forgets it."""
+        """Do nothing: the policies of the role stay."""
 
 
-def _attached(iam: Any, role: str) -> set[str]:
+def _attached_policies(iam: Any, role: str) -> set[str]:
     pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=role)
     return {each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]}
 
 
-def _attach_only(iam: Any, role: str, arns: Any) -> None:
-    attached = _attached(iam, role)
+def _attach_exactly(iam: Any, role: str, arns: Any) -> None:
+    attached = _attached_policies(iam, role)
     for arn in sorted(set(arns) - attached):
         iam.attach_role_policy(RoleName=role, PolicyArn=arn)
     for arn in sorted(attached - set(arns)):
         iam.detach_role_policy(RoleName=role, PolicyArn=arn)
 
 
-def _inline(iam: Any, role: str) -> set[str]:
+def _inline_policies(iam: Any, role: str) -> set[str]:
     pages = iam.get_paginator("list_role_policies").paginate(RoleName=role)
     return {name for page in pages for name in page["PolicyNames"]}
 
 
-def _keep_only(iam: Any, role: str, names: Any) -> None:
-    for name in sorted(_inline(iam, role) - set(names)):
+def _delete_other_policies(iam: Any, role: str, names: Any) -> None:
+    for name in sorted(_inline_policies(iam, role) - set(names)):
         iam.delete_role_policy(RoleName=role, PolicyName=name)

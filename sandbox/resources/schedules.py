@@ -1,41 +1,41 @@
-"""What leads to retries, in the emulator: a function's schedule, and how often an asynchronous call is repeated.
+"""Schedules, and the settings of a function's asynchronous invocations.
 
-Other schedules are made and never fire.
+Only a consumer's retry schedule fires in the sandbox. Other schedules exist and never fire.
 """
 
-# ruff: noqa: ARG002, D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: ARG002, D102 -- ResourceType documents the methods of every type, and fixes their arguments
 
 import json
 from typing import ClassVar
 
-from sandbox.resources.resource_type import Inputs, ResourceType, known
+from sandbox.resources.resource_type import Inputs, ResourceType, parse_properties
 
-GROUP = "default"
-"""The group that a schedule is in where none is named (AWS: CreateSchedule)."""
-RETRY = {"table-stream": "retry"}
-"""The input by which a schedule has a function try again what it holds (handler/stream/entry.py)."""
+DEFAULT_GROUP = "default"
+"""The default group of a schedule (AWS: CreateSchedule)."""
+RETRY_INPUT = {"table-stream": "retry"}
+"""The input of a retry schedule (handler/stream/entry.py)."""
 
 
 class Schedule(ResourceType):
-    """A schedule, always switched off in the emulator: somebody else fires the one of a function's retries."""
+    """A schedule. It is disabled in the emulator; `Aws.mappings` fires a retry schedule."""
 
     type, service = "aws:scheduler/schedule:Schedule", "scheduler"
-    created, described, deleted = "create_schedule", "get_schedule", "delete_schedule"
-    id_from = "{groupName}/{name}"
-    replaced_by = frozenset({"name", "groupName"})
-    properties = known(
+    create_call, describe_call, delete_call = "create_schedule", "get_schedule", "delete_schedule"
+    id_format = "{groupName}/{name}"
+    replacement_properties = frozenset({"name", "groupName"})
+    properties = parse_properties(
         """name groupName description state scheduleExpression scheduleExpressionTimezone flexibleTimeWindow.mode
         target.arn target.roleArn target.input target.retryPolicy.maximumEventAgeInSeconds
         target.retryPolicy.maximumRetryAttempts target.deadLetterConfig.arn"""
     )
-    defaults: ClassVar = {"groupName": GROUP}
+    defaults: ClassVar = {"groupName": DEFAULT_GROUP}
     outputs: ClassVar = {"arn": "Arn"}
 
-    def unimitated(self, inputs: Inputs) -> list[str]:
-        fired = _retries(inputs) or inputs.get("state") == "DISABLED"
-        return super().unimitated(inputs) + ([] if fired else ["scheduleExpression"])
+    def list_unsupported(self, inputs: Inputs) -> list[str]:
+        fired = _is_retry_schedule(inputs) or inputs.get("state") == "DISABLED"
+        return super().list_unsupported(inputs) + ([] if fired else ["scheduleExpression"])
 
-    def at(self, identity: str) -> Inputs:
+    def id_arguments(self, identity: str) -> Inputs:
         group, _, name = identity.partition("/")
         return {"GroupName": group, "Name": name}
 
@@ -45,7 +45,7 @@ class Schedule(ResourceType):
     def create(self, inputs: Inputs) -> str:
         identity = super().create(inputs)
         try:
-            self._fire(inputs)
+            self._set_retries(inputs)
         except Exception:
             super().delete(identity, inputs)
             raise
@@ -53,37 +53,37 @@ class Schedule(ResourceType):
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
         self.client.update_schedule(**self.request(new))
-        if _retries(old) and (not _retries(new) or old["target"]["arn"] != new["target"]["arn"]):
+        if _is_retry_schedule(old) and (not _is_retry_schedule(new) or old["target"]["arn"] != new["target"]["arn"]):
             self.aws.mappings.unschedule(old["target"]["arn"])
-        self._fire(new)
+        self._set_retries(new)
 
     def delete(self, identity: str, inputs: Inputs) -> None:
-        if _retries(inputs):
+        if _is_retry_schedule(inputs):
             self.aws.mappings.unschedule(inputs["target"]["arn"])
         super().delete(identity, inputs)
 
-    def _fire(self, inputs: Inputs) -> None:
+    def _set_retries(self, inputs: Inputs) -> None:
         target = inputs["target"]
-        if _retries(inputs):
+        if _is_retry_schedule(inputs):
             self.aws.mappings.schedule(
                 target["arn"], target["input"], enabled=inputs.get("state", "ENABLED") == "ENABLED"
             )
 
 
-def _retries(inputs: Inputs) -> bool:
-    """Whether a schedule is one of retries: what another one asks for, and when, the sandbox does not imitate."""
+def _is_retry_schedule(inputs: Inputs) -> bool:
+    """Whether the schedule starts retry runs of a consumer."""
     try:
-        return json.loads(inputs["target"].get("input", "")) == RETRY
+        return json.loads(inputs["target"].get("input", "")) == RETRY_INPUT
     except json.JSONDecodeError:
         return False
 
 
 class FunctionEventInvokeConfig(ResourceType):
-    """How often, and for how long, an asynchronous invocation of a function is tried again; its id is the function."""
+    """The retry settings of a function's asynchronous invocations; its id is the function."""
 
     type, service = "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig", "lambda"
-    created, described = "put_function_event_invoke_config", "get_function_event_invoke_config"
-    deleted, key = "delete_function_event_invoke_config", "FunctionName"
-    named_by, id_from = None, "{functionName}"
-    replaced_by = frozenset({"functionName"})
-    properties = known("functionName maximumRetryAttempts maximumEventAgeInSeconds")
+    create_call, describe_call = "put_function_event_invoke_config", "get_function_event_invoke_config"
+    delete_call, id_argument = "delete_function_event_invoke_config", "FunctionName"
+    name_property, id_format = None, "{functionName}"
+    replacement_properties = frozenset({"functionName"})
+    properties = parse_properties("functionName maximumRetryAttempts maximumEventAgeInSeconds")

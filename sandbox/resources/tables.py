@@ -1,29 +1,29 @@
-"""Tables, and what Pulumi keeps apart from them."""
+"""DynamoDB tables with their resource policies and items."""
 
-# ruff: noqa: D102 -- every type has the operations of ResourceType, which says what they do and take
+# ruff: noqa: D102 -- ResourceType documents the methods of every type
 
 import json
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType, known
+from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType, parse_properties
 
-_IN_UPDATES = ("billingMode", "deletionProtectionEnabled", "onDemandThroughput", "serverSideEncryption", "tableClass")
+_UPDATABLE = ("billingMode", "deletionProtectionEnabled", "onDemandThroughput", "serverSideEncryption", "tableClass")
 _CAPACITY = ("readCapacity", "writeCapacity")
-_OF_INDEX = ("name", "hashKey", "rangeKey", "keySchemas", "projectionType")
-"""What makes an index: with another value, beside other projected attributes, it is another index."""
+_INDEX_IDENTITY = ("name", "hashKey", "rangeKey", "keySchemas", "projectionType")
+"""The properties whose change replaces an index, besides its projected attributes."""
 
 
 class Table(ResourceType):
-    """A table with its stream, indexes, expiry and point-in-time recovery.
+    """A table with its stream, indexes, time to live and point-in-time recovery.
 
-    As with AWS's own plugin, what is left out in an update stays as it is: encryption, expiry, recovery and class.
+    As with the AWS plugin, an update without encryption, time to live, recovery or class leaves the setting as it is.
     """
 
-    type, service, key = "aws:dynamodb/table:Table", "dynamodb", "TableName"
-    created, described, deleted = "create_table", "describe_table", "delete_table"
-    replaced_by = frozenset({"name", "hashKey", "rangeKey", "localSecondaryIndexes"})
-    properties = known(
+    type, service, id_argument = "aws:dynamodb/table:Table", "dynamodb", "TableName"
+    create_call, describe_call, delete_call = "create_table", "describe_table", "delete_table"
+    replacement_properties = frozenset({"name", "hashKey", "rangeKey", "localSecondaryIndexes"})
+    properties = parse_properties(
         """name=TableName attributes=AttributeDefinitions attributes.name=AttributeName attributes.type=AttributeType
         hashKey= rangeKey= billingMode readCapacity= writeCapacity= streamEnabled= streamViewType= tableClass
         deletionProtectionEnabled onDemandThroughput.maxReadRequestUnits onDemandThroughput.maxWriteRequestUnits
@@ -39,9 +39,9 @@ class Table(ResourceType):
         globalSecondaryIndexes.warmThroughput warmThroughput= replicas= globalTableWitness= importTable="""
     )
     outputs: ClassVar = {"arn": "Table.TableArn", "streamArn": "Table.LatestStreamArn || ''"}
-    # The emulator limits no throughput, is in one Region, and restores to no earlier moment; what a bucket on AWS holds
-    # is not here to be imported.
-    mentioned: ClassVar = {
+    # The emulator does not limit throughput, has one Region, cannot restore a table, and cannot import from a bucket on
+    # AWS.
+    only_on_aws: ClassVar = {
         "tableClass": "STANDARD",
         "pointInTimeRecovery.recoveryPeriodInDays": None,
         **dict.fromkeys((*_CAPACITY, "onDemandThroughput", "warmThroughput")),
@@ -51,7 +51,7 @@ class Table(ResourceType):
 
     def create(self, inputs: Inputs) -> str:
         identity = super().create(inputs)
-        self._settle({}, inputs)
+        self._apply_settings({}, inputs)
         return identity
 
     def request(self, inputs: Inputs) -> Inputs:
@@ -67,54 +67,54 @@ class Table(ResourceType):
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
         if _stream(old) != _stream(new):
-            if _stream(old):  # a stream's view is its own for good: another one takes another stream
+            if _stream(old):  # a stream's view type cannot change: another view type needs another stream
                 self.client.update_table(TableName=identity, StreamSpecification={"StreamEnabled": False})
             if _stream(new):
                 self.client.update_table(TableName=identity, **_stream(new))
-        for change in _index_changes(old, new):  # AWS takes one at a time (UpdateTable)
+        for change in _index_changes(old, new):  # AWS accepts one change at a time (UpdateTable)
             definitions = super().request({"attributes": new["attributes"]})
             self.client.update_table(TableName=identity, GlobalSecondaryIndexUpdates=[change], **definitions)
-        changed = {name: new[name] for name in _IN_UPDATES if name in new and old.get(name) != new[name]}
+        changed = {name: new[name] for name in _UPDATABLE if name in new and old.get(name) != new[name]}
         if not changed.get("serverSideEncryption", {}).get("enabled", True):
             changed["serverSideEncryption"] = {"enabled": False}
         throughput = _throughput(new) if _throughput(old) != _throughput(new) else {}
         if request := {**super().request(changed), **throughput}:
             self.client.update_table(TableName=identity, **request)
-        self._tag(identity, old.get("tags", {}), new.get("tags", {}))
-        self._settle(old, new)
+        self._set_tags(identity, old.get("tags", {}), new.get("tags", {}))
+        self._apply_settings(old, new)
 
-    def _settle(self, old: Inputs, new: Inputs) -> None:
-        """Make real what create_table does not take."""
+    def _apply_settings(self, old: Inputs, new: Inputs) -> None:
+        """Apply the settings that create_table does not accept."""
         recovery = new.get("pointInTimeRecovery")
         if recovery and recovery != old.get("pointInTimeRecovery"):
             specification = {self.properties[f"pointInTimeRecovery.{part}"]: value for part, value in recovery.items()}
             self.client.update_continuous_backups(TableName=new["name"], PointInTimeRecoverySpecification=specification)
         if (expiry := new.get("ttl")) is not None:
-            self._expire(new["name"], expiry.get("attributeName"), enabled=bool(expiry.get("enabled")))
+            self._set_expiry(new["name"], expiry.get("attributeName"), enabled=bool(expiry.get("enabled")))
 
-    def _expire(self, table: str, attribute: str | None, *, enabled: bool) -> None:
-        """Switch an expiry on, or off by the name of its attribute.
+    def _set_expiry(self, table: str, attribute: str | None, *, enabled: bool) -> None:
+        """Enable the time to live, or disable it by the name of its attribute.
 
-        AWS refuses another attribute while one is active, and none without the name of the one that was (API reference
-        of UpdateTimeToLive and the service's own messages, November 2026).
+        AWS rejects another attribute while one is enabled, and rejects disabling without the name of the enabled one
+        (API reference of UpdateTimeToLive and the service's messages, November 2026).
         """
-        found = self.client.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
-        before = found["AttributeName"] if found["TimeToLiveStatus"] == "ENABLED" else None
+        description = self.client.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+        before = description["AttributeName"] if description["TimeToLiveStatus"] == "ENABLED" else None
         if before and before != attribute:
             raise ResourceError(
-                f"{table}: the time to live is on, by {before}, and AWS switches it off by that name alone: "
-                f"ttl: {{enabled: false, attributeName: {before}}}, and then on by another name"
+                f"{table}: the time to live is enabled for {before}. AWS disables it only by that name: set "
+                f"ttl: {{enabled: false, attributeName: {before}}} first, then the other attribute"
             )
         if enabled != (before is not None):
             specification = {"Enabled": enabled, "AttributeName": attribute}
             self.client.update_time_to_live(TableName=table, TimeToLiveSpecification=specification)
 
-    def _tag(self, table: str, old: dict[str, str], new: dict[str, str]) -> None:
+    def _set_tags(self, table: str, old: dict[str, str], new: dict[str, str]) -> None:
         if old == new:
             return
         arn = self.describe(table)["Table"]["TableArn"]
-        if gone := sorted(old.keys() - new.keys()):
-            self.client.untag_resource(ResourceArn=arn, TagKeys=gone)
+        if removed := sorted(old.keys() - new.keys()):
+            self.client.untag_resource(ResourceArn=arn, TagKeys=removed)
         if new:
             self.client.tag_resource(ResourceArn=arn, Tags=_pairs(new))
 
@@ -130,7 +130,7 @@ def _stream(inputs: Inputs) -> Inputs:
 
 
 def _throughput(inputs: Inputs, billing_mode: str | None = None) -> Inputs:
-    """What a table or index has of capacity, where it is paid for by capacity."""
+    """Return the provisioned throughput of a table or index; empty in on-demand mode."""
     if (billing_mode or inputs.get("billingMode")) == "PAY_PER_REQUEST" or "readCapacity" not in inputs:
         return {}
     units = {"ReadCapacityUnits": inputs["readCapacity"], "WriteCapacityUnits": inputs.get("writeCapacity")}
@@ -143,7 +143,7 @@ def _key_schema(inputs: Inputs) -> list[dict[str, str]]:
 
 
 def _index(index: Inputs, table: Inputs) -> Inputs:
-    """An index as boto3 takes it; a local one has the table's partition key."""
+    """Return boto3's argument for an index; a local index has the table's partition key."""
     schema = [
         {"AttributeName": each["attributeName"], "KeyType": each["keyType"]} for each in index.get("keySchemas", ())
     ]
@@ -159,11 +159,11 @@ def _index(index: Inputs, table: Inputs) -> Inputs:
 
 
 def _index_changes(old: Inputs, new: Inputs) -> Iterator[Inputs]:
-    """What becomes of each global index: an index that would be another one goes before it comes."""
+    """Yield the changes of the global indexes; a replaced index is deleted before it is created."""
     before, after = (
         {index["name"]: index for index in inputs.get("globalSecondaryIndexes", ())} for inputs in (old, new)
     )
-    same = {name for name in before.keys() & after.keys() if _made_of(before[name]) == _made_of(after[name])}
+    same = {name for name in before.keys() & after.keys() if _identity_of(before[name]) == _identity_of(after[name])}
     yield from ({"Delete": {"IndexName": name}} for name in before.keys() - same)
     for name, index in after.items():
         if name not in same:
@@ -174,31 +174,31 @@ def _index_changes(old: Inputs, new: Inputs) -> Iterator[Inputs]:
             yield {"Update": {"IndexName": name, **throughput}}
 
 
-def _made_of(index: Inputs) -> tuple[Any, ...]:
-    return (*(index.get(name) for name in _OF_INDEX), sorted(index.get("nonKeyAttributes", ())))
+def _identity_of(index: Inputs) -> tuple[Any, ...]:
+    return (*(index.get(name) for name in _INDEX_IDENTITY), sorted(index.get("nonKeyAttributes", ())))
 
 
 class ResourcePolicy(ResourceType):
-    """The policy of a table or of a stream; the emulator asks it only where it is told to (AUTH)."""
+    """The resource policy of a table or a stream. The emulator enforces it only if AUTH is set."""
 
-    type, service, key = "aws:dynamodb/resourcePolicy:ResourcePolicy", "dynamodb", "ResourceArn"
-    created, described, deleted = "put_resource_policy", "get_resource_policy", "delete_resource_policy"
-    named_by, id_from = None, "{resourceArn}"
-    replaced_by = frozenset({"resourceArn"})
-    properties = known("resourceArn policy confirmRemoveSelfResourceAccess")
+    type, service, id_argument = "aws:dynamodb/resourcePolicy:ResourcePolicy", "dynamodb", "ResourceArn"
+    create_call, describe_call, delete_call = "put_resource_policy", "get_resource_policy", "delete_resource_policy"
+    name_property, id_format = None, "{resourceArn}"
+    replacement_properties = frozenset({"resourceArn"})
+    properties = parse_properties("resourceArn policy confirmRemoveSelfResourceAccess")
     outputs: ClassVar = {"revisionId": "RevisionId"}
 
 
 class TableItem(ResourceType):
-    """An item that the program writes; readers of the table's stream see it as a change."""
+    """An item that the program writes; readers of the table's stream see a change."""
 
     type, service = "aws:dynamodb/tableItem:TableItem", "dynamodb"
-    deleted = "delete_item"
-    named_by = None
-    replaced_by = frozenset({"tableName", "hashKey", "rangeKey"})
-    properties = known("tableName hashKey= rangeKey= item=")
+    delete_call = "delete_item"
+    name_property = None
+    replacement_properties = frozenset({"tableName", "hashKey", "rangeKey"})
+    properties = parse_properties("tableName hashKey= rangeKey= item=")
 
-    def at(self, identity: str) -> Inputs:
+    def id_arguments(self, identity: str) -> Inputs:
         table, _, key = identity.partition("|")
         return {"TableName": table, "Key": json.loads(key)}
 
@@ -207,15 +207,17 @@ class TableItem(ResourceType):
         return f"{inputs['tableName']}|{json.dumps(_key_of(inputs), sort_keys=True)}"
 
     def describe(self, identity: str) -> Inputs:
-        return self.client.get_item(**self.at(identity), ConsistentRead=True)
+        return self.client.get_item(**self.id_arguments(identity), ConsistentRead=True)
 
     def read(self, identity: str) -> Inputs | None:
-        found = super().read(identity)
-        return found if found is not None and "Item" in self.describe(identity) else None
+        outputs = super().read(identity)
+        return outputs if outputs is not None and "Item" in self.describe(identity) else None
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
         if _key_of(old) != _key_of(new):
-            raise ResourceError(f"{identity}: an item with another key is another item: give it another name")
+            raise ResourceError(
+                f"{identity}: the key of an item cannot change: give the other item another resource name"
+            )
         self.create(new)
 
 

@@ -1,8 +1,8 @@
-"""The promises under chaos, live: everything that can go wrong at once, and nothing lost, doubled or out of order.
+"""The promises under combined failures in the emulator: no change is lost, doubled or out of order.
 
-Functions are killed in the middle of batches and of retry runs; ledger, failure store and mirror do not answer for a
-while; changes can never be processed; no concurrency is left; a bad deployment fails everything until it is mended. A
-seed decides what is written and where it hurts; where a kill falls the machine decides, too.
+The test kills functions during batches and retry runs, makes ledger, failure bucket and mirror fail for a while, writes
+changes that can never succeed, takes away all concurrency, and deploys bad code that fails every change. A seed decides
+the writes and the failures; the time of a kill also depends on the machine.
 """
 
 import contextlib
@@ -30,60 +30,60 @@ from tests.local import LocalAws, wait_for
 
 SEED, ORDERS, VERSIONS, USERS = 20_261, 20, 12, 24
 POISON = 7
-"""The version that can never be processed, of some orders."""
+"""The version that can never succeed, of some orders."""
 CONFIG = {
     "target": "host",
     "mailFrom": "hello@example.com",
-    # What a killed function has claimed or leased stays its own until its time would have been over.
+    # A killed function keeps its claims and leases until its time-out, so the time-out is short.
     "tuning": '{"welcome-email": {"timeout": 6, "handlerTimeout": 1}, "mirror": {"timeout": 6, "handlerTimeout": 1}}',
 }
 CONCURRENT = 10
-"""Claims that one function holds at once: its workers."""
+"""The claims that one function holds at most: one per worker."""
 
 
-Calls = Callable[[Call], bool]
-"""Whether a call is one of those that are meant."""
+CallFilter = Callable[[Call], bool]
+"""Whether a call belongs to a group of calls."""
 
 
-class Weather:
-    """What the proxy refuses at the moment, and which calls are the last of the functions that make them."""
+class FaultInjector:
+    """Decides which calls the proxy refuses and at which calls it kills the calling function."""
 
     def __init__(self) -> None:
         self.refused = Counter[str]()
         self.killed = Counter[str]()
-        self._down: dict[str, Calls] = {}
-        self._deaths: list[tuple[Calls, str]] = []
+        self._refused_calls: dict[str, CallFilter] = {}
+        self._kills: list[tuple[CallFilter, str]] = []
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def down(self, name: str, calls: Calls, seconds: float) -> Generator[None]:
-        """Refuse calls while the context lasts, for these seconds at least, and until one was refused."""
+    def refusing(self, name: str, calls: CallFilter, seconds: float) -> Generator[None]:
+        """Refuse calls inside the context, for at least `seconds` and until one call was refused."""
         until = time.monotonic() + seconds
         with self._lock:
-            self._down[name] = calls
+            self._refused_calls[name] = calls
         yield
         wait_for(lambda: time.monotonic() > until and self.refused[name], f"a call that is refused: {name}")
         with self._lock:
-            del self._down[name]
+            del self._refused_calls[name]
 
-    def kill(self, function: str, calls: Calls, times: int) -> None:
-        """Kill a function soon after such a call, so many times."""
+    def kill(self, function: str, calls: CallFilter, times: int) -> None:
+        """Kill a function 0.03 s after each of the next `times` calls."""
         with self._lock:
-            self._deaths += [(calls, function)] * times
+            self._kills += [(calls, function)] * times
 
-    def planned(self) -> int:
-        """How many deaths are still to come."""
+    def pending_kills(self) -> int:
+        """Return the number of kills that are not done."""
         with self._lock:
-            return len(self._deaths)
+            return len(self._kills)
 
     def refuses(self, call: Call) -> bool:
-        """Whether a call fails."""
+        """Whether a call fails; kill its function if that is planned."""
         with self._lock:
-            death = next((each for each in self._deaths if each[0](call)), None)
-            if death:
-                self._deaths.remove(death)
-                threading.Timer(0.03, self._kill, [death[1]]).start()
-            name = next((name for name, calls in self._down.items() if calls(call)), None)
+            kill = next((each for each in self._kills if each[0](call)), None)
+            if kill:
+                self._kills.remove(kill)
+                threading.Timer(0.03, self._kill, [kill[1]]).start()
+            name = next((name for name, calls in self._refused_calls.items() if calls(call)), None)
             if name:
                 self.refused[name] += 1
         return name is not None
@@ -96,32 +96,32 @@ class Weather:
 
 
 @pytest.fixture
-def weather() -> Weather:
-    return Weather()
+def faults() -> FaultInjector:
+    return FaultInjector()
 
 
 @pytest.fixture
-def aws(weather: Weather) -> Generator[LocalAws]:
-    """An emulator of its own, whose functions reach it through the weather."""
+def aws(faults: FaultInjector) -> Generator[LocalAws]:
+    """Another emulator, whose functions reach it through the proxy."""
     port = free_port()
-    with Proxy(port, weather.refuses) as proxy:
+    with Proxy(port, faults.refuses) as proxy:
         local = LocalAws({"AWS_ENDPOINT_URL": proxy.url}, port=port)
         yield local
         local.close()
 
 
 class Chaos:
-    """The program and what is done to it."""
+    """The deployed program, and the operations of the test."""
 
-    def __init__(self, aws: LocalAws, weather: Weather, deployment: Deployment) -> None:
-        self.aws, self.weather = aws, weather
+    def __init__(self, aws: LocalAws, faults: FaultInjector, deployment: Deployment) -> None:
+        self.aws, self.faults = aws, faults
         outputs = deployment.outputs
         self.tables = {name: table["name"] for name, table in outputs["tables"].items()}
         self.mirror_stream = outputs["tables"]["orders-mirror"]["streamArn"]
         self.functions = {name: consumer["function"] for name, consumer in outputs["consumers"].items()}
         self.ledger, self.bucket = outputs["stores"]["ledger"]["name"], outputs["stores"]["failures"]["bucket"]
-        [made] = [each for each in deployment.made if each.registration.name == "mirror-function"]
-        self.code = Path(made.inputs["code"].path).read_bytes()
+        [function] = [each for each in deployment.resources if each.registration.name == "mirror-function"]
+        self.code = Path(function.inputs["code"].path).read_bytes()
         self.random = random.Random(SEED)
         self.poisoned = {str(order) for order in self.random.sample(range(ORDERS), 3)}
         self.version = 0
@@ -138,106 +138,106 @@ class Chaos:
         self.aws.write(self.tables["users"], *({"id": f"chaos-{user}", "email": address(user)} for user in new))
 
     def deploy_mirror(self, code: bytes) -> None:
-        """Give the mirror other code, as saving a file does."""
+        """Deploy other code of the mirror, as saving a file does."""
         with self.aws.sandbox.poller.pause(self.functions["mirror"]):
             self.aws.client("lambda").update_function_code(FunctionName=self.functions["mirror"], ZipFile=code)
         self.aws.sandbox.poller.make_all_due()
 
     def uses_ledger(self, call: Call) -> bool:
-        """Any call to the ledger."""
+        """Whether a call uses the ledger."""
         return self.ledger in (call.body.get("TableName"), *call.body.get("RequestItems", {}))
 
     def begins_batch(self, call: Call) -> bool:
-        """The mirror's first call of a batch: it reads the note."""
+        """Whether a call is the mirror's first of a batch, which reads the note."""
         return call.operation == "Query" and '"note#mirror#' in json.dumps(call.body)
 
     def leases(self, call: Call) -> bool:
-        """The call with which a retry run of the mirror leases an item."""
+        """Whether a retry run of the mirror leases an item with the call."""
         return call.operation == "UpdateItem" and all(
             each in json.dumps(call.body) for each in ('"hold#mirror"', ":until")
         )
 
     def claims(self, call: Call) -> bool:
-        """The call with which the welcome mail claims a change."""
+        """Whether welcome-email claims a change with the call."""
         return call.operation == "PutItem" and '"claim#welcome-email#' in json.dumps(call.body)
 
     def parks(self, call: Call) -> bool:
-        """A call that writes to the failure store."""
+        """Whether a call writes to the failure bucket."""
         return call.operation == "PUT" and call.path.startswith(f"/{self.bucket}/")
 
     def mirrors_some(self, call: Call) -> bool:
-        """A call that writes one of the first orders to the mirror."""
+        """Whether a call writes one of the first orders to the mirror."""
         is_mirrored = call.operation == "PutItem" and call.body["TableName"] == self.tables["orders-mirror"]
         return is_mirrored and int(call.body["Item"]["order_id"]["S"]) < ORDERS // 4
 
     def held(self) -> list[str]:
-        """The items that the ledger says are held."""
+        """Return the items that are held according to the ledger."""
         rows = self.aws.items(self.ledger)
         return [row["sk"] for row in rows if row["pk"].startswith("hold#") and row.get("state") == "held"]
 
 
-@pytest.mark.timeout(240)  # half a minute where nothing else runs
-def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, weather: Weather):
-    chaos = Chaos(aws, weather, aws.deploy(config=CONFIG))
+@pytest.mark.timeout(240)  # it takes 30 s on an idle machine
+def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, faults: FaultInjector):
+    chaos = Chaos(aws, faults, aws.deploy(config=CONFIG))
     mirror, welcome = chaos.functions["mirror"], chaos.functions["welcome-email"]
     chaos.write()
-    aws.settle()  # the functions run
+    aws.wait_until_idle()  # so that the functions run
 
-    weather.kill(mirror, chaos.begins_batch, times=2)
-    weather.kill(welcome, chaos.claims, times=2)
+    faults.kill(mirror, chaos.begins_batch, times=2)
+    faults.kill(welcome, chaos.claims, times=2)
     for _ in range(3):
         chaos.write()
-    with weather.down("ledger", chaos.uses_ledger, seconds=1.5):
+    with faults.refusing("ledger", chaos.uses_ledger, seconds=1.5):
         chaos.write()
     with throttled(aws, mirror):
         chaos.write()
-    with weather.down("failure store", chaos.parks, seconds=1.5):
+    with faults.refusing("failure bucket", chaos.parks, seconds=1.5):
         chaos.write(poison=True)
         assert chaos.version == POISON
-    with weather.down("mirror", chaos.mirrors_some, seconds=2.5):
+    with faults.refusing("mirror", chaos.mirrors_some, seconds=2.5):
         chaos.write()
         wait_for(chaos.held, "a held item")
-        weather.kill(mirror, chaos.leases, times=1)
+        faults.kill(mirror, chaos.leases, times=1)
         chaos.write()
     bad_deployment_fails_everything_and_blocks_nothing(chaos)
-    weather.kill(mirror, chaos.begins_batch, times=1)
+    faults.kill(mirror, chaos.begins_batch, times=1)
     while chaos.version < VERSIONS:
         chaos.write()
-    aws.settle(within=120)
+    aws.wait_until_idle(timeout_seconds=120)
 
     assert chaos.held() == []
-    assert set(weather.refused) == {"ledger", "failure store", "mirror"}
-    assert set(weather.killed) == {mirror, welcome}
-    assert any(died(each) for each in aws.invocations(mirror)), "no batch was hit"
-    assert weather.planned() == 0, "no retry run was hit: only they lease, also those that the function asks for"
+    assert set(faults.refused) == {"ledger", "failure bucket", "mirror"}
+    assert set(faults.killed) == {mirror, welcome}
+    assert any(has_died(each) for each in aws.invocations(mirror)), "no batch was hit"
+    assert faults.pending_kills() == 0, "no retry run was hit: only they lease, also those that the function asks for"
     check_orders(chaos)
     check_mails(chaos)
 
 
-def died(invocation: ObservedInvocation) -> bool:
+def has_died(invocation: ObservedInvocation) -> bool:
     return "Worker" in (invocation.error or "")
 
 
 def bad_deployment_fails_everything_and_blocks_nothing(chaos: Chaos) -> None:
-    """Every order is held while the code is bad; no batch of it comes again; the good code releases them all."""
+    """With bad code, every order is held and no batch is retried; the good code releases all orders."""
     aws, mirror = chaos.aws, chaos.functions["mirror"]
-    aws.settle(within=120)
+    aws.wait_until_idle(timeout_seconds=120)
     before = len(aws.invocations(mirror))
     chaos.deploy_mirror(broken(chaos.code))
     chaos.write()
     wait_for(lambda: len(chaos.held()) == ORDERS, "every order held")
     chaos.write()
-    aws.settle(released=False)
+    aws.wait_until_idle(include_held=False)
     assert len(chaos.held()) == ORDERS
     batches = aws.invocations(mirror)[before:]
     assert {(str(each.response), each.error) for each in batches} == {("{'batchItemFailures': []}", None)}
     chaos.deploy_mirror(chaos.code)
-    aws.settle()
+    aws.wait_until_idle()
     assert {"table-stream": "retry", "now": True} in [run.scheduled for run in aws.retry_runs(mirror)]
 
 
 def check_orders(chaos: Chaos) -> None:
-    """Complete, in order, and what could never be processed kept whole, once."""
+    """Check that the mirror is complete and in order, and that each poison is parked once."""
     aws = chaos.aws
     source = {item["order_id"]: item["version"] for item in aws.items(chaos.tables["orders"])}
     mirror = {item["order_id"]: item["version"] for item in aws.items(chaos.tables["orders-mirror"])}
@@ -256,14 +256,14 @@ def check_orders(chaos: Chaos) -> None:
 
 
 def check_mails(chaos: Chaos) -> None:
-    """Once, plus once for each death of a claim's holder."""
+    """Check one mail for each user, and at most one more for each claim of a killed function."""
     mails = Counter(mail["To"][0] for mail in chaos.aws.mails())
     assert set(mails) == {address(user) for user in range(USERS)}
-    assert mails.total() - USERS <= chaos.weather.killed[chaos.functions["welcome-email"]] * CONCURRENT
+    assert mails.total() - USERS <= chaos.faults.killed[chaos.functions["welcome-email"]] * CONCURRENT
 
 
 def broken(code: bytes) -> bytes:
-    """The functions' archive with a mirror that fails each change."""
+    """Return the archive with a mirror that fails every change."""
     changed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(code)) as before, zipfile.ZipFile(changed, "w") as after:
         for info in before.infolist():
@@ -276,17 +276,17 @@ def broken(code: bytes) -> bytes:
 
 
 def processes(function: str) -> Iterator[int]:
-    """The processes of a function (its physical name)."""
+    """Yield the processes of a function (physical name)."""
     name = f"AWS_LAMBDA_FUNCTION_NAME={function}".encode()
     for entry in Path("/proc").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # ended, or not ours
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # ended, or of another user
             if entry.name.isdecimal() and name in (entry / "environ").read_bytes().split(b"\0"):
                 yield int(entry.name)
 
 
 @contextlib.contextmanager
 def throttled(aws: LocalAws, function: str) -> Generator[None]:
-    """No concurrency for a function, until its mapping has been refused."""
+    """Set the concurrency of a function to 0 until an invocation of its mapping is throttled."""
     client = aws.client("lambda")
     client.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
     yield
@@ -299,7 +299,7 @@ def address(user: int) -> str:
 
 
 def versions_written(aws: LocalAws, stream_arn: str) -> dict[str, list[int]]:
-    """What the mirror's own stream has recorded: the versions of each order, in the order of their writes."""
+    """Return the versions of each order in the mirror's stream, in the order of the writes."""
     streams = aws.client("dynamodbstreams")
     found: dict[str, list[int]] = defaultdict(list)
     for shard in streams.describe_stream(StreamArn=stream_arn)["StreamDescription"]["Shards"]:

@@ -1,4 +1,4 @@
-"""The commands as a person runs them: what they print, how they end, and that nothing stays behind."""
+"""The commands of the sandbox: their output, their exit codes, and that they leave nothing running."""
 
 import json
 import os
@@ -19,15 +19,15 @@ import pytest
 from rich.console import Console
 
 from sandbox.demo.run import Demo
-from sandbox.demo.workload import ODD_ORDER
+from sandbox.demo.workload import FAILING_ORDER
 from sandbox.emulator import Clients
 from sandbox.program.deploy import Deployment
 from tests.consumers.project import SAMPLE
-from tests.local import LocalAws
+from tests.local import LocalAws, is_listening, wait_for
 
 
-def command(*arguments: str, root: Path = SAMPLE, **variables: str) -> "subprocess.Popen[str]":
-    """`python -m sandbox …` in an environment without a terminal, and without what the tests' own might hold."""
+def start_command(*arguments: str, root: Path = SAMPLE, **variables: str) -> "subprocess.Popen[str]":
+    """Start `python -m sandbox …` without a terminal and without variables of AWS and Pulumi."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
     return subprocess.Popen(
         [sys.executable, "-m", "sandbox", *arguments],
@@ -39,24 +39,18 @@ def command(*arguments: str, root: Path = SAMPLE, **variables: str) -> "subproce
     )
 
 
-def finished(*arguments: str, **variables: str) -> tuple[int, str, str]:
-    process = command(*arguments, root=SAMPLE, **variables)
+def run_command(*arguments: str, **variables: str) -> tuple[int, str, str]:
+    process = start_command(*arguments, root=SAMPLE, **variables)
     out, error = process.communicate(timeout=60)
     return process.returncode, out, error
 
 
-def listens(address: str) -> bool:
-    host, port = re.fullmatch(r"http://(.*):(\d+)", address).groups()  # pyright: ignore[reportOptionalMemberAccess]
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
-
-
 def test_the_demo_keeps_its_promises():
-    code, out, error = finished("demo")
+    code, out, error = run_command("demo")
     assert (code, error) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "table-stream demo · embedded AWS, no account, no Docker"
-    told = "\n".join(lines)
+    printed = "\n".join(lines)
     for expected in (
         r"✔ AWS up +\d+\.\d s",
         r"✔ \d+ resources deployed +\d+\.\d s +users, orders → 3 consumers",
@@ -69,18 +63,18 @@ def test_the_demo_keeps_its_promises():
         r"✔ order      0 of 240 out of order      \(stock batch processor, same run: [1-9]\d*\)",
         r"✔ once       11 users, 11 mails         \(3 redeliveries absorbed\)",
         r"✔ complete   mirror equals orders       40 of 40",
-        r"✔ kept       1 failure, whole, in the failure store",
+        r"✔ kept       1 failure, whole, in the failure bucket",
         r"✔ prompt     others at most \d+\.\d s late  \(stock batch processor, same run: \d+\.\d s\)",
         r"Next: make sandbox, then edit handler/welcome_email.py",
     ):
-        assert re.search(rf"^{expected}\s*$", told, re.MULTILINE), expected
+        assert re.search(rf"^{expected}\s*$", printed, re.MULTILINE), expected
     assert max(map(len, lines)) <= 80
 
 
 class Sabotaged(Demo):
-    """Undoes each promise when all is processed, as a worse engine would have."""
+    """Breaks each promise after all changes are processed."""
 
-    def measure(self) -> bool:
+    def check_promises(self) -> bool:
         outputs, client = self.deployment.outputs, self.sandbox.aws.client
         client("dynamodb").delete_item(
             TableName=outputs["tables"]["orders-mirror"]["name"],
@@ -94,24 +88,24 @@ class Sabotaged(Demo):
         bucket = outputs["stores"]["failures"]["bucket"]
         for found in client("s3").list_objects_v2(Bucket=bucket)["Contents"]:
             client("s3").delete_object(Bucket=bucket, Key=found["Key"])
-        self.arrivals.versions.append((ODD_ORDER, 1))
-        self.arrivals.first["1", 1] += 60
-        return super().measure()
+        self.mirror_writes.versions.append((FAILING_ORDER, 1))
+        self.mirror_writes.written_at["1", 1] += 60
+        return super().check_promises()
 
 
 def test_the_demo_says_which_promise_is_broken():
     out = StringIO()
     assert not Sabotaged(Console(file=out, width=120), time.monotonic()).run()
-    told = [line.rstrip() for line in out.getvalue().splitlines() if line.startswith("✖")]
-    assert told[0].startswith("✖ order      1 of 240 out of order")
-    assert told[1].startswith("✖ once       11 users, 12 mails")
-    assert told[2] == "✖ complete   mirror equals orders       39 of 40"
-    assert told[3] == "✖ kept       0 failures, in the failure store"
-    assert re.match(r"✖ prompt     others at most 6\d\.\d s late ", told[4])
+    printed = [line.rstrip() for line in out.getvalue().splitlines() if line.startswith("✖")]
+    assert printed[0].startswith("✖ order      1 of 240 out of order")
+    assert printed[1].startswith("✖ once       11 users, 12 mails")
+    assert printed[2] == "✖ complete   mirror equals orders       39 of 40"
+    assert printed[3] == "✖ kept       0 failures, in the failure bucket"
+    assert re.match(r"✖ prompt     others at most 6\d\.\d s late ", printed[4])
 
 
-def started(process: "subprocess.Popen[str]") -> dict[str, str]:
-    """The variables that `up` prints before it says that it is ready."""
+def read_exports(process: "subprocess.Popen[str]") -> dict[str, str]:
+    """Return the variables that `up` prints before the line `ready`."""
     assert process.stdout
     variables: dict[str, str] = {}
     assert process.stdout.readline() == "# in a second terminal:\n"
@@ -123,10 +117,10 @@ def started(process: "subprocess.Popen[str]") -> dict[str, str]:
     raise AssertionError(process.stderr.read() if process.stderr else "")
 
 
-def test_up_stays_and_tells_until_it_is_interrupted(tmp_path: Path):
-    process = command("up", "--outputs", str(tmp_path / "outputs.json"))
+def test_up_prints_invocations_until_it_is_interrupted(tmp_path: Path):
+    process = start_command("up", "--outputs", str(tmp_path / "outputs.json"))
     assert process.stdout
-    variables = started(process)
+    variables = read_exports(process)
     outputs = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
     assert outputs["tables"]["users"]["name"].startswith("users-table-")
     assert set(variables) == {
@@ -134,23 +128,23 @@ def test_up_stays_and_tells_until_it_is_interrupted(tmp_path: Path):
     }
     users = [{"id": "1", "email": "a@example.com"}, {"id": "2", "email": "b@example.com", "language": "xx"}]
     (tmp_path / "users.json").write_text("\n".join(map(json.dumps, users)), encoding="utf-8")
-    code, out, error = finished("put", "--table", "users", str(tmp_path / "users.json"), **variables)
+    code, out, error = run_command("put", "--table", "users", str(tmp_path / "users.json"), **variables)
     assert (code, error) == (0, "")
     assert re.fullmatch(r"2 items written to users-table-[0-9a-f]{7}\n", out)
-    told: list[str] = []
-    while not any("→ parked" in line for line in told):
-        told.append(process.stdout.readline())
-    assert any(re.match(r"welcome-email +users +2 changes  ✔ 1  ✖ 1 parked  \d+ ms$", line) for line in told)
-    assert re.fullmatch(r"  ✖ INSERT id=2: NoTemplateError: no template for 'xx'; .* → parked\n", told[-1])
+    printed: list[str] = []
+    while not any("→ parked" in line for line in printed):
+        printed.append(process.stdout.readline())
+    assert any(re.match(r"welcome-email +users +2 changes  ✔ 1  ✖ 1 parked  \d+ ms$", line) for line in printed)
+    assert re.fullmatch(r"  ✖ INSERT id=2: NoTemplateError: no template for 'xx'; .* → parked\n", printed[-1])
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert (process.returncode, error) == (0, "")
-    assert not listens(variables["AWS_ENDPOINT_URL"])
+    assert not is_listening(int(variables["AWS_ENDPOINT_URL"].rpartition(":")[2]))
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the project, to be edited."""
+    """A copy of the project that the test edits."""
     root = tmp_path / "project"
     root.mkdir()
     for name in ("handler", "infra", "sandbox"):
@@ -169,56 +163,56 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_up_redeploys_what_is_edited_over_what_is_there(copy: Path, tmp_path: Path):
-    """The language that the code gets is written only then: no mapping reads its stream from the start again."""
-    process = command("up", "--outputs", str(tmp_path / "outputs.json"), root=copy)
+def test_up_redeploys_edited_files_over_existing_resources(copy: Path, tmp_path: Path):
+    """The test writes a user of the new language after the redeployment: no mapping reads its stream again."""
+    process = start_command("up", "--outputs", str(tmp_path / "outputs.json"), root=copy)
     assert process.stdout
 
-    def told(pattern: str) -> str:
+    def read_until(pattern: str) -> str:
         while not re.match(pattern, line := process.stdout.readline()):  # pyright: ignore[reportOptionalMemberAccess]
             assert line
         return line
 
     def put(**user: str) -> None:
         (tmp_path / "users.json").write_text(json.dumps(user), encoding="utf-8")
-        assert finished("put", "--table", "users", str(tmp_path / "users.json"), **variables)[0] == 0
+        assert run_command("put", "--table", "users", str(tmp_path / "users.json"), **variables)[0] == 0
 
-    variables = started(process)
+    variables = read_exports(process)
     aws = Clients(variables["AWS_ENDPOINT_URL"], variables["AWS_REGION"])
     before = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
     put(id="1", email="a@example.com", language="fr")
-    told(r"  ✖ INSERT id=1: NoTemplateError: .* → parked$")
+    read_until(r"  ✖ INSERT id=1: NoTemplateError: .* → parked$")
 
     edit(
         copy / "handler" / "welcome_email.py", '    "de": Temp', '    "fr": Template("Bienvenue", ""),\n    "de": Temp'
     )
     functions = "change-log-function, mirror-function, welcome-email-function"
-    assert told("redeployed") == f"redeployed: {functions}\n"
+    assert read_until("redeployed") == f"redeployed: {functions}\n"
     put(id="2", email="b@example.com", language="fr")
-    assert told("welcome-email").startswith("welcome-email  users        1 change  ✔ 1  ")
+    assert read_until("welcome-email").startswith("welcome-email  users        1 change  ✔ 1  ")
 
     edit(
         copy / "handler" / "welcome_email.py",
         "    user = change.new_image or {}",
         "    raise OSError('no [mail] server')",
     )
-    assert told("redeployed") == f"redeployed: {functions}\n"
+    assert read_until("redeployed") == f"redeployed: {functions}\n"
     put(id="3", email="c@example.com")
-    assert told("  ‖").startswith("  ‖ INSERT id=3: OSError: no [mail] server → held, next try in 1 s")
+    assert read_until("  ‖").startswith("  ‖ INSERT id=3: OSError: no [mail] server → held, next try in 1 s")
     edit(
         copy / "handler" / "welcome_email.py",
         "    raise OSError('no [mail] server')",
         "    user = change.new_image or {}",
     )
-    assert told("redeployed") == f"redeployed: {functions}\n"
-    assert re.fullmatch(r"welcome-email  retry +▶ id=3: released after \d+ s, 1 change done\n", told(".* ▶"))
+    assert read_until("redeployed") == f"redeployed: {functions}\n"
+    assert re.fullmatch(r"welcome-email  retry +▶ id=3: released after \d+ s, 1 change done\n", read_until(".* ▶"))
 
     edit(copy / "__main__.py", "settings = Settings", "settings = Setings")
-    assert told("not redeployed") == ("not redeployed: NameError: name 'Setings' is not defined\n")
+    assert read_until("not redeployed") == ("not redeployed: NameError: name 'Setings' is not defined\n")
     edit(copy / "__main__.py", "settings = Setings", "settings = Settings")
-    assert told("nothing") == "nothing to redeploy\n"
+    assert read_until("nothing") == "nothing to redeploy\n"
     edit(copy / "Pulumi.local.yaml", "mailFrom: hello@example.com", "failureRetentionInDays: 9")
-    assert "welcome-email-function unmade" in told("redeployed")
+    assert "welcome-email-function deleted" in read_until("redeployed")
 
     after = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
     assert set(before["consumers"]) - set(after["consumers"]) == {"welcome-email"}
@@ -234,16 +228,12 @@ def test_up_ends_on_sigterm_while_it_is_still_deploying():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = command("up", "--port", str(port))
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 30
-    while not listens(address):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    process = start_command("up", "--port", str(port))
+    wait_for(lambda: is_listening(port), "the emulator", timeout_seconds=30)
     process.terminate()
     out, error = process.communicate(timeout=30)
     assert (process.returncode, out, error) == (0, "", "")
-    assert not listens(address)
+    assert not is_listening(port)
 
 
 @pytest.fixture
@@ -252,15 +242,15 @@ def variables(aws: LocalAws) -> Mapping[str, str]:
 
 
 def test_a_taken_port_is_one_line(aws: LocalAws):
-    code, out, error = finished("up", "--port", str(aws.sandbox.emulator.port))
+    code, out, error = run_command("up", "--port", str(aws.sandbox.emulator.port))
     assert (code, out) == (1, "")
     assert error.startswith(f"port {aws.sandbox.emulator.port} cannot be used")
     assert error.count("\n") == 1
 
 
-def test_a_wrong_configuration_is_all_its_errors_and_nothing_created():
+def test_all_errors_of_a_configuration_are_printed_and_nothing_is_created():
     wrong = json.dumps({"table-stream:mailFrm": "x", "table-stream:failureRetention": "0"})
-    code, out, error = finished("up", PULUMI_CONFIG=wrong)
+    code, out, error = run_command("up", PULUMI_CONFIG=wrong)
     assert (code, out) == (1, "")
     assert "Traceback" not in error
     assert "table-stream:mailFrm" in error
@@ -271,7 +261,7 @@ def test_put_names_the_malformed_lines(aws: LocalAws, pipeline: Deployment, vari
     file = tmp_path / "users.json"
     file.write_text('{"id": "put-1"}\n{oops\n{"id": "put-2"}\n', encoding="utf-8")
     table = pipeline.outputs["tables"]["users"]["name"]
-    code, out, error = finished("put", "--table", table, str(file), **variables)
+    code, out, error = run_command("put", "--table", table, str(file), **variables)
     assert (code, out) == (1, f"2 items written to {table}\n")
     assert error.startswith(f"{file}:2: not JSON: ")
     assert error.count("\n") == 1
@@ -284,13 +274,13 @@ def test_put_names_the_malformed_lines(aws: LocalAws, pipeline: Deployment, vari
         ({"AWS_ENDPOINT_URL": ""}, "AWS_ENDPOINT_URL and AWS_REGION are not set: run the export lines"),
         (
             {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
-            "nothing answers at http://127.0.0.1:9: is python -m sandbox up running? Its port",
+            "nothing answers at http://127.0.0.1:9: is python -m sandbox up running? It uses",
         ),
         ({}, "there is no table nobody; there are "),
     ],
 )
-def test_put_says_in_one_line_why_it_cannot(variables: dict[str, Any], change: dict[str, str], message: str):
-    code, out, error = finished("put", "--table", "nobody", "/dev/null", **{**variables, **change})
+def test_put_prints_an_error_in_one_line(variables: dict[str, Any], change: dict[str, str], message: str):
+    code, out, error = run_command("put", "--table", "nobody", "/dev/null", **{**variables, **change})
     assert (code, out) == (1, "")
     assert error.startswith(message)
     assert error.count("\n") == 1

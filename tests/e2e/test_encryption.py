@@ -1,6 +1,6 @@
-"""The whole program with a key of its own: it processes changes, and whatever it keeps is marked with that key.
+"""The whole program with a customer managed key: it processes changes, and all its stores name that key.
 
-That AWS encrypts with it, and lets the roles use it, only AWS can show: the emulator's services call no KMS.
+The emulator's services do not call KMS, so only AWS can show that the roles may use the key.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 
 
-def test_with_a_key_of_its_own_the_program_works_and_keeps_everything_under_it(
+def test_the_program_works_with_a_customer_key_and_uses_it_everywhere(
     aws: LocalAws, deployed: Callable[..., Deployment]
 ):
     deployment = deployed(config=stack_config("local", SAMPLE) | {"encryption": "customer"})
     outputs, kms = deployment.outputs, aws.client("kms")
-    [key] = [made.outputs["arn"] for made in deployment.made if made.registration.type == "aws:kms/key:Key"]
+    [key] = [each.outputs["arn"] for each in deployment.resources if each.registration.type == "aws:kms/key:Key"]
     alias = "alias/table-stream-local-encryption"
     assert kms.describe_key(KeyId=alias)["KeyMetadata"]["Arn"] == key
     assert kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"] is True
@@ -24,7 +24,7 @@ def test_with_a_key_of_its_own_the_program_works_and_keeps_everything_under_it(
     tables, failures = outputs["tables"], outputs["stores"]["failures"]["bucket"]
     aws.write(tables["users"]["name"], {"id": "key", "email": "key@example.com", "language": "xx"})
     aws.write(tables["orders"]["name"], {"customer_id": "key", "order_id": "1"})
-    aws.settle()
+    aws.wait_until_idle()
     assert [item["order_id"] for item in aws.items(tables["orders-mirror"]["name"])] == ["1"]
     [parked] = aws.objects(failures)
     found = aws.client("s3").head_object(Bucket=failures, Key=parked)

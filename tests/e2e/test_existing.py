@@ -1,4 +1,4 @@
-"""A consumer on a table that someone else made: nothing of it is created, nothing of it is destroyed."""
+"""A consumer of an existing table: the program neither creates nor destroys the table."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ HOST = {"target": "host"}
 
 
 def attach(table_name: str) -> Callable[[], None]:
-    """A program that logs the changes of that table."""
+    """Return a program that logs the changes of the table."""
 
     def program() -> None:
         invoices = StreamTable.existing("invoices", table_name=table_name)
@@ -33,21 +33,11 @@ def attach(table_name: str) -> Callable[[], None]:
     return program
 
 
-def make(aws: LocalAws, name: str, **specification: object) -> None:
-    aws.client("dynamodb").create_table(
-        TableName=name,
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-        **specification,
-    )
-
-
-def test_its_changes_are_processed_and_it_outlives_the_program(aws: LocalAws):
-    make(aws, "invoices", StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
+def test_its_changes_are_processed_and_it_survives_destroy(aws: LocalAws):
+    aws.create_table("invoices", StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
     deployment = aws.deploy(attach("invoices"), config=HOST)
     aws.write("invoices", {"id": "1"})
-    aws.settle()
+    aws.wait_until_idle()
     (entry,) = aws.log_entries(deployment.outputs["change-log"]["logGroup"], "change")
     assert entry["dynamodb"]["NewImage"] == {"id": {"S": "1"}}
     deployment.destroy()
@@ -55,7 +45,7 @@ def test_its_changes_are_processed_and_it_outlives_the_program(aws: LocalAws):
 
 
 def test_a_table_without_a_stream_or_no_table_is_one_clear_error(aws: LocalAws):
-    make(aws, "quiet")
+    aws.create_table("quiet")
     with pytest.raises(
         pulumi.RunError, match="table quiet has no stream; switch it on with: aws dynamodb update-table"
     ):

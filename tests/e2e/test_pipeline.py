@@ -1,8 +1,6 @@
-"""The whole program over real DynamoDB, Lambda, S3 and SES APIs: what is written to a table has its effects."""
+"""The whole program in the emulator: changes of its tables have their effects."""
 
-import io
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import pulumi_aws as resources
 
 from handler.stream.failures import read_failure
 from sandbox.program.deploy import Deployment
-from tests.local import LocalAws
+from tests.local import LocalAws, zip_module
 
 
 def test_the_mirror_follows_every_change_and_ends_equal(aws: LocalAws, pipeline: Deployment):
@@ -23,7 +21,7 @@ def test_the_mirror_follows_every_change_and_ends_equal(aws: LocalAws, pipeline:
     ]
     aws.write(tables["orders"]["name"], *orders)
     aws.remove(tables["orders"]["name"], customer_id="e2e-0", order_id="0")
-    aws.settle()
+    aws.wait_until_idle()
 
     def content(name: str) -> dict[tuple[str, str], dict[str, Any]]:
         items = (item for item in aws.items(tables[name]["name"]) if item["customer_id"].startswith("e2e-"))
@@ -39,11 +37,11 @@ def test_the_mirror_follows_every_change_and_ends_equal(aws: LocalAws, pipeline:
     assert tombstone == {}
 
 
-def test_each_new_user_gets_one_mail_and_what_can_never_succeed_is_kept_whole(aws: LocalAws, pipeline: Deployment):
+def test_each_new_user_gets_one_mail_and_a_change_that_cannot_succeed_is_parked(aws: LocalAws, pipeline: Deployment):
     users = [{"id": f"e2e-{number}", "email": f"e2e-{number}@example.com", "name": "N"} for number in range(5)]
     odd = {"id": "e2e-odd", "email": "e2e-odd@example.com", "language": "xx"}
     aws.write(pipeline.outputs["tables"]["users"]["name"], *users, odd, {**users[0], "name": "renamed"})
-    aws.settle()
+    aws.wait_until_idle()
     mails = [mail for mail in aws.mails() if mail["To"][0].startswith("e2e-")]
     assert sorted(mail["To"][0] for mail in mails) == [user["email"] for user in users]
     assert {mail["Source"] for mail in mails} == {"hello@example.com"}
@@ -63,7 +61,7 @@ def test_every_change_of_both_tables_is_logged(aws: LocalAws, pipeline: Deployme
     aws.write(tables["users"]["name"], {"id": "logged"})
     aws.write(tables["orders"]["name"], {"customer_id": "logged", "order_id": "1"})
     aws.remove(tables["users"]["name"], id="logged")
-    aws.settle()
+    aws.wait_until_idle()
     entries = aws.log_entries(consumer["logGroup"], "change")
     found = [
         (entry["event_name"], list(entry["dynamodb"]["Keys"])) for entry in entries if "logged" in json.dumps(entry)
@@ -71,17 +69,11 @@ def test_every_change_of_both_tables_is_logged(aws: LocalAws, pipeline: Deployme
     assert sorted(found) == [("INSERT", ["customer_id", "order_id"]), ("INSERT", ["id"]), ("REMOVE", ["id"])]
 
 
-CRASHES = "import os\ndef handler(event, context): os._exit(1)\n"
-
-
-def test_what_a_crashing_function_leaves_goes_to_the_destination_whole(
+def test_the_records_of_a_crashing_function_go_to_the_destination_whole(
     aws: LocalAws, deployed: Callable[..., Deployment], tmp_path: Path
 ):
-    """No engine in it: the function dies each time, and the mapping gives up and writes down what it was given."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("m.py", CRASHES)
-    (tmp_path / "code.zip").write_bytes(content.getvalue())
+    """The function does not use handler.stream. It crashes each time, and the mapping writes the records to S3."""
+    (tmp_path / "code.zip").write_bytes(zip_module("import os\ndef handler(event, context): os._exit(1)\n"))
 
     def program() -> None:
         table = resources.dynamodb.Table(
@@ -112,7 +104,7 @@ def test_what_a_crashing_function_leaves_goes_to_the_destination_whole(
 
     table, bucket, function, mapping = deployed(program, config={}).outputs["names"]
     aws.write(table, {"id": "a"}, {"id": "b"})
-    aws.settle()
+    aws.wait_until_idle()
     written = aws.objects(bucket)
     assert all(key.startswith(f"aws/lambda/{mapping}/shardId-") for key in written)
     failures = [read_failure(body) for body in written.values()]
@@ -154,8 +146,8 @@ def test_destroying_the_program_leaves_nothing(aws: LocalAws):
     aws.write(
         deployment.outputs["tables"]["users"]["name"], {"id": "last", "email": "last@example.com", "language": "xx"}
     )
-    aws.settle()
-    made = list(deployment.made)
+    aws.wait_until_idle()
+    created = list(deployment.resources)
     deployment.destroy()
     assert inventory() == before
-    assert [each.registration.name for each in made if each.resource.read(each.id) is not None] == []
+    assert [each.registration.name for each in created if each.resource_type.read(each.id) is not None] == []

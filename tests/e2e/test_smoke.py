@@ -61,7 +61,7 @@ def test_it_sees_every_effect_sends_no_mail_and_cleans_up(
         for event in EVENTS
     )
     assert (result["missing"], result["untried"]) == ([], ["welcome-email"])
-    aws.settle()
+    aws.wait_until_idle()
     assert len(aws.mails()) == mails
     [(table, tombstone)] = marked_items(aws, pipeline, result["marker"])
     assert table == "orders-mirror"
@@ -87,7 +87,7 @@ def test_it_names_missing_effects_and_still_cleans_up(
     ]
     assert [line for line in lines if line.startswith("✖")] == ["✖ mirror       orders       INSERT  not within 6 s"]
     assert lines[-1].startswith(f"mirror: check log group {group}, ")
-    aws.settle()  # the repaired mirror processes its waiting changes
+    aws.wait_until_idle()  # the mended mirror processes the waiting changes
     assert [(name, set(item) - {"change_version", "expiry"}) for name, item in marked_items(aws, pipeline, marker)] == [
         ("orders-mirror", {"customer_id", "order_id"})
     ]

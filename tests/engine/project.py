@@ -1,4 +1,4 @@
-"""A copy of the sample project, or of another one, with a stack of its own, deployed by the real engine."""
+"""A copy of the sample project, or of another one, with its own stack, deployed with the Pulumi CLI."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from tests.consumers.project import SAMPLE
 
 COPIED = ("__main__.py", "Pulumi.yaml", "Pulumi.*.yaml", "requirements.txt", "handler", "infra", "policy")
 LINKED = (".venv", ".cache", "policy/.venv")
-"""Made once for all copies: the program's environment and the policy pack's, and the archives."""
+"""Shared by all copies: the environments of the program and of the policy pack, and the archives."""
 
 
 class Project:
-    """`pulumi` in a directory of its own: nothing of the caller's stacks, plugins or credentials is seen or touched."""
+    """A directory in which `pulumi` runs without the caller's stacks, plugins and credentials."""
 
     def __init__(
         self, directory: Path, provider: str, *, program: str | None = None, stack: str = "local", source: Path = SAMPLE
@@ -37,7 +37,7 @@ class Project:
         if program:
             (self.directory / "__main__.py").write_text(program, encoding="utf-8")
         (directory / "state").mkdir()
-        # Without compiled modules every command takes three seconds more.
+        # Without compiled modules, every command takes 3 s longer.
         left_out = ("AWS_", "PULUMI_", "PYTHONDONTWRITEBYTECODE")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         self._environment = inherited | {
@@ -51,13 +51,13 @@ class Project:
         self.run("stack", "init", stack)
 
     def run(self, *arguments: str) -> str:
-        """What `pulumi` prints; it must succeed."""
+        """Run `pulumi`, which must succeed, and return its output."""
         code, out, error = self._pulumi(*arguments)
         assert code == 0, f"pulumi {' '.join(arguments)}: {code}\n{out}\n{error}"
         return out
 
-    def refused(self, *arguments: str) -> str:
-        """What `pulumi` prints, errors too; it must fail."""
+    def expect_failure(self, *arguments: str) -> str:
+        """Run `pulumi`, which must fail, and return its output and errors."""
         code, out, error = self._pulumi(*arguments)
         assert code != 0, f"pulumi {' '.join(arguments)} was expected to fail\n{out}\n{error}"
         return out + error
@@ -67,42 +67,42 @@ class Project:
         self.run("up", "--yes", "--skip-preview", *arguments)
 
     def preview(self, *arguments: str) -> dict[str, str]:
-        """What an update would do, by the resource's name, but for what stays the same."""
+        """Return the operations of an update by resource name, without unchanged resources."""
         steps: list[dict[str, Any]] = json.loads(self.run("preview", "--json", *arguments)).get("steps", [])
         return {_name(step): step["op"] for step in steps if step["op"] not in ("same", "create-replacement")}
 
     def configure(self, key: str, value: str) -> None:
-        """Set a key of the project's namespace, `tuning.mirror.batchSize` too."""
+        """Set a key of the project's configuration, such as `tuning.mirror.batchSize`."""
         self.run("config", "set", "--path", key, value)
 
-    def confirm(self, told: str) -> None:
-        """Run the command that a refusal names."""
-        found = re.search(r"confirm with: pulumi (.*)", told)
-        assert found
-        self.run(*shlex.split(found[1]))
+    def confirm(self, output: str) -> None:
+        """Run the command that an error message names."""
+        command = re.search(r"confirm with: pulumi (.*)", output)
+        assert command
+        self.run(*shlex.split(command[1]))
 
     def edit(self, file: str, old: str, new: str) -> None:
-        """Replace the one place where `file` has `old`."""
+        """Replace `old`, which `file` has exactly once."""
         path = self.directory / file
         text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{file} has {text.count(old)} times {old!r}"
         path.write_text(text.replace(old, new), encoding="utf-8")
 
     def resources(self) -> dict[str, Mapping[str, Any]]:
-        """The state: resources by URN."""
+        """Return the resources of the state by URN."""
         exported = json.loads(self.run("stack", "export"))
         return {each["urn"]: each for each in exported["deployment"].get("resources", [])}
 
     def ids(self) -> dict[str, str]:
-        """AWS's ids of the resources by their names."""
+        """Return the ids of the resources by name."""
         return {_name(each): each["id"] for each in self.resources().values() if "id" in each}
 
     def outputs(self) -> dict[str, Any]:
-        """The stack's outputs."""
+        """Return the stack's outputs."""
         return json.loads(self.run("stack", "output", "--json"))
 
     def destroy(self) -> None:
-        """Unmake everything."""
+        """Destroy the stack."""
         self.run("destroy", "--yes", "--skip-preview")
 
     def _pulumi(self, *arguments: str) -> tuple[int, str, str]:

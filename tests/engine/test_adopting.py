@@ -1,17 +1,15 @@
-"""What others have made comes under the program, each way by the real engine; docs/adopting.md says how."""
+"""The program adopts existing resources, in each way of docs/adopting.md, with the Pulumi CLI."""
 
-import io
 import json
 import re
 import shutil
-import zipfile
 from collections.abc import Callable, Mapping
 
 import pytest
 
 from sandbox import ROOT
 from tests.engine.project import Project
-from tests.local import LocalAws
+from tests.local import LocalAws, zip_module
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -59,29 +57,19 @@ def program(*parts: str, table: str, function: str = "") -> str:
     return "".join(parts).replace("TABLE", table).replace("FUNCTION", function)
 
 
-def make_table(aws: LocalAws, name: str, **more: object) -> str:
-    """A table made by hand, with one item; the ARN of its stream, if it has one."""
-    made = aws.client("dynamodb").create_table(
-        TableName=name,
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-        **more,
-    )["TableDescription"]
+def make_table(aws: LocalAws, name: str, **specification: object) -> str:
+    """Create a table with one item outside Pulumi; return the ARN of its stream, if it has one."""
+    stream = aws.create_table(name, **specification)
     aws.write(name, {"id": "written before"})
-    return made.get("LatestStreamArn", "")
+    return stream
 
 
 def make_function(aws: LocalAws, name: str, stream: str) -> str:
-    """A function made by hand, with a mapping that is switched off; the mapping's UUID."""
+    """Create a function with a disabled mapping outside Pulumi; return the UUID of the mapping."""
     role = aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("m.py", "def handler(event, context): return None\n")
+    code = {"ZipFile": zip_module("def handler(event, context): return None\n")}
     functions = aws.client("lambda")
-    functions.create_function(
-        FunctionName=name, Role=role, Handler="m.handler", Runtime="python3.11", Code={"ZipFile": code.getvalue()}
-    )
+    functions.create_function(FunctionName=name, Role=role, Handler="m.handler", Runtime="python3.11", Code=code)
     mapping = functions.create_event_source_mapping(
         EventSourceArn=stream, FunctionName=name, StartingPosition="TRIM_HORIZON", Enabled=False
     )
@@ -89,7 +77,7 @@ def make_function(aws: LocalAws, name: str, stream: str) -> str:
 
 
 def adopt(project: Project, identities: Mapping[str, str]) -> list[dict[str, object]]:
-    """Import what `identities` has, an id for each name in the program, and its component; what the file then says."""
+    """Import the resources with these ids (by name) and their components; return the entries of the import file."""
     file = project.directory / "adopt.json"
     project.run("preview", "--import-file", file.name)
     listed = json.loads(file.read_text())["resources"]
@@ -103,7 +91,7 @@ def adopt(project: Project, identities: Mapping[str, str]) -> list[dict[str, obj
 
 
 def documented(uuid: str) -> list[dict[str, object]]:
-    """The file as docs/adopting.md shows it, for a mapping."""
+    """Return the import file of docs/adopting.md, for a mapping."""
     (text,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "adopting.md").read_text(), re.DOTALL)
     return json.loads(text.replace("14e0db71-...", uuid))["resources"]
 
@@ -113,77 +101,79 @@ def urns(project: Project) -> dict[str, str]:
 
 
 def processed(aws: LocalAws, project: Project) -> set[str]:
-    aws.settle()
+    aws.wait_until_idle()
     entries = aws.log_entries(project.outputs()["group"], "change")
     return {entry["dynamodb"]["Keys"]["id"]["S"] for entry in entries}
 
 
-def test_a_table_its_function_and_their_mapping_are_updated_in_place(project: Projects, aws: LocalAws) -> None:
+def test_a_table_its_function_and_their_mapping_are_updated_in_place(new_project: Projects, aws: LocalAws) -> None:
     stream = make_table(
         aws, "orders-2019", StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
     )
     identities = {"orders-table": "orders-2019", "change-log-function": "log-orders"}
     identities["change-log-orders"] = uuid = make_function(aws, "log-orders", stream)
-    made = project(program=program(IMPORTS, TABLE, CONSUMER, table="orders-2019", function="log-orders"))
-    made.configure("protect", "true")
-    said = adopt(made, identities)
+    project = new_project(program=program(IMPORTS, TABLE, CONSUMER, table="orders-2019", function="log-orders"))
+    project.configure("protect", "true")
+    said = adopt(project, identities)
     assert sorted(said, key=str) == sorted(documented(uuid), key=str)
-    assert {name: op for name, op in made.preview().items() if op != "create"} == dict.fromkeys(identities, "update")
+    assert {name: op for name, op in project.preview().items() if op != "create"} == dict.fromkeys(identities, "update")
 
-    made.up()
-    assert made.ids().items() >= identities.items()
-    assert made.preview() == {}
+    project.up()
+    assert project.ids().items() >= identities.items()
+    assert project.preview() == {}
     aws.write("orders-2019", {"id": "written after"})
-    assert processed(aws, made) == {"written before", "written after"}
+    assert processed(aws, project) == {"written before", "written after"}
     mapping = aws.client("lambda").get_event_source_mapping(UUID=uuid)
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
-    made.configure("protect", "false")
-    made.up()
+    project.configure("protect", "false")
+    project.up()
 
 
-def test_what_would_be_replaced_in_a_protected_stack_is_refused(project: Projects, aws: LocalAws) -> None:
+def test_a_replacement_in_a_protected_stack_is_an_error(new_project: Projects, aws: LocalAws) -> None:
     make_table(aws, "adopted-other-key")
-    made = project(program=program(IMPORTS, TABLE, table="adopted-other-key").replace('key="id"', 'key="number"'))
-    made.configure("protect", "true")
-    adopt(made, {"orders-table": "adopted-other-key"})
-    assert "unable to replace resource" in made.refused("up", "--yes", "--skip-preview")
-    made.run("state", "delete", "--force", "--yes", urns(made)["orders-table"])
+    project = new_project(
+        program=program(IMPORTS, TABLE, table="adopted-other-key").replace('key="id"', 'key="number"')
+    )
+    project.configure("protect", "true")
+    adopt(project, {"orders-table": "adopted-other-key"})
+    assert "unable to replace resource" in project.expect_failure("up", "--yes", "--skip-preview")
+    project.run("state", "delete", "--force", "--yes", urns(project)["orders-table"])
     assert len(aws.items("adopted-other-key")) == 1
-    made.configure("protect", "false")
-    made.run("state", "unprotect", "--all", "--yes")
+    project.configure("protect", "false")
+    project.run("state", "unprotect", "--all", "--yes")
 
 
-def test_a_table_that_another_program_has_forgotten_gets_its_stream(project: Projects, aws: LocalAws) -> None:
-    made = project(program=program(IMPORTS, PLAIN, table="adopted-plain"))
-    made.up()
+def test_an_adopted_table_gets_a_stream(new_project: Projects, aws: LocalAws) -> None:
+    project = new_project(program=program(IMPORTS, PLAIN, table="adopted-plain"))
+    project.up()
     aws.write("adopted-plain", {"id": "written before"})
-    made.run("state", "delete", "--yes", urns(made)["orders"])
-    made.edit("__main__.py", program(PLAIN, table="adopted-plain"), program(TABLE, table="adopted-plain"))
-    adopt(made, {"orders-table": "adopted-plain"})
-    assert made.preview() == {"orders-table": "update"}
-    made.up()
-    assert made.preview() == {}
+    project.run("state", "delete", "--yes", urns(project)["orders"])
+    project.edit("__main__.py", program(PLAIN, table="adopted-plain"), program(TABLE, table="adopted-plain"))
+    adopt(project, {"orders-table": "adopted-plain"})
+    assert project.preview() == {"orders-table": "update"}
+    project.up()
+    assert project.preview() == {}
     described = aws.client("dynamodb").describe_table(TableName="adopted-plain")["Table"]
     assert described["StreamSpecification"] == {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
     assert len(aws.items("adopted-plain")) == 1
 
 
-def test_components_move_from_stack_to_stack_with_all_that_is_in_them(project: Projects, aws: LocalAws) -> None:
-    made = project(program=program(IMPORTS, TABLE, CONSUMER, table="moved", function="moved-log"))
-    made.up()
-    before = made.ids()
-    shutil.copy(made.directory / "Pulumi.local.yaml", made.directory / "Pulumi.other.yaml")
-    made.run("stack", "init", "other", "--no-select")
-    components = [urns(made)[name] for name in ("orders", "stores", "change-log")]
-    made.run("state", "move", "--source", "local", "--dest", "other", "--yes", *components)
-    assert set(made.ids()) <= {"default_7_51_0"}
+def test_components_move_between_stacks_with_their_resources(new_project: Projects, aws: LocalAws) -> None:
+    project = new_project(program=program(IMPORTS, TABLE, CONSUMER, table="moved", function="moved-log"))
+    project.up()
+    before = project.ids()
+    shutil.copy(project.directory / "Pulumi.local.yaml", project.directory / "Pulumi.other.yaml")
+    project.run("stack", "init", "other", "--no-select")
+    components = [urns(project)[name] for name in ("orders", "stores", "change-log")]
+    project.run("state", "move", "--source", "local", "--dest", "other", "--yes", *components)
+    assert set(project.ids()) <= {"default_7_51_0"}
 
-    made.run("stack", "select", "other")
-    assert made.preview() == {}
-    made.up()
-    assert {name: identity for name, identity in made.ids().items() if name in before} == before
+    project.run("stack", "select", "other")
+    assert project.preview() == {}
+    project.up()
+    assert {name: identity for name, identity in project.ids().items() if name in before} == before
     aws.write("moved", {"id": "written after"})
-    assert processed(aws, made) == {"written after"}
-    made.destroy()
-    made.run("stack", "select", "local")
+    assert processed(aws, project) == {"written after"}
+    project.destroy()
+    project.run("stack", "select", "local")

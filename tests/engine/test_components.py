@@ -1,4 +1,4 @@
-"""A program `shop` that uses the components, made and deployed by the real engine as docs/components.md says."""
+"""A program `shop` that uses the components as docs/components.md describes, deployed with the Pulumi CLI."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ COMMANDS = re.findall(r"^\$ ((?:mkdir|cp) .*)", DOCUMENT, re.MULTILINE)
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """Its directory, built for this machine."""
+    """The directory of the program, with archives for this machine."""
     (tmp_path / "table-stream").symlink_to(ROOT)
     for command in COMMANDS:
         subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
@@ -28,16 +28,18 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path / "shop"
 
 
-def test_a_program_of_ones_own_deploys_what_it_copied(provider: str, shop: Path, tmp_path: Path, aws: LocalAws) -> None:
-    made = Project(tmp_path, provider, source=shop, stack="dev")
-    made.up()
-    table, group = made.outputs()["table"], made.outputs()["consumer"]["logGroup"]
+def test_another_program_deploys_the_copied_components(
+    provider: str, shop: Path, tmp_path: Path, aws: LocalAws
+) -> None:
+    project = Project(tmp_path, provider, source=shop, stack="dev")
+    project.up()
+    table, group = project.outputs()["table"], project.outputs()["consumer"]["logGroup"]
     aws.write(table, {"id": "pen", "price": 1}, {"id": "pen", "price": 2})
-    aws.settle()
+    aws.wait_until_idle()
     [entry] = aws.log_entries(group, "price")
     assert (entry["item"], entry["service"]) == ({"id": "pen"}, "price-watch")
 
-    made.edit("__main__.py", 'key="id",', 'key="id", view_type="NEW_IMAGE",')
-    made.confirm(made.refused("preview"))  # by its own setting `confirmedDrained`
-    assert made.preview() == {"items-table": "update", "price-watch-items": "replace"}
-    made.destroy()
+    project.edit("__main__.py", 'key="id",', 'key="id", view_type="NEW_IMAGE",')
+    project.confirm(project.expect_failure("preview"))  # sets its configuration key `confirmedDrained`
+    assert project.preview() == {"items-table": "update", "price-watch-items": "replace"}
+    project.destroy()

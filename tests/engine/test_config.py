@@ -1,4 +1,4 @@
-"""What the program gets of a stack file is the same with the CLI and without."""
+"""The configuration of the program is the same with the Pulumi CLI and without."""
 
 import json
 from pathlib import Path
@@ -22,10 +22,10 @@ pathlib.Path("seen.json").write_text(os.environ["PULUMI_CONFIG"])
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_the_configuration_is_the_cli_s(provider: str, tmp_path: Path, stack: str) -> None:
-    made = Project(tmp_path, provider, program=SEEN, stack=stack, source=ROOT)
-    made.run("preview")
-    seen = json.loads((made.directory / "seen.json").read_text())
+    project = Project(tmp_path, provider, program=SEEN, stack=stack, source=ROOT)
+    project.run("preview")
+    seen = json.loads((project.directory / "seen.json").read_text())
     assert seen == stack_config(stack)
-    told = json.loads(made.run("config", "--json"))
-    declared = {key: each["value"] for key, each in told.items()}
+    printed = json.loads(project.run("config", "--json"))
+    declared = {key: each["value"] for key, each in printed.items()}
     assert declared == {key: value for key, value in seen.items() if key in declared}

@@ -1,4 +1,4 @@
-"""The policy pack, run by the real engine in an environment of its own; tests/policy/ has what each rule says."""
+"""The policy pack in its own environment, with the Pulumi CLI; tests/policy/ tests each rule."""
 
 from collections.abc import Callable
 
@@ -9,15 +9,15 @@ from tests.engine.project import Project
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_the_pack_lets_the_program_pass_and_stops_what_is_unsafe(project: Callable[..., Project]) -> None:
-    made, pack = project(), ("--policy-pack", "policy")
-    assert "table-stream@v1.0.0" in made.run("preview", *pack)
-    made.up(*pack)
-    made.run("preview", "--expect-no-changes", *pack)
-    made.configure("tuning.mirror.startingPosition", "LATEST")
-    made.preview()
-    before = made.ids()
+def test_the_pack_accepts_the_program_and_rejects_an_unsafe_one(new_project: Callable[..., Project]) -> None:
+    project, pack = new_project(), ("--policy-pack", "policy")
+    assert "table-stream@v1.0.0" in project.run("preview", *pack)
+    project.up(*pack)
+    project.run("preview", "--expect-no-changes", *pack)
+    project.configure("tuning.mirror.startingPosition", "LATEST")
+    project.preview()
+    before = project.ids()
     for command in (["preview"], ["up", "--yes", "--skip-preview"]):
-        told = made.refused(*command, *pack)
-        assert "position-latest" in told
-    assert made.ids() == before
+        output = project.expect_failure(*command, *pack)
+        assert "position-latest" in output
+    assert project.ids() == before

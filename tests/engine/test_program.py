@@ -1,4 +1,4 @@
-"""The whole program in the hands of the real engine, from its installation to its end."""
+"""The whole program with the Pulumi CLI, from its installation to its destruction."""
 
 import hashlib
 import json
@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from sandbox.program.deploy import Deployment
-from sandbox.program.in_process import STACK_TYPE, Registration, run, stack_config
-from sandbox.program.values import Archive
+from sandbox.program.in_process import STACK_TYPE, Program, Registration, run
+from sandbox.resources.assets import Archive
 from sandbox.resources.catalog import TYPES, resource
 from tests.consumers.project import SAMPLE
 from tests.engine.project import Project
@@ -25,28 +25,28 @@ FUNCTIONS = {f"{consumer}-function" for consumer in ("change-log", "mirror", "we
 
 @pytest.fixture(scope="module")
 def engine(provider: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Project]:
-    """The program as stack `local`, deployed once."""
-    made = Project(tmp_path_factory.mktemp("engine"), provider)
-    made.up()
-    yield made
-    made.destroy()
+    """The program as stack `local`, deployed once with the Pulumi CLI."""
+    project = Project(tmp_path_factory.mktemp("engine"), provider)
+    project.up()
+    yield project
+    project.destroy()
 
 
 @dataclass
-class Registered(Deployment):
-    """A deployment that keeps what was registered and what came of it, by URN."""
+class RecordedDeployment(Deployment):
+    """A deployment that records the registrations and their outputs by URN."""
 
-    seen: dict[str, tuple[Registration, dict[str, Any]]] = field(
+    registrations: dict[str, tuple[Registration, dict[str, Any]]] = field(
         default_factory=dict[str, tuple[Registration, dict[str, Any]]]
     )
 
     def register(self, registration: Registration) -> tuple[str, dict[str, Any]]:
         identity, outputs = super().register(registration)
-        self.seen[registration.urn] = registration, outputs
+        self.registrations[registration.urn] = registration, outputs
         return identity, outputs
 
-    def checked(self, registration: Registration) -> dict[str, Any]:
-        """Inputs as the state has them: with a name and the defaults."""
+    def checked_inputs(self, registration: Registration) -> dict[str, Any]:
+        """Return inputs as in the state, with a name and the defaults."""
         if not registration.custom:
             return registration.inputs
         kind = resource(registration.type, registration.name, self.aws)
@@ -54,34 +54,34 @@ class Registered(Deployment):
 
 
 @pytest.fixture(scope="module")
-def registered(aws: LocalAws) -> Generator[Registered]:
-    """The same program, deployed without the engine."""
-    made = Registered(aws.sandbox.aws)
-    run(SAMPLE, stack="local", config=stack_config("local", SAMPLE), backend=made)
-    yield made
-    made.destroy()
+def registered(aws: LocalAws) -> Generator[RecordedDeployment]:
+    """The same program, deployed without the Pulumi CLI."""
+    deployment = RecordedDeployment(aws.sandbox.aws)
+    run(Program(SAMPLE), deployment)
+    yield deployment
+    deployment.destroy()
 
 
 def test_an_installation_is_complete_and_a_preview_knows_every_resource(
-    provider: str, tmp_path: Path, registered: Registered
+    provider: str, tmp_path: Path, registered: RecordedDeployment
 ) -> None:
-    made = Project(tmp_path, provider)
-    (made.directory / ".venv").unlink()
-    made.run("install", "--no-plugins")  # AWS's own plugin is nowhere on this machine
-    names = {each.name for each, _ in registered.seen.values()}
-    assert made.preview() == dict.fromkeys(names | {"table-stream-local"}, "create")
+    project = Project(tmp_path, provider)
+    (project.directory / ".venv").unlink()
+    project.run("install", "--no-plugins")  # the AWS plugin is not on this machine
+    names = {each.name for each, _ in registered.registrations.values()}
+    assert project.preview() == dict.fromkeys(names | {"table-stream-local"}, "create")
 
 
-def test_both_views_of_the_program_agree(engine: Project, registered: Registered) -> None:
-    """In type, name, parent, inputs and outputs; a component's outputs are not recorded without the engine."""
+def test_the_program_is_the_same_with_the_cli_and_without(engine: Project, registered: RecordedDeployment) -> None:
+    """Compares type, name, parent, inputs and outputs; without the CLI, components have no recorded outputs."""
     seen = {
         urn: (each["type"], reduced(each.get("inputs", {})), reduced(each.get("outputs", {}) if each["custom"] else {}))
         for urn, each in engine.resources().items()
         if each["type"] not in (STACK_TYPE, "pulumi:providers:aws")
     }
     assert seen == {
-        urn: (each.type, reduced(registered.checked(each)), reduced(outputs))
-        for urn, (each, outputs) in registered.seen.items()
+        urn: (each.type, reduced(registered.checked_inputs(each)), reduced(outputs))
+        for urn, (each, outputs) in registered.registrations.items()
     }
 
 
@@ -91,11 +91,11 @@ RANDOM = (
     (r"/stream/[0-9T:.-]+", "/stream/label"),
     (r"AROA[A-Z0-9]+", "AROA"),
 )
-"""What AWS, or the name of a resource, is given at random."""
+"""Random parts of ids and names."""
 
 
 def reduced(value: Any) -> Any:
-    """`value` without what differs from one deployment to the next, and archives as the hash of what they hold."""
+    """Return `value` without the random parts, and with archives as the hash of their content."""
     text = json.dumps(_hashed(value))
     for pattern, stand_in in RANDOM:
         text = re.sub(pattern, stand_in, text)
@@ -119,7 +119,7 @@ def test_what_is_written_after_an_update_is_processed(engine: Project, aws: Loca
     orders = [{"customer_id": "engine", "order_id": str(number), "version": number} for number in range(20)]
     aws.write(tables["orders"]["name"], *orders)
     aws.write(tables["users"]["name"], {"id": "engine", "email": "engine@example.com", "name": "E"})
-    aws.settle()
+    aws.wait_until_idle()
     mirrored = [
         {name: item[name] for name in orders[0]}
         for item in aws.items(tables["orders-mirror"]["name"])
@@ -129,10 +129,10 @@ def test_what_is_written_after_an_update_is_processed(engine: Project, aws: Loca
     assert [mail["To"] for mail in aws.mails() if mail["To"] == ["engine@example.com"]] == [["engine@example.com"]]
 
 
-def test_nothing_is_changed_without_a_change_and_what_is_gone_comes_back(engine: Project, aws: LocalAws) -> None:
+def test_an_unchanged_program_changes_nothing_and_a_deleted_resource_returns(engine: Project, aws: LocalAws) -> None:
     engine.run("preview", "--expect-no-changes")
     function = engine.ids()["mirror-function"]
-    aws.client("lambda").delete_function_event_invoke_config(FunctionName=function)  # nobody but the program makes it
+    aws.client("lambda").delete_function_event_invoke_config(FunctionName=function)  # only the program creates it
     engine.run("refresh", "--yes", "--skip-preview")
     assert "mirror-invocations" not in engine.ids()
     engine.up()
@@ -157,15 +157,15 @@ def test_new_code_is_an_update_of_the_functions_alone(engine: Project, aws: Loca
     engine.up()
     assert engine.ids() == before
     aws.write(outputs["tables"]["users"]["name"], {"id": "engine-code"})
-    aws.settle()
+    aws.wait_until_idle()
     [entry] = aws.log_entries(outputs["consumers"]["change-log"]["logGroup"], "changed")
     assert entry["dynamodb"]["Keys"] == {"id": {"S": "engine-code"}}
 
 
-def test_the_end_leaves_nothing(engine: Project, registered: Registered, aws: LocalAws) -> None:
+def test_destroy_leaves_nothing(engine: Project, registered: RecordedDeployment, aws: LocalAws) -> None:
     resources = engine.resources().values()
     engine.destroy()
     assert engine.resources() == {}
-    made = [(each["type"], each["id"]) for each in resources if each["type"] in TYPES]
-    assert len(made) == len(registered.made)
-    assert [identity for kind, identity in made if TYPES[kind](aws.sandbox.aws).read(identity) is not None] == []
+    identities = [(each["type"], each["id"]) for each in resources if each["type"] in TYPES]
+    assert len(identities) == len(registered.resources)
+    assert [identity for kind, identity in identities if TYPES[kind](aws.sandbox.aws).read(identity) is not None] == []

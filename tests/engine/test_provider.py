@@ -1,14 +1,11 @@
-"""The provider speaks Pulumi's protocol, and its command can be started and ended; needs no Pulumi CLI."""
+"""The provider implements Pulumi's protocol, and its command starts and ends. No test needs the Pulumi CLI."""
 
-import io
 import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
-import zipfile
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -22,9 +19,9 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from pulumi.runtime.proto.provider_pb2 import DiffResponse
 
 from sandbox import ROOT
-from sandbox.program.provider import serving
+from sandbox.program.provider import serve_provider
 from sandbox.program.values import UNKNOWN
-from tests.local import REGION, LocalAws
+from tests.local import REGION, LocalAws, is_listening, zip_module
 
 QUEUE = "aws:sqs/queue:Queue"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
@@ -32,29 +29,29 @@ LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 
 @pytest.fixture
 def stub(aws: LocalAws) -> Generator[Any]:
-    """The protocol's client, attached and configured."""
+    """A client of the protocol, attached and configured."""
     with (
-        serving(aws.sandbox.aws) as address,
+        serve_provider(aws.sandbox.aws) as address,
         grpc.insecure_channel(f"127.0.0.1:{address.partition(':')[2]}") as channel,
     ):
-        made = cast("Any", provider_pb2_grpc).ResourceProviderStub(channel)
-        made.Attach(plugin_pb2.PluginAttach(address="127.0.0.1:1"))
-        configured = made.Configure(provider_pb2.ConfigureRequest())
+        stub = cast("Any", provider_pb2_grpc).ResourceProviderStub(channel)
+        stub.Attach(plugin_pb2.PluginAttach(address="127.0.0.1:1"))
+        configured = stub.Configure(provider_pb2.ConfigureRequest())
         assert configured == provider_pb2.ConfigureResponse(supportsPreview=True)
-        yield made
+        yield stub
 
 
 def struct(values: Mapping[str, Any]) -> Struct:
-    made = Struct()
-    made.update(values)
-    return made
+    message = Struct()
+    message.update(values)
+    return message
 
 
 def of(kind: str, **fields: Any) -> dict[str, Any]:
     return {"type": kind, "name": "engine", "urn": f"urn:pulumi:local::p::{kind}::engine"} | fields
 
 
-def test_a_resource_is_made_read_changed_and_unmade(stub: Any, aws: LocalAws) -> None:
+def test_a_resource_is_created_read_changed_and_deleted(stub: Any, aws: LocalAws) -> None:
     news = struct({"retentionInDays": 30})
     checked = stub.Check(provider_pb2.CheckRequest(**of(LOG_GROUP, news=news))).inputs
     name = checked["name"]
@@ -63,14 +60,14 @@ def test_a_resource_is_made_read_changed_and_unmade(stub: Any, aws: LocalAws) ->
 
     foreseen = stub.Create(provider_pb2.CreateRequest(**of(LOG_GROUP, properties=checked, preview=True)))
     assert (foreseen.id, foreseen.properties["arn"]) == ("", UNKNOWN)
-    made = stub.Create(provider_pb2.CreateRequest(**of(LOG_GROUP, properties=checked)))
+    created = stub.Create(provider_pb2.CreateRequest(**of(LOG_GROUP, properties=checked)))
     arn = f"arn:aws:logs:{REGION}:000000000000:log-group:{name}"
-    assert (made.id, MessageToDict(made.properties)) == (name, MessageToDict(checked) | {"arn": arn})
-    read = stub.Read(provider_pb2.ReadRequest(**of(LOG_GROUP, id=name, properties=made.properties, inputs=checked)))
-    assert (read.id, read.properties, read.inputs) == (name, made.properties, checked)
+    assert (created.id, MessageToDict(created.properties)) == (name, MessageToDict(checked) | {"arn": arn})
+    read = stub.Read(provider_pb2.ReadRequest(**of(LOG_GROUP, id=name, properties=created.properties, inputs=checked)))
+    assert (read.id, read.properties, read.inputs) == (name, created.properties, checked)
 
     changed = struct({"retentionInDays": 7, "name": name})
-    old = {"id": name, "olds": made.properties, "old_inputs": checked}
+    old = {"id": name, "olds": created.properties, "old_inputs": checked}
     assert stub.Diff(provider_pb2.DiffRequest(**of(LOG_GROUP, news=checked, **old))).changes == DiffResponse.DIFF_NONE
     diff = stub.Diff(provider_pb2.DiffRequest(**of(LOG_GROUP, news=changed, **old)))
     assert (diff.changes, list(diff.diffs), list(diff.replaces)) == (DiffResponse.DIFF_SOME, ["retentionInDays"], [])
@@ -80,7 +77,7 @@ def test_a_resource_is_made_read_changed_and_unmade(stub: Any, aws: LocalAws) ->
     [group] = aws.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
     assert group["retentionInDays"] == 7
 
-    stub.Delete(provider_pb2.DeleteRequest(**of(LOG_GROUP, id=name, properties=made.properties, old_inputs=checked)))
+    stub.Delete(provider_pb2.DeleteRequest(**of(LOG_GROUP, id=name, properties=created.properties, old_inputs=checked)))
     assert stub.Read(provider_pb2.ReadRequest(**of(LOG_GROUP, id=name))).id == ""
 
 
@@ -90,11 +87,10 @@ def test_what_cannot_be_changed_in_place_is_replaced(stub: Any) -> None:
     assert (list(diff.diffs), list(diff.replaces)) == (["delaySeconds", "name"], ["name"])
 
 
-def test_an_archive_is_the_same_while_its_hash_is(stub: Any, tmp_path: Path) -> None:
-    """The engine gives the path where a file is to be read, and keeps the hash alone."""
+def test_an_archive_with_the_same_hash_is_unchanged(stub: Any, tmp_path: Path) -> None:
+    """The engine sends the path of a new file, and only the hash of a known one."""
     code = tmp_path / "code.zip"
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("m.py", "def handler(event, context): return 1\n")
+    code.write_bytes(zip_module("def handler(event, context): return 1\n"))
     function = "aws:lambda/function:Function"
     role = "arn:aws:iam::000000000000:role/engine"
 
@@ -104,36 +100,38 @@ def test_an_archive_is_the_same_while_its_hash_is(stub: Any, tmp_path: Path) -> 
         return struct({"code": sign | archive, **rest})
 
     new, kept = inputs(hash="a", path=str(code)), inputs(hash="a")
-    made = stub.Create(provider_pb2.CreateRequest(**of(function, properties=new)))
-    old = {"id": made.id, "olds": kept, "old_inputs": kept}
+    created = stub.Create(provider_pb2.CreateRequest(**of(function, properties=new)))
+    old = {"id": created.id, "olds": kept, "old_inputs": kept}
     assert stub.Diff(provider_pb2.DiffRequest(**of(function, news=kept, **old))).changes == DiffResponse.DIFF_NONE
     assert list(stub.Diff(provider_pb2.DiffRequest(**of(function, news=inputs(hash="b"), **old))).diffs) == ["code"]
     reply = stub.Update(provider_pb2.UpdateRequest(**of(function, news=new, **old)))
     assert reply.properties["code"]["path"] == str(code)
-    stub.Delete(provider_pb2.DeleteRequest(**of(function, id=made.id, properties=kept, old_inputs=kept)))
+    stub.Delete(provider_pb2.DeleteRequest(**of(function, id=created.id, properties=kept, old_inputs=kept)))
 
 
-def test_functions_are_answered_and_what_is_unknown_is_named(stub: Any) -> None:
+def test_functions_have_results_and_unsupported_types_are_named(stub: Any) -> None:
     reply = stub.Invoke(provider_pb2.InvokeRequest(tok="aws:index/getRegion:getRegion"))
     assert getattr(reply, "return")["region"] == REGION
-    with pytest.raises(grpc.RpcError, match="the sandbox does not know resources of type aws:lambda/alias:Alias"):
+    with pytest.raises(grpc.RpcError, match="the sandbox does not support resources of type aws:lambda/alias:Alias"):
         stub.Check(provider_pb2.CheckRequest(**of("aws:lambda/alias:Alias")))
 
 
-def test_what_the_pipeline_does_not_need_is_passed_over(stub: Any) -> None:
+def test_an_unsupported_type_becomes_a_placeholder(stub: Any) -> None:
     alarm, arn = (
         "aws:cloudwatch/metricAlarm:MetricAlarm",
         f"arn:aws:cloudwatch:{REGION}:000000000000:metricAlarm/engine",
     )
     checked = stub.Check(provider_pb2.CheckRequest(**of(alarm, news=struct({"threshold": 1})))).inputs
     assert MessageToDict(checked) == {"threshold": 1, "name": "engine"}
-    made = stub.Create(provider_pb2.CreateRequest(**of(alarm, properties=checked)))
-    assert (made.id, MessageToDict(made.properties)) == ("engine", MessageToDict(checked) | {"arn": arn})
-    stub.Delete(provider_pb2.DeleteRequest(**of(alarm, id=made.id, properties=made.properties, old_inputs=checked)))
+    created = stub.Create(provider_pb2.CreateRequest(**of(alarm, properties=checked)))
+    assert (created.id, MessageToDict(created.properties)) == ("engine", MessageToDict(checked) | {"arn": arn})
+    stub.Delete(
+        provider_pb2.DeleteRequest(**of(alarm, id=created.id, properties=created.properties, old_inputs=checked))
+    )
 
 
-def test_a_refresh_sees_rights_that_were_added(stub: Any, aws: LocalAws) -> None:
-    """Then a preview finds inputs that differ from the program's, as with AWS's plugin."""
+def test_a_refresh_detects_added_policies(stub: Any, aws: LocalAws) -> None:
+    """A preview then finds inputs that differ from the program's, as with the AWS plugin."""
     statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
     role, policy = "engine-role", json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     iam = aws.client("iam")
@@ -141,13 +139,13 @@ def test_a_refresh_sees_rights_that_were_added(stub: Any, aws: LocalAws) -> None
     iam.put_role_policy(RoleName=role, PolicyName="own", PolicyDocument=policy)
     exclusive = "aws:iam/rolePoliciesExclusive:RolePoliciesExclusive"
     only = struct({"roleName": role, "policyNames": ["own"]})
-    made = stub.Create(provider_pb2.CreateRequest(**of(exclusive, properties=only)))
-    state = {"id": made.id, "properties": made.properties, "inputs": only}
+    created = stub.Create(provider_pb2.CreateRequest(**of(exclusive, properties=only)))
+    state = {"id": created.id, "properties": created.properties, "inputs": only}
     assert stub.Read(provider_pb2.ReadRequest(**of(exclusive, **state))).inputs == only
     iam.put_role_policy(RoleName=role, PolicyName="by-hand", PolicyDocument=policy)
     seen = stub.Read(provider_pb2.ReadRequest(**of(exclusive, **state))).inputs
     assert MessageToDict(seen)["policyNames"] == ["by-hand", "own"]
-    news = {"id": made.id, "olds": made.properties, "old_inputs": seen, "news": only}
+    news = {"id": created.id, "olds": created.properties, "old_inputs": seen, "news": only}
     assert list(stub.Diff(provider_pb2.DiffRequest(**of(exclusive, **news))).diffs) == ["policyNames"]
     stub.Update(provider_pb2.UpdateRequest(**of(exclusive, **news)))
     assert iam.list_role_policies(RoleName=role)["PolicyNames"] == ["own"]
@@ -155,7 +153,7 @@ def test_a_refresh_sees_rights_that_were_added(stub: Any, aws: LocalAws) -> None
     iam.delete_role(RoleName=role)
 
 
-def test_a_table_is_imported_with_what_was_said_of_it(stub: Any, aws: LocalAws) -> None:
+def test_a_table_is_imported_with_its_inputs(stub: Any, aws: LocalAws) -> None:
     index = {"KeySchema": [{"AttributeName": "a", "KeyType": "HASH"}], "Projection": {"ProjectionType": "ALL"}}
     aws.client("dynamodb").create_table(
         TableName="imported",
@@ -178,25 +176,16 @@ def test_a_table_is_imported_with_what_was_said_of_it(stub: Any, aws: LocalAws) 
     assert read.properties["arn"] == f"arn:aws:dynamodb:{REGION}:000000000000:table/imported"
 
 
-def test_a_function_and_its_mapping_are_imported_with_what_was_said_of_them(stub: Any, aws: LocalAws) -> None:
-    aws.client("dynamodb").create_table(
-        TableName="imported-source",
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"},
-    )
-    stream = aws.client("dynamodb").describe_table(TableName="imported-source")["Table"]["LatestStreamArn"]
+def test_a_function_and_its_mapping_are_imported_with_their_inputs(stub: Any, aws: LocalAws) -> None:
+    keys_only = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
+    stream = aws.create_table("imported-source", StreamSpecification=keys_only)
     role = "arn:aws:iam::000000000000:role/engine"
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("m.py", "def handler(event, context): return 1\n")
     aws.client("lambda").create_function(
         FunctionName="imported-code",
         Role=role,
         Handler="m.handler",
         Runtime="python3.11",
-        Code={"ZipFile": code.getvalue()},
+        Code={"ZipFile": zip_module("def handler(event, context): return 1\n")},
         Environment={"Variables": {"A": "b"}},
     )
     mapping = aws.client("lambda").create_event_source_mapping(
@@ -228,12 +217,12 @@ def test_a_function_and_its_mapping_are_imported_with_what_was_said_of_them(stub
 
 def test_other_types_are_not_imported(stub: Any, aws: LocalAws) -> None:
     aws.client("logs").create_log_group(logGroupName="imported-log")
-    with pytest.raises(grpc.RpcError, match=f"imported-log: resources of type {LOG_GROUP} cannot be imported here"):
+    with pytest.raises(grpc.RpcError, match=f"imported-log: the sandbox cannot import resources of type {LOG_GROUP}"):
         stub.Read(provider_pb2.ReadRequest(**of(LOG_GROUP, id="imported-log")))
 
 
 def test_a_preview_keeps_the_inputs_that_are_outputs_too(stub: Any) -> None:
-    """A function's hash of its code is both."""
+    """The hash of a function's code is an input and an output."""
     function = "aws:lambda/function:Function"
     new, old = struct({"name": "f", "codeSha256": "b"}), struct({"name": "f", "codeSha256": "a", "arn": "arn"})
     foreseen = stub.Create(provider_pb2.CreateRequest(**of(function, properties=new, preview=True)))
@@ -248,7 +237,7 @@ def test_the_package_is_the_program_s(stub: Any) -> None:
     assert f"pulumi-aws=={stub.GetPluginInfo(Empty()).version} " in lock
 
 
-def test_the_command_stays_until_it_is_interrupted() -> None:
+def test_the_command_runs_until_it_is_interrupted() -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
     command = [sys.executable, "-m", "sandbox", "serve"]
     with subprocess.Popen(command, cwd=ROOT, env=inherited, stdout=subprocess.PIPE, text=True) as process:
@@ -259,12 +248,7 @@ def test_the_command_stays_until_it_is_interrupted() -> None:
                 name, _, variables[name] = shlex.split(line)[1].partition("=")
         ports = [int(variables[name].rpartition(":")[2]) for name in ("AWS_ENDPOINT_URL", "PULUMI_DEBUG_PROVIDERS")]
         assert variables["PULUMI_DEBUG_PROVIDERS"] == f"aws:{ports[1]}"
-        assert [listens(port) for port in ports] == [True, True]
+        assert [is_listening(port) for port in ports] == [True, True]
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-    assert [listens(port) for port in ports] == [False, False]
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    assert [is_listening(port) for port in ports] == [False, False]

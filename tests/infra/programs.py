@@ -12,7 +12,7 @@ from infra.consumer import Environment, StreamConsumer
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, ViewType
-from sandbox.program.in_process import run
+from sandbox.program import in_process
 from tests.consumers.project import SAMPLE
 from tests.program.recording import RecordingBackend, record
 
@@ -68,7 +68,8 @@ def outcome(
             texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in program.items()}
             config = {"target": "host", "protect": json.dumps(protect)} | texts
             namespaced = {f"table-stream:{key}": text for key, text in config.items()}
-            run(SAMPLE, stack="test", config=namespaced, backend=RecordingBackend(preview=True), preview=True)
+            program_run = in_process.Program(SAMPLE, stack="test", config=namespaced)
+            in_process.run(program_run, RecordingBackend(preview=True), preview=True)
     except pulumi.RunError as error:
         errors = str(error).splitlines()
         if errors[0].startswith("the configuration of stack test has"):

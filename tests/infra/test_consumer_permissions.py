@@ -151,8 +151,8 @@ def test_no_stream_is_read_before_the_function_has_all_its_rights() -> None:
 
     recorder = record(program)
     needed = {recorder.one(kinds.POLICY, f"mirror-{name}").urn for name in ("policy", "variables", "helpers")}
-    assert needed <= recorder.one(kinds.MAPPING, "mirror-users").dependencies
-    assert needed <= recorder.one(kinds.SCHEDULE, "mirror-retry").dependencies
+    assert needed <= set(recorder.one(kinds.MAPPING, "mirror-users").dependencies)
+    assert needed <= set(recorder.one(kinds.SCHEDULE, "mirror-retry").dependencies)
     assert mapping(recorder)["kmsKeyArn"] == kinds.key_arn("encryption-key")  # its filter holds values of items
 
 

@@ -14,7 +14,7 @@ from infra.grants import read_from, write_to
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import StreamTable
-from sandbox.program.in_process import run
+from sandbox.program.in_process import Program, run
 from tests.consumers.project import SAMPLE
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
@@ -45,7 +45,7 @@ def kms(recorder: RecordingBackend, consumer: str = "mirror") -> list[dict[str, 
 def test_the_key_is_rotated_and_ruled_by_iam_and_used_for_logs_and_filters(protect: bool) -> None:
     recorder = record(lambda: EncryptionKey("encryption", protect=protect))
     assert recorder.counts() == {kinds.ENCRYPTION_KEY: 1, kinds.KEY: 1, kinds.ALIAS: 1}
-    assert {bool(each.protect) for each in recorder.registered.values()} == {protect}
+    assert {each.protect for each in recorder.registered.values()} == {protect}
     assert recorder.one(kinds.KEY, "encryption-key").retain_on_delete is True  # tables and backups may still need it
     assert recorder.one(kinds.ALIAS, "encryption-alias").inputs == {
         "name": "alias/table-stream-test-encryption",
@@ -112,7 +112,7 @@ def test_the_alias_is_one_that_kms_takes_whatever_the_stack_is_called() -> None:
     def program() -> None:
         EncryptionKey("encryption")
 
-    run(program, stack="dev.eu", config={}, backend=recorder)
+    run(Program(program, stack="dev.eu", config={}), recorder)
     assert recorder.one(kinds.ALIAS, "encryption-alias").inputs["name"] == "alias/table-stream-dev-eu-encryption"
 
 

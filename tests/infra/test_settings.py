@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel, to_pascal
 
 from infra.settings import Settings, Tuning
-from sandbox.program.in_process import run
+from sandbox.program.in_process import Program, run
 from tests.consumers.project import SAMPLE
 from tests.program.recording import RecordingBackend, record
 
@@ -229,7 +229,8 @@ def test_the_value_of_a_secret_is_not_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_mistake_stops_the_program_before_its_first_resource() -> None:
     recorder = RecordingBackend()
+    config = {"table-stream:tuning": '{"mirror": {"batchSize": 0}}'}
     with pytest.raises(pulumi.RunError):
-        run(SAMPLE, stack="dev", config={"table-stream:tuning": '{"mirror": {"batchSize": 0}}'}, backend=recorder)
+        run(Program(SAMPLE, stack="dev", config=config), recorder)
     assert not recorder.registered
     assert not recorder.invoked

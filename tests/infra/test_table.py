@@ -78,7 +78,7 @@ def test_the_component_s_own_options_and_protection_go_together() -> None:
         StreamTable("loose", key="id")
 
     recorder = record(program)
-    assert {name: bool(each.protect) for (kind, name), each in recorder.registered.items() if kind == kinds.TABLE} == {
+    assert {name: each.protect for (kind, name), each in recorder.registered.items() if kind == kinds.TABLE} == {
         "kept-table": True,
         "also-kept-table": True,
         "loose-table": False,

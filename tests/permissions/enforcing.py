@@ -96,7 +96,7 @@ def trail(guarded: LocalAws, since: float = 0.0) -> list[dict[str, Any]]:
 
 def wait_until_quiet(guarded: LocalAws) -> None:
     """Wait until no role has called anything for a second: a retry run does not wait for the helpers it invokes."""
-    wait_for(lambda: not trail(guarded, time.time() - 1), "a second without a call by a role", within=120)
+    wait_for(lambda: not trail(guarded, time.time() - 1), "a second without a call by a role", timeout_seconds=120)
 
 
 def recorded(guarded: LocalAws, since: float = 0.0) -> set[tuple[str, str]]:

@@ -86,7 +86,9 @@ def forget(guarded: LocalAws, outputs: dict[str, Any], consumer: str) -> None:
     ask(guarded, outputs, consumer, {"table-stream": "retry"})
     # A helper that the run invokes may have the row in its slice, and ends later.
     key = {"pk": row["pk"], "sk": row["sk"]}
-    wait_for(lambda: "Item" not in dynamodb.get_item(TableName=ledger, Key=key), "the row's removal", within=60)
+    wait_for(
+        lambda: "Item" not in dynamodb.get_item(TableName=ledger, Key=key), "the row's removal", timeout_seconds=60
+    )
 
 
 def deliver(

@@ -67,7 +67,7 @@ def asked(found: Iterable[proto.AnalyzerResource], pack: Any) -> list[proto.Anal
 
 def as_asked(registration: Registration, *, preview: bool) -> proto.AnalyzerResource:
     """Return a registered resource. A preview does not know properties with outputs of new resources."""
-    links = registration.property_dependencies
+    links = {name: sorted(urns) for name, urns in registration.property_dependencies.items()}
     left_out = {"code", "runtime"}  # the one has no JSON, and the other's rule depends on the day
     inputs = {name: value for name, value in registration.inputs.items() if name not in left_out}
     known = {name: rpc.UNKNOWN if preview and links.get(name) else value for name, value in inputs.items()}

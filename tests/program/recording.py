@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandbox.program.in_process import InvokeError, Registration, run, stack_config
+from sandbox.program.in_process import InvokeError, Program, Registration, run, stack_config
 from sandbox.program.values import UNKNOWN
 from tests.consumers.project import SAMPLE
 
@@ -183,13 +183,8 @@ def record(
     def main() -> None:
         program()
 
-    run(
-        main,
-        stack="test",
-        config={"target": "host"} | dict(config or {}),
-        backend=recording,
-        preview=preview,
-    )
+    settings = {"target": "host"} | dict(config or {})
+    run(Program(main, stack="test", config=settings), recording, preview=preview)
     return recording
 
 
@@ -200,7 +195,7 @@ def record_program(root: Path, stack: str, **settings: str) -> RecordingBackend:
     """
     recording = RecordingBackend(lenient=root != SAMPLE)
     config = stack_config(stack, root) | {"target": "host"} | settings
-    recording.outputs = run(root, stack=stack, config=config, backend=recording)
+    recording.outputs = run(Program(root, stack, config), recording)
     return recording
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ops.smoke import MIRROR_TABLES
 from sandbox import ROOT
-from sandbox.program.in_process import Registration, project
+from sandbox.program.in_process import Registration, read_project
 from sandbox.program.values import ProgramError
 from tests.program import recording
 from tests.program.recording import RecordingBackend, record_program, stacks
@@ -54,9 +54,9 @@ def recordings(root: Path) -> list[RecordingBackend]:
 def documents(root: Path, programs: Sequence[RecordingBackend]) -> dict[str, str]:
     """Return the text of each document by its file's name; one that outgrows IAM's quota has a second file."""
     arns = _arns(programs)
-    texts: dict[str, str] = {}
+    project, texts = read_project(root)["name"], dict[str, str]()
     for name in NAMES:
-        template = (TEMPLATES / f"{name}.json").read_text(encoding="utf-8").replace("PROJECT", project(root)["name"])
+        template = (TEMPLATES / f"{name}.json").read_text(encoding="utf-8").replace("PROJECT", project)
         for number, statements in enumerate(_files(_filled(json.loads(template)["Statement"], arns)), 1):
             file = f"{name}.json" if number == 1 else f"{name}-{number}.json"
             texts[file] = json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2) + "\n"

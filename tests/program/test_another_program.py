@@ -5,7 +5,7 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from sandbox.program.in_process import run
+from sandbox.program.in_process import Program, run
 from tests.program import recording as kinds
 from tests.program.recording import RecordingBackend, physical
 
@@ -48,7 +48,7 @@ def shop(tmp_path: Path) -> Path:
 
 def test_settings_of_another_program_are_its_own(shop: Path) -> None:
     recorder = RecordingBackend()
-    run(shop, stack="test", config={"shop:colour": "red"}, backend=recorder)
+    run(Program(shop, stack="test", config={"shop:colour": "red"}), recorder)
     function = recorder.one(kinds.FUNCTION, "price-watch-function").inputs
     assert function["handler"] == "handler.price_watch.handler"
     assert function["environment"]["variables"]["POWERTOOLS_METRICS_NAMESPACE"] == "shop"
@@ -59,4 +59,4 @@ def test_settings_of_another_program_are_its_own(shop: Path) -> None:
 def test_its_consumers_are_looked_for_where_its_package_is(shop: Path) -> None:
     (shop / "handler" / "price_watch.py").rename(shop / "handler" / "prize_watch.py")
     with pytest.raises(pulumi.RunError, match=r"no handler/price_watch.py; did you mean prize_watch\?"):
-        run(shop, stack="test", config={"shop:colour": "red"}, backend=RecordingBackend())
+        run(Program(shop, stack="test", config={"shop:colour": "red"}), RecordingBackend())

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from sandbox import ROOT
-from sandbox.program.in_process import project, stack_config
+from sandbox.program.in_process import read_project, stack_config
 from sandbox.program.values import ProgramError
 from tests.program.policy_lint import cfn_lint, complaints, documents
 from tests.program.recording import (
@@ -39,7 +39,7 @@ def program(request: pytest.FixtureRequest) -> tuple[str, RecordingBackend]:
 
 def config_of(stack: str, *keys: str) -> dict[str, str]:
     """These settings of a stack, as its file or Pulumi.yaml has them."""
-    name = project(ROOT)["name"]
+    name = read_project(ROOT)["name"]
     try:
         config = stack_config(stack, ROOT)
     except ProgramError as error:
@@ -83,7 +83,7 @@ def test_the_default_tags_name_the_project_and_the_stack(stack: str) -> None:
     """The roles in docs/roles may use only keys with these tags."""
     config_of(stack)
     tags = json.loads(stack_config(stack, ROOT)["aws:defaultTags"])["tags"]
-    assert {"project": project(ROOT)["name"], "stack": stack}.items() <= tags.items()
+    assert {"project": read_project(ROOT)["name"], "stack": stack}.items() <= tags.items()
 
 
 def test_no_policy_has_a_wildcard_without_a_reason(program: tuple[str, RecordingBackend]) -> None:

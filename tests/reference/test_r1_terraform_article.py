@@ -74,9 +74,9 @@ def test_a_replaced_function_stands_before_the_old_one_goes() -> None:
 
 def test_every_record_from_now_on_is_logged(aws: LocalAws, deployed: Callable[..., Deployment]) -> None:
     outputs = deployed(program, config=HOST).outputs
-    aws.settle()
+    aws.wait_until_idle()
     aws.write(outputs["items"]["name"], {"Id": "1", "colour": "red"})
-    aws.settle()
+    aws.wait_until_idle()
     (entry,) = aws.log_entries(outputs["change-log"]["logGroup"], "change")
     assert entry["event_id"]
     assert entry["event_name"] == "INSERT"

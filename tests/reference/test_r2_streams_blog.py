@@ -62,7 +62,7 @@ def test_a_view_type_decides_which_images_a_change_carries(
 
     outputs = deployed(program, config=CONFIG).outputs
     aws.write(outputs["items"]["name"], {"id": "1", "n": 1}, {"id": "1", "n": 2})
-    aws.settle()
+    aws.wait_until_idle()
     _, modified = aws.log_entries(outputs["change-log"]["logGroup"], "change")
     assert modified["event_name"] == "MODIFY"
     assert modified["dynamodb"].keys() & {"NewImage", "OldImage"} == IMAGES[view_type]
@@ -87,7 +87,7 @@ def test_a_new_user_gets_one_mail_however_often_the_change_is_delivered(
     outputs = deployed(welcome, config=CONFIG).outputs
     address = "ada.r2@example.com"
     aws.write(outputs["users"]["name"], {"id": "1", "email": address, "name": "Ada"})
-    aws.settle()
+    aws.wait_until_idle()
     function = outputs["welcome-email"]["function"]
     (invocation,) = aws.invocations(function)
     again = aws.client("lambda").invoke(

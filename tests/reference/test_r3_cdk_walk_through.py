@@ -46,9 +46,9 @@ def test_an_item_created_is_a_line_in_the_log_and_destroy_removes_everything(
 ) -> None:
     before = everything(aws)
     deployment = deployed(program, config=HOST)
-    aws.settle()
+    aws.wait_until_idle()
     aws.write(deployment.outputs["Users"]["name"], {"id": "7", "name": "Grace"})
-    aws.settle()
+    aws.wait_until_idle()
     (entry,) = aws.log_entries(deployment.outputs["change-log"]["logGroup"], "change")
     assert entry["dynamodb"]["NewImage"]["name"] == {"S": "Grace"}
     assert everything(aws) != before

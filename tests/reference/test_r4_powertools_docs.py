@@ -99,5 +99,5 @@ def test_a_traced_function_works(aws: LocalAws, deployed: Callable[..., Deployme
     """That segments arrive at X-Ray is not shown: the emulator has none."""
     outputs = deployed(traced, config=HOST).outputs
     aws.write(outputs["items"]["name"], {"id": "1"})
-    aws.settle()
+    aws.wait_until_idle()
     assert [entry["event_name"] for entry in aws.log_entries(outputs["change-log"]["logGroup"], "change")] == ["INSERT"]

@@ -55,7 +55,7 @@ def test_an_item_added_updated_and_deleted_is_three_lines_in_the_log(
     aws.write(table, {"id": "1", "n": 1}, {"id": "1", "n": 2})
     aws.remove(table, id="1")
     aws.write(outputs["tables"]["others"]["name"], {"id": "2"})
-    aws.settle()
+    aws.wait_until_idle()
     entries = aws.log_entries(outputs["consumers"]["change-log"]["logGroup"], "change")
     of_items = [entry["event_name"] for entry in entries if entry["dynamodb"]["Keys"] == {"id": {"S": "1"}}]
     assert of_items == ["INSERT", "MODIFY", "REMOVE"]
@@ -75,7 +75,7 @@ def test_the_mappings_are_listed_with_their_last_result_all_in_one_account_and_r
     mapping = change_log["mappings"]["items"]
     assert aws.sandbox.poller.last_processing_result(mapping) == "No records processed"
     aws.write(items["name"], {"id": "1"})
-    aws.settle()
+    aws.wait_until_idle()
     assert aws.sandbox.poller.last_processing_result(mapping) == "OK"
     regions_and_accounts = {tuple(arn.split(":")[3:5]) for arn in (items["streamArn"], change_log["functionArn"])}
     assert len(regions_and_accounts) == 1

@@ -1,37 +1,32 @@
 """Fixtures of the resource types' tests."""
 
-import io
-import zipfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
-from sandbox.program.values import Archive
+from sandbox.resources.assets import Archive
 from sandbox.resources.resource_type import Aws
-from tests.local import REGION, LocalAws
-from tests.sandbox.making import Maker, Mappings
+from tests.local import REGION, LocalAws, zip_module
+from tests.sandbox.resource_factory import RecordedMappings, ResourceFactory
 
 
 @pytest.fixture
-def maker(aws: LocalAws) -> Generator[Maker]:
-    mappings = Mappings()
-    maker = Maker(Aws(aws.client, REGION, mappings), mappings)
-    yield maker
-    for made, identity, inputs in reversed(maker.made):
-        made.delete(identity, inputs)
-    left = [identity for made, identity, _ in maker.made if made.read(identity) is not None]
-    assert left == []
+def factory(aws: LocalAws) -> Generator[ResourceFactory]:
+    mappings = RecordedMappings()
+    factory = ResourceFactory(Aws(aws.client, REGION, mappings), mappings)
+    yield factory
+    for resource_type, identity, inputs in reversed(factory.created):
+        resource_type.delete(identity, inputs)
+    remaining = [identity for resource_type, identity, _ in factory.created if resource_type.read(identity) is not None]
+    assert remaining == []
 
 
 @pytest.fixture
 def code(tmp_path: Path) -> Callable[[str], Archive]:
     def write(answer: str) -> Archive:
         path = tmp_path / f"{answer}.zip"
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            archive.writestr("m.py", f"def handler(event, context): return {answer!r}\n")
-        path.write_bytes(packed.getvalue())
+        path.write_bytes(zip_module(f"def handler(event, context): return {answer!r}\n"))
         return Archive(str(path))
 
     return write

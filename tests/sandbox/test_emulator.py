@@ -1,34 +1,21 @@
-"""The emulator comes up alone on loopback, says in one line why it cannot, and is never left behind."""
+"""The emulator starts on loopback, reports in one line why it cannot, and ends with its parent."""
 
 import json
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sandbox import emulator
 from sandbox.emulator import HOST, Emulator, EmulatorError
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
+from tests.local import is_listening, wait_for
 
 
 def alive(process: int) -> bool:
-    """A zombie is dead: who reaps an orphan is the machine's affair."""
+    """Whether a process runs; a zombie does not, and reaping it is the machine's task."""
     status = Path(f"/proc/{process}/stat")
     try:
         return status.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
@@ -41,22 +28,22 @@ import json, sys
 from sandbox.emulator import Emulator
 emulator = Emulator("eu-west-1")
 emulator.client("sts").get_caller_identity()
-about = {"port": emulator.port, "directory": str(emulator.directory), "process": emulator.process}
-print(json.dumps(about), flush=True)
+started = {"port": emulator.port, "directory": str(emulator.directory), "process": emulator.process_id}
+print(json.dumps(started), flush=True)
 sys.stdin.read()
 """
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="asks /proc whether a process is alive")
-def test_it_ends_with_its_parent_however_that_ends():
+@pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
+def test_it_ends_with_its_parent_even_if_that_is_killed():
     parent = subprocess.Popen([sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with parent:
         assert parent.stdout
-        about = json.loads(parent.stdout.readline())
-        assert listens(about["port"])
+        started = json.loads(parent.stdout.readline())
+        assert is_listening(started["port"])
         parent.send_signal(signal.SIGKILL)
-    wait_for(lambda: not alive(about["process"]) and not listens(about["port"]))
-    assert not Path(about["directory"]).exists()
+    wait_for(lambda: not alive(started["process"]) and not is_listening(started["port"]), "the end of the emulator")
+    assert not Path(started["directory"]).exists()
 
 
 def test_a_taken_port_is_named():
@@ -65,35 +52,37 @@ def test_a_taken_port_is_named():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(
-            EmulatorError, match=rf"^port {port} cannot be used \(Address already in use\): name another"
+            EmulatorError, match=rf"^port {port} cannot be used \(Address already in use\): choose another"
         ):
             Emulator("eu-west-1", port=port)
 
 
-def test_a_missing_environment_is_a_line_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_missing_environment_is_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(emulator, "PYTHON", tmp_path / ".venv-aws" / "bin" / "python")
     with pytest.raises(EmulatorError, match=r"^the embedded AWS is not installed \(\.venv-aws is missing\): run make$"):
         Emulator("eu-west-1")
 
 
-def test_an_emulator_that_dies_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch):
-    """Its environment lacks the package: what a half-made .venv-aws does."""
+def test_the_error_of_an_ended_emulator_has_the_last_line_of_its_log(monkeypatch: pytest.MonkeyPatch):
+    """The environment lacks the package, as an incomplete .venv-aws does."""
     monkeypatch.setattr(emulator, "PYTHON", Path(sys.executable))
-    said = r"died \(exit code 1\): ModuleNotFoundError: No module named 'ministack'\. Run it again; .* make clean"
-    with Emulator("eu-west-1") as broken, pytest.raises(EmulatorError, match=said):
+    message = (
+        r"ended \(exit code 1\): ModuleNotFoundError: No module named 'ministack'\. Run the command again; .*clean"
+    )
+    with Emulator("eu-west-1") as broken, pytest.raises(EmulatorError, match=message):
         broken.client("s3")
     assert not broken.directory.exists()
 
 
-def test_a_function_sees_nothing_of_the_callers_environment(monkeypatch: pytest.MonkeyPatch):
+def test_functions_do_not_inherit_the_caller_s_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_PROFILE", "production")
     with Emulator("eu-central-1", environment={"EXTRA": "1"}) as own:
         assert own.client("dynamodb") is own.client("dynamodb")
         assert own.client("sts").get_caller_identity()["Account"] == "000000000000"
         assert own.client("dynamodb").meta.region_name == "eu-central-1"
         if Path("/proc").exists():
-            environment = Path(f"/proc/{own.process}/environ").read_bytes().split(b"\0")
+            environment = Path(f"/proc/{own.process_id}/environ").read_bytes().split(b"\0")
             assert b"EXTRA=1" in environment
             assert not [line for line in environment if line.startswith(b"AWS_")]
-    assert not listens(own.port)
+    assert not is_listening(own.port)
     own.close()

@@ -1,4 +1,4 @@
-"""A file's items reach their table exactly and in order; a line that cannot is named and costs no other."""
+"""put writes items exactly and in order; it names each rejected line and writes all others."""
 
 import gzip
 import json
@@ -11,7 +11,7 @@ import pulumi_aws as resources
 import pytest
 
 from sandbox.program.deploy import Deployment
-from sandbox.put import TRIES, PutError, put
+from sandbox.put import PutError, put
 from tests.local import LocalAws
 
 
@@ -27,7 +27,7 @@ def program() -> None:
 
 @pytest.fixture
 def table(deployed: Callable[..., Deployment]) -> str:
-    return deployed(program, config={}).made[0].id
+    return deployed(program, config={}).resources[0].id
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_table_export(aws: LocalAws, table: str, file: Callable[..., Path], pa
         "deep": {"M": {"list": {"L": [{"NULL": True}, {"BOOL": False}, {"BS": ["AA=="]}]}}},
     }
     report = put(aws.client("dynamodb"), "put-items", file({"Item": item}, packed=packed))
-    assert (report.table, report.written, report.refused) == (table, 1, [])
+    assert (report.table, report.written, report.rejected) == (table, 1, [])
     [found] = aws.items(table)
     assert found["n"] == Decimal(EXACT)
     assert bytes(found["binary"]) == b"\x00\xff"
@@ -79,13 +79,13 @@ def test_plain_json_lines(aws: LocalAws, table: str, file: Callable[..., Path]):
     assert items["b"]["Item"] == "i"
 
 
-def test_an_item_that_comes_twice_ends_as_it_came_last(aws: LocalAws, table: str, file: Callable[..., Path]):
+def test_the_last_line_of_an_item_wins(aws: LocalAws, table: str, file: Callable[..., Path]):
     lines = [{"id": "a", "n": number % 10, "written": number} for number in range(60)]
     assert put(aws.client("dynamodb"), table, file(*lines)).written == 60
     assert {item["written"] for item in aws.items(table)} == set(range(50, 60))
 
 
-def test_each_bad_line_is_named_and_no_other_lost(aws: LocalAws, table: str, file: Callable[..., Path]):
+def test_each_rejected_line_is_named_and_all_others_are_written(aws: LocalAws, table: str, file: Callable[..., Path]):
     huge = {"id": "huge", "n": 1, "text": "x" * 500_000}
     lines: list[Any] = [
         {"id": "a", "n": 1},
@@ -102,19 +102,19 @@ def test_each_bad_line_is_named_and_no_other_lost(aws: LocalAws, table: str, fil
     report = put(aws.client("dynamodb"), table, file(*lines))
     assert report.written == 2
     assert {item["id"] for item in aws.items(table)} == {"a", "f"}
-    assert [number for number, _ in report.refused] == [2, 3, 4, 5, 6, 7, 8, 10]
-    reasons = dict(report.refused)
+    assert [number for number, _ in report.rejected] == [2, 3, 4, 5, 6, 7, 8, 10]
+    reasons = dict(report.rejected)
     assert reasons[2].startswith("not JSON: Expecting property name")
     assert reasons[3] == "not an object"
-    assert reasons[4] == "the key n must be of type N, it is missing"
-    assert reasons[5] == "the key n must be of type N, it is {'S': '1'}"
+    assert reasons[4] == "One or more parameter values were invalid: Missing the key n in the item"
+    assert reasons[5] == "One or more parameter values were invalid: Type mismatch for key n expected: N actual: S"
     assert reasons[6] == "'Q' is not a DynamoDB type"
-    assert reasons[7] == "NaN is no number"
+    assert reasons[7] == "NaN is not a number in JSON"
     assert "can't decode byte 0xff" in reasons[10]
     assert "400" in reasons[8] or "size" in reasons[8]
 
 
-def test_what_is_not_there_is_said(aws: LocalAws, table: str, tmp_path: Path):
+def test_a_missing_table_or_file_is_named(aws: LocalAws, table: str, tmp_path: Path):
     with pytest.raises(PutError, match=f"there is no table nobody; there are .*{table}"):
         put(aws.client("dynamodb"), "nobody", tmp_path / "missing")
     with pytest.raises(PutError, match=r"missing cannot be read: .*No such file"):
@@ -122,33 +122,3 @@ def test_what_is_not_there_is_said(aws: LocalAws, table: str, tmp_path: Path):
     (tmp_path / "broken.gz").write_bytes(gzip.compress(b'{"id": "a", "n": 1}\n' * 1000)[:-20])
     with pytest.raises(PutError, match=r"broken\.gz cannot be read"):
         put(aws.client("dynamodb"), table, tmp_path / "broken.gz")
-
-
-class Throttled:
-    """A client whose BatchWriteItem leaves one item of each call unprocessed, so many times; it stores nothing."""
-
-    def __init__(self, client: Any, times: int) -> None:
-        self.client, self.times, self.sent = client, times, list[int]()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client, name)
-
-    def batch_write_item(self, RequestItems: dict[str, list[Any]]) -> dict[str, Any]:  # noqa: N803 -- boto3's name
-        [(table, requests)] = RequestItems.items()
-        self.sent.append(len(requests))
-        self.times -= 1
-        return {"UnprocessedItems": {table: requests[-1:]}} if self.times >= 0 else {}
-
-
-def test_unprocessed_items_are_sent_again_and_not_for_ever(
-    aws: LocalAws, table: str, file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-):
-    pauses: list[float] = []
-    monkeypatch.setattr("time.sleep", pauses.append)
-    path = file(*({"id": "a", "n": number} for number in range(30)))
-    patient = Throttled(aws.client("dynamodb"), times=3)
-    assert put(patient, table, path).written == 30
-    assert patient.sent == [25, 1, 1, 1, 5]
-    assert pauses == [0.05, 0.1, 0.2]
-    with pytest.raises(PutError, match=f"leaves 1 items unprocessed, {TRIES} times in a row"):
-        put(Throttled(aws.client("dynamodb"), times=99), table, path)

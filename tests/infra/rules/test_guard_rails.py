@@ -17,7 +17,7 @@ from infra.rules import Level
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, ViewType
-from sandbox.program.in_process import run
+from sandbox.program import in_process
 from tests.infra.programs import Program, consumer, outcome, table
 from tests.program.recording import MAPPING, TABLE, RecordingBackend
 
@@ -321,7 +321,7 @@ def test_an_update_is_refused_before_what_is_wrong_is_registered() -> None:
         StreamTable("bad", key="id", sort="id")
 
     with pytest.raises(pulumi.RunError, match="bad-table: id is partition and sort key"):
-        run(program, stack="test", config={}, backend=recorder)
+        in_process.run(in_process.Program(program, stack="test", config={}), recorder)
     assert (TABLE, "bad-table") not in recorder.registered
 
 
@@ -334,5 +334,5 @@ def test_no_mapping_is_made_in_an_update_that_a_comparison_refuses() -> None:
         program(True)
 
     with pytest.raises(pulumi.RunError, match="every write would trigger it again"):
-        run(main, stack="test", config={}, backend=recorder)
+        in_process.run(in_process.Program(main, stack="test", config={}), recorder)
     assert MAPPING not in {kind for kind, _ in recorder.registered}

@@ -1,4 +1,4 @@
-"""A program is made real as a whole or not at all, and what is made can be unmade."""
+"""A deployment creates all resources of a program or none, updates them, and deletes them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,7 @@ import pulumi_aws as aws_resources
 import pytest
 
 from sandbox.program.deploy import DeployError, Deployment
+from sandbox.program.in_process import Program
 from tests.local import LocalAws
 
 Deployed = Callable[..., Deployment]
@@ -17,7 +18,7 @@ def queues(aws: LocalAws, prefix: str) -> list[str]:
     return aws.client("sqs").list_queues(QueueNamePrefix=prefix).get("QueueUrls", [])
 
 
-def test_what_a_program_makes_exists_and_can_be_unmade(aws: LocalAws):
+def test_resources_of_a_program_are_created_and_deleted(aws: LocalAws):
     def program() -> None:
         pulumi.export("region", aws_resources.get_region().region)
         component = pulumi.ComponentResource("table-stream:index:Thing", "thing")
@@ -31,7 +32,7 @@ def test_what_a_program_makes_exists_and_can_be_unmade(aws: LocalAws):
     assert outputs["arn"].endswith(f":{outputs['name']}")
     assert outputs["urn"] == "urn:pulumi:local::table-stream::table-stream:index:Thing::thing"
     assert deployment.outputs["region"] == "eu-west-1"
-    assert [made.registration.name for made in deployment.made] == ["deploy-one"]
+    assert [each.registration.name for each in deployment.resources] == ["deploy-one"]
     deployment.destroy()
     assert queues(aws, "deploy-one-") == []
 
@@ -41,7 +42,7 @@ def test_a_failed_run_leaves_nothing(aws: LocalAws):
         queue = aws_resources.sqs.Queue("deploy-two")
         aws_resources.iam.RolePolicy("rights", role="nobody", policy=queue.arn.apply(lambda arn: "{}"))
 
-    with pytest.raises(DeployError, match=r"^aws:iam/rolePolicy:RolePolicy rights could not be made: .*nobody"):
+    with pytest.raises(DeployError, match=r"^aws:iam/rolePolicy:RolePolicy rights could not be created: .*nobody"):
         aws.deploy(program, config={})
     assert queues(aws, "deploy-two-") == []
 
@@ -81,12 +82,12 @@ def test_names_may_recur_under_another_parent_and_components_may_not(deployed: D
         aws_resources.sns.Topic("deploy-child")
         component("one")
 
-    assert len(deployed(apart, config={}).made) == 3
+    assert len(deployed(apart, config={}).resources) == 3
     with pytest.raises(DeployError, match=r"^urn:pulumi:local::table-stream::table-stream:index:Thing::one is registe"):
         aws.deploy(twice, config={})
 
 
-def test_what_cannot_be_unmade_is_told_and_the_rest_is_unmade(aws: LocalAws):
+def test_destroy_names_what_it_cannot_delete_and_deletes_the_rest(aws: LocalAws):
     def program() -> None:
         aws_resources.sqs.Queue("deploy-four")
         pulumi.export("bucket", aws_resources.s3.Bucket("deploy-four").bucket)
@@ -94,7 +95,7 @@ def test_what_cannot_be_unmade_is_told_and_the_rest_is_unmade(aws: LocalAws):
     deployment = aws.deploy(program, config={})
     bucket = deployment.outputs["bucket"]
     aws.client("s3").put_object(Bucket=bucket, Key="kept", Body=b"")
-    with pytest.raises(DeployError, match=f"could not be unmade: aws:s3/bucket:Bucket {bucket}: .*BucketNotEmpty"):
+    with pytest.raises(DeployError, match=f"could not be deleted: aws:s3/bucket:Bucket {bucket}: .*BucketNotEmpty"):
         deployment.destroy()
     assert queues(aws, "deploy-four-") == []
     aws.client("s3").delete_object(Bucket=bucket, Key="kept")
@@ -112,10 +113,10 @@ def queue(name: str, **inputs: Any) -> None:
 
 def table(key: str) -> None:
     attribute = aws_resources.dynamodb.TableAttributeArgs(name=key, type="S")
-    made = aws_resources.dynamodb.Table(
+    created = aws_resources.dynamodb.Table(
         "again-table", hash_key=key, attributes=[attribute], billing_mode="PAY_PER_REQUEST"
     )
-    pulumi.export("table", made.name)
+    pulumi.export("table", created.name)
 
 
 def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, aws: LocalAws):
@@ -134,14 +135,14 @@ def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, a
     deployment = deployed(first, config={})
     before = deployment.outputs
     aws.write(before["table"], {"id": "1"})
-    assert aws.sandbox.redeploy(deployment, first, config={}) == []
+    assert aws.sandbox.redeploy(deployment, Program(first, config={})) == []
     assert deployment.outputs == before
     assert aws.items(before["table"]) == [{"id": "1"}]
 
-    done = aws.sandbox.redeploy(deployment, second, config={})
+    done = aws.sandbox.redeploy(deployment, Program(second, config={}))
     after = deployment.outputs
     assert done == [
-        *("again-changed", "again-gone unmade", "again-new made", "again-table made", "again-table unmade"),
+        *("again-changed", "again-gone deleted", "again-new created", "again-table created", "again-table deleted"),
     ]
     assert {name: after[name] for name in ("again-same", "again-changed")} == {
         name: before[name] for name in ("again-same", "again-changed")
@@ -152,12 +153,12 @@ def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, a
     assert found["Attributes"] == {"DelaySeconds": "2"}
     tables = aws.client("dynamodb").list_tables()["TableNames"]
     assert [name for name in tables if name.startswith("again-table")] == [after["table"]]
-    assert {made.registration.name for made in deployment.made} == {
+    assert {each.registration.name for each in deployment.resources} == {
         *("again-same", "again-changed", "again-new", "again-table")
     }
 
 
-def test_another_run_that_fails_leaves_what_there_is(deployed: Deployed, aws: LocalAws):
+def test_a_failing_run_leaves_existing_resources(deployed: Deployed, aws: LocalAws):
     def program() -> None:
         queue("left-one")
         queue("left-two")
@@ -168,46 +169,46 @@ def test_another_run_that_fails_leaves_what_there_is(deployed: Deployed, aws: Lo
 
     deployment = deployed(program, config={})
     with pytest.raises(pulumi.RunError, match="a typo"):
-        aws.sandbox.redeploy(deployment, failing, config={})
+        aws.sandbox.redeploy(deployment, Program(failing, config={}))
     assert set(queues(aws, "left-")) == set(deployment.outputs.values())
-    assert aws.sandbox.redeploy(deployment, program, config={}) == []
+    assert aws.sandbox.redeploy(deployment, Program(program, config={})) == []
 
 
-def test_what_another_run_could_not_unmake_is_tried_again(deployed: Deployed, aws: LocalAws):
+def test_a_later_run_retries_a_failed_deletion(deployed: Deployed, aws: LocalAws):
     def program() -> None:
         pulumi.export("bucket", aws_resources.s3.Bucket("kept").bucket)
 
     deployment = deployed(program, config={})
     bucket = deployment.outputs["bucket"]
     aws.client("s3").put_object(Bucket=bucket, Key="kept", Body=b"")
-    with pytest.raises(DeployError, match=f"could not be unmade: aws:s3/bucket:Bucket {bucket}: .*BucketNotEmpty"):
-        aws.sandbox.redeploy(deployment, lambda: None, config={})
+    with pytest.raises(DeployError, match=f"could not be deleted: aws:s3/bucket:Bucket {bucket}: .*BucketNotEmpty"):
+        aws.sandbox.redeploy(deployment, Program(lambda: None, config={}))
     aws.client("s3").delete_object(Bucket=bucket, Key="kept")
-    assert aws.sandbox.redeploy(deployment, lambda: None, config={}) == ["kept unmade"]
+    assert aws.sandbox.redeploy(deployment, Program(lambda: None, config={})) == ["kept deleted"]
 
 
-def test_another_trigger_replaces_and_a_first_one_does_not(deployed: Deployed, aws: LocalAws):
-    """As the engine has it: no trigger is no value."""
+def test_a_changed_trigger_replaces_and_a_first_one_does_not(deployed: Deployed, aws: LocalAws):
+    """As in the engine, a missing trigger is not a value."""
 
     def program(trigger: object) -> Callable[[], None]:
         def run() -> None:
-            made = aws_resources.sqs.Queue("trigger", opts=pulumi.ResourceOptions(replacement_trigger=trigger))
-            pulumi.export("url", made.url)
+            created = aws_resources.sqs.Queue("trigger", opts=pulumi.ResourceOptions(replacement_trigger=trigger))
+            pulumi.export("url", created.url)
 
         return run
 
     deployment = deployed(program(None), config={})
     first = deployment.outputs["url"]
-    assert aws.sandbox.redeploy(deployment, program("S"), config={}) == []
+    assert aws.sandbox.redeploy(deployment, Program(program("S"), config={})) == []
     assert deployment.outputs["url"] == first
-    assert aws.sandbox.redeploy(deployment, program("N"), config={}) == ["trigger made", "trigger unmade"]
+    assert aws.sandbox.redeploy(deployment, Program(program("N"), config={})) == ["trigger created", "trigger deleted"]
     assert deployment.outputs["url"] != first
 
 
-def test_a_property_that_replaces_by_the_program_s_wish(deployed: Deployed, aws: LocalAws):
+def test_replace_on_changes_replaces(deployed: Deployed, aws: LocalAws):
     def program(seconds: int) -> Callable[[], None]:
         opts = pulumi.ResourceOptions(replace_on_changes=["delaySeconds"])
         return lambda: pulumi.export("url", aws_resources.sqs.Queue("wish", delay_seconds=seconds, opts=opts).url)
 
     deployment = deployed(program(1), config={})
-    assert aws.sandbox.redeploy(deployment, program(2), config={}) == ["wish made", "wish unmade"]
+    assert aws.sandbox.redeploy(deployment, Program(program(2), config={})) == ["wish created", "wish deleted"]

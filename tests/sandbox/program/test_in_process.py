@@ -1,4 +1,4 @@
-"""How a program reaches a backend, what the backend's answers become, and how errors surface."""
+"""What a backend receives from a program, what the program gets from the backend, and how errors surface."""
 
 import threading
 import time
@@ -10,8 +10,9 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
-from sandbox.program.in_process import Registration, run, stack_config
-from sandbox.program.values import UNKNOWN, Archive, Asset, Bundle, ProgramError
+from sandbox.program.in_process import Program, Registration, run, stack_config
+from sandbox.program.values import UNKNOWN, ProgramError
+from sandbox.resources.assets import Archive, Asset, Bundle
 
 PREFIX = "urn:pulumi:local::table-stream::"
 
@@ -23,16 +24,16 @@ def named(registration: Registration) -> tuple[str, dict[str, Any]]:
     return registration.name, {"arn": f"arn:{registration.name}"}
 
 
-class Recorder:
-    """Keeps registrations by name; gives every resource its name as id and an `arn`. It checks no property."""
+class RecordingBackend:
+    """Records registrations by name; returns the name as the id, and an `arn`. It does not check properties."""
 
     def __init__(self, answer: Answer = named) -> None:
         self.answer = answer
-        self.seen: dict[str, Registration] = {}
+        self.registrations: dict[str, Registration] = {}
         self.invoked: list[tuple[str, dict[str, Any]]] = []
 
     def register(self, registration: Registration) -> tuple[str, dict[str, Any]]:
-        self.seen[registration.name] = registration
+        self.registrations[registration.name] = registration
         return self.answer(registration)
 
     def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
@@ -40,11 +41,11 @@ class Recorder:
         return {**args, "id": "found", "streamArn": "arn:found", "writeCapacity": 3}
 
 
-def deploy(program: Callable[[], None], backend: Recorder, **options: Any) -> dict[str, Any]:
-    return run(program, stack="local", config={}, backend=backend, **options)
+def deploy(program: Callable[[], None], backend: RecordingBackend, **options: Any) -> dict[str, Any]:
+    return run(Program(program, config={}), backend, **options)
 
 
-def test_every_option_of_a_resource_is_seen():
+def test_the_backend_gets_every_option_of_a_resource():
     def program() -> None:
         parent = pulumi.ComponentResource("table-stream:index:Thing", "thing")
         topic = aws.sns.Topic("topic", opts=pulumi.ResourceOptions(parent=parent))
@@ -65,30 +66,20 @@ def test_every_option_of_a_resource_is_seen():
             ),
         )
 
-    backend = Recorder()
+    backend = RecordingBackend()
     deploy(program, backend)
 
+    registration = backend.registrations["queue"]
     topic_urn = f"{PREFIX}table-stream:index:Thing$aws:sns/topic:Topic::topic"
-    assert backend.seen["queue"] == Registration(
-        type="aws:sqs/queue:Queue",
-        name="queue",
-        custom=True,
-        inputs={"name": "arn:topic", "delaySeconds": 3, "fifoQueue": False},
-        urn=f"{PREFIX}table-stream:index:Thing$aws:sqs/queue:Queue::queue",
-        parent=f"{PREFIX}table-stream:index:Thing::thing",
-        provider="",
-        protect=True,
-        retain_on_delete=True,
-        delete_before_replace=True,
-        aliases=({"name": "old"}, f"{PREFIX}aws:sqs/queue:Queue::older"),
-        dependencies=frozenset({topic_urn}),
-        property_dependencies={"name": frozenset({topic_urn}), "delaySeconds": frozenset(), "fifoQueue": frozenset()},
-        ignore_changes=("tags",),
-        replace_on_changes=("name",),
-        replacement_trigger=None,
-    )
-    assert not backend.seen["thing"].custom
-    assert backend.seen["topic"].delete_before_replace is None
+    assert registration.urn == f"{PREFIX}table-stream:index:Thing$aws:sqs/queue:Queue::queue"
+    assert registration.inputs == {"name": "arn:topic", "delaySeconds": 3, "fifoQueue": False}
+    assert (registration.type, registration.name) == ("aws:sqs/queue:Queue", "queue")
+    assert registration.parent == f"{PREFIX}table-stream:index:Thing::thing"
+    assert (registration.protect, registration.retain_on_delete, registration.delete_before_replace) == (True,) * 3
+    assert registration.aliases == ("old", f"{PREFIX}aws:sqs/queue:Queue::older")
+    assert registration.dependencies == registration.property_dependencies["name"] == {topic_urn}
+    assert registration.replace_on_changes == {"name"}
+    assert (registration.custom, backend.registrations["thing"].custom) == (True, False)
 
 
 def test_outputs_are_inputs_and_what_the_backend_adds():
@@ -96,7 +87,7 @@ def test_outputs_are_inputs_and_what_the_backend_adds():
         queue = aws.sqs.Queue("queue", name="q", tags={"n": "1"})
         pulumi.export("queue", {"arn": queue.arn, "name": queue.name, "tags": queue.tags, "id": queue.id})
 
-    assert deploy(program, Recorder()) == {
+    assert deploy(program, RecordingBackend()) == {
         "queue": {"arn": "arn:queue", "name": "q", "tags": {"n": "1"}, "id": "queue"},
     }
 
@@ -111,16 +102,16 @@ def test_secrets_and_archives_come_as_plain_python(tmp_path: Path):
             environment={"variables": {"A": pulumi.Output.secret("a")}},
         )
 
-    backend = Recorder()
+    backend = RecordingBackend()
     deploy(program, backend)
-    inputs = backend.seen["f"].inputs
+    inputs = backend.registrations["f"].inputs
     assert inputs["role"] == "r"
     assert inputs["environment"] == {"variables": {"A": "a"}}
     assert inputs["code"] == Archive(str(Path("code.zip").resolve()))
     assert repr(inputs["memorySize"]) == "256"
 
 
-def test_files_and_texts_come_with_what_they_hold(tmp_path: Path):
+def test_assets_come_with_their_content(tmp_path: Path):
     (tmp_path / "words").write_bytes(b"from a file")
 
     def program() -> None:
@@ -132,26 +123,28 @@ def test_files_and_texts_come_with_what_they_hold(tmp_path: Path):
         }
         aws.lambda_.Function("f", role="r", code=pulumi.AssetArchive(members))
 
-    backend = Recorder()
+    backend = RecordingBackend()
     deploy(program, backend)
-    assert backend.seen["file"].inputs["source"] == Asset(b"from a file")
-    assert backend.seen["text"].inputs["source"] == Asset(b"from a text")
-    assert backend.seen["f"].inputs["code"] == Bundle({"a": Asset(b"x"), "b": Archive(str(tmp_path.resolve()))})
+    assert backend.registrations["file"].inputs["source"] == Asset(b"from a file")
+    assert backend.registrations["text"].inputs["source"] == Asset(b"from a text")
+    assert backend.registrations["f"].inputs["code"] == Bundle(
+        {"a": Asset(b"x"), "b": Archive(str(tmp_path.resolve()))}
+    )
 
 
 @pytest.mark.parametrize(
     ("asset", "message"),
     [
-        (pulumi.RemoteAsset("https://example.com/a"), "an asset or archive made of uri is not known here"),
+        (pulumi.RemoteAsset("https://example.com/a"), "the sandbox does not support assets or archives of uri"),
         (pulumi.FileAsset("nowhere"), "the asset nowhere cannot be read: No such file or directory"),
     ],
 )
-def test_an_asset_that_is_not_here_is_named(asset: pulumi.Asset, message: str):
+def test_an_unsupported_or_missing_asset_is_named(asset: pulumi.Asset, message: str):
     def program() -> None:
         aws.s3.BucketObjectv2("object", bucket="b", source=asset)
 
     with pytest.raises(ProgramError, match=message):
-        deploy(program, Recorder())
+        deploy(program, RecordingBackend())
 
 
 def test_a_function_of_the_provider_is_answered_in_the_constructor():
@@ -161,7 +154,7 @@ def test_a_function_of_the_provider_is_answered_in_the_constructor():
         table = aws.dynamodb.get_table(name="users")
         seen.append(table.stream_arn)
 
-    backend = Recorder()
+    backend = RecordingBackend()
     deploy(program, backend)
     assert seen == ["arn:found"]
     assert backend.invoked == [("aws:dynamodb/getTable:getTable", {"name": "users"})]
@@ -174,12 +167,12 @@ def test_an_error_of_the_program_surfaces_as_itself(error: Exception):
         raise error
 
     with pytest.raises(type(error)) as raised:
-        deploy(program, Recorder())
+        deploy(program, RecordingBackend())
     assert raised.value is error
 
 
-def test_an_error_of_the_backend_surfaces_as_itself_when_nothing_is_under_way():
-    """A slow neighbour is done before the caller learns of the failure, so that it can be undone."""
+def test_an_error_of_the_backend_surfaces_as_itself_after_all_calls():
+    """A slow call ends before the caller gets the failure of another, so that the caller can undo both."""
     started, failed, done = threading.Event(), threading.Event(), threading.Event()
     refused = RuntimeError("no queues here")
 
@@ -190,7 +183,7 @@ def test_an_error_of_the_backend_surfaces_as_itself_when_nothing_is_under_way():
             raise refused
         started.set()
         assert failed.wait(10)
-        time.sleep(0.05)  # for the failure to overtake this call, were it not held up
+        time.sleep(0.05)  # time for the failure to surface, if it did not wait for this call
         done.set()
         return registration.name, {}
 
@@ -199,12 +192,12 @@ def test_an_error_of_the_backend_surfaces_as_itself_when_nothing_is_under_way():
         aws.sqs.Queue("slow")
         aws.sqs.Queue("after", name=bad.arn)
 
-    backend = Recorder(answer)
+    backend = RecordingBackend(answer)
     with pytest.raises(RuntimeError) as raised:
         deploy(program, backend)
     assert raised.value is refused
     assert done.is_set()
-    assert set(backend.seen) == {"bad", "slow"}
+    assert set(backend.registrations) == {"bad", "slow"}
 
 
 def test_a_preview_knows_no_ids():
@@ -215,22 +208,22 @@ def test_a_preview_knows_no_ids():
         queue = aws.sqs.Queue("queue")
         aws.sns.Topic("topic", display_name=queue.arn)
 
-    backend = Recorder(lambda registration: ("", {}))
+    backend = RecordingBackend(lambda registration: ("", {}))
     deploy(program, backend, preview=True)
     assert known == [True]
-    assert backend.seen["topic"].inputs == {"displayName": UNKNOWN}
+    assert backend.registrations["topic"].inputs == {"displayName": UNKNOWN}
 
 
 def test_one_run_leaves_nothing_to_the_next():
     def program() -> None:
         aws.sqs.Queue("queue", name=pulumi.Config().get("name"))
 
-    first, second = Recorder(), Recorder()
-    run(program, stack="one", config={"name": "n"}, backend=first)
-    run(program, stack="two", config={}, backend=second)
-    assert first.seen["queue"].inputs == {"name": "n"}
-    assert second.seen["queue"].inputs == {}
-    assert second.seen["queue"].urn.startswith("urn:pulumi:two::")
+    first, second = RecordingBackend(), RecordingBackend()
+    run(Program(program, stack="one", config={"name": "n"}), first)
+    run(Program(program, stack="two", config={}), second)
+    assert first.registrations["queue"].inputs == {"name": "n"}
+    assert second.registrations["queue"].inputs == {}
+    assert second.registrations["queue"].urn.startswith("urn:pulumi:two::")
 
 
 PROGRAM = """
@@ -243,7 +236,7 @@ pulumi.export("project", pulumi.get_project())
 def test_a_project_runs_in_its_directory(tmp_path: Path):
     (tmp_path / "Pulumi.yaml").write_text("name: shop\n", encoding="utf-8")
     (tmp_path / "__main__.py").write_text(PROGRAM, encoding="utf-8")
-    assert run(tmp_path, stack="local", config={}, backend=Recorder()) == {
+    assert run(Program(tmp_path, config={}), RecordingBackend()) == {
         "in": str(tmp_path.resolve()),
         "project": "shop",
     }
@@ -269,7 +262,7 @@ def stack_file(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def test_stack_config_is_what_the_cli_hands_over(stack_file: Callable[[str], Path]):
+def test_stack_config_equals_the_cli_s(stack_file: Callable[[str], Path]):
     root = stack_file("config:\n  shop:needed: true\n  shop:id: '012'\n  n: 7\n  shop:o: {b: [1, x], a: null}\n")
     assert stack_config("dev", root) == {
         "shop:needed": "true",
@@ -285,7 +278,7 @@ def test_stack_config_is_what_the_cli_hands_over(stack_file: Callable[[str], Pat
     ("text", "message"),
     [
         ("config: {}", "Pulumi.dev.yaml lacks shop:needed"),
-        ("config: {'shop:needed': 2020-01-01}", "shop:needed holds a scalar that the CLI would rewrite"),
+        ("config: {'shop:needed': 2020-01-01}", "shop:needed is a scalar that the CLI would rewrite"),
         ("config: {'shop:needed': {secure: abc}}", "shop:needed is encrypted"),
         ("config: {", "Pulumi.dev.yaml is not YAML"),
     ],

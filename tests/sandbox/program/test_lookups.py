@@ -1,4 +1,4 @@
-"""The functions of AWS's provider that the sandbox answers."""
+"""The functions of the AWS provider that the sandbox supports."""
 
 import json
 from typing import Any
@@ -7,18 +7,18 @@ import pulumi_aws as resources
 import pytest
 
 from sandbox.program.deploy import Deployment
-from sandbox.program.in_process import run
-from sandbox.program.lookups import answer
+from sandbox.program.in_process import Program, run
+from sandbox.program.lookups import look_up
 from sandbox.resources.resource_type import Aws, ResourceError
 from tests.local import REGION, LocalAws
-from tests.sandbox.making import ACCOUNT, STREAM, Maker, Mappings, nowhere
+from tests.sandbox.resource_factory import ACCOUNT, STREAM, RecordedMappings, ResourceFactory, disconnected_aws
 from tests.sandbox.resources.test_tables import ATTRIBUTES, BY_CITY, BY_DAY, BY_TIME
 
 
-def test_where_and_who(aws: LocalAws):
+def test_region_and_caller_identity(aws: LocalAws):
     here = aws.sandbox.aws
-    assert answer("aws:index/getRegion:getRegion", {}, here)["region"] == REGION
-    assert answer("aws:index/getCallerIdentity:getCallerIdentity", {}, here)["accountId"] == ACCOUNT
+    assert look_up("aws:index/getRegion:getRegion", {}, here)["region"] == REGION
+    assert look_up("aws:index/getCallerIdentity:getCallerIdentity", {}, here)["accountId"] == ACCOUNT
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ def test_where_and_who(aws: LocalAws):
     ],
 )
 def test_the_partition_of_a_region(region: str, partition: str, suffix: str, reverse: str):
-    found = answer("aws:index/getPartition:getPartition", {}, Aws(lambda service: None, region, Mappings()))
+    found = look_up("aws:index/getPartition:getPartition", {}, Aws(lambda service: None, region, RecordedMappings()))
     expected = {"id": partition, "partition": partition, "dnsSuffix": suffix, "reverseDnsPrefix": reverse}
     assert found == expected
 
 
-def test_what_a_look_at_a_table_tells(maker: Maker, aws: LocalAws):
-    _, name, _ = maker.table(
+def test_the_description_of_a_table(factory: ResourceFactory, aws: LocalAws):
+    _, name, _ = factory.create_table(
         **STREAM,
         attributes=[*ATTRIBUTES, {"name": "time", "type": "S"}],
         rangeKey="at",
@@ -47,7 +47,7 @@ def test_what_a_look_at_a_table_tells(maker: Maker, aws: LocalAws):
         deletionProtectionEnabled=False,
     )
     aws.client("dynamodb").update_table(TableName=name, ReplicaUpdates=[{"Create": {"RegionName": "us-east-1"}}])
-    found = answer("aws:dynamodb/getTable:getTable", {"name": name}, maker.aws)
+    found = look_up("aws:dynamodb/getTable:getTable", {"name": name}, factory.aws)
     arn = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"
     label = found["streamArn"].removeprefix(f"{arn}/stream/")
     none = {"readCapacity": 0, "writeCapacity": 0}
@@ -94,17 +94,19 @@ def test_what_a_look_at_a_table_tells(maker: Maker, aws: LocalAws):
     }
 
 
-def test_a_program_sees_a_table_as_the_plugin_shows_it(maker: Maker, aws: LocalAws):
-    """Every attribute has the type that pulumi_aws says, so that a program can judge a table that is there already."""
+def test_a_program_sees_a_table_as_the_plugin_shows_it(factory: ResourceFactory, aws: LocalAws):
+    """Every attribute has the type of pulumi_aws, so that a program can check an existing table."""
     seen: list[resources.dynamodb.GetTableResult] = []
-    _, name, _ = maker.table(globalSecondaryIndexes=[{**BY_CITY, "rangeKey": None}], attributes=ATTRIBUTES[::2])
+    _, name, _ = factory.create_table(
+        globalSecondaryIndexes=[{**BY_CITY, "rangeKey": None}], attributes=ATTRIBUTES[::2]
+    )
 
     def program() -> None:
         seen.append(resources.dynamodb.get_table(name=name))
         with pytest.raises(Exception, match="Requested resource not found"):
             resources.dynamodb.get_table(name="nowhere")
 
-    run(program, stack="local", config={}, backend=Deployment(aws.sandbox.aws))
+    run(Program(program, config={}), Deployment(aws.sandbox.aws))
     [table] = seen
     [index] = table.global_secondary_indexes
     assert (index.name, index.hash_key, index.range_key, index.projection_type) == ("by-city", "city", "", "ALL")
@@ -113,14 +115,14 @@ def test_a_program_sees_a_table_as_the_plugin_shows_it(maker: Maker, aws: LocalA
     assert (table.point_in_time_recovery.enabled, table.billing_mode) == (False, "PAY_PER_REQUEST")
 
 
-def document(aws: LocalAws, **given: Any) -> Any:
-    """A policy document as the program gets it."""
+def policy_document(aws: LocalAws, **arguments: Any) -> Any:
+    """Return a policy document as the program gets it."""
     seen: list[str] = []
 
     def program() -> None:
-        seen.append(resources.iam.get_policy_document(**given).json)
+        seen.append(resources.iam.get_policy_document(**arguments).json)
 
-    run(program, stack="local", config={}, backend=Deployment(aws.sandbox.aws))
+    run(Program(program, config={}), Deployment(aws.sandbox.aws))
     return json.loads(seen[0])
 
 
@@ -139,7 +141,7 @@ def test_a_policy_document_of_statements(aws: LocalAws):
             principals=[resources.iam.GetPolicyDocumentStatementPrincipalArgs(type="*", identifiers=["*"])],
         ),
     ]
-    assert document(aws, statements=statements, policy_id="p") == {
+    assert policy_document(aws, statements=statements, policy_id="p") == {
         "Version": "2012-10-17",
         "Id": "p",
         "Statement": [
@@ -156,22 +158,22 @@ def test_a_policy_document_of_statements(aws: LocalAws):
     }
 
 
-def test_a_policy_document_over_others_and_under_others(aws: LocalAws):
+def test_a_policy_document_with_sources_and_overrides(aws: LocalAws):
     def text(*statements: dict[str, str]) -> str:
         return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
     source = json.dumps({"Statement": {"Sid": "source", "Effect": "Allow"}})
     override = text({"Sid": "own", "Effect": "Deny"})
-    found = document(
+    found = policy_document(
         aws,
         statements=[{"sid": "own", "actions": ["s3:*"], "resources": ["*"]}, {"sid": "kept", "actions": ["sqs:*"]}],
         source_policy_documents=[source],
         override_policy_documents=[override],
     )
-    told = [(statement["Sid"], statement["Effect"]) for statement in found["Statement"]]
-    assert told == [("source", "Allow"), ("kept", "Allow"), ("own", "Deny")]
+    statements = [(statement["Sid"], statement["Effect"]) for statement in found["Statement"]]
+    assert statements == [("source", "Allow"), ("kept", "Allow"), ("own", "Deny")]
 
 
 def test_an_unknown_function_is_named():
-    with pytest.raises(ResourceError, match=r"^the sandbox does not know the function aws:ec2/getAmi:getAmi$"):
-        answer("aws:ec2/getAmi:getAmi", {}, nowhere())
+    with pytest.raises(ResourceError, match=r"^the sandbox does not support the function aws:ec2/getAmi:getAmi$"):
+        look_up("aws:ec2/getAmi:getAmi", {}, disconnected_aws())

@@ -1,4 +1,4 @@
-"""Functions, their layers and their mappings in the real emulator."""
+"""Functions, their layers and their mappings in the emulator."""
 
 import json
 from collections.abc import Callable
@@ -8,36 +8,36 @@ from typing import Any
 import pytest
 
 from sandbox.mapping.configuration import Configuration
-from sandbox.program.values import Archive, Asset, Bundle
+from sandbox.resources.assets import Archive, Asset, Bundle
 from sandbox.resources.resource_type import ResourceError
 from tests.local import REGION, LocalAws
-from tests.sandbox.making import ACCOUNT, STREAM, Made, Maker
+from tests.sandbox.resource_factory import ACCOUNT, STREAM, Created, ResourceFactory
 
 
-def test_a_function_and_its_next_version(maker: Maker, aws: LocalAws, code: Callable[[str], Archive]):
-    made, name, old = maker.function(code("one"), reservedConcurrentExecutions=3, memorySize=256)
+def test_a_function_and_its_next_version(factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]):
+    resource_type, name, old = factory.create_function(code("one"), reservedConcurrentExecutions=3, memorySize=256)
     new = {**old, "code": code("two"), "memorySize": 512, "environment": {"variables": {"A": "b"}}}
     new.pop("reservedConcurrentExecutions")
     client = aws.client("lambda")
     assert client.invoke(FunctionName=name)["Payload"].read() == b'"one"'
     assert client.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"] == 3
-    made.update(name, old, new)
+    resource_type.update(name, old, new)
     assert client.invoke(FunctionName=name)["Payload"].read() == b'"two"'
     configuration = client.get_function_configuration(FunctionName=name)
     assert (configuration["MemorySize"], configuration["Environment"]["Variables"]) == (512, {"A": "b"})
     assert "ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName=name)
-    outputs = made.read(name)
+    outputs = resource_type.read(name)
     assert outputs
     assert outputs["arn"] == f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
 
 
-def mapping(maker: Maker, code: Archive, **inputs: Any) -> Made:
-    stream = maker.of("Table").read(maker.table(**STREAM)[1])
+def mapping(factory: ResourceFactory, code: Archive, **inputs: Any) -> Created:
+    stream = factory.type_named("Table").read(factory.create_table(**STREAM)[1])
     assert stream
-    return maker.make(
+    return factory.create(
         "EventSourceMapping",
         eventSourceArn=stream["streamArn"],
-        functionName=maker.function(code)[1],
+        functionName=factory.create_function(code)[1],
         startingPosition="TRIM_HORIZON",
         filterCriteria={"filters": [{"pattern": "{}"}]},
         destinationConfig={"onFailure": {"destinationArn": "arn:aws:s3:::b"}},
@@ -45,10 +45,10 @@ def mapping(maker: Maker, code: Archive, **inputs: Any) -> Made:
     )
 
 
-def test_a_mapping_is_switched_off_and_its_work_handed_over(
-    maker: Maker, aws: LocalAws, code: Callable[[str], Archive]
+def test_a_mapping_is_disabled_in_the_emulator_and_attached(
+    factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]
 ):
-    made, uuid, old = mapping(maker, code("x"), enabled=True)
+    resource_type, uuid, old = mapping(factory, code("x"), enabled=True)
     asked = {
         "EventSourceArn": old["eventSourceArn"],
         "FunctionName": old["functionName"],
@@ -58,34 +58,36 @@ def test_a_mapping_is_switched_off_and_its_work_handed_over(
         "BatchSize": 100,
         "Enabled": True,
     }
-    assert maker.mappings.told == [("attach", asked)]
+    assert factory.mappings.calls == [("attach", asked)]
     found = aws.client("lambda").get_event_source_mapping(UUID=uuid)
     assert (found["State"], found["BatchSize"]) == ("Disabled", 100)
-    made.update(uuid, old, {**old, "batchSize": 7})
-    assert maker.mappings.told[1:] == [("update", {**asked, "BatchSize": 7})]
+    resource_type.update(uuid, old, {**old, "batchSize": 7})
+    assert factory.mappings.calls[1:] == [("update", {**asked, "BatchSize": 7})]
     assert aws.client("lambda").get_event_source_mapping(UUID=uuid)["State"] == "Disabled"
 
 
-def test_a_mapping_that_is_refused_is_not_left_behind(maker: Maker, aws: LocalAws, code: Callable[[str], Archive]):
-    maker.mappings.refuses = True
+def test_a_mapping_that_cannot_be_attached_is_deleted(
+    factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]
+):
+    factory.mappings.fails = True
     with pytest.raises(ValueError, match="no such stream"):
-        mapping(maker, code("x"))
-    functions = [identity for made, identity, _ in maker.made if made.service == "lambda"]
+        mapping(factory, code("x"))
+    functions = [identity for resource_type, identity, _ in factory.created if resource_type.service == "lambda"]
     listed = aws.client("lambda").list_event_source_mappings(FunctionName=functions[0])
     assert listed["EventSourceMappings"] == []
 
 
-def test_a_mapping_of_another_source_is_refused(maker: Maker, code: Callable[[str], Archive]):
-    _, name, _ = maker.function(code("x"))
+def test_a_mapping_of_another_source_is_an_error(factory: ResourceFactory, code: Callable[[str], Archive]):
+    _, name, _ = factory.create_function(code("x"))
     queue = f"arn:aws:sqs:{REGION}:{ACCOUNT}:q"
-    with pytest.raises(ResourceError, match=f"imitates the mappings of DynamoDB streams, and no mapping of {queue}$"):
-        maker.make("EventSourceMapping", eventSourceArn=queue, functionName=name)
+    with pytest.raises(ResourceError, match=f"supports mappings of DynamoDB streams only, not of {queue}$"):
+        factory.create("EventSourceMapping", eventSourceArn=queue, functionName=name)
 
 
-def test_a_mapping_with_a_key_of_its_own(maker: Maker, code: Callable[[str], Archive]):
+def test_a_mapping_with_a_customer_key(factory: ResourceFactory, code: Callable[[str], Archive]):
     key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1"
-    mapping(maker, code("x"), kmsKeyArn=key)
-    [(_, request)] = maker.mappings.told
+    mapping(factory, code("x"), kmsKeyArn=key)
+    [(_, request)] = factory.mappings.calls
     assert Configuration.model_validate(request).kms_key_arn == key
 
 
@@ -93,54 +95,60 @@ def answer_of(aws: LocalAws, name: str) -> Any:
     return json.load(aws.client("lambda").invoke(FunctionName=name)["Payload"])
 
 
-def test_other_code_by_its_hash(maker: Maker, aws: LocalAws, tmp_path: Path, code: Callable[[str], Archive]):
-    """The file's name stays the same; the hash, as Lambda reports it, is what the plugin goes by."""
-    made, name, old = maker.function(code("one"))
-    first = (made.read(name) or {})["codeSha256"]
+def test_another_hash_updates_the_code(
+    factory: ResourceFactory, aws: LocalAws, tmp_path: Path, code: Callable[[str], Archive]
+):
+    """The name of the file stays the same; as in the plugin, the hash that Lambda reports decides."""
+    resource_type, name, old = factory.create_function(code("one"))
+    first = (resource_type.read(name) or {})["codeSha256"]
     known = {**old, "codeSha256": first}
     Path(old["code"].path).write_bytes(Path(code("two").path).read_bytes())
-    made.update(name, known, {**known, "memorySize": 256})
+    resource_type.update(name, known, {**known, "memorySize": 256})
     assert answer_of(aws, name) == "one"
-    made.update(name, known, {**known, "codeSha256": "another"})
+    resource_type.update(name, known, {**known, "codeSha256": "another"})
     assert answer_of(aws, name) == "two"
-    assert (made.read(name) or {})["codeSha256"] != first
+    assert (resource_type.read(name) or {})["codeSha256"] != first
 
 
 def test_code_from_a_directory_from_texts_and_from_a_bucket(
-    maker: Maker, aws: LocalAws, tmp_path: Path, code: Callable[[str], Archive]
+    factory: ResourceFactory, aws: LocalAws, tmp_path: Path, code: Callable[[str], Archive]
 ):
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "m.py").write_text("def handler(event, context): return 'directory'\n", encoding="utf-8")
-    made, name, old = maker.function(Archive(str(tmp_path / "app")))
+    resource_type, name, old = factory.create_function(Archive(str(tmp_path / "app")))
     assert answer_of(aws, name) == "directory"
     text = Bundle({"m.py": Asset(b"def handler(event, context): return 'text'\n")})
-    made.update(name, old, {**old, "code": text})
+    resource_type.update(name, old, {**old, "code": text})
     assert answer_of(aws, name) == "text"
-    _, bucket, _ = maker.make("Bucket", forceDestroy=True)
+    _, bucket, _ = factory.create("Bucket", forceDestroy=True)
     packed = Asset(Path(code("bucket").path).read_bytes())
-    _, where, _ = maker.make("BucketObjectv2", bucket=bucket, key="code.zip", source=packed)
+    _, where, _ = factory.create("BucketObjectv2", bucket=bucket, key="code.zip", source=packed)
     assert where == f"{bucket}/code.zip"
     elsewhere = {key: value for key, value in old.items() if key != "code"}
-    made.update(name, old, {**elsewhere, "s3Bucket": bucket, "s3Key": "code.zip"})
+    resource_type.update(name, old, {**elsewhere, "s3Bucket": bucket, "s3Key": "code.zip"})
     assert answer_of(aws, name) == "bucket"
 
 
-def test_a_layer_is_found_by_the_function(maker: Maker, aws: LocalAws):
+def test_a_layer_is_found_by_the_function(factory: ResourceFactory, aws: LocalAws):
     files = Bundle({"python": Bundle({"shared.py": Asset(b"WORD = 'shared'\n")})})
-    layer, arn, inputs = maker.make("LayerVersion", layerName="shared", code=files, compatibleRuntimes=["python3.11"])
+    layer, arn, inputs = factory.create(
+        "LayerVersion", layerName="shared", code=files, compatibleRuntimes=["python3.11"]
+    )
     assert (layer.read(arn) or {})["version"] == arn.rpartition(":")[2]
-    assert set(inputs) <= layer.replaced_by
+    assert set(inputs) <= layer.replacement_properties
     handler = Bundle({"m.py": Asset(b"def handler(event, context):\n    from shared import WORD\n    return WORD\n")})
-    made, name, old = maker.function(handler, layers=[arn])
+    resource_type, name, old = factory.create_function(handler, layers=[arn])
     assert answer_of(aws, name) == "shared"
-    assert made.unimitated(old) == []
-    made.update(name, old, {key: value for key, value in old.items() if key != "layers"})
+    assert resource_type.list_unsupported(old) == []
+    resource_type.update(name, old, {key: value for key, value in old.items() if key != "layers"})
     assert answer_of(aws, name)["errorType"]
 
 
-def test_what_only_matters_on_aws_is_taken_and_mentioned(maker: Maker, aws: LocalAws, code: Callable[[str], Archive]):
+def test_properties_with_an_effect_on_aws_only_are_reported(
+    factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]
+):
     elsewhere = f"arn:aws:lambda:{REGION}:123456789012:layer:theirs:7"
-    given: dict[str, Any] = {
+    properties: dict[str, Any] = {
         "vpcConfig": {"subnetIds": ["subnet-1"], "securityGroupIds": ["sg-1"]},
         "ephemeralStorage": {"size": 1024},
         "snapStart": {"applyOn": "PublishedVersions"},
@@ -152,8 +160,8 @@ def test_what_only_matters_on_aws_is_taken_and_mentioned(maker: Maker, aws: Loca
         "publish": True,
         "tags": {"team": "a"},
     }
-    made, name, old = maker.function(code("x"), **given)
-    assert made.unimitated(old) == [
+    resource_type, name, old = factory.create_function(code("x"), **properties)
+    assert resource_type.list_unsupported(old) == [
         *("deadLetterConfig", "ephemeralStorage.size", "fileSystemConfig", "publish", "snapStart.applyOn"),
         *("tracingConfig.mode", "vpcConfig.subnetIds", f"layer {elsewhere}"),
     ]
@@ -166,16 +174,20 @@ def test_what_only_matters_on_aws_is_taken_and_mentioned(maker: Maker, aws: Loca
         "tracingConfig": {"mode": "PassThrough"},
         "publish": False,
     }
-    less = {key: value for key, value in {**old, **usual}.items() if key not in given.keys() - usual.keys()}
-    made.update(name, old, less)
+    less = {key: value for key, value in {**old, **usual}.items() if key not in properties.keys() - usual.keys()}
+    resource_type.update(name, old, less)
     described = aws.client("lambda").get_function_configuration(FunctionName=name)
     assert (described["VpcConfig"]["SubnetIds"], described["TracingConfig"]["Mode"]) == ([], "PassThrough")
     assert described.get("Layers", []) == []
-    assert made.unimitated(less) == []
+    assert resource_type.list_unsupported(less) == []
 
 
-def test_what_is_there_no_more_is_off(maker: Maker, aws: LocalAws, code: Callable[[str], Archive]):
-    made, name, old = maker.function(code("x"), environment={"variables": {"A": "b"}}, description="d")
-    made.update(name, old, {key: value for key, value in old.items() if key not in ("environment", "description")})
+def test_removed_properties_get_empty_values(factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]):
+    resource_type, name, old = factory.create_function(
+        code("x"), environment={"variables": {"A": "b"}}, description="d"
+    )
+    resource_type.update(
+        name, old, {key: value for key, value in old.items() if key not in ("environment", "description")}
+    )
     described = aws.client("lambda").get_function_configuration(FunctionName=name)
     assert (described["Environment"]["Variables"], described["Description"]) == ({}, "")

@@ -1,107 +1,109 @@
-"""Keys, buckets and log groups are made, read, changed and unmade in the real emulator; what is unknown is named."""
+"""Keys, buckets and log groups are created, read, changed and deleted in the emulator."""
 
 import json
 from collections.abc import Callable
 
 import pytest
 
-from sandbox.program.lookups import answer
-from sandbox.program.values import Archive
+from sandbox.program.lookups import look_up
+from sandbox.resources.assets import Archive
 from sandbox.resources.catalog import resource
 from sandbox.resources.resource_type import ResourceError
 from tests.local import REGION, LocalAws
-from tests.sandbox.making import ACCOUNT, STATEMENT, Maker, nowhere
+from tests.sandbox.resource_factory import ACCOUNT, STATEMENT, ResourceFactory, disconnected_aws
 
 
-def test_a_log_group_and_its_retention(maker: Maker, aws: LocalAws):
-    made, name, old = maker.make("LogGroup", retentionInDays=30)
+def test_a_log_group_and_its_retention(factory: ResourceFactory, aws: LocalAws):
+    resource_type, name, old = factory.create("LogGroup", retentionInDays=30)
 
     def retention() -> int | None:
         groups = aws.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
         return groups[0].get("retentionInDays")
 
-    assert made.read(name) == {"arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}"}
+    assert resource_type.read(name) == {"arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}"}
     assert retention() == 30
-    made.update(name, old, {**old, "retentionInDays": 7})
+    resource_type.update(name, old, {**old, "retentionInDays": 7})
     assert retention() == 7
-    made.update(name, old, {"name": name})
+    resource_type.update(name, old, {"name": name})
     assert retention() is None
 
 
-def test_a_bucket_with_its_settings_and_what_is_in_it(maker: Maker, aws: LocalAws):
-    made, name, old = maker.make("Bucket", forceDestroy=True)
-    made.update(name, old, old)
-    maker.make("BucketPublicAccessBlock", bucket=name, blockPublicAcls=True, restrictPublicBuckets=True)
+def test_a_bucket_with_its_settings_and_objects(factory: ResourceFactory, aws: LocalAws):
+    resource_type, name, old = factory.create("Bucket", forceDestroy=True)
+    resource_type.update(name, old, old)
+    factory.create("BucketPublicAccessBlock", bucket=name, blockPublicAcls=True, restrictPublicBuckets=True)
     aborting = {"abortIncompleteMultipartUpload": {"daysAfterInitiation": 1}}
     rules = [{"id": "expiry", "status": "Enabled", "filter": {}, "expiration": {"days": 30}, **aborting}]
-    lifecycle, _, _ = maker.make("BucketLifecycleConfiguration", bucket=name, rules=rules)
+    lifecycle, _, _ = factory.create("BucketLifecycleConfiguration", bucket=name, rules=rules)
     lifecycle.update(name, {}, {"bucket": name, "rules": [{**rules[0], "expiration": {"days": 7}}]})
     s3 = aws.client("s3")
     s3.put_object(Bucket=name, Key="left/behind", Body=b"x")
-    assert made.read(name) == {"arn": f"arn:aws:s3:::{name}", "region": REGION}
+    assert resource_type.read(name) == {"arn": f"arn:aws:s3:::{name}", "region": REGION}
     assert s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]["BlockPublicAcls"] is True
     found = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
     assert [(rule["ID"], rule["Expiration"]["Days"]) for rule in found] == [("expiry", 7)]
     assert found[0]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
 
 
-def test_a_bucket_s_own_policy(maker: Maker, aws: LocalAws):
-    _, name, _ = maker.make("Bucket")
+def test_the_policy_of_a_bucket(factory: ResourceFactory, aws: LocalAws):
+    _, name, _ = factory.create("Bucket")
     statement = STATEMENT | {"Principal": "*", "Resource": f"arn:aws:s3:::{name}/*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    made, identity, old = maker.make("BucketPolicy", bucket=name, policy=policy)
-    made.update(identity, old, {**old, "policy": policy.replace("one", "two")})
+    resource_type, identity, old = factory.create("BucketPolicy", bucket=name, policy=policy)
+    resource_type.update(identity, old, {**old, "policy": policy.replace("one", "two")})
     found = json.loads(aws.client("s3").get_bucket_policy(Bucket=name)["Policy"])
     assert [each["Sid"] for each in found["Statement"]] == ["two"]
 
 
-def test_a_key_its_name_and_what_it_encrypts(maker: Maker, aws: LocalAws, code: Callable[[str], Archive]):
+def test_a_key_its_alias_and_encrypted_resources(
+    factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]
+):
     policy = json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT | {"Principal": "*", "Action": "kms:*"}]})
-    made, identity, old = maker.make("Key", description="old", policy=policy, enableKeyRotation=True)
-    key = made.read(identity)
+    resource_type, identity, old = factory.create("Key", description="old", policy=policy, enableKeyRotation=True)
+    key = resource_type.read(identity)
     assert key
     assert key["keyId"] == identity
     assert key["arn"] == f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{identity}"
     kms = aws.client("kms")
     assert kms.get_key_rotation_status(KeyId=identity)["KeyRotationEnabled"] is True
-    made.update(identity, old, {"description": "new", "policy": policy.replace("one", "two")})
+    resource_type.update(identity, old, {"description": "new", "policy": policy.replace("one", "two")})
     assert kms.get_key_rotation_status(KeyId=identity)["KeyRotationEnabled"] is False
     assert kms.describe_key(KeyId=identity)["KeyMetadata"]["Description"] == "new"
     found = json.loads(kms.get_key_policy(KeyId=identity, PolicyName="default")["Policy"])
     assert [each["Sid"] for each in found["Statement"]] == ["two"]
 
-    alias, name, given = maker.make("Alias", name="alias/thing", targetKeyId=identity)
+    alias, name, properties = factory.create("Alias", name="alias/thing", targetKeyId=identity)
     assert alias.read(name) == {"arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:{name}"}
-    _, other, _ = maker.make("Key", description="other", policy=policy)
-    alias.update(name, given, {**given, "targetKeyId": other})
+    _, other, _ = factory.create("Key", description="other", policy=policy)
+    alias.update(name, properties, {**properties, "targetKeyId": other})
     assert kms.describe_key(KeyId=name)["KeyMetadata"]["KeyId"] == other
 
-    _, named, _ = maker.table(serverSideEncryption={"enabled": True, "kmsKeyArn": key["arn"]})
-    assert answer("aws:dynamodb/getTable:getTable", {"name": named}, maker.aws)["serverSideEncryption"] == {
+    _, named, _ = factory.create_table(serverSideEncryption={"enabled": True, "kmsKeyArn": key["arn"]})
+    assert look_up("aws:dynamodb/getTable:getTable", {"name": named}, factory.aws)["serverSideEncryption"] == {
         "enabled": True,
         "kmsKeyArn": key["arn"],
     }
-    _, bucket, _ = maker.make("Bucket", forceDestroy=True)
+    _, bucket, _ = factory.create("Bucket", forceDestroy=True)
     by_default = {"applyServerSideEncryptionByDefault": {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": key["arn"]}}
-    maker.make(
+    factory.create(
         "BucketServerSideEncryptionConfiguration", bucket=bucket, rules=[{**by_default, "bucketKeyEnabled": True}]
     )
     put = aws.client("s3").put_object(Bucket=bucket, Key="a", Body=b"x")
     assert (put["ServerSideEncryption"], put["SSEKMSKeyId"]) == ("aws:kms", key["arn"])
-    _, function_name, _ = maker.function(code("x"), kmsKeyArn=key["arn"])
+    _, function_name, _ = factory.create_function(code("x"), kmsKeyArn=key["arn"])
     configuration = aws.client("lambda").get_function_configuration(FunctionName=function_name)
     assert configuration["KMSKeyArn"] == key["arn"]
     for kind in ("Queue", "Topic"):
-        maker.make(kind, kmsMasterKeyId=key["arn"])
-    logs, group, keyed = maker.make("LogGroup", kmsKeyId=key["arn"])
+        factory.create(kind, kmsMasterKeyId=key["arn"])
+    logs, group, keyed = factory.create("LogGroup", kmsKeyId=key["arn"])
     [described] = aws.client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
     assert described["kmsKeyId"] == key["arn"]
-    with pytest.raises(ResourceError, match=f"^{group}: the emulator cannot give a log group another key"):
+    with pytest.raises(ResourceError, match=f"^{group}: the emulator cannot change the key of a log group"):
         logs.update(group, keyed, {"name": group})
 
 
-def test_names_are_given_or_made():
-    assert resource("aws:sqs/queue:Queue", "q", nowhere()).check("q", {"name": "mine"})["name"] == "mine"
-    made = resource("aws:sqs/queue:Queue", "q", nowhere()).check("q", {})["name"]
-    assert len(made) == len("q-1234567")
-    assert made.startswith("q-")
+def test_names_are_inputs_or_generated():
+    assert resource("aws:sqs/queue:Queue", "q", disconnected_aws()).check("q", {"name": "mine"})["name"] == "mine"
+    resource_type = resource("aws:sqs/queue:Queue", "q", disconnected_aws()).check("q", {})["name"]
+    assert len(resource_type) == len("q-1234567")
+    assert resource_type.startswith("q-")

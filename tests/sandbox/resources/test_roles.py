@@ -1,4 +1,4 @@
-"""Roles and their rights, as AWS's plugin makes, changes and limits them."""
+"""Roles and their policies, created, changed and limited as by the AWS plugin."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from sandbox.resources.resource_type import ResourceError
 from tests.local import LocalAws
-from tests.sandbox.making import ACCOUNT, ANYONE, POLICY, Maker
+from tests.sandbox.resource_factory import ACCOUNT, ANYONE, POLICY, ResourceFactory
 
 FOR_VPC = "arn:aws:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole"
 OTHER = "arn:aws:iam::aws:policy/ReadOnlyAccess"
@@ -22,10 +22,10 @@ def attached(aws: LocalAws, role: str) -> set[str]:
     return {each["PolicyArn"] for each in found}
 
 
-def test_a_role_and_its_policy(maker: Maker, aws: LocalAws):
-    made, name, old = maker.make("Role", assumeRolePolicy=ANYONE, description="old")
-    policy, identity, _ = maker.make("RolePolicy", role=name, policy=POLICY)
-    made.update(name, old, {**old, "description": "new"})
+def test_a_role_and_its_policy(factory: ResourceFactory, aws: LocalAws):
+    resource_type, name, old = factory.create("Role", assumeRolePolicy=ANYONE, description="old")
+    policy, identity, _ = factory.create("RolePolicy", role=name, policy=POLICY)
+    resource_type.update(name, old, {**old, "description": "new"})
     changed = {"role": name, "name": identity.split(":")[1], "policy": POLICY.replace("one", "two")}
     policy.update(identity, {}, changed)
     assert aws.client("iam").get_role(RoleName=name)["Role"]["Description"] == "new"
@@ -33,13 +33,13 @@ def test_a_role_and_its_policy(maker: Maker, aws: LocalAws):
     assert [statement["Sid"] for statement in found["PolicyDocument"]["Statement"]] == ["two"]
 
 
-def test_a_role_has_the_policies_that_it_names_and_no_others(maker: Maker, aws: LocalAws):
-    given: dict[str, Any] = {
+def test_policies_that_a_role_lists_are_exclusive(factory: ResourceFactory, aws: LocalAws):
+    properties: dict[str, Any] = {
         "inlinePolicies": [{"name": "one", "policy": POLICY}, {"name": "two", "policy": POLICY}],
         "managedPolicyArns": [FOR_VPC],
         "permissionsBoundary": OTHER,
     }
-    made, name, old = maker.make("Role", assumeRolePolicy=json.loads(ANYONE), **given)
+    resource_type, name, old = factory.create("Role", assumeRolePolicy=json.loads(ANYONE), **properties)
     assert (inline(aws, name), attached(aws, name)) == ({"one", "two"}, {FOR_VPC})
 
     def boundary() -> str | None:
@@ -51,40 +51,40 @@ def test_a_role_has_the_policies_that_it_names_and_no_others(maker: Maker, aws: 
         )
 
     assert boundary() == OTHER
-    less = {**old, "inlinePolicies": given["inlinePolicies"][1:], "managedPolicyArns": [OTHER]}
+    less = {**old, "inlinePolicies": properties["inlinePolicies"][1:], "managedPolicyArns": [OTHER]}
     less.pop("permissionsBoundary")
-    made.update(name, old, less)
+    resource_type.update(name, old, less)
     assert (inline(aws, name), attached(aws, name), boundary()) == ({"two"}, {OTHER}, None)
 
 
-def test_a_role_that_lets_go_of_what_it_does_not_know(maker: Maker, aws: LocalAws):
-    _, name, _ = maker.make("Role", assumeRolePolicy=ANYONE, forceDetachPolicies=True)
+def test_force_detach_removes_unknown_policies(factory: ResourceFactory, aws: LocalAws):
+    _, name, _ = factory.create("Role", assumeRolePolicy=ANYONE, forceDetachPolicies=True)
     aws.client("iam").put_role_policy(RoleName=name, PolicyName="by-hand", PolicyDocument=POLICY)
     aws.client("iam").attach_role_policy(RoleName=name, PolicyArn=OTHER)
 
 
-def test_a_policy_and_its_attachment(maker: Maker, aws: LocalAws):
-    _, role, _ = maker.make("Role", assumeRolePolicy=ANYONE)
-    made, arn, old = maker.make("Policy", policy=POLICY, description="d", path="/team/")
-    assert made.read(arn) == {"arn": arn, "policyId": made.describe(arn)["Policy"]["PolicyId"]}
+def test_a_policy_and_its_attachment(factory: ResourceFactory, aws: LocalAws):
+    _, role, _ = factory.create("Role", assumeRolePolicy=ANYONE)
+    resource_type, arn, old = factory.create("Policy", policy=POLICY, description="d", path="/team/")
+    assert resource_type.read(arn) == {"arn": arn, "policyId": resource_type.describe(arn)["Policy"]["PolicyId"]}
     assert arn == f"arn:aws:iam::{ACCOUNT}:policy/team/{old['name']}"
-    attachment, identity, _ = maker.make("RolePolicyAttachment", role=role, policyArn=arn)
+    attachment, identity, _ = factory.create("RolePolicyAttachment", role=role, policyArn=arn)
     assert identity == f"{role}/{arn}"
     assert attached(aws, role) == {arn}
     for number in range(6):  # IAM keeps five versions
-        made.update(arn, old, {**old, "policy": POLICY.replace("one", f"v{number}")})
-    version = made.describe(arn)["Policy"]["DefaultVersionId"]
+        resource_type.update(arn, old, {**old, "policy": POLICY.replace("one", f"v{number}")})
+    version = resource_type.describe(arn)["Policy"]["DefaultVersionId"]
     found = aws.client("iam").get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
     assert [statement["Sid"] for statement in found["Statement"]] == ["v5"]
     aws.client("iam").detach_role_policy(RoleName=role, PolicyArn=arn)
     assert attachment.read(identity) is None
 
 
-def test_only_the_policies_that_are_named_stay_within_a_role(maker: Maker, aws: LocalAws):
-    _, role, _ = maker.make("Role", assumeRolePolicy=ANYONE)
-    names = [maker.make("RolePolicy", name=name, role=role, policy=POLICY)[2]["name"] for name in ("b", "a")]
+def test_exclusive_inline_policies(factory: ResourceFactory, aws: LocalAws):
+    _, role, _ = factory.create("Role", assumeRolePolicy=ANYONE)
+    names = [factory.create("RolePolicy", name=name, role=role, policy=POLICY)[2]["name"] for name in ("b", "a")]
     aws.client("iam").put_role_policy(RoleName=role, PolicyName="by-hand", PolicyDocument=POLICY)
-    exclusive = maker.of("RolePoliciesExclusive")
+    exclusive = factory.type_named("RolePoliciesExclusive")
     inputs = exclusive.check("only", {"roleName": role, "policyNames": names})
     identity = exclusive.create(inputs)
     assert (identity, inline(aws, role)) == (role, {"a", "b"})
@@ -94,14 +94,14 @@ def test_only_the_policies_that_are_named_stay_within_a_role(maker: Maker, aws: 
     assert inline(aws, role) == {"a"}
     exclusive.delete(identity, inputs)
     assert inline(aws, role) == {"a"}
-    with pytest.raises(ResourceError, match=rf"^{role} has no policy gone, missing within it"):
+    with pytest.raises(ResourceError, match=rf"^{role} has no inline policy gone, missing: take policyNames"):
         exclusive.create({**inputs, "policyNames": ["a", "missing", "gone"]})
 
 
-def test_only_the_policies_that_are_named_stay_attached(maker: Maker, aws: LocalAws):
-    _, role, _ = maker.make("Role", assumeRolePolicy=ANYONE, forceDetachPolicies=True)
+def test_exclusive_attachments(factory: ResourceFactory, aws: LocalAws):
+    _, role, _ = factory.create("Role", assumeRolePolicy=ANYONE, forceDetachPolicies=True)
     aws.client("iam").attach_role_policy(RoleName=role, PolicyArn=OTHER)
-    exclusive = maker.of("RolePolicyAttachmentsExclusive")
+    exclusive = factory.type_named("RolePolicyAttachmentsExclusive")
     inputs = exclusive.check("only", {"roleName": role, "policyArns": [FOR_VPC]})
     identity = exclusive.create(inputs)
     assert (identity, attached(aws, role), exclusive.read(identity)) == (role, {FOR_VPC}, {"policyArns": [FOR_VPC]})

@@ -1,4 +1,4 @@
-"""A schedule and the settings of asynchronous calls in the emulator, and who is told to fire the one."""
+"""Schedules and the settings of asynchronous invocations in the emulator."""
 
 import json
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from sandbox.program.values import Archive
+from sandbox.resources.assets import Archive
 from tests.local import REGION, LocalAws
-from tests.sandbox.making import ACCOUNT, Maker
+from tests.sandbox.resource_factory import ACCOUNT, ResourceFactory
 
 RETRY = json.dumps({"table-stream": "retry"})
 
 
-def test_a_schedule_stays_off_and_somebody_else_is_told_to_fire_it(maker: Maker, aws: LocalAws):
+def test_a_schedule_is_disabled_in_the_emulator_and_handed_over(factory: ResourceFactory, aws: LocalAws):
     one, other = (f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}" for name in ("one", "other"))
     target: dict[str, Any] = {
         "arn": one,
@@ -21,7 +21,7 @@ def test_a_schedule_stays_off_and_somebody_else_is_told_to_fire_it(maker: Maker,
         "input": RETRY,
         "retryPolicy": {"maximumRetryAttempts": 0, "maximumEventAgeInSeconds": 60},
     }
-    made, identity, old = maker.make(
+    resource_type, identity, old = factory.create(
         "Schedule",
         scheduleExpression="rate(1 minute)",
         flexibleTimeWindow={"mode": "OFF"},
@@ -29,7 +29,7 @@ def test_a_schedule_stays_off_and_somebody_else_is_told_to_fire_it(maker: Maker,
         state="ENABLED",
     )
     group, name = identity.split("/")
-    assert (group, made.read(identity)) == (
+    assert (group, resource_type.read(identity)) == (
         "default",
         {"arn": f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/default/{name}"},
     )
@@ -48,12 +48,12 @@ def test_a_schedule_stays_off_and_somebody_else_is_told_to_fire_it(maker: Maker,
     )
 
     disabled = {**old, "state": "DISABLED"}
-    made.update(identity, old, disabled)
+    resource_type.update(identity, old, disabled)
     elsewhere = {**disabled, "target": {**target, "arn": other}}
-    made.update(identity, disabled, elsewhere)
+    resource_type.update(identity, disabled, elsewhere)
     assert aws.client("scheduler").get_schedule(Name=name)["Target"]["Arn"] == other
-    made.delete(identity, elsewhere)
-    assert maker.mappings.told == [
+    resource_type.delete(identity, elsewhere)
+    assert factory.mappings.calls == [
         ("schedule", {"arn": one, "input": RETRY, "enabled": True}),
         ("schedule", {"arn": one, "input": RETRY, "enabled": False}),
         ("unschedule", {"arn": one}),
@@ -62,10 +62,10 @@ def test_a_schedule_stays_off_and_somebody_else_is_told_to_fire_it(maker: Maker,
     ]
 
 
-def test_a_schedule_that_nobody_can_fire_is_unmade(maker: Maker, aws: LocalAws):
-    maker.mappings.refuses = True
+def test_a_schedule_that_cannot_be_handed_over_is_deleted(factory: ResourceFactory, aws: LocalAws):
+    factory.mappings.fails = True
     with pytest.raises(ValueError, match="no such function"):
-        maker.make(
+        factory.create(
             "Schedule",
             scheduleExpression="rate(1 minute)",
             flexibleTimeWindow={"mode": "OFF"},
@@ -75,38 +75,38 @@ def test_a_schedule_that_nobody_can_fire_is_unmade(maker: Maker, aws: LocalAws):
     assert [name for name in names if name.startswith("thing-")] == []
 
 
-def test_a_schedule_of_another_kind_is_made_and_never_fires(maker: Maker, aws: LocalAws):
-    """Every night, or a queue: the sandbox fires every second what is a function's retries, and nothing else."""
+def test_a_schedule_that_is_no_retry_schedule_never_fires(factory: ResourceFactory, aws: LocalAws):
+    """The sandbox fires retry schedules every second, and no other schedule."""
     queue, arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:q", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:one"
     targets = [{"arn": queue}, {"arn": arn}, {"arn": arn, "input": "{}"}, {"arn": arn, "input": "every night"}]
     for target in targets:
-        made, identity, old = maker.make(
+        resource_type, identity, old = factory.create(
             "Schedule",
             scheduleExpression="cron(0 3 * * ? *)",
             flexibleTimeWindow={"mode": "OFF"},
             target={**target, "roleArn": f"arn:aws:iam::{ACCOUNT}:role/night"},
         )
-        assert made.unimitated(old) == ["scheduleExpression"]
-        assert made.unimitated({**old, "state": "DISABLED"}) == []
-        made.update(identity, old, {**old, "description": "d"})
+        assert resource_type.list_unsupported(old) == ["scheduleExpression"]
+        assert resource_type.list_unsupported({**old, "state": "DISABLED"}) == []
+        resource_type.update(identity, old, {**old, "description": "d"})
         assert aws.client("scheduler").get_schedule(Name=old["name"])["State"] == "DISABLED"
-    assert maker.mappings.told == []
+    assert factory.mappings.calls == []
 
 
-def test_a_schedule_that_no_longer_asks_for_retries_fires_no_more(maker: Maker):
+def test_a_schedule_that_stops_being_a_retry_schedule_stops(factory: ResourceFactory):
     arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:one"
     target = {"arn": arn, "roleArn": f"arn:aws:iam::{ACCOUNT}:role/retry", "input": RETRY}
     window: dict[str, Any] = {"scheduleExpression": "rate(1 minute)", "flexibleTimeWindow": {"mode": "OFF"}}
-    made, identity, old = maker.make("Schedule", **window, target=target)
-    made.update(identity, old, {**old, "target": {**target, "input": "{}"}})
-    assert [what for what, _ in maker.mappings.told] == ["schedule", "unschedule"]
+    resource_type, identity, old = factory.create("Schedule", **window, target=target)
+    resource_type.update(identity, old, {**old, "target": {**target, "input": "{}"}})
+    assert [what for what, _ in factory.mappings.calls] == ["schedule", "unschedule"]
 
 
-def test_asynchronous_calls_of_a_function(maker: Maker, code: Callable[[str], Archive], aws: LocalAws):
-    _, name, _ = maker.function(code("1"))
+def test_settings_of_asynchronous_invocations(factory: ResourceFactory, code: Callable[[str], Archive], aws: LocalAws):
+    _, name, _ = factory.create_function(code("1"))
     inputs: dict[str, Any] = {"functionName": name, "maximumRetryAttempts": 0, "maximumEventAgeInSeconds": 60}
-    made, identity, old = maker.make("FunctionEventInvokeConfig", **inputs)
-    assert (identity, made.read(identity), old) == (name, {}, inputs)
-    made.update(identity, old, {**old, "maximumEventAgeInSeconds": 120})
+    resource_type, identity, old = factory.create("FunctionEventInvokeConfig", **inputs)
+    assert (identity, resource_type.read(identity), old) == (name, {}, inputs)
+    resource_type.update(identity, old, {**old, "maximumEventAgeInSeconds": 120})
     found = aws.client("lambda").get_function_event_invoke_config(FunctionName=name)
     assert (found["MaximumRetryAttempts"], found["MaximumEventAgeInSeconds"]) == (0, 120)

@@ -1,4 +1,4 @@
-"""What the pipeline does not need is passed over and named in a line; what could show something false stops."""
+"""Unsupported resources become placeholders that one line names, unless functions or tables may depend on them."""
 
 import json
 import runpy
@@ -9,15 +9,14 @@ import pulumi
 import pulumi_aws as resources
 import pytest
 
-from sandbox.__main__ import tell
+from sandbox.__main__ import print_unsupported
 from sandbox.program.deploy import Deployment
-from sandbox.program.in_process import stack_config
-from sandbox.program.not_imitated import HARMLESS
-from sandbox.resources.catalog import TYPES, resource
+from sandbox.program.in_process import Program, stack_config
+from sandbox.resources.catalog import SAFE_TO_SKIP, TYPES, resource
 from sandbox.resources.resource_type import ResourceError
 from tests.consumers.project import SAMPLE
 from tests.local import REGION, LocalAws
-from tests.sandbox.making import ACCOUNT, nowhere
+from tests.sandbox.resource_factory import ACCOUNT, disconnected_aws
 
 Deployed = Callable[..., Deployment]
 Options = pulumi.ResourceOptions
@@ -32,7 +31,7 @@ def alarm(name: str, **inputs: Any) -> resources.cloudwatch.MetricAlarm:
 
 
 def additions() -> None:
-    """What somebody adds to the program who runs it in earnest."""
+    """The program with typical additions of a production stack."""
     runpy.run_path(str(SAMPLE / "__main__.py"))
     topic = resources.sns.Topic("alarms")
     inbox = resources.sqs.Queue("inbox")
@@ -58,9 +57,9 @@ def additions() -> None:
     pulumi.export("dashboard", dashboard.dashboard_arn)
 
 
-def test_the_program_with_all_that_a_user_adds(deployed: Deployed, aws: LocalAws, capsys: pytest.CaptureFixture[str]):
+def test_a_program_with_typical_additions(deployed: Deployed, aws: LocalAws, capsys: pytest.CaptureFixture[str]):
     deployment = deployed(additions, config=stack_config("local", SAMPLE))
-    assert deployment.passed_over == {
+    assert deployment.unsupported == {
         "aws:budgets/budget:Budget": ["monthly"],
         "aws:cloudwatch/dashboard:Dashboard": ["overview"],
         ALARM: ["failing", "late", "parked", "throttled"],
@@ -68,15 +67,16 @@ def test_the_program_with_all_that_a_user_adds(deployed: Deployed, aws: LocalAws
         "aws:sns/topicSubscription:TopicSubscription protocol email": ["to-me"],
     }
     line = (
-        "not imitated here: aws:budgets/budget:Budget (monthly), aws:cloudwatch/dashboard:Dashboard (overview), "
+        "not supported in the sandbox: aws:budgets/budget:Budget (monthly), "
+        "aws:cloudwatch/dashboard:Dashboard (overview), "
         "aws:cloudwatch/metricAlarm:MetricAlarm (failing, late, parked and 1 more), "
         "aws:dynamodb/table:Table tableClass (cities), "
         "aws:sns/topicSubscription:TopicSubscription protocol email (to-me)"
     )
-    assert deployment.not_imitated == line
-    assert (tell(deployment), tell(deployment, line)) == (line, line)
+    assert deployment.unsupported_line == line
+    assert (print_unsupported(deployment), print_unsupported(deployment, line)) == (line, line)
     assert capsys.readouterr().out == f"{line}\n"
-    assert not [made for made in deployment.made if made.registration.type == ALARM]
+    assert not [each for each in deployment.resources if each.registration.type == ALARM]
 
     added = deployment.outputs["added"]
     assert aws.client("secretsmanager").get_secret_value(SecretId=added["secret"])["SecretString"] == "s3cr3t"
@@ -92,17 +92,17 @@ def test_the_program_with_all_that_a_user_adds(deployed: Deployed, aws: LocalAws
     [message] = aws.client("sqs").receive_message(QueueUrl=added["inbox"])["Messages"]
     assert json.loads(message["Body"])["Message"] == "late"
     aws.write(deployment.outputs["tables"]["users"]["name"], {"id": "passed", "email": "passed@example.com"})
-    aws.settle()
+    aws.wait_until_idle()
     assert aws.log_entries(deployment.outputs["consumers"]["change-log"]["logGroup"], "change")
 
 
-def test_the_program_as_it_is_leaves_nothing_to_tell(pipeline: Deployment, capsys: pytest.CaptureFixture[str]):
-    assert (pipeline.passed_over, pipeline.not_imitated) == ({}, "")
-    assert tell(pipeline) == ""
+def test_everything_in_the_program_is_supported(pipeline: Deployment, capsys: pytest.CaptureFixture[str]):
+    assert (pipeline.unsupported, pipeline.unsupported_line) == ({}, "")
+    assert print_unsupported(pipeline) == ""
     assert capsys.readouterr().out == ""
 
 
-def test_what_is_made_up_and_where_it_goes_is_told(deployed: Deployed, aws: LocalAws):
+def test_the_line_names_properties_with_invented_values(deployed: Deployed, aws: LocalAws):
     def program() -> None:
         domain = resources.opensearch.Domain("search", domain_name="search")
         resources.sqs.Queue("asked", name=domain.arn.apply(lambda arn: arn.rpartition("/")[2]))
@@ -114,52 +114,52 @@ def test_what_is_made_up_and_where_it_goes_is_told(deployed: Deployed, aws: Loca
         "id": "search",
         "name": "search",
     }
-    told = "not imitated here: aws:opensearch/domain:Domain (search → asked.name)"
-    assert deployment.not_imitated == told
-    assert aws.sandbox.redeploy(deployment, program, config={}) == []
-    assert deployment.not_imitated == told
+    line = "not supported in the sandbox: aws:opensearch/domain:Domain (search → asked.name)"
+    assert deployment.unsupported_line == line
+    assert aws.sandbox.redeploy(deployment, Program(program, config={})) == []
+    assert deployment.unsupported_line == line
 
     def failing() -> None:
         alarm("late")
         raise pulumi.RunError("a typo")
 
     with pytest.raises(pulumi.RunError, match="a typo"):
-        aws.sandbox.redeploy(deployment, failing, config={})
-    assert deployment.not_imitated == told
-    assert aws.sandbox.redeploy(deployment, lambda: None, config={}) == ["asked unmade"]
-    assert deployment.not_imitated == ""
+        aws.sandbox.redeploy(deployment, Program(failing, config={}))
+    assert deployment.unsupported_line == line
+    assert aws.sandbox.redeploy(deployment, Program(lambda: None, config={})) == ["asked deleted"]
+    assert deployment.unsupported_line == ""
 
 
-def test_there_is_one_region_whatever_a_provider_says(deployed: Deployed, aws: LocalAws):
+def test_the_sandbox_has_one_region_for_all_providers(deployed: Deployed, aws: LocalAws):
     def program() -> None:
         there = resources.Provider("there", region="eu-central-1")
         here = resources.Provider("here", region=REGION)
-        made = resources.sqs.Queue("region-there", opts=Options(provider=there))
+        queue = resources.sqs.Queue("region-there", opts=Options(provider=there))
         resources.sqs.Queue("region-here", opts=Options(provider=here))
         resources.sns.Topic("region-topic", region="us-west-2")
         seen = resources.get_region(opts=pulumi.InvokeOptions(provider=there)).region
-        pulumi.export("made", {"arn": made.arn, "seen": seen})
+        pulumi.export("queue", {"arn": queue.arn, "seen": seen})
 
     deployment = deployed(program, config={})
-    assert deployment.outputs["made"]["arn"].startswith(f"arn:aws:sqs:{REGION}:{ACCOUNT}:region-there-")
-    assert deployment.outputs["made"]["seen"] == REGION
-    assert deployment.not_imitated == (
-        f"not imitated here: another Region than {REGION} (region-topic in us-west-2, there in eu-central-1)"
+    assert deployment.outputs["queue"]["arn"].startswith(f"arn:aws:sqs:{REGION}:{ACCOUNT}:region-there-")
+    assert deployment.outputs["queue"]["seen"] == REGION
+    assert deployment.unsupported_line == (
+        f"not supported in the sandbox: another Region than {REGION} (region-topic in us-west-2, there in eu-central-1)"
     )
 
 
-def test_an_unknown_property_of_another_service_is_mentioned(deployed: Deployed):
+def test_an_unsupported_property_of_another_service_is_reported(deployed: Deployed):
     def program() -> None:
         resources.s3.Bucket("mention", acceleration_status="Enabled", tags={"team": "a"})
         resources.sqs.Queue("mention", name_prefix="mention-", fifo_throughput_limit="perQueue")
 
-    assert deployed(program, config={}).passed_over == {
+    assert deployed(program, config={}).unsupported == {
         "aws:s3/bucket:Bucket accelerationStatus": ["mention"],
         "aws:sqs/queue:Queue fifoThroughputLimit": ["mention"],
     }
 
 
-def test_a_name_by_its_beginning(deployed: Deployed):
+def test_a_name_prefix(deployed: Deployed):
     def program() -> None:
         pulumi.export("queue", resources.sqs.Queue("q", name_prefix="prefixed-").name)
         pulumi.export("bucket", resources.s3.Bucket("b", bucket_prefix="prefixed-").bucket)
@@ -175,24 +175,26 @@ def test_a_name_by_its_beginning(deployed: Deployed):
         "aws:dynamodb/kinesisStreamingDestination:KinesisStreamingDestination",
     ],
 )
-def test_what_could_change_what_is_shown_stops(type_: str):
+def test_a_type_on_which_functions_or_tables_may_depend_is_an_error(type_: str):
     with pytest.raises(
         ResourceError,
-        match=f"^mine: the sandbox does not know resources of type {type_}, and what functions and tables do may "
-        r"depend on it: let the program register it only where pulumi.get_stack\(\) is not 'local'$",
+        match=f"^mine: the sandbox does not support resources of type {type_}, and functions or tables may depend "
+        r"on them: register it only where pulumi.get_stack\(\) is not 'local'$",
     ):
-        resource(type_, "mine", nowhere())
+        resource(type_, "mine", disconnected_aws())
 
 
-def test_what_only_permits_or_observes_does_not_stop():
-    assert [resource(type_, "mine", nowhere()).create({"name": "n"}) for type_ in HARMLESS] == ["n"] * len(HARMLESS)
-    assert not HARMLESS & TYPES.keys()
+def test_types_that_only_permit_or_observe_are_skipped():
+    assert [resource(type_, "mine", disconnected_aws()).create({"name": "n"}) for type_ in SAFE_TO_SKIP] == ["n"] * len(
+        SAFE_TO_SKIP
+    )
+    assert not SAFE_TO_SKIP & TYPES.keys()
 
 
 def test_a_resource_of_another_package_has_no_arn():
-    made = resource("datadog:index/monitor:Monitor", "slow", nowhere())
-    inputs = made.check("slow", {"query": "q"})
-    assert (inputs, made.create(inputs), made.read("slow")) == (
+    placeholder = resource("datadog:index/monitor:Monitor", "slow", disconnected_aws())
+    inputs = placeholder.check("slow", {"query": "q"})
+    assert (inputs, placeholder.create(inputs), placeholder.read("slow")) == (
         *({"name": "slow", "query": "q"}, "slow"),
         {"name": "slow"},
     )
