@@ -27,7 +27,7 @@ from tests.program.recording import record
         ),
         (
             lambda: bare_consumer(users().changes(), name="change_log"),
-            "a consumer is written with dashes: change-log",
+            "a consumer's name has dashes: change-log",
         ),
         (
             lambda: bare_consumer(
@@ -149,7 +149,7 @@ def packaged(*modules: str) -> Package:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        ("def handle(change): ...", "handler/mirror.py has no handler, which is what Lambda calls"),
+        ("def handle(change): ...", "handler/mirror.py defines no handler for Lambda to call"),
         ("def handler(change:", "handler/mirror.py:1 is not Python"),
     ],
 )
