@@ -23,10 +23,10 @@ from infra.table import Changes, Table, ViewType
 
 Destination = aws.sqs.Queue | aws.sns.Topic
 
-ASSUMED_BY_LAMBDA = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-}
+LAMBDA = {"Service": "lambda.amazonaws.com"}
+ASSUMED_BY_LAMBDA = json.dumps(
+    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": LAMBDA, "Action": "sts:AssumeRole"}]}
+)
 
 
 class StreamConsumer(pulumi.ComponentResource):
@@ -110,7 +110,7 @@ class StreamConsumer(pulumi.ComponentResource):
 
         self._check()
         self.log_group = self._make_log_group()
-        self.role = self._make_role()
+        self.role = self._children.make(aws.iam.Role, f"{name}-role", assume_role_policy=ASSUMED_BY_LAMBDA)
         destination = self._choose_destination(on_failure)
         policies = RolePolicies(name, self.role, self._children)
         policy = policies.add("policy", self._collect_statements(destination))
@@ -118,7 +118,7 @@ class StreamConsumer(pulumi.ComponentResource):
         permissions = [policy, *self._add_policies_about_function(policies)]
         policies.exclude_others("role")
         if stores:
-            self._schedule_retries(stores, permissions)
+            retry_every_minute(self._children, name, self.function, stores.account, permissions, enabled=tuning.enabled)
         self.mappings = {
             table.name: self._make_mapping(table, patterns, destination, permissions)
             for table, patterns in self._args.filters.items()
@@ -140,9 +140,6 @@ class StreamConsumer(pulumi.ComponentResource):
             retention_in_days=self._args.tuning.retention_in_days,
             kms_key_id=self._args.key_arn,
         )
-
-    def _make_role(self) -> aws.iam.Role:
-        return self._children.make(aws.iam.Role, f"{self.name}-role", assume_role_policy=json.dumps(ASSUMED_BY_LAMBDA))
 
     def _choose_destination(self, on_failure: Destination | None) -> "_FailureDestination":
         stores = self._args.stores
@@ -213,15 +210,6 @@ class StreamConsumer(pulumi.ComponentResource):
         invoke = {"helpers": [grants.invoke(arn)]} if self._args.stores else {}
         return [policies.add(name, statements) for name, statements in (decrypt | invoke).items()]
 
-    def _schedule_retries(self, stores: Stores, permissions: Sequence[pulumi.Resource]) -> None:
-        retry_every_minute(
-            *(self.name, self.function),
-            account=stores.account,
-            enabled=self._args.tuning.enabled,
-            children=self._children,
-            depends_on=permissions,
-        )
-
     def _make_mapping(
         self,
         table: Table,
@@ -229,7 +217,11 @@ class StreamConsumer(pulumi.ComponentResource):
         destination: "_FailureDestination",
         permissions: Sequence[pulumi.Resource],
     ) -> aws.lambda_.EventSourceMapping:
-        tuning, snap_start = self._args.tuning, self._args.accepted_function_args.get("snap_start")
+        tuning, snap_start, arn = (
+            self._args.tuning,
+            self._args.accepted_function_args.get("snap_start"),
+            destination.arn,
+        )
         return self._children.make(
             aws.lambda_.EventSourceMapping,
             f"{self.name}-{table.name}",
@@ -237,7 +229,7 @@ class StreamConsumer(pulumi.ComponentResource):
             function_name=self.function.qualified_arn if snap_start else self.function.name,
             filter_criteria={"filters": [{"pattern": pattern} for pattern in patterns]} if patterns else None,
             function_response_types=["ReportBatchItemFailures"],
-            destination_config=destination.config,
+            destination_config=None if arn is None else {"on_failure": {"destination_arn": arn}},
             enabled=tuning.enabled,
             starting_position=tuning.starting_position,
             batch_size=tuning.batch_size,
@@ -272,7 +264,3 @@ class _FailureDestination:
 
     arn: pulumi.Input[str] | None
     statements: Sequence[pulumi.Input[Statement | None]]
-
-    @property
-    def config(self) -> aws.lambda_.EventSourceMappingDestinationConfigArgsDict | None:
-        return {"on_failure": {"destination_arn": self.arn}} if self.arn is not None else None

@@ -7,14 +7,7 @@ import pulumi_aws as aws
 
 from infra.internal.registry import Children
 
-LOG_ACTIONS = (
-    "Encrypt",
-    "Decrypt",
-    "ReEncryptFrom",
-    "ReEncryptTo",
-    "GenerateDataKey",
-    "GenerateDataKeyWithoutPlaintext",
-)
+ACTIONS = ("Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext")
 
 
 class EncryptionKey(pulumi.ComponentResource):
@@ -88,7 +81,7 @@ def _policy(opts: pulumi.InvokeOutputOptions) -> pulumi.Output[str]:
         "Sid": "LogsOfThisAccount",
         "Effect": "Allow",
         "Principal": {"Service": pulumi.Output.format("logs.{0}.amazonaws.com", region)},
-        "Action": [f"kms:{use}" for use in LOG_ACTIONS],
+        "Action": [f"kms:{action}" for action in ACTIONS],
         "Resource": "*",
         "Condition": {"StringLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
     }

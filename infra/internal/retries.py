@@ -18,13 +18,13 @@ EVENT_AGE_SECONDS = 60
 
 
 def retry_every_minute(
+    children: Children,
     name: str,
     function: aws.lambda_.Function,
-    *,
     account: pulumi.Input[str],
-    enabled: bool,
-    children: Children,
     depends_on: Sequence[pulumi.Resource],
+    *,
+    enabled: bool,
 ) -> aws.scheduler.Schedule:
     """Make a schedule that invokes the function every minute, or a disabled one, and its role.
 
