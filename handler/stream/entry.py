@@ -120,8 +120,8 @@ class Engine:
                 return retry.RetryRun(
                     *(self._processor, ledger, self._function, invocation),
                     invoke=self._invoke,
-                    everything=event.get("now") is True,
-                    part=_part(event.get("slice")),
+                    all_are_due=event.get("now") is True,
+                    item_slice=_item_slice(event.get("slice")),
                 ).run()
             case {"table-stream": "skip", "item": str(digest)}:
                 return repair.skip(self._processor, ledger, invocation, digest)
@@ -135,7 +135,7 @@ class Engine:
                 )
 
 
-def _part(value: Any) -> tuple[int, int] | None:
+def _item_slice(value: Any) -> tuple[int, int] | None:
     """A helper's share of the items: `[1, 3]` is the second of three. Raises UnknownRequestError."""
     match value:
         case None:

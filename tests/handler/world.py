@@ -171,7 +171,7 @@ class World:
     def row(self, item: str = "a") -> HoldRow | None:
         """The hold row of an item."""
         row = self.ledger("hold#consumer").get(digest(item))
-        return HoldRow.read(row) if row else None
+        return HoldRow.from_item(row) if row else None
 
     def held_row(self, item: str = "a") -> HoldRow:
         """The row of an item that is held."""
@@ -200,7 +200,7 @@ class World:
         item = self.ledger(f"note#consumer#{STREAM}").get(f"{FIRST + under:040}")
         if item is None:
             return None
-        return {sequence - FIRST: state for sequence, state in Note.unpacked(item["records"]["B"]).states.items()}
+        return {sequence - FIRST: state for sequence, state in Note.unpack(item["records"]["B"]).states.items()}
 
     def parked(self) -> list[int]:
         """The changes in the failure store, in stream order."""

@@ -119,12 +119,12 @@ class BatchRun:
             return True
         try:
             self._note = self._ledger.notes.read(self._batch.stream, self._batch.sequences[0])
-            self._rows = self._ledger.hold_rows(self._digests)
+            self._rows = self._ledger.read_hold_rows(self._digests)
         except Exception:
             logger.exception("the ledger cannot be read: the whole batch comes again")
             return False
         self._states[:] = [self._note.states.get(sequence, UNDONE) for sequence in self._batch.sequences]
-        if self._rows and not self._holding.settle_known(self._undone(), self._rows):
+        if self._rows and not self._holding.settle_already_held(self._undone(), self._rows):
             self._states[:] = [UNDONE] * len(self._states)
             return False
         return True
@@ -150,7 +150,7 @@ class BatchRun:
     def _forget_delivery(self) -> None:
         assert self._ledger is not None  # noqa: S101 - a delivery is counted in the ledger
         try:
-            self._ledger.deliveries.forget(self._batch.stream, self._batch.sequences[0])
+            self._ledger.deliveries.delete(self._batch.stream, self._batch.sequences[0])
         except Exception:
             logger.exception("the ledger cannot give back a counted delivery")
 
@@ -171,7 +171,7 @@ class BatchRun:
         if self._rows:
             yield
             row = self._holding.row_of(left[0], self._rows)
-            left, released_at = self._holding.let_wait(row, left), row.released_at if row else None
+            left, released_at = self._holding.append_if_held(row, left), row.released_at if row else None
         invocation, health, handler_timeout = self._invocation, self._setting.health, self._handler_timeout
         while left:
             yield
@@ -180,7 +180,9 @@ class BatchRun:
                     self._hold_all(left, "its turn did not come in time")
                 return
             if self._setting.invoke and not health.trusts(item, invocation.clock(), released_at):
-                left = self._hold_untried(left, "others failed slowly: it is tried beside the shard", due_in=0.0)
+                left = self._hold_untried(
+                    left, "others failed slowly: it is tried beside the shard", due_in_seconds=0.0
+                )
                 health.took_detour()
                 self._ask_for_retry_run()
             elif self._ledger and not health.may_try(invocation.clock()):
@@ -221,7 +223,7 @@ class BatchRun:
         if owned is not None:
             owned.made.wait()
             if owned.row is not None:
-                self._holding.end_owned(owned.row, left, None if is_parked else error)
+                self._holding.advance_owned_hold(owned.row, left, None if is_parked else error)
                 return deque()
         if error is None or is_parked:
             self._states[left[0]] = DONE if error is None else HELD
@@ -244,19 +246,19 @@ class BatchRun:
         *,
         tries: int,
         deaths: int = 0,
-        due_in: float | None = None,
+        due_in_seconds: float | None = None,
     ) -> deque[int]:
         """Hold an item, of which these changes wait, until it is due; those that may run now after all."""
         if self._ledger is None:
             log_failure("change failed", self._change(next(iter(left))), error)
             return deque()
-        due_in = self._settings.minute_seconds if due_in is None else due_in
-        return self._holding.hold(left, error, tries=tries, deaths=deaths, due_in=due_in)
+        due_in_seconds = self._settings.minute_seconds if due_in_seconds is None else due_in_seconds
+        return self._holding.hold(left, error, tries=tries, deaths=deaths, due_in_seconds=due_in_seconds)
 
-    def _hold_untried(self, left: Collection[int], why: str, due_in: float | None = None) -> deque[int]:
+    def _hold_untried(self, left: Collection[int], why: str, due_in_seconds: float | None = None) -> deque[int]:
         from handler.stream.held_items.holding import UntriedError
 
-        return self._hold(left, UntriedError(why), tries=0, due_in=due_in)
+        return self._hold(left, UntriedError(why), tries=0, due_in_seconds=due_in_seconds)
 
     def _hold_all(self, left: Collection[int], why: str) -> None:
         """Hold an item whose changes must not be reported, even where it was released a moment ago."""
@@ -332,7 +334,7 @@ class BatchRun:
         if self._ledger is None:
             return
         notes = self._ledger.notes
-        rest = notes.carried(self._note, self._batch.sequences[-1])
+        rest = notes.carry_over(self._note, self._batch.sequences[-1])
         states = dict(zip(self._batch.sequences[start:], self._states[start:], strict=True)) | dict(rest.states)
         if not states:
             return

@@ -7,13 +7,13 @@ from handler.stream.change import Change
 from handler.stream.engine.batch import Batch
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
-from handler.stream.ledger.holds import PASSED, Holds, Lease, Position
+from handler.stream.ledger.holds import AFTER_VERSION, HoldProgress, Holds, Lease
 from handler.stream.ledger.notes import HELD, UNDONE
 from handler.stream.ledger.rows import FORMAT, HoldRow, digest_of, version_of
 from handler.stream.ledger.writes import RefusedError
 from handler.stream.telemetry import described, listed, log_failure, logger, moment
 
-MOST_WAITING = 10_000
+MAX_WAITING_CHANGES = 10_000
 """Waiting changes of one item: further ones are parked, since a hold that long is not drained by itself."""
 
 
@@ -52,7 +52,7 @@ class Holding:
         self._batch, self._states, self._holds = batch, states, holds
         self._parking, self._invocation, self._minute_seconds = parking, invocation, minute_seconds
 
-    def settle_known(self, positions: Collection[int], rows: Mapping[str, HoldRow]) -> bool:
+    def settle_already_held(self, positions: Collection[int], rows: Mapping[str, HoldRow]) -> bool:
         """Settle the changes that the holds in `rows` took in; False where a newer version is at work on an item."""
         for position in positions:
             row = self.row_of(position, rows)
@@ -68,13 +68,13 @@ class Holding:
         """The row of the item that a record belongs to."""
         return rows.get(digest_of(self._change(position)))
 
-    def let_wait(self, row: HoldRow | None, left: deque[int]) -> deque[int]:
+    def append_if_held(self, row: HoldRow | None, positions: deque[int]) -> deque[int]:
         """Let the changes of one item wait where it is held; those that may run now."""
         if row is None:
-            return left
-        if version_of(self._change(left[0])) <= row.tail:
+            return positions
+        if version_of(self._change(positions[0])) <= row.tail:
             return deque()  # it is out of sequence and cannot be parked: it comes again, with all that is after it
-        return self._append(row, left) if row.is_held else left
+        return self._append(row, positions) if row.is_held else positions
 
     def _settle(self, position: int, row: HoldRow) -> None:
         """Take a change as settled that its item's hold took in; park it where its place is taken by another."""
@@ -90,39 +90,39 @@ class Holding:
             self._states[position] = HELD
 
     def hold(
-        self, left: Collection[int], error: BaseException, *, tries: int, deaths: int, due_in: float
+        self, positions: Collection[int], error: BaseException, *, tries: int, deaths: int, due_in_seconds: float
     ) -> deque[int]:
         """Hold an item, of which these changes wait, until it is due; those that may run now after all."""
-        changes = [self._change(position) for position in left]
+        changes = [self._change(position) for position in positions]
         now = self._invocation.clock()
-        due = now + due_in
+        due = now + due_in_seconds
         try:
             row = self._holds.hold(digest_of(changes[0]), changes, error, now=now, due=due, tries=tries, deaths=deaths)
         except RefusedError as refused:
-            return self._refused(refused, left)
+            return self._refused(refused, positions)
         except Exception:
             logger.exception("the ledger cannot hold an item: its changes come again", **described(changes[0]))
             log_failure("change failed", changes[0], error)
             return deque()
-        self._waits(left)
+        self._mark_held(positions)
         self._log_held(row, changes, error, tries)
         return deque()
 
-    def _append(self, row: HoldRow, left: Collection[int]) -> deque[int]:
+    def _append(self, row: HoldRow, positions: Collection[int]) -> deque[int]:
         """Let an item's later changes wait, too; those that may run now after all."""
-        if row.waiting >= MOST_WAITING:
-            left = [position for position in left if not self._park_full(row, position)]
-        changes = [self._change(position) for position in left]
+        if row.waiting >= MAX_WAITING_CHANGES:
+            positions = [position for position in positions if not self._park_full(row, position)]
+        changes = [self._change(position) for position in positions]
         if not changes:
             return deque()
         try:
             row = self._holds.append(row.digest, changes, self._invocation.clock())
         except RefusedError as refused:
-            return self._refused(refused, left)
+            return self._refused(refused, positions)
         except Exception:
             logger.exception("the ledger cannot hold changes: they come again", **described(changes[0]))
             return deque()
-        self._waits(left)
+        self._mark_held(positions)
         first = (row.next or "").rpartition("#")[2].lstrip("0")
         logger.info(
             "changes wait",
@@ -134,17 +134,17 @@ class Holding:
         )
         return deque()
 
-    def _refused(self, refused: RefusedError, left: Collection[int]) -> deque[int]:
+    def _refused(self, refused: RefusedError, positions: Collection[int]) -> deque[int]:
         """A hold stands otherwise than this batch knew: settle what it took in, and let the rest wait, or run."""
-        row = HoldRow.read(refused.row) if refused.row is not None else None
+        row = HoldRow.from_item(refused.item) if refused.item is not None else None
         if row is None:
-            return deque(left)
+            return deque(positions)
         if row.format > FORMAT:
             logger.error("a newer version is at work: these changes come again", item=row.digest)
             return deque()
-        for position in left:
+        for position in positions:
             self._settle(position, row)
-        rest = deque(position for position in left if self._states[position] == UNDONE)
+        rest = deque(position for position in positions if self._states[position] == UNDONE)
         if any(version_of(self._change(position)) <= row.tail for position in rest):
             return deque()  # what is out of sequence and cannot be parked comes again, with all that is after it
         return self._append(row, rest) if row.is_held else rest
@@ -156,7 +156,7 @@ class Holding:
             self._states[position] = HELD
         return is_parked
 
-    def _waits(self, positions: Collection[int]) -> None:
+    def _mark_held(self, positions: Collection[int]) -> None:
         for position in positions:
             self._states[position] = HELD
         self._invocation.count("HeldChanges", len(positions))
@@ -177,35 +177,35 @@ class Holding:
         except Exception:
             logger.exception("the ledger cannot hold an item whose handler still runs", **described(changes[0]))
             return None
-        self._waits(positions)
+        self._mark_held(positions)
         self._log_held(row, changes, error, 1)
         return row
 
-    def end_owned(self, row: HoldRow, left: Sequence[int], error: BaseException | None) -> None:
+    def advance_owned_hold(self, row: HoldRow, positions: Sequence[int], error: BaseException | None) -> None:
         """A handler has ended after its item was held: move the hold on as its owner."""
         try:
-            self._move_on(row, left, error)
+            self._advance(row, positions, error)
         except RefusedError:
             logger.warning("a hold is no longer this invocation's", item=row.digest)
         except Exception:
             logger.exception("the ledger cannot tell that a handler has ended", item=row.digest)
 
-    def _move_on(self, row: HoldRow, left: Sequence[int], error: BaseException | None) -> None:
+    def _advance(self, row: HoldRow, positions: Sequence[int], error: BaseException | None) -> None:
         now, holds = self._invocation.clock(), self._holds
         if error is not None:
-            holds.hand_back(row, Position(row.next, 0, row.since, 0, 0), now + self._minute_seconds)
-        elif len(left) > 1:
-            following = version_of(self._change(left[1]))
-            holds.hand_back(row, Position(following, 1, now, 0, 0), now)
+            holds.hand_back(row, HoldProgress(row.next, 0, row.since, 0, 0), now + self._minute_seconds)
+        elif len(positions) > 1:
+            following = version_of(self._change(positions[1]))
+            holds.hand_back(row, HoldProgress(following, 1, now, 0, 0), now)
         else:
             try:
                 holds.release(row, row.tail, now)
             except RefusedError as refused:
-                there = HoldRow.read(refused.row) if refused.row is not None else None
-                if there is None or not there.is_held or there.owner != row.owner:
+                stored = HoldRow.from_item(refused.item) if refused.item is not None else None
+                if stored is None or not stored.is_held or stored.owner != row.owner:
                     raise
-                passed = Position(f"{row.tail}{PASSED}", len(left), now, 0, 0)
-                holds.hand_back(there, passed, now)  # a doubled delivery has appended meanwhile
+                beyond_tail = HoldProgress(f"{row.tail}{AFTER_VERSION}", len(positions), now, 0, 0)
+                holds.hand_back(stored, beyond_tail, now)  # a doubled delivery has appended meanwhile
 
     def _change(self, position: int) -> Change:
         return Change(self._batch.records[position])

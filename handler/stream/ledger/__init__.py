@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from handler.stream.ledger.rows import HoldRow
     from handler.stream.ledger.writes import LedgerWrites
 
-PAGE = 100
+HOLDS_PER_PAGE = 100
 """Hold rows that one read shows: at less than 300 bytes each, about 8 read units where so many items are held."""
 
 
@@ -36,7 +36,7 @@ class Ledger:
 
     def __init__(self, dynamodb: Callable[[], Any], table: str, consumer: str, sleep: Callable[[float], None]) -> None:
         self._table, self._consumer = LedgerTable(dynamodb, table), consumer
-        self._for_writes = dynamodb, table, sleep
+        self._write_arguments = dynamodb, table, sleep
         self.notes = Notes(self._table, consumer)
 
     @cached_property
@@ -57,14 +57,14 @@ class Ledger:
     def _writes(self) -> "LedgerWrites":
         from handler.stream.ledger.writes import LedgerWrites
 
-        return LedgerWrites(*self._for_writes)
+        return LedgerWrites(*self._write_arguments)
 
-    def hold_rows(self, digests: Callable[[], Iterable[str]]) -> "dict[str, HoldRow]":
+    def read_hold_rows(self, digests: Callable[[], Iterable[str]]) -> "dict[str, HoldRow]":
         """The hold rows of a batch's items by digest: one read where nothing or little is held.
 
         `digests` are the batch's; they are asked for only where more rows are there than a page shows.
         """
-        items, more = self._table.page(f"hold#{self._consumer}", limit=PAGE)
+        items, last_key = self._table.query_page(f"hold#{self._consumer}", limit=HOLDS_PER_PAGE)
         if not items:
             return {}
-        return self.holds.rows(items if more is None else self.holds.read(digests()))
+        return self.holds.parse_rows(items if last_key is None else self.holds.read_items(digests()))

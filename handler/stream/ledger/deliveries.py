@@ -4,7 +4,7 @@ from handler.stream.change import padded
 from handler.stream.ledger.table import key_of
 from handler.stream.ledger.writes import LedgerWrites
 
-KEPT_SECONDS = 48 * 3600
+COUNT_LIFETIME_SECONDS = 48 * 3600
 """A count outlives its record: a stream keeps it for 24 hours."""
 
 
@@ -20,12 +20,12 @@ class Deliveries:
             self._table.update(
                 self._key(stream, sequence),
                 "SET #expiry = :expiry ADD #count :one",
-                expiry=int(now) + KEPT_SECONDS,
+                expiry=int(now) + COUNT_LIFETIME_SECONDS,
                 one=1,
             )["count"]["N"]
         )
 
-    def forget(self, stream: str, sequence: int) -> None:
+    def delete(self, stream: str, sequence: int) -> None:
         """The delivery ends with an answer: no function died of the record."""
         self._table.delete(self._key(stream, sequence))
 

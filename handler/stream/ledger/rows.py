@@ -11,11 +11,11 @@ from handler.stream.change import Change, from_json, padded, to_json
 
 FORMAT = 1
 """The format of hold rows (`v`) that this code reads and writes. A row with a higher one is left to newer code."""
-PART_BYTES = 350_000
+MAX_PART_BYTES = 350_000
 """A change row's largest part: DynamoDB's items have at most 400 KB, keys and other attributes included."""
-KEPT_SECONDS = 3_600.0
+RELEASED_ROW_SECONDS = 3_600.0
 """How long a released hold's row stays: a late redelivery must find what the hold has settled."""
-LAST = "~"
+END_OF_PARTS = "~"
 """Sorts after every digit: the end of a version's parts."""
 
 Item = dict[str, Any]
@@ -40,7 +40,7 @@ def version_of(change: Change) -> str:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class WaitingChange:
     """A change that waits in a hold."""
 
     version: str
@@ -95,7 +95,7 @@ class HoldRow:
     @property
     def released_at(self) -> float | None:
         """When the item was released; None while it is held."""
-        return None if self.is_held else self.expiry - KEPT_SECONDS
+        return None if self.is_held else self.expiry - RELEASED_ROW_SECONDS
 
     @property
     def is_suspect(self) -> bool:
@@ -109,7 +109,7 @@ class HoldRow:
         return same_stream and (created is None or created <= self.tail_at)
 
     @classmethod
-    def read(cls, item: Mapping[str, Any]) -> "HoldRow":
+    def from_item(cls, item: Mapping[str, Any]) -> "HoldRow":
         """The row as DynamoDB returns it."""
 
         def number(name: str) -> float:
@@ -139,20 +139,20 @@ class HoldRow:
 
 def change_rows(partition: str, change: Change, now: float, *, is_redriven: bool = False) -> Iterator[Item]:
     """The rows that keep a change whole, written now."""
-    packed = zlib.compress(to_json(change.record).encode())
-    parts = range(0, len(packed), PART_BYTES)
-    waiting = Waiting(version_of(change), change, len(parts), is_redriven)
+    compressed = zlib.compress(to_json(change.record).encode())
+    parts = range(0, len(compressed), MAX_PART_BYTES)
+    waiting = WaitingChange(version_of(change), change, len(parts), is_redriven)
     for sort_key, start in zip(waiting.sort_keys(), parts, strict=True):
         yield {
             "pk": {"S": partition},
             "sk": {"S": sort_key},
-            "record": {"B": packed[start : start + PART_BYTES]},
+            "record": {"B": compressed[start : start + MAX_PART_BYTES]},
             "parts": {"N": str(len(parts))},
             "at": {"N": str(now)},
         }
 
 
-def read_changes(items: Sequence[Mapping[str, Any]]) -> list[Waiting]:
+def read_changes(items: Sequence[Mapping[str, Any]]) -> list[WaitingChange]:
     """The changes that rows keep, in their order.
 
     Raises
@@ -171,7 +171,7 @@ def _by_change(items: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, list[M
     return iter(changes.items())
 
 
-def _read_change(key: str, parts: Sequence[Mapping[str, Any]]) -> Waiting:
+def _read_change(key: str, parts: Sequence[Mapping[str, Any]]) -> WaitingChange:
     try:
         expected = int(parts[0]["parts"]["N"])
         if len(parts) != expected:
@@ -180,4 +180,4 @@ def _read_change(key: str, parts: Sequence[Mapping[str, Any]]) -> Waiting:
     except (KeyError, TypeError, ValueError, zlib.error, RecursionError) as error:
         raise HoldBrokenError(f"{key} cannot be read: {type(error).__name__} {error}") from error
     change = Change(record, "redrive" if key.startswith("+") else "stream")
-    return Waiting(key.removeprefix("+"), change, expected, key.startswith("+"))
+    return WaitingChange(key.removeprefix("+"), change, expected, key.startswith("+"))

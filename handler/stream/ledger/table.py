@@ -18,7 +18,7 @@ class LedgerTable:
     def __init__(self, dynamodb: Callable[[], Any], name: str) -> None:
         self._dynamodb, self._name = dynamodb, name
 
-    def page(
+    def query_page(
         self,
         partition: str,
         *,
@@ -33,17 +33,17 @@ class LedgerTable:
 
         `keys_only` leaves out everything of an item but its keys and `at`, when it was written.
         """
-        condition, values = "#pk = :pk", {":pk": typed(partition)}
+        condition, values = "#pk = :pk", {":pk": attribute_value(partition)}
         if start is not None and end is not None:
             condition += " AND #sk BETWEEN :start AND :end"
-            values |= {":start": typed(start), ":end": typed(end)}
+            values |= {":start": attribute_value(start), ":end": attribute_value(end)}
         elif end is not None:
             condition += " AND #sk <= :end"
-            values[":end"] = typed(end)
+            values[":end"] = attribute_value(end)
         request: dict[str, Any] = {
             "TableName": self._name,
             "KeyConditionExpression": condition,
-            "ExpressionAttributeNames": names_in(condition),
+            "ExpressionAttributeNames": attribute_names(condition),
             "ExpressionAttributeValues": values,
             "ScanIndexForward": forward,
             "ConsistentRead": True,
@@ -55,14 +55,14 @@ class LedgerTable:
             request["Limit"] = limit
         if after is not None:
             request["ExclusiveStartKey"] = after
-        answer = self._dynamodb().query(**request)
-        return answer["Items"], answer.get("LastEvaluatedKey")
+        response = self._dynamodb().query(**request)
+        return response["Items"], response.get("LastEvaluatedKey")
 
-    def pages(self, partition: str, **bounds: Any) -> Iterator[list[Item]]:
+    def query_pages(self, partition: str, **bounds: Any) -> Iterator[list[Item]]:
         """Every page of a partition between two sort keys."""
         after: Item | None = None
         while True:
-            items, after = self.page(partition, after=after, **bounds)
+            items, after = self.query_page(partition, after=after, **bounds)
             yield items
             if after is None:
                 return
@@ -72,16 +72,16 @@ class LedgerTable:
         self._dynamodb().put_item(TableName=self._name, Item=item)
 
 
-def typed(value: str | float) -> dict[str, str]:
+def attribute_value(value: str | float) -> dict[str, str]:
     """A text or a number as boto3's client takes it."""
     return {"S": value} if isinstance(value, str) else {"N": str(value)}
 
 
 def key_of(partition: str, sort_key: str) -> Item:
     """An item's key."""
-    return {"pk": typed(partition), "sk": typed(sort_key)}
+    return {"pk": attribute_value(partition), "sk": attribute_value(sort_key)}
 
 
-def names_in(expressions: str) -> dict[str, str]:
+def attribute_names(expressions: str) -> dict[str, str]:
     """The attributes that placeholders such as `#state` stand for: many of DynamoDB's reserved words are names here."""
     return {token: token[1:] for token in PLACEHOLDER.findall(expressions) if token.startswith("#")}

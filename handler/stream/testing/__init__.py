@@ -58,7 +58,7 @@ class DeliveryResult:
         run = RetryRun(
             *(self._processor, self._ledger, self._run, Invocation(None, time.time)),
             invoke=_no_helper,
-            everything=True,
+            all_are_due=True,
         )
         with aws.stand_in(self._clients):
             run.run()
@@ -85,7 +85,7 @@ class DeliveryResult:
 
     def _show(self) -> "DeliveryResult":
         holds = self._ledger.holds
-        waiting = [each for row in holds.every() if row.is_held for each in holds.waiting(row)]
+        waiting = [each for row in holds.read_all() if row.is_held for each in holds.read_waiting(row)]
         self.applied, self.parked = self._named(self._applied), self._named(self._parked)
         self.held = self._named([each.change.sequence_number for each in waiting])
         self._applied.clear()

@@ -133,7 +133,7 @@ def test_reads_that_are_left_unprocessed_are_sent_again_100_at_a_time() -> None:
     table.put_and_delete(KEYS)
     dynamodb.sent.clear()
     dynamodb._times = 2  # pyright: ignore[reportPrivateUsage] # from now on
-    found = table.get("p", [f"{place:03}" for place in range(120)])
+    found = table.batch_get("p", [f"{place:03}" for place in range(120)])
     assert (found, dynamodb.sent, slept) == (KEYS, [100, 99, 98, 20], [0.05, 0.1])
 
 

@@ -150,7 +150,7 @@ def test_a_note_is_read_as_it_was_written(size: int) -> None:
     for _ in range(size):
         sequence += generator.randrange(1, 10**6)
         states[sequence] = generator.choice([UNDONE, DONE, DONE, DONE, HELD])
-    read = Note.unpacked(Note(states).packed())
+    read = Note.unpack(Note(states).pack())
     assert list(read.states.items()) == list(states.items())
 
 
@@ -158,5 +158,5 @@ def test_ten_thousand_records_fit_into_an_item() -> None:
     """An item holds 400 KB; here on sequence numbers further apart than a stream's."""
     generator = random.Random(1)
     sequences = sorted({generator.randrange(10**25) for _ in range(10_000)})
-    assert len(Note(dict.fromkeys(range(10**20, 10**20 + 5_000_000, 500), DONE)).packed()) < 26_000
-    assert len(Note({each: generator.choice(".+x") for each in sequences}).packed()) < 200_000
+    assert len(Note(dict.fromkeys(range(10**20, 10**20 + 5_000_000, 500), DONE)).pack()) < 26_000
+    assert len(Note({each: generator.choice(".+x") for each in sequences}).pack()) < 200_000

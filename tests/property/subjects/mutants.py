@@ -67,12 +67,12 @@ class _Eventually:
 
 
 class _NotesReadEventually(Notes):
-    def nearest(self, stream: str, first: int) -> Note | None:
+    def read_nearest(self, stream: str, first: int) -> Note | None:
         table = self._table
         former = table._dynamodb  # pyright: ignore[reportPrivateUsage] -- a mutant has no other way in
         table._dynamodb = lambda: _Eventually(former())  # pyright: ignore[reportPrivateUsage] -- as above
         try:
-            return super().nearest(stream, first)
+            return super().read_nearest(stream, first)
         finally:
             table._dynamodb = former  # pyright: ignore[reportPrivateUsage] -- as above
 
@@ -80,7 +80,7 @@ class _NotesReadEventually(Notes):
 class _NotesNotCarried(Notes):
     """What a shorter batch leaves unused of a note is forgotten."""
 
-    def carried(self, note: Note, last: int) -> Note:
+    def carry_over(self, note: Note, last: int) -> Note:
         return Note()
 
 
