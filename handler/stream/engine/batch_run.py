@@ -334,7 +334,7 @@ class BatchRun:
         if self._ledger is None:
             return
         notes = self._ledger.notes
-        rest = notes.carry_over(self._note, self._batch.sequences[-1])
+        rest = self._note.after(self._batch.sequences[-1])
         states = dict(zip(self._batch.sequences[start:], self._states[start:], strict=True)) | dict(rest.states)
         if not states:
             return

@@ -7,7 +7,7 @@ from handler.stream.change import Change
 from handler.stream.engine.batch import Batch
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
-from handler.stream.ledger.holds import AFTER_VERSION, HoldProgress, Holds, Lease
+from handler.stream.ledger.holds import HoldProgress, Holds, Lease, just_after, stored_row
 from handler.stream.ledger.notes import HELD, UNDONE
 from handler.stream.ledger.rows import FORMAT, HoldRow, digest_of, version_of
 from handler.stream.ledger.writes import RefusedError
@@ -136,7 +136,7 @@ class Holding:
 
     def _refused(self, refused: RefusedError, positions: Collection[int]) -> deque[int]:
         """A hold stands otherwise than this batch knew: settle what it took in, and let the rest wait, or run."""
-        row = HoldRow.from_item(refused.item) if refused.item is not None else None
+        row = stored_row(refused)
         if row is None:
             return deque(positions)
         if row.format > FORMAT:
@@ -193,18 +193,18 @@ class Holding:
     def _advance(self, row: HoldRow, positions: Sequence[int], error: BaseException | None) -> None:
         now, holds = self._invocation.clock(), self._holds
         if error is not None:
-            holds.hand_back(row, HoldProgress(row.next, 0, row.since, 0, 0), now + self._minute_seconds)
+            holds.hand_back(row, HoldProgress(row.next, 0, row.since), now + self._minute_seconds)
         elif len(positions) > 1:
             following = version_of(self._change(positions[1]))
-            holds.hand_back(row, HoldProgress(following, 1, now, 0, 0), now)
+            holds.hand_back(row, HoldProgress(following, 1, now), now)
         else:
             try:
                 holds.release(row, row.tail, now)
             except RefusedError as refused:
-                stored = HoldRow.from_item(refused.item) if refused.item is not None else None
+                stored = stored_row(refused)
                 if stored is None or not stored.is_held or stored.owner != row.owner:
                     raise
-                beyond_tail = HoldProgress(f"{row.tail}{AFTER_VERSION}", len(positions), now, 0, 0)
+                beyond_tail = HoldProgress(just_after(row.tail), len(positions), now)
                 holds.hand_back(stored, beyond_tail, now)  # a doubled delivery has appended meanwhile
 
     def _change(self, position: int) -> Change:

@@ -8,8 +8,7 @@ from handler.stream.engine.batch import InvalidBatchError, read_batch
 from handler.stream.engine.batch_run import Setting
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
-from handler.stream.held_items.retry import END_OF_TIME_SECONDS
-from handler.stream.held_items.turn import Turn, TurnDependencies
+from handler.stream.held_items.turn import END_OF_TIME_SECONDS, SucceededItems, Turn, TurnDependencies
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import FORMAT, HoldBrokenError, digest_of, version_of
 from handler.stream.ledger.writes import RefusedError
@@ -39,8 +38,7 @@ def skip(setting: Setting, ledger: Ledger, invocation: Invocation, digest: str) 
         parking,
         invocation,
         setting.sleep,
-        lambda _: False,
-        lambda _: None,
+        SucceededItems(),
     )
     if row.format > FORMAT:
         return {"skipped": False, "reason": "a newer version of the engine holds the item"}

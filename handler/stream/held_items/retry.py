@@ -7,7 +7,7 @@ from handler.stream.engine.batch import Function
 from handler.stream.engine.batch_run import Invoke, Setting
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
-from handler.stream.held_items.turn import Turn, TurnDependencies
+from handler.stream.held_items.turn import END_OF_TIME_SECONDS, SucceededItems, Turn, TurnDependencies
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import FORMAT, HoldRow
 from handler.stream.ledger.writes import RefusedError
@@ -18,26 +18,6 @@ NEW_TURNS_SECONDS = 50.0
 ITEMS_PER_RUN, MAX_HELPERS = 500, 4
 """Due items from which a run invokes helpers, one for each such number. Helpers invoke nobody, since Lambda stops a
 function that invokes itself about 16 times in a row."""
-
-
-END_OF_TIME_SECONDS = 253_402_300_800.0
-"""The end of the year 9999: every item is due by then."""
-
-
-class SucceededItems:
-    """Which items have had a change that succeeded in this run, as far as anybody asks."""
-
-    def __init__(self) -> None:
-        self._items = set[str]()
-
-    def add(self, digest: str) -> None:
-        """A change of the item is done."""
-        if len(self._items) < 2:
-            self._items.add(digest)
-
-    def has_other_than(self, digest: str) -> bool:
-        """Whether a change of another item is done."""
-        return bool(self._items - {digest})
 
 
 class RetryRun:
@@ -59,7 +39,6 @@ class RetryRun:
         self._tried_items = 0
         self._turns: dict[str, Turn] = {}
         self._lock = threading.Lock()
-        successes = SucceededItems()
         self._dependencies = TurnDependencies(
             function,
             setting.settings,
@@ -67,8 +46,7 @@ class RetryRun:
             Parking(setting.failures, invocation),
             invocation,
             setting.sleep,
-            successes.has_other_than,
-            successes.add,
+            SucceededItems(),
         )
 
     def run(self) -> dict[str, int]:

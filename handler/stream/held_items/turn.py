@@ -11,7 +11,7 @@ from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
 from handler.stream.environment import Environment
 from handler.stream.held_items.holding import SuspectError
-from handler.stream.ledger.holds import AFTER_VERSION, HoldProgress, Holds, Lease
+from handler.stream.ledger.holds import HoldProgress, Holds, Lease, just_after, stored_row
 from handler.stream.ledger.rows import HoldBrokenError, HoldRow, WaitingChange
 from handler.stream.ledger.writes import RefusedError
 from handler.stream.telemetry import described, listed, log_failure, logger, moment
@@ -29,6 +29,8 @@ MAX_BACK_OFF_MINUTES = 60
 DEATHS_TO_GIVE_UP = 2
 """Deaths in a row after which a change that has failed for too long is given up without another try. One may have
 another cause: the owner may have died before it came to this change."""
+END_OF_TIME_SECONDS = 253_402_300_800.0
+"""The end of the year 9999: every item is due by then."""
 
 Result = TypeVar("Result")
 
@@ -37,6 +39,22 @@ def back_off_seconds(settings: Environment, failing_seconds: float) -> float:
     """Seconds until the next try: a quarter of the time that the item has failed, from a minute to an hour."""
     minute = settings.minute_seconds
     return min(max(failing_seconds / 4, minute), MAX_BACK_OFF_MINUTES * minute)
+
+
+class SucceededItems:
+    """Which items have had a change that succeeded in this run, as far as anybody asks."""
+
+    def __init__(self) -> None:
+        self._items = set[str]()
+
+    def add(self, digest: str) -> None:
+        """A change of the item is done."""
+        if len(self._items) < 2:
+            self._items.add(digest)
+
+    def has_other_than(self, digest: str) -> bool:
+        """Whether a change of another item is done."""
+        return bool(self._items - {digest})
 
 
 @dataclass(frozen=True)
@@ -49,10 +67,7 @@ class TurnDependencies:
     parking: Parking
     invocation: Invocation
     sleep: Callable[[float], None]
-    others_succeed: Callable[[str], bool]
-    """Whether a change of another item than this one has succeeded in the run."""
-    succeeded: Callable[[str], None]
-    """To be called with an item's digest when a change of it is done."""
+    successes: SucceededItems
 
 
 class Turn:
@@ -140,7 +155,7 @@ class Turn:
         else:
             error = attempt(dependencies.function, change)
         if error is None:
-            dependencies.succeeded(self.digest)
+            dependencies.successes.add(self.digest)
             self._given_up = 0
             self._done_changes.append(waiting)
             self.move_past(waiting, rest)
@@ -154,7 +169,7 @@ class Turn:
         return False
 
     def _reason_to_give_up(self) -> str | None:
-        is_next_one = self._given_up > 0 and self._dependencies.others_succeed(self.digest)
+        is_next_one = self._given_up > 0 and self._dependencies.successes.has_other_than(self.digest)
         return "GivenUp" if is_next_one or self._has_failed_too_long() else None
 
     def _has_failed_too_long(self) -> bool:
@@ -224,7 +239,7 @@ class Turn:
                 row_as_read = replace(self._row, redriven=self._redriven_read)
                 self._row = self._write_until_answered(lambda: self._holds.release(row_as_read, row.tail, self._now()))
             except RefusedError as refused:
-                stored = HoldRow.from_item(refused.item) if refused.item is not None else None
+                stored = stored_row(refused)
                 if stored is None or stored.owner != self._invocation.owner:
                     if stored is None or stored.is_held:
                         raise
@@ -287,8 +302,3 @@ class Turn:
 
     def _now(self) -> float:
         return self._invocation.clock()
-
-
-def just_after(version: str) -> str:
-    """The place after a version's rows and before those of the next one."""
-    return f"{version}{AFTER_VERSION}"

@@ -48,8 +48,8 @@ class HoldProgress:
     next: str | None
     newly_settled: int
     since: float
-    deaths: int
-    given_up: int
+    deaths: int = 0
+    given_up: int = 0
 
 
 class Holds:
@@ -169,7 +169,7 @@ class Holds:
                 deaths=deaths,
             )
         except RefusedError as refused:
-            stored = HoldRow.from_item(refused.item) if refused.item is not None else None
+            stored = stored_row(refused)
             if lease and stored and stored.owner == lease.owner:
                 return stored  # it was written, and only the answer was lost
             raise
@@ -279,7 +279,7 @@ class Holds:
                 **values,
             )
         except RefusedError as refused:
-            stored = HoldRow.from_item(refused.item) if refused.item is not None else None
+            stored = stored_row(refused)
             was_written = stored is not None and (stored.next == progress.next or row.next is None)
             if stored and was_written and stored.owner in (row.owner, None) and stored.is_held:
                 return stored  # it was written, and only the answer was lost
@@ -350,6 +350,16 @@ class Holds:
         return HoldRow.from_item(
             self._table.update(key_of(self._partition, digest), update, condition, **common, **values)
         )
+
+
+def stored_row(refused: RefusedError) -> HoldRow | None:
+    """The row that refused a write; None where there is none."""
+    return HoldRow.from_item(refused.item) if refused.item is not None else None
+
+
+def just_after(version: str) -> str:
+    """The place after a version's rows and before those of the next one."""
+    return f"{version}{AFTER_VERSION}"
 
 
 def _tail_values(changes: Sequence[Change]) -> dict[str, Any]:

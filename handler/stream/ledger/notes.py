@@ -55,17 +55,9 @@ class Notes:
 
         A note without this record was written by another concurrent batch of the shard (parallelizationFactor > 1).
         """
-        note = self.read_nearest(stream, first)
-        return note if note is not None and first in note.states else Note()
-
-    def read_nearest(self, stream: str, first: int) -> Note | None:
-        """The note with the highest key at or below a record."""
         items, _ = self._table.query_page(self._partition(stream), end=padded(first), forward=False, limit=1)
-        return Note.unpack(bytes(items[0]["records"]["B"])) if items else None
-
-    def carry_over(self, note: Note, last: int) -> Note:
-        """The part of a note that a batch which ends with this record leaves unused."""
-        return note.after(last)
+        note = Note.unpack(bytes(items[0]["records"]["B"])) if items else Note()
+        return note if first in note.states else Note()
 
     def write(self, stream: str, under: int, note: Note, now: float) -> None:
         """Keep the note under a record, in place of one that was there."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from handler.stream.change import Change, from_json, padded, to_json
+from handler.stream.ledger.table import Item
 
 FORMAT = 1
 """The format of hold rows (`v`) that this code reads and writes. A row with a higher one is left to newer code."""
@@ -17,8 +18,6 @@ RELEASED_ROW_SECONDS = 3_600.0
 """How long a released hold's row stays: a late redelivery must find what the hold has settled."""
 END_OF_PARTS = "~"
 """Sorts after every digit: the end of a version's parts."""
-
-Item = dict[str, Any]
 
 
 class HoldBrokenError(Exception):

@@ -1,5 +1,7 @@
 """Retry runs: what is parked or given up, and what becomes of changes that the function dies of."""
 
+from typing import Any
+
 import pytest
 
 from handler.stream import PermanentError
@@ -106,25 +108,26 @@ def test_an_items_own_success_ends_the_one_try() -> None:
 # Suspects
 
 
-def test_a_suspect_that_succeeds_is_one_no_longer() -> None:
-    world = held("aa")
+def suspect(batch: str, deaths: int = 1, **settings: Any) -> World:
+    """A held item whose first change the function has died of so many times, ten minutes apart."""
+    world = held(batch, **settings)
     world.trouble = {1: Died()}
-    with pytest.raises(Died):
-        world.retry(now=True)
-    world.trouble = {2: FAILS}
+    for _ in range(deaths):
+        with pytest.raises(Died):
+            world.retry_later(10)
+    world.trouble.clear()
+    world.ran.clear()
+    return world
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_suspect_that_the_function_outlives_is_one_no_longer(failing: int) -> None:
+    """Its first change succeeds, or only fails: the deaths in a row are over."""
+    world = suspect("aa")
+    world.trouble = {failing: FAILS}
     world.retry_later(2, now=True)
     row = world.held_row()
     assert (row.deaths, row.owner, row.is_suspect) == (0, None, False)
-
-
-def test_a_suspect_that_only_fails_waits_like_any_other_again() -> None:
-    """The function has outlived it: the deaths in a row are over."""
-    world = held("a")
-    world.trouble = {1: [Died(), FAILS]}
-    with pytest.raises(Died):
-        world.retry(now=True)
-    world.retry_later(2, now=True)
-    assert world.held_row().is_suspect is False
 
 
 def test_a_death_leaves_the_item_due_by_back_off() -> None:
@@ -133,7 +136,6 @@ def test_a_death_leaves_the_item_due_by_back_off() -> None:
     world.trouble = {1: Died()}
     with pytest.raises(Died):
         world.retry(now=True)
-    assert world.row() is not None
     world.clock.now += 499
     assert world.retry()["due"] == 0
     world.clock.now += 1
@@ -142,12 +144,7 @@ def test_a_death_leaves_the_item_due_by_back_off() -> None:
 
 
 def test_a_suspect_is_given_up_at_the_lease_without_another_try() -> None:
-    world = held("aa", give_up_after_seconds=600.0)
-    world.trouble = {1: Died()}
-    for _ in range(2):
-        with pytest.raises(Died):
-            world.retry_later(10)
-    world.ran.clear()
+    world = suspect("aa", 2, give_up_after_seconds=600.0)
     assert world.retry_later(10)["parked"] == 1
     assert world.ran == [2]
     [body] = world.s3.objects.values()
@@ -159,11 +156,7 @@ def test_a_suspect_is_given_up_at_the_lease_without_another_try() -> None:
 
 def test_after_one_death_a_change_that_has_failed_too_long_has_its_try() -> None:
     """The owner may have died before it came to this change."""
-    world = held("a", give_up_after_seconds=600.0)
-    world.trouble = {1: Died()}
-    with pytest.raises(Died):
-        world.retry(now=True)
-    world.trouble.clear()
+    world = suspect("a", give_up_after_seconds=600.0)
     assert world.retry_later(10)["released"] == 1
     assert world.parked() == []
 

@@ -1,5 +1,6 @@
 """What an operator asks of a consumer: to skip an item's first waiting change, to put given changes back."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -61,35 +62,38 @@ def test_skip_says_that_no_such_item_is_held() -> None:
         assert world.ask("skip", item=name) == {"skipped": False, "reason": f"no item {name} is held"}
 
 
-def test_skip_leaves_an_item_to_the_run_that_is_at_work_on_it() -> None:
-    world = mended("aaa")
+def leave_leased(world: World) -> None:
+    """A retry run dies while it runs change 1."""
     world.trouble[1] = Died()
     with pytest.raises(Died):
         world.retry(now=True)
-    before_skip = world.row()
-    assert world.ask("skip", item=digest("a")) == {
-        "skipped": False,
-        "reason": "a retry run is at work on the item: try again in a minute",
-    }
-    assert (world.parked(), world.row()) == ([], before_skip)
 
 
-def test_skip_leaves_an_item_of_a_newer_version_to_it() -> None:
-    world = mended("aaa")
+def make_newer(world: World) -> None:
+    """A newer version of the engine holds the item."""
     world.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (leave_leased, "a retry run is at work on the item: try again in a minute"),
+        (make_newer, "a newer version of the engine holds the item"),
+    ],
+)
+def test_skip_leaves_an_item_to_the_run_or_the_version_that_has_it(
+    prepare: Callable[[World], None], reason: str
+) -> None:
+    world = mended("aaa")
+    prepare(world)
     before_skip = world.row()
-    assert world.ask("skip", item=digest("a")) == {
-        "skipped": False,
-        "reason": "a newer version of the engine holds the item",
-    }
+    assert world.ask("skip", item=digest("a")) == {"skipped": False, "reason": reason}
     assert (world.parked(), world.row()) == ([], before_skip)
 
 
 def test_skip_ends_the_deaths_of_an_item() -> None:
     world = mended("aaa")
-    world.trouble[1] = Died()
-    with pytest.raises(Died):
-        world.retry(now=True)
+    leave_leased(world)
     world.clock.now += 66
     assert world.ask("skip", item=digest("a"))["skipped"] is True
     assert world.held_row().is_suspect is False
@@ -252,7 +256,7 @@ def test_items_are_redriven_each_by_itself() -> None:
 
 def test_redrive_leaves_an_item_of_a_newer_version_to_it() -> None:
     world = mended("a")
-    world.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
+    make_newer(world)
     before_redrive = world.row()
     reason = "a newer version of the engine holds its item"
     assert redrive(world, 9) == {"held": [], "refused": [{"event_id": "event-9", "reason": reason}]}

@@ -66,22 +66,22 @@ def test_a_record_in_a_larger_batch_is_not_counted() -> None:
     assert "UpdateItem alone" not in world.dynamodb.calls
 
 
-def test_a_delivery_that_cannot_be_counted_is_not_run_and_comes_again(log_lines: Lines) -> None:
+@pytest.mark.parametrize(
+    ("call", "reported", "message"),
+    [
+        ("UpdateItem alone", [1], "the ledger cannot count a delivery: the batch comes again"),
+        ("DeleteItem alone", [], "the ledger cannot give back a counted delivery"),
+    ],
+)
+def test_a_delivery_that_cannot_be_counted_comes_again_unrun_and_a_count_that_stays_holds_nothing_up(
+    call: str, reported: list[int], message: str, log_lines: Lines
+) -> None:
     world = World()
     world.clock.now += 31
-    world.dynamodb.on["UpdateItem alone"] = refused()
-    assert world.deliver("a") == [1]
-    assert world.ran == []
-    assert log_lines()[-1]["message"] == "the ledger cannot count a delivery: the batch comes again"
-
-
-def test_a_count_that_cannot_be_given_back_holds_nothing_up(log_lines: Lines) -> None:
-    world = World()
-    world.clock.now += 31
-    world.dynamodb.on["DeleteItem alone"] = refused()
-    assert world.deliver("a") == []
-    assert world.applied == [1]
-    assert log_lines()[-1]["message"] == "the ledger cannot give back a counted delivery"
+    world.dynamodb.on[call] = refused()
+    assert world.deliver("a") == reported
+    assert world.ran == world.applied == [1][len(reported) :]
+    assert log_lines()[-1]["message"] == message
 
 
 def test_a_suspect_of_a_held_item_waits_behind_what_waits() -> None:

@@ -65,7 +65,7 @@ class _ReleaseWithoutTail(Holds):
             try:
                 return super().release(row, last, now)
             except RefusedError as refused:
-                there = HoldRow.from_item(refused.item) if refused.item is not None else None
+                there = holds_module.stored_row(refused)
                 if there is None or there.owner != row.owner:
                     raise
                 last = there.tail
@@ -191,7 +191,7 @@ class _GoneIsSettled(Holding):
     """A hold that has ended has settled whatever comes."""
 
     def _refused(self, refused: RefusedError, positions: Collection[int]) -> deque[int]:
-        row = HoldRow.from_item(refused.item) if refused.item is not None else None
+        row = holds_module.stored_row(refused)
         if row is None or not row.is_held:
             self._mark_held(positions)
             return deque()
