@@ -9,7 +9,8 @@ from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
 from handler.stream.ledger.holds import HoldProgress, Holds, Lease, just_after, stored_row
 from handler.stream.ledger.notes import HELD, UNDONE
-from handler.stream.ledger.rows import FORMAT, HoldRow, digest_of, version_of
+from handler.stream.ledger.rows import HoldRow, digest_of, version_of
+from handler.stream.ledger.table import FORMAT
 from handler.stream.ledger.writes import RefusedError
 from handler.stream.telemetry import described, listed, log_failure, logger, moment
 

@@ -8,9 +8,10 @@ from handler.stream.engine.batch import InvalidBatchError, read_batch
 from handler.stream.engine.batch_run import Setting
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
-from handler.stream.held_items.turn import END_OF_TIME_SECONDS, SucceededItems, Turn, TurnDependencies
+from handler.stream.held_items.turn import END_OF_TIME_SECONDS, Turn, TurnDependencies
 from handler.stream.ledger import Ledger
-from handler.stream.ledger.rows import FORMAT, HoldBrokenError, digest_of, version_of
+from handler.stream.ledger.rows import HoldBrokenError, digest_of, version_of
+from handler.stream.ledger.table import FORMAT
 from handler.stream.ledger.writes import RefusedError
 from handler.stream.telemetry import count, described
 
@@ -31,18 +32,9 @@ def skip(setting: Setting, ledger: Ledger, invocation: Invocation, digest: str) 
     if row is None or not row.is_held:
         return {"skipped": False, "reason": f"no item {digest} is held"}
     parking = Parking(setting.failures, invocation)
-    dependencies = TurnDependencies(
-        lambda _: None,
-        setting.settings,
-        ledger.holds,
-        parking,
-        invocation,
-        setting.sleep,
-        SucceededItems(),
-    )
     if row.format > FORMAT:
         return {"skipped": False, "reason": "a newer version of the engine holds the item"}
-    turn = Turn(dependencies, row)
+    turn = Turn(TurnDependencies(setting, lambda _: None, ledger.holds, parking, invocation), row)
     if not turn.acquire_lease(due_by=END_OF_TIME_SECONDS):
         return {"skipped": False, "reason": "a retry run is at work on the item: try again in a minute"}
     try:

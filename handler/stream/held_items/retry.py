@@ -7,9 +7,10 @@ from handler.stream.engine.batch import Function
 from handler.stream.engine.batch_run import Invoke, Setting
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
-from handler.stream.held_items.turn import END_OF_TIME_SECONDS, SucceededItems, Turn, TurnDependencies
+from handler.stream.held_items.turn import END_OF_TIME_SECONDS, Turn, TurnDependencies
 from handler.stream.ledger import Ledger
-from handler.stream.ledger.rows import FORMAT, HoldRow
+from handler.stream.ledger.rows import HoldRow
+from handler.stream.ledger.table import FORMAT
 from handler.stream.ledger.writes import RefusedError
 from handler.stream.telemetry import count, logger
 
@@ -39,15 +40,8 @@ class RetryRun:
         self._tried_items = 0
         self._turns: dict[str, Turn] = {}
         self._lock = threading.Lock()
-        self._dependencies = TurnDependencies(
-            function,
-            setting.settings,
-            ledger.holds,
-            Parking(setting.failures, invocation),
-            invocation,
-            setting.sleep,
-            SucceededItems(),
-        )
+        parking = Parking(setting.failures, invocation)
+        self._dependencies = TurnDependencies(setting, function, ledger.holds, parking, invocation)
 
     def run(self) -> dict[str, int]:
         """Give the due items their turns; how many items are held, were due, tried and released, and changes parked.

@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from handler.stream.engine.attempt import attempt, reason_to_park
 from handler.stream.engine.batch import Function
+from handler.stream.engine.batch_run import Setting
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
 from handler.stream.environment import Environment
@@ -61,13 +62,12 @@ class SucceededItems:
 class TurnDependencies:
     """What the turns of one run share."""
 
+    setting: Setting
     function: Function
-    settings: Environment
     holds: Holds
     parking: Parking
     invocation: Invocation
-    sleep: Callable[[float], None]
-    successes: SucceededItems
+    successes: SucceededItems = field(default_factory=SucceededItems)
 
 
 class Turn:
@@ -79,11 +79,8 @@ class Turn:
 
     def __init__(self, dependencies: TurnDependencies, row: HoldRow) -> None:
         self._dependencies, self._row = dependencies, row
-        self._holds, self._invocation, self._settings = (
-            dependencies.holds,
-            dependencies.invocation,
-            dependencies.settings,
-        )
+        self._holds, self._invocation = dependencies.holds, dependencies.invocation
+        self._settings = dependencies.setting.settings
         self._next, self._since, self._deaths, self._given_up = row.next, row.since, row.deaths, row.given_up
         self._began = self._saved_at = self._invocation.clock()
         self._unsaved, self._save_interval_seconds = 0, SAVE_INTERVAL_SECONDS
@@ -275,7 +272,7 @@ class Turn:
                 is_last = tries >= MAX_WRITE_TRIES and not self._invocation.is_timed
                 if is_last or self._invocation.remaining() <= NO_RETRY_SECONDS:
                     raise
-                self._dependencies.sleep(min(1.0, 0.05 * 2**tries))
+                self._dependencies.setting.sleep(min(1.0, 0.05 * 2**tries))
 
     def _delete_settled(self) -> None:
         """Remove the rows of what has run; a row that stays counts no longer."""

@@ -1,7 +1,7 @@
 """Deliveries of old batches of one record: a record whose delivery ends without an answer may kill the function."""
 
 from handler.stream.change import padded
-from handler.stream.ledger.table import key_of
+from handler.stream.ledger.table import FORMAT, key_of
 from handler.stream.ledger.writes import LedgerWrites
 
 COUNT_LIFETIME_SECONDS = 48 * 3600
@@ -19,7 +19,9 @@ class Deliveries:
         return int(
             self._table.update(
                 self._key(stream, sequence),
-                "SET #expiry = :expiry ADD #count :one",
+                "SET #v = :v, #expiry = :expiry ADD #count :one",
+                "attribute_not_exists(#v) OR #v = :v",
+                v=FORMAT,
                 expiry=int(now) + COUNT_LIFETIME_SECONDS,
                 one=1,
             )["count"]["N"]

@@ -7,13 +7,11 @@ so a write that fails half-way, or is repeated, adds no change and loses none.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from handler.stream.change import Change, text_of, to_json
 from handler.stream.ledger.rows import (
     END_OF_PARTS,
-    FORMAT,
     RELEASED_ROW_SECONDS,
     HoldBrokenError,
     HoldRow,
@@ -22,7 +20,7 @@ from handler.stream.ledger.rows import (
     read_changes,
     version_of,
 )
-from handler.stream.ledger.table import Item, attribute_value, key_of
+from handler.stream.ledger.table import FORMAT, Item, attribute_value, key_of
 from handler.stream.ledger.writes import LedgerWrites, RefusedError
 
 DESCRIPTION_KEY = "!"
@@ -70,7 +68,7 @@ class Holds:
 
     def read_all(self) -> Iterator[HoldRow]:
         """Every row, also of items that are held no longer."""
-        return (HoldRow.from_item(item) for item in chain.from_iterable(self._table.query_pages(self._partition)))
+        return (HoldRow.from_item(item) for item in self._table.query_all(self._partition))
 
     def read_row(self, digest: str) -> HoldRow | None:
         """The row of one item."""
@@ -88,9 +86,7 @@ class Holds:
         partition = self._changes_partition(row.digest)
         redriven: list[WaitingChange] = []
         if row.redriven:
-            redriven = read_changes(
-                [*chain.from_iterable(self._table.query_pages(partition, start="+", end=f"+{END_OF_PARTS}"))]
-            )
+            redriven = read_changes(self._table.query_all(partition, start="+", end=f"+{END_OF_PARTS}"))
         if row.next is None or row.next > row.tail:
             return sorted(redriven, key=lambda change: change.version)
         changes, has_more = self._read_whole_changes(partition, row.next, row.tail)
@@ -111,16 +107,16 @@ class Holds:
         while True:
             page, after = self._table.query_page(partition, start=start, end=f"{tail}#{END_OF_PARTS}", after=after)
             items += page
-            last = items[-1]["sk"]["S"].rpartition("#")[0] if items else ""
+            last = _version_in(items[-1]) if items else ""
             if after is None:
                 return read_changes(items), False
-            whole = [item for item in items if item["sk"]["S"].rpartition("#")[0] != last]
+            whole = [item for item in items if _version_in(item) != last]
             if whole:
                 return read_changes(whole), True
 
     def _count_changes(self, partition: str, row: HoldRow) -> int:
-        pages = self._table.query_pages(partition, start=row.next, end=f"{row.tail}#{END_OF_PARTS}", keys_only=True)
-        return len({item["sk"]["S"].rpartition("#")[0] for item in chain.from_iterable(pages)})
+        items = self._table.query_all(partition, start=row.next, end=f"{row.tail}#{END_OF_PARTS}", keys_only=True)
+        return len({_version_in(item) for item in items})
 
     # Taking changes in
 
@@ -323,9 +319,7 @@ class Holds:
         A change row that is written again meanwhile, by a hold that begins, stays: its time is another then.
         """
         partition = self._changes_partition(row.digest)
-        for item in chain.from_iterable(
-            self._table.query_pages(partition, start="+", end=END_OF_PARTS, keys_only=True)
-        ):
+        for item in self._table.query_all(partition, start="+", end=END_OF_PARTS, keys_only=True):
             at = float(item["at"]["N"])
             if at <= now - RELEASED_ROW_SECONDS:
                 with suppress(RefusedError):
@@ -347,14 +341,17 @@ class Holds:
 
     def _update(self, digest: str, update: str, condition: str, **values: str | float) -> HoldRow:
         common: dict[str, str | float] = {"v": FORMAT, "held": "held", "done": "done", "zero": 0, "one": 1}
-        return HoldRow.from_item(
-            self._table.update(key_of(self._partition, digest), update, condition, **common, **values)
-        )
+        values = common | values
+        return HoldRow.from_item(self._table.update(key_of(self._partition, digest), update, condition, **values))
 
 
 def stored_row(refused: RefusedError) -> HoldRow | None:
     """The row that refused a write; None where there is none."""
     return HoldRow.from_item(refused.item) if refused.item is not None else None
+
+
+def _version_in(change_row: Item) -> str:
+    return change_row["sk"]["S"].rpartition("#")[0]
 
 
 def just_after(version: str) -> str:

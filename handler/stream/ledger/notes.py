@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from handler.stream.change import padded
-from handler.stream.ledger.table import LedgerTable, attribute_value, key_of
+from handler.stream.ledger.table import FORMAT, LedgerTable, attribute_value, check_format, key_of
 
 UNDONE, DONE, HELD = ".", "+", "x"
 """A record's state in a note. HELD is also what a note says of a parked change: neither comes again."""
@@ -56,15 +56,18 @@ class Notes:
         A note without this record was written by another concurrent batch of the shard (parallelizationFactor > 1).
         """
         items, _ = self._table.query_page(self._partition(stream), end=padded(first), forward=False, limit=1)
-        note = Note.unpack(bytes(items[0]["records"]["B"])) if items else Note()
-        return note if first in note.states else Note()
+        for item in items:
+            check_format(item)
+            note = Note.unpack(bytes(item["records"]["B"]))
+            if first in note.states:
+                return note
+        return Note()
 
     def write(self, stream: str, under: int, note: Note, now: float) -> None:
         """Keep the note under a record, in place of one that was there."""
         key = key_of(self._partition(stream), padded(under))
-        self._table.put(
-            {**key, "records": {"B": note.pack()}, "expiry": attribute_value(int(now) + NOTE_LIFETIME_SECONDS)}
-        )
+        fields = {"v": attribute_value(FORMAT), "expiry": attribute_value(int(now) + NOTE_LIFETIME_SECONDS)}
+        self._table.put({**key, **fields, "records": {"B": note.pack()}})
 
     def _partition(self, stream: str) -> str:
         return f"note#{self._consumer}#{stream}"

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from handler.stream.change import Change, from_json, padded, to_json
-from handler.stream.ledger.table import Item
+from handler.stream.ledger.table import FORMAT, Item, NewerFormatError, check_format
 
-FORMAT = 1
-"""The format of hold rows (`v`) that this code reads and writes. A row with a higher one is left to newer code."""
 MAX_PART_BYTES = 350_000
 """A change row's largest part: DynamoDB's items have at most 400 KB, keys and other attributes included."""
 RELEASED_ROW_SECONDS = 3_600.0
@@ -146,12 +144,13 @@ def change_rows(partition: str, change: Change, now: float, *, is_redriven: bool
             "pk": {"S": partition},
             "sk": {"S": sort_key},
             "record": {"B": compressed[start : start + MAX_PART_BYTES]},
+            "v": {"N": str(FORMAT)},
             "parts": {"N": str(len(parts))},
             "at": {"N": str(now)},
         }
 
 
-def read_changes(items: Sequence[Mapping[str, Any]]) -> list[WaitingChange]:
+def read_changes(items: Iterable[Mapping[str, Any]]) -> list[WaitingChange]:
     """The changes that rows keep, in their order.
 
     Raises
@@ -172,11 +171,12 @@ def _by_change(items: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, list[M
 
 def _read_change(key: str, parts: Sequence[Mapping[str, Any]]) -> WaitingChange:
     try:
+        check_format(parts[0])
         expected = int(parts[0]["parts"]["N"])
         if len(parts) != expected:
             raise HoldBrokenError(f"{key}: {len(parts)} of its {expected} parts are there")
         record = from_json(zlib.decompress(b"".join(bytes(part["record"]["B"]) for part in parts)))
-    except (KeyError, TypeError, ValueError, zlib.error, RecursionError) as error:
+    except (NewerFormatError, KeyError, TypeError, ValueError, zlib.error, RecursionError) as error:
         raise HoldBrokenError(f"{key} cannot be read: {type(error).__name__} {error}") from error
     change = Change(record, "redrive" if key.startswith("+") else "stream")
     return WaitingChange(key.removeprefix("+"), change, expected, key.startswith("+"))

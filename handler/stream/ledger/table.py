@@ -1,12 +1,16 @@
 """The ledger table behind its few calls: the reads of every batch, and a note's write."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-PLACEHOLDER = re.compile(r"[#:]\w+")
+FORMAT = 1
+"""The row format (`v`) that this code writes, and the newest that this code reads. A row without `v` has format 1."""
 
 Item = dict[str, Any]
+
+
+class NewerFormatError(Exception):
+    """A newer version of the engine wrote the row in a format that this code does not know."""
 
 
 class LedgerTable:
@@ -43,7 +47,7 @@ class LedgerTable:
         request: dict[str, Any] = {
             "TableName": self._name,
             "KeyConditionExpression": condition,
-            "ExpressionAttributeNames": attribute_names(condition),
+            "ExpressionAttributeNames": {"#pk": "pk", "#sk": "sk"} if end is not None else {"#pk": "pk"},
             "ExpressionAttributeValues": values,
             "ScanIndexForward": forward,
             "ConsistentRead": True,
@@ -58,12 +62,12 @@ class LedgerTable:
         response = self._dynamodb().query(**request)
         return response["Items"], response.get("LastEvaluatedKey")
 
-    def query_pages(self, partition: str, **bounds: Any) -> Iterator[list[Item]]:
-        """Every page of a partition between two sort keys."""
+    def query_all(self, partition: str, **bounds: Any) -> Iterator[Item]:
+        """Every item of a partition between two sort keys."""
         after: Item | None = None
         while True:
             items, after = self.query_page(partition, after=after, **bounds)
-            yield items
+            yield from items
             if after is None:
                 return
 
@@ -77,11 +81,13 @@ def attribute_value(value: str | float) -> dict[str, str]:
     return {"S": value} if isinstance(value, str) else {"N": str(value)}
 
 
+def check_format(item: Mapping[str, Any]) -> None:
+    """Raise NewerFormatError for a row of a format that this code does not know."""
+    version = int(item["v"]["N"]) if "v" in item else FORMAT
+    if version > FORMAT:
+        raise NewerFormatError(f"{item['pk']['S']} {item['sk']['S']}: format {version}, and this code reads {FORMAT}")
+
+
 def key_of(partition: str, sort_key: str) -> Item:
     """An item's key."""
     return {"pk": attribute_value(partition), "sk": attribute_value(sort_key)}
-
-
-def attribute_names(expressions: str) -> dict[str, str]:
-    """The attributes that placeholders such as `#state` stand for: many of DynamoDB's reserved words are names here."""
-    return {token: token[1:] for token in PLACEHOLDER.findall(expressions) if token.startswith("#")}

@@ -1,11 +1,14 @@
 """The ledger table's conditional and batched calls: refusals come with the row that refused."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from handler.stream.aws import error_code
-from handler.stream.ledger.table import PLACEHOLDER, Item, LedgerTable, attribute_names, attribute_value, key_of
+from handler.stream.ledger.table import Item, LedgerTable, attribute_value, key_of
 
+PLACEHOLDER = re.compile(r"[#:]\w+")
+"""`#name` stands for an attribute (many names here are words that DynamoDB reserves), `:name` for a value."""
 MAX_BATCH_WRITES, MAX_BATCH_READS = 25, 100
 """Items of one BatchWriteItem and of one BatchGetItem (DynamoDB's limits)."""
 MAX_TRIES = 5
@@ -67,34 +70,26 @@ class LedgerWrites(LedgerTable):
         RefusedError
             Where the condition does not hold.
         """
-        expressions = f"{update} {condition or ''}"
-        placeholders = set(PLACEHOLDER.findall(expressions))
-        request: dict[str, Any] = {
-            "TableName": self._name,
-            "Key": key,
-            "UpdateExpression": update,
-            "ExpressionAttributeNames": attribute_names(expressions),
-            "ExpressionAttributeValues": {
-                f":{name}": attribute_value(value) for name, value in values.items() if f":{name}" in placeholders
-            },
-            "ReturnValues": "ALL_NEW",
-        }
-        return self._call_conditionally("update_item", request, condition)["Attributes"]
+        request = {"UpdateExpression": update, "ReturnValues": "ALL_NEW"}
+        return self._write("update_item", key, request, condition, values)["Attributes"]
 
     def delete(self, key: Item, condition: str | None = None, **values: str | float) -> None:
         """Remove an item. Raises RefusedError where the condition does not hold."""
-        request: dict[str, Any] = {"TableName": self._name, "Key": key}
-        if condition is not None:
-            request["ExpressionAttributeNames"] = attribute_names(condition)
-            request["ExpressionAttributeValues"] = {
-                f":{name}": attribute_value(value) for name, value in values.items()
-            }
-        self._call_conditionally("delete_item", request, condition)
+        self._write("delete_item", key, {}, condition, values)
 
-    def _call_conditionally(self, call: str, request: dict[str, Any], condition: str | None) -> Any:
+    def _write(
+        self, call: str, key: Item, request: dict[str, Any], condition: str | None, values: Mapping[str, str | float]
+    ) -> Any:
+        request = {"TableName": self._name, "Key": key, **request}
         if condition is not None:
             request["ConditionExpression"] = condition
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        placeholders = PLACEHOLDER.findall(f"{request.get('UpdateExpression', '')} {condition or ''}")
+        if placeholders:
+            request["ExpressionAttributeNames"] = {token: token[1:] for token in placeholders if token[0] == "#"}
+            request["ExpressionAttributeValues"] = {
+                f":{name}": attribute_value(value) for name, value in values.items() if f":{name}" in placeholders
+            }
         try:
             return getattr(self._dynamodb(), call)(**request)
         except Exception as error:
@@ -103,9 +98,7 @@ class LedgerWrites(LedgerTable):
             item = cast(dict[str, Any], getattr(error, "response", {})).get("Item")
             raise RefusedError(item) from error
 
-    def _send_until_processed(
-        self, pending: Mapping[str, Any], send: Callable[[Mapping[str, Any]], Mapping[str, Any]]
-    ) -> None:
+    def _send_until_processed(self, pending: Requests, send: Callable[[Requests], Requests]) -> None:
         for attempt in range(MAX_TRIES):
             if attempt:
                 self._sleep(0.05 * 2 ** (attempt - 1))

@@ -8,7 +8,7 @@ from tests.handler.fakes import record, refused
 from tests.handler.world import FAILS, Died, World
 
 
-def alone(world: World, times: int) -> None:
+def deliver_and_die(world: World, times: int) -> None:
     """A batch of one is delivered so many times, and the function dies of it."""
     world.trouble[1] = Died()
     for _ in range(times):
@@ -19,7 +19,7 @@ def alone(world: World, times: int) -> None:
 def test_the_third_delivery_of_an_old_record_alone_is_held_unrun_as_suspect(log_lines: Lines) -> None:
     world = World()
     world.clock.now += 31
-    alone(world, 2)
+    deliver_and_die(world, 2)
     world.ran.clear()
     assert world.deliver("a") == []
     assert (world.ran, world.waiting()) == ([], [1])
@@ -41,7 +41,7 @@ def test_a_delivery_counts_where_the_record_is_older_than_the_window_and_30_seco
 ) -> None:
     world = World(batching_window_seconds=window)
     world.clock.now += age
-    alone(world, 1)
+    deliver_and_die(world, 1)
     rows = world.ledger(f"alone#consumer#{record(1)['eventSourceARN']}")
     assert [row["count"] for row in rows.values()] == [{"N": "1"}] * counted
     assert [row["expiry"] for row in rows.values()] == [{"N": str(int(world.clock()) + 48 * 3600)}] * counted
@@ -51,7 +51,7 @@ def test_a_delivery_counts_where_the_record_is_older_than_the_window_and_30_seco
 def test_a_delivery_that_ends_with_an_answer_gives_its_count_back(end: Exception | None) -> None:
     world = World()
     world.clock.now += 31
-    alone(world, 2 - 1)
+    deliver_and_die(world, 1)
     world.trouble[1] = end
     assert world.deliver("a") == []
     assert world.ledger(f"alone#consumer#{record(1)['eventSourceARN']}") == {}
@@ -91,3 +91,18 @@ def test_a_suspect_of_a_held_item_waits_behind_what_waits() -> None:
     world.clock.now += 60
     assert world.deliver("a", start=2) == []
     assert world.waiting() == [1, 2]
+
+
+@pytest.mark.parametrize(("version", "reported"), [(None, []), ({"N": "1"}, []), ({"N": "2"}, [1])])
+def test_a_count_without_a_format_is_counted_on_and_one_of_a_newer_format_is_left(
+    version: dict[str, str] | None, reported: list[int]
+) -> None:
+    world = World()
+    world.clock.now += 31
+    deliver_and_die(world, 1)
+    world.trouble.clear()
+    [row] = world.ledger(f"alone#consumer#{record(1)['eventSourceARN']}").values()
+    assert row.pop("v") == {"N": "1"}
+    if version:
+        row["v"] = version
+    assert world.deliver("a") == reported

@@ -151,3 +151,19 @@ def test_ten_thousand_records_fit_into_an_item() -> None:
     sequences = sorted({generator.randrange(10**25) for _ in range(10_000)})
     assert len(Note(dict.fromkeys(range(10**20, 10**20 + 5_000_000, 500), DONE)).pack()) < 26_000
     assert len(Note({each: generator.choice(".+x") for each in sequences}).pack()) < 200_000
+
+
+def test_a_note_without_a_format_is_read_and_one_of_a_newer_format_makes_the_batch_come_again(log_lines: Lines) -> None:
+    """A newer version of the engine may be at work for the moment of a deployment."""
+    world = reporting(2)
+    world.deliver("abc")
+    world.trouble.clear()
+    world.ran.clear()
+    [row] = world.ledger(f"note#consumer#{STREAM}").values()
+    assert row["v"] == {"N": "1"}
+    row["v"] = {"N": "2"}
+    assert world.deliver("bc", start=2) == [2, 3]
+    assert "NewerFormatError" in log_lines()[-1]["exception"]
+    del row["v"]
+    assert world.deliver("bc", start=2) == []
+    assert world.ran == [2]

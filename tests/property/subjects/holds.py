@@ -158,8 +158,8 @@ class _Stale:
         finally:
             self._table._dynamodb = client
 
-    def query_pages(self, partition: str, **bounds: Any) -> Iterator[Any]:
-        yield self.query_page(partition, **bounds)[0]
+    def query_all(self, partition: str, **bounds: Any) -> Iterator[Any]:
+        yield from self.query_page(partition, **bounds)[0]
 
 
 class _StaleClient:
