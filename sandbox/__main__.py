@@ -36,30 +36,30 @@ def up(port: int | None, outputs: Path | None) -> int:
     Its outputs go to a file where asked for.
     """
     from sandbox.display import Display
-    from sandbox.mapping.invocation import Invocation
+    from sandbox.mapping.invocation import ObservedInvocation
     from sandbox.program.deploy import STACK, Sandbox
     from sandbox.program.in_process import stack_config, versions
     from sandbox.report import Names, report_of
 
     console = Console(highlight=False, soft_wrap=True)
-    observed: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
+    observed: queue.SimpleQueue[ObservedInvocation] = queue.SimpleQueue()
     config, deployed = stack_config(STACK), versions(STACK)
     with Sandbox(config["aws:region"], observed.put, port=port) as sandbox:
         deployment = sandbox.deploy(config=config)
-        names, display = Names.of(deployment.outputs), Display()
+        names, display = Names.from_outputs(deployment.outputs), Display()
         write(outputs, deployment.outputs)
         told = tell(deployment)
         export(sandbox.emulator.variables())
         print("ready", flush=True)
         while True:
             with contextlib.suppress(queue.Empty):
-                for line in display.lines(report_of(observed.get(timeout=1), names)):
+                for line in display.render(report_of(observed.get(timeout=1), names)):
                     console.print(line)
             sandbox.emulator.check()
             if (now := versions(STACK)) == deployed:
                 continue
             deployed, done = now, redeployed(sandbox, deployment)
-            names = Names.of(deployment.outputs)
+            names = Names.from_outputs(deployment.outputs)
             display.forget()
             write(outputs, deployment.outputs)
             told = tell(deployment, told)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sandbox.mapping.invocation import Invocation
+from sandbox.mapping.invocation import ObservedInvocation
 
 Event = Mapping[str, Any]
 FAILED, HELD, WAIT, PARKED = "change failed", "item held", "changes wait", "change parked"
@@ -23,7 +23,7 @@ class Names:
     tables: Mapping[str, str]
 
     @classmethod
-    def of(cls, outputs: Mapping[str, Any]) -> "Names":
+    def from_outputs(cls, outputs: Mapping[str, Any]) -> "Names":
         """From a stack's outputs."""
         tables = outputs.get("tables", {}).items()
         return cls(
@@ -41,7 +41,7 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LogEntry:
     """What the engine logged of an item; what it did not say is empty, 0 or None."""
 
     message: str
@@ -54,8 +54,8 @@ class Entry:
     changes: int
     waiting: int
     tries: int
-    why: str
-    reason: str
+    error: str
+    park_reason: str
     next_try: float | None
     held_seconds: float
 
@@ -80,46 +80,48 @@ class InvocationReport:
     scheduled: bool
     changes: int
     attempt: int
-    at: float
-    seconds: float
+    ended_at: float
+    duration_seconds: float
     error: str | None
     done: tuple[Event, ...]
     failed: tuple[tuple[Event, str], ...]
-    again: tuple[Event, ...]
+    postponed: tuple[Event, ...]
     held: tuple[Event, ...]
     waiting: tuple[Event, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[LogEntry, ...]
     still_held: int | None
     """How many items a retry run has left held; None where it did not say."""
 
-    def logged(self, message: str) -> list[Entry]:
+    def entries_of(self, message: str) -> list[LogEntry]:
         """The entries with that message."""
         return [entry for entry in self.entries if entry.message == message]
 
 
-def report_of(invocation: Invocation, names: Names) -> InvocationReport:
+def report_of(invocation: ObservedInvocation, names: Names) -> InvocationReport:
     """Sort the changes of an invocation. Where the function died, all of them come again and none is told apart."""
     entries = tuple(_entries(invocation.log, names))
     records = {int(record["dynamodb"]["SequenceNumber"]): record for record in invocation.records}
     reported = {int(each["itemIdentifier"]) for each in _failures(invocation.response)}
-    failed = {entry.sequence: entry.why for entry in entries if entry.message == FAILED}
+    failed = {entry.sequence: entry.error for entry in entries if entry.message == FAILED}
     parked = {entry.sequence for entry in entries if entry.message == PARKED}
     held = set(_from_first_on(records, entries, HELD)) - parked
     waiting = set(_from_first_on(records, entries, WAIT)) - parked - held
-    whole = invocation.error is not None
-    settled = set[int]() if whole else records.keys() - reported - parked - held - waiting
+    batch_failed = invocation.error is not None
+    done = set[int]() if batch_failed else records.keys() - reported - parked - held - waiting
     return InvocationReport(
         consumer=names.consumer(invocation.function),
         table=names.table(invocation.stream_arn),
         scheduled=invocation.scheduled is not None,
         changes=len(records),
         attempt=invocation.attempt,
-        at=invocation.at,
-        seconds=invocation.seconds,
+        ended_at=invocation.ended_at,
+        duration_seconds=invocation.duration_seconds,
         error=invocation.error,
-        done=tuple(each for at, each in records.items() if at in settled),
-        failed=tuple((each, failed[at]) for at, each in records.items() if at in failed and (whole or at in reported)),
-        again=tuple(each for at, each in records.items() if at in reported and at not in failed),
+        done=tuple(each for at, each in records.items() if at in done),
+        failed=tuple(
+            (each, failed[at]) for at, each in records.items() if at in failed and (batch_failed or at in reported)
+        ),
+        postponed=tuple(each for at, each in records.items() if at in reported and at not in failed),
         held=tuple(each for at, each in records.items() if at in held),
         waiting=tuple(each for at, each in records.items() if at in waiting),
         entries=entries,
@@ -135,7 +137,7 @@ def still_held(answer: Any) -> int | None:
     return max(int(counts["held"]) - int(counts.get("released", 0)), 0)
 
 
-def _from_first_on(records: Mapping[int, Event], entries: Iterable[Entry], message: str) -> Iterator[int]:
+def _from_first_on(records: Mapping[int, Event], entries: Iterable[LogEntry], message: str) -> Iterator[int]:
     """The changes of each such entry's item from its first on: an entry names only the first hundred."""
     for entry in entries:
         named = {entry.sequence, *entry.sequences} & records.keys() if entry.message == message else ()
@@ -145,7 +147,7 @@ def _from_first_on(records: Mapping[int, Event], entries: Iterable[Entry], messa
             yield from (at for at, each in records.items() if at >= first and each["dynamodb"]["Keys"] == keys)
 
 
-def _entries(log: str, names: Names) -> Iterator[Entry]:
+def _entries(log: str, names: Names) -> Iterator[LogEntry]:
     for line in log.splitlines():
         try:
             logged = json.loads(line)
@@ -155,12 +157,12 @@ def _entries(log: str, names: Names) -> Iterator[Entry]:
             yield _entry(cast("dict[str, Any]", logged), names)
 
 
-def _entry(logged: Mapping[str, Any], names: Names) -> Entry:
+def _entry(logged: Mapping[str, Any], names: Names) -> LogEntry:
     keys: dict[str, Any] = logged.get("keys") or {}
     error: dict[str, Any] = logged.get("error") or {}
     sequence, next_try = logged.get("sequence_number"), logged.get("next_try")
     sequences: list[str] = logged.get("sequence_numbers") or []
-    return Entry(
+    return LogEntry(
         message=logged["message"],
         item=str(logged.get("item") or json.dumps([logged.get("table"), keys])),
         table=names.table(str(logged.get("table", ""))),
@@ -171,8 +173,8 @@ def _entry(logged: Mapping[str, Any], names: Names) -> Entry:
         changes=int(logged.get("changes") or 0),
         waiting=int(logged.get("waiting") or 0),
         tries=int(logged.get("tries") or logged.get("attempts") or 0),
-        why=f"{error.get('type')}: {error.get('text')}" if error else "",
-        reason=str(logged.get("reason") or ""),
+        error=f"{error.get('type')}: {error.get('text')}" if error else "",
+        park_reason=str(logged.get("reason") or ""),
         next_try=datetime.fromisoformat(next_try).timestamp() if next_try else None,
         held_seconds=float(logged.get("held_seconds") or 0),
     )

@@ -10,7 +10,7 @@ from typing import Any, cast
 from boto3.dynamodb import types  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
 from sandbox import ROOT
-from sandbox.mapping.invocation import Invocation
+from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import Deployment, Sandbox
 
 REGION = "eu-west-1"
@@ -21,10 +21,10 @@ class LocalAws:
 
     def __init__(self, environment: Mapping[str, str] | None = None, *, port: int | None = None) -> None:
         self._lock = threading.Lock()
-        self._invocations: list[Invocation] = []
+        self._invocations: list[ObservedInvocation] = []
         self.sandbox = Sandbox(REGION, self._observe, port=port, environment=environment)
 
-    def _observe(self, invocation: Invocation) -> None:
+    def _observe(self, invocation: ObservedInvocation) -> None:
         with self._lock:
             self._invocations.append(invocation)
 
@@ -61,7 +61,7 @@ class LocalAws:
         """Change environment variables of a function (its physical name), between two of its invocations."""
         functions = self.client("lambda")
         there = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-        with self.sandbox.poller.quiet(function):
+        with self.sandbox.poller.pause(function):
             functions.update_function_configuration(FunctionName=function, Environment={"Variables": there | variables})
 
     def settle(self, within: float = 60.0, *, released: bool = True) -> None:
@@ -71,15 +71,15 @@ class LocalAws:
         """
         self.sandbox.settle(within, released=released)
 
-    def invocations(self, function: str) -> list[Invocation]:
+    def invocations(self, function: str) -> list[ObservedInvocation]:
         """What mappings have invoked of a function (its physical name), in the order of the answers."""
         return [each for each in self._observed(function) if each.scheduled is None]
 
-    def retry_runs(self, function: str) -> list[Invocation]:
+    def retry_runs(self, function: str) -> list[ObservedInvocation]:
         """What its schedule has invoked of a function (its physical name), in the order of the answers."""
         return [each for each in self._observed(function) if each.scheduled is not None]
 
-    def _observed(self, function: str) -> list[Invocation]:
+    def _observed(self, function: str) -> list[ObservedInvocation]:
         with self._lock:
             return [each for each in self._invocations if each.function == function]
 

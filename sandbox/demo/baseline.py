@@ -50,8 +50,8 @@ def stock_writes(
             raise RefusedError
         applied.append((now, record.raw_event))
 
-    machine = MappingMachine(Configuration.model_validate(mapping), poll=POLL_SECONDS)
-    while unread or not machine.at_rest():
+    machine = MappingMachine(Configuration.model_validate(mapping), poll_seconds=POLL_SECONDS)
+    while unread or not machine.is_idle():
         while actions := machine.advance(now):
             for action in actions:
                 match action:
@@ -60,10 +60,10 @@ def stock_writes(
                     case Read():
                         page = [event for at, event in unread if at <= now]
                         del unread[: len(page)]
-                        machine.read(action, page, now)
+                        machine.receive(action, page, now)
                     case Invoke():
                         answer = _process(action, write)
-                        machine.answer(action, answer, now)
+                        machine.complete(action, answer, now)
                     case _:
                         raise AssertionError(action)
         now = max(now, machine.due() or now)

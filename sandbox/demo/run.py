@@ -35,10 +35,21 @@ from sandbox.demo.workload import (
     written,
 )
 from sandbox.emulator import free_port
-from sandbox.mapping.invocation import Invocation
+from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import STACK, Deployment, Sandbox
 from sandbox.program.in_process import stack_config
-from sandbox.report import HELD, PARKED, RELEASED, RETRY_FAILED, WAIT, Entry, Event, InvocationReport, Names, report_of
+from sandbox.report import (
+    HELD,
+    PARKED,
+    RELEASED,
+    RETRY_FAILED,
+    WAIT,
+    Event,
+    InvocationReport,
+    LogEntry,
+    Names,
+    report_of,
+)
 
 REDELIVERED = 3
 FIRST_WITHIN_SECONDS = 30
@@ -46,11 +57,9 @@ PAUSE_SECONDS = 0.3
 """Between two groups of orders, so that the later ones come while the odd order is held."""
 NEEDED = {"tables": {"users", "orders", "orders-mirror"}, "consumers": {"welcome-email", "mirror"}}
 CONFIG = {
-    "table-stream:mailFrom": "hello@example.com",
+    "mailFrom": "hello@example.com",
     # One group of orders is one batch, whatever the speed of this machine.
-    "table-stream:tuning": json.dumps(
-        {"mirror": {"batchSize": TOGETHER * VERSIONS, "maximumBatchingWindowInSeconds": 1}}
-    ),
+    "tuning": json.dumps({"mirror": {"batchSize": TOGETHER * VERSIONS, "maximumBatchingWindowInSeconds": 1}}),
 }
 
 
@@ -83,18 +92,18 @@ class Show:
         """What is worth telling of an invocation: trouble, what waits for it, that others go on, and its end."""
         for event in (*found.done, *found.held, *found.waiting):
             self._versions[found.table, _sequence(event)] = _version(event)[1]
-        for entry in found.logged(PARKED):
-            self._row(found, entry, f"[red]✖ {escape(entry.why.partition(': ')[2].partition(';')[0])} → parked[/]")
-        for entry in found.logged(HELD):
+        for entry in found.entries_of(PARKED):
+            self._row(found, entry, f"[red]✖ {escape(entry.error.partition(': ')[2].partition(';')[0])} → parked[/]")
+        for entry in found.entries_of(HELD):
             self._held(found, entry)
-        for entry in found.logged(WAIT):
+        for entry in found.entries_of(WAIT):
             self._row(found, entry, f"[yellow]‖ {self._those(entry, entry.sequences)} wait[/]")
-        for entry in found.logged(RETRY_FAILED):
+        for entry in found.entries_of(RETRY_FAILED):
             self._row(found, entry, f"[red]✖ {_error(entry)}, try {entry.tries}[/]")
-        for entry in found.logged(RELEASED):
+        for entry in found.entries_of(RELEASED):
             self._row(found, entry, f"[green]▶ released: {self._those(entry, entry.sequences)} done[/]")
 
-    def _held(self, found: InvocationReport, entry: Entry) -> None:
+    def _held(self, found: InvocationReport, entry: LogEntry) -> None:
         """An item that is held, its changes that wait, and the first change of another item after it."""
         first = self._those(entry, entry.sequences[:1])
         self._row(found, entry, f"[red]✖ {_error(entry)} ({first}) → held[/]")
@@ -107,10 +116,10 @@ class Show:
             told = f"[green]✔ v{_version(event)[1]}[/]  [dim]other items go on[/]"
             self._line(found, event["eventName"], keys, told)
 
-    def _those(self, entry: Entry, sequences: Iterable[int]) -> str:
+    def _those(self, entry: LogEntry, sequences: Iterable[int]) -> str:
         return ", ".join(f"v{self._versions[entry.table, each]}" for each in sequences)
 
-    def _row(self, found: InvocationReport, entry: Entry, told: str) -> None:
+    def _row(self, found: InvocationReport, entry: LogEntry, told: str) -> None:
         self._line(found, entry.event_name or "MODIFY", entry.keys, told, entry.table)
 
     def _line(
@@ -120,8 +129,8 @@ class Show:
         self.line(f"  {table or found.table:<7} {item:<4} {event_name:<7} {found.consumer:<14} {told}")
 
 
-def _error(entry: Entry) -> str:
-    return escape(entry.why.partition(":")[0])
+def _error(entry: LogEntry) -> str:
+    return escape(entry.error.partition(":")[0])
 
 
 def _version(event: Event) -> Version:
@@ -145,8 +154,8 @@ class Demo:
         self.arrivals = Arrivals()
         self.written: dict[Version, float] = {}  # when each order's version was, in epoch seconds
         self.measured_from = 0.0
-        self._observed: queue.SimpleQueue[tuple[float, Invocation]] = queue.SimpleQueue()
-        self._invocations: list[Invocation] = []
+        self._observed: queue.SimpleQueue[tuple[float, ObservedInvocation]] = queue.SimpleQueue()
+        self._invocations: list[ObservedInvocation] = []
 
     def run(self) -> bool:
         """Deploy, write, watch, and measure.
@@ -169,7 +178,7 @@ class Demo:
         self.show.line("Next: make sandbox, then edit handler/welcome_email.py")
         return kept
 
-    def _observe(self, invocation: Invocation) -> None:
+    def _observe(self, invocation: ObservedInvocation) -> None:
         self._observed.put((time.monotonic(), invocation))
 
     def _deploy(self, config: dict[str, str]) -> None:
@@ -181,7 +190,7 @@ class Demo:
         for kind, names in NEEDED.items():
             if missing := names - outputs.get(kind, {}).keys():
                 raise DemoError(f"the demo needs {', '.join(sorted(missing))} among the {kind} of __main__.py")
-        self.names = Names.of(outputs)
+        self.names = Names.from_outputs(outputs)
         self.arrivals.table = outputs["tables"]["orders-mirror"]["name"]
         self.show.done("AWS up", self.sandbox.emulator.boot_seconds)
         aside = f"users, orders → {len(outputs['consumers'])} consumers"

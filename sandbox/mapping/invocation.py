@@ -15,16 +15,16 @@ from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[re
 
 Client = Callable[[str], Any]
 """A service's name to its boto3 client."""
-TAIL_BYTES = 4096
+LOG_TAIL_BYTES = 4096
 """How much of its log an invocation answers with; AWS: Invoke, LogType."""
-QUIET_WITHIN_SECONDS = 5.0
+PAUSE_SECONDS = 5.0
 """How long an update waits for running invocations. After that the emulator ends them; AWS would let them go on."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Function:
+class LambdaFunction:
     """A function that exists: its ARN and its log group."""
 
     arn: str
@@ -37,11 +37,11 @@ class Function:
 
 
 @dataclass(frozen=True)
-class Ran:
+class FunctionRun:
     """One run of a function; `failed` where the function itself did, `refused` where Lambda did not run it."""
 
-    at: float
-    seconds: float
+    ended_at: float
+    duration_seconds: float
     response: Any
     failed: bool
     refused: Exception | None
@@ -50,11 +50,11 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Invocation:
+class ObservedInvocation:
     """One invocation of a function by a mapping or by its schedule, with its result.
 
-    An invocation by the schedule has no mapping, no stream and no records; `scheduled` is its input. `at` is the moment
-    of the answer, in epoch seconds.
+    An invocation by the schedule has no mapping, no stream and no records; `scheduled` is its input. `ended_at` is
+    the moment of the answer, in epoch seconds.
     """
 
     uuid: str
@@ -62,74 +62,74 @@ class Invocation:
     stream_arn: str
     records: tuple[Mapping[str, Any], ...]
     attempt: int
-    at: float
-    seconds: float
+    ended_at: float
+    duration_seconds: float
     response: Any
     error: str | None
     log: str
     scheduled: Mapping[str, Any] | None = None
 
 
-class Functions:
+class Invoker:
     """Invokes functions over a client of the emulator's, on the caller's thread."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._running = Counter[str]()
-        self._quiet = Counter[str]()
+        self._paused = Counter[str]()
         self._changed = threading.Condition()
 
-    def find(self, name: str) -> Function:
+    def describe(self, name: str) -> LambdaFunction:
         """The function of that name or ARN; raises ClientError where there is none."""
         found = self._client("lambda").get_function_configuration(FunctionName=name)
         group = found.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{found['FunctionName']}"
-        return Function(found["FunctionArn"], group)
+        return LambdaFunction(found["FunctionArn"], group)
 
     @contextlib.contextmanager
-    def quiet(self, name: str) -> Generator[None]:
-        """Wait for the running invocations, for QUIET_WITHIN_SECONDS at most, and begin none until the context ends."""
+    def pause(self, name: str) -> Generator[None]:
+        """Wait for the running invocations, for PAUSE_SECONDS at most, and begin none until the context ends."""
         with self._changed:
-            self._quiet[name] += 1
-            self._changed.wait_for(lambda: not self._running[name], QUIET_WITHIN_SECONDS)
+            self._paused[name] += 1
+            self._changed.wait_for(lambda: not self._running[name], PAUSE_SECONDS)
         try:
             yield
         finally:
             with self._changed:
-                self._quiet[name] -= 1
+                self._paused[name] -= 1
                 self._changed.notify_all()
 
-    def run(self, function: Function, event: Mapping[str, Any]) -> Ran:
-        """Invoke a function as soon as it need not be quiet, and wait for its answer."""
+    def invoke(self, function: LambdaFunction, event: Mapping[str, Any]) -> FunctionRun:
+        """Invoke a function as soon as it is not paused, and wait for its answer."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._quiet[function.name])
+            self._changed.wait_for(lambda: not self._paused[function.name])
             self._running[function.name] += 1
         try:
-            return self._run(function, event)
+            return self._invoke(function, event)
         finally:
             with self._changed:
                 self._running[function.name] -= 1
                 self._changed.notify_all()
 
-    def _run(self, function: Function, event: Mapping[str, Any]) -> Ran:
+    def _invoke(self, function: LambdaFunction, event: Mapping[str, Any]) -> FunctionRun:
         started = time.time()
         try:
             answer = self._client("lambda").invoke(FunctionName=function.arn, Payload=json.dumps(event), LogType="Tail")
         except (ClientError, BotoCoreError) as refused:
             now = time.time()
-            return Ran(now, now - started, None, failed=False, refused=refused, error=str(refused), log="")
+            return FunctionRun(now, now - started, None, failed=False, refused=refused, error=str(refused), log="")
         response = json.loads(answer["Payload"].read() or b"null")
         failed = bool(answer.get("FunctionError"))
         error = f"{response.get('errorType')}: {response.get('errorMessage')}" if failed else None
         seconds = time.time() - started
         tail = base64.b64decode(answer.get("LogResult", ""))
         log = _whole_log(self._client, function.log_group, tail, started)
-        return Ran(started + seconds, seconds, response, failed=failed, refused=None, error=error, log=log)
+        return FunctionRun(started + seconds, seconds, response, failed=failed, refused=None, error=error, log=log)
 
 
 def _whole_log(client: Client, group: str, tail: bytes, started: float) -> str:
     """An invocation's log; from CloudWatch Logs where the answer's tail was cut, the tail if it is not there."""
     text = tail.decode(errors="replace")
-    if len(tail) < TAIL_BYTES:
+    if len(tail) < LOG_TAIL_BYTES:
         return text
     _, _, end = text.rstrip().partition("\n")
     pages = client("logs").get_paginator("filter_log_events")

@@ -32,7 +32,7 @@ RETENTION_SECONDS = 24 * 3600
 """So long a stream keeps a record; AWS: "Change data capture for DynamoDB Streams"."""
 
 
-def settled_by(payload: object, sequences: Sequence[str], *, malformed_response_fails: bool) -> int | None:
+def count_settled(payload: object, sequences: Sequence[str], *, malformed_response_fails: bool) -> int | None:
     """How many of a batch's records a response with partial failures settles; None where it fails the whole batch."""
     if payload in (None, "", {}, []):
         return len(sequences)
@@ -51,24 +51,24 @@ def settled_by(payload: object, sequences: Sequence[str], *, malformed_response_
 
 
 class _Shard:
-    def __init__(self, name: str, parent: str | None, start: Position, lanes: int) -> None:
+    def __init__(self, name: str, parent: str | None, start: Position, queues: int) -> None:
         self.name, self.parent = name, parent
         self.checkpoint = start
         self.settled: set[str] = set()  # beyond the checkpoint
-        self.rewind(lanes)
+        self.rewind(queues)
 
-    def rewind(self, lanes: int) -> None:
+    def rewind(self, queues: int) -> None:
         """Forget what was read and is not settled, to read it again from the checkpoint."""
         self.cursor = self.checkpoint
         self.unsettled: deque[str] = deque()
-        self.lanes = [_Lane(self) for _ in range(lanes)]
+        self.queues = [_BatchQueue(self) for _ in range(queues)]
         self.reading: Read | None = None
-        self.next_read = self.empty_at = 0.0
-        self.ended = self.stale = False
+        self.next_read = self.end_read_at = 0.0
+        self.ended = self.must_reread = False
 
     @property
     def running(self) -> bool:
-        return any(lane.running for lane in self.lanes)
+        return any(queue.running for queue in self.queues)
 
     def settle(self, sequences: Iterable[str]) -> None:
         self.settled.update(sequences)
@@ -79,7 +79,7 @@ class _Shard:
 
 
 @dataclass
-class _Lane:
+class _BatchQueue:
     """Those items of a shard whose changes are delivered one batch after the other."""
 
     shard: _Shard
@@ -96,10 +96,10 @@ class _Lane:
 
 @dataclass
 class _Batch:
-    lane: _Lane
+    queue: _BatchQueue
     records: list[Record]
     failures: int = 0  # in a row, without progress
-    tries: int = 0  # the same and the throttled ones
+    attempts: int = 0  # the same and the throttled ones
     not_before: float = 0
 
 
@@ -124,11 +124,11 @@ class MappingMachine:
     """
 
     def __init__(
-        self, configuration: Configuration, assumptions: Assumptions | None = None, poll: float = 0.25
+        self, configuration: Configuration, assumptions: Assumptions | None = None, poll_seconds: float = 0.25
     ) -> None:
         self.last_result = "No records processed"
         self._assumptions = assumptions or Assumptions()
-        self._poll = poll
+        self._poll_seconds = poll_seconds
         self._shards: dict[str, _Shard] = {}
         self._finished: set[str] = set()
         self._running: dict[Invoke, _Batch] = {}
@@ -141,16 +141,16 @@ class MappingMachine:
         self._passes = any_of(configuration.patterns)
         self.configuration = configuration
         for shard in self._shards.values():
-            shard.stale = True
+            shard.must_reread = True
 
-    def at_rest(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether all that was read is settled: nothing runs, nothing waits."""
-        told = self._described and not self._actions and not self._running
-        return told and not any(shard.unsettled or shard.stale for shard in self._shards.values())
+        nothing_pending = self._described and not self._actions and not self._running
+        return nothing_pending and not any(shard.unsettled or shard.must_reread for shard in self._shards.values())
 
-    def caught_up(self, since: float) -> bool:
+    def is_drained(self, since: float) -> bool:
         """Whether, besides, every shard was found at its end by a read that was asked for at or after `since`."""
-        return self.at_rest() and all(shard.empty_at >= since for shard in self._shards.values())
+        return self.is_idle() and all(shard.end_read_at >= since for shard in self._shards.values())
 
     def discover(self, lineage: Iterable[tuple[str, str | None]]) -> None:
         """Take in the stream's shards, each with its parent's name; a child is read once its parent is finished."""
@@ -162,21 +162,21 @@ class MappingMachine:
                 self._shards[name] = _Shard(name, parent, start, self.configuration.parallelization_factor)
         self._described = True
 
-    def read(self, action: Read, events: Sequence[Mapping[str, Any]], now: float, *, ended: bool = False) -> None:
+    def receive(self, action: Read, events: Sequence[Mapping[str, Any]], now: float, *, ended: bool = False) -> None:
         """Take in the records found; `ended` where the shard is closed and these are its last."""
         shard = self._shards[action.shard]
         if shard.reading is not action:
             return
         shard.reading, shard.ended = None, ended
         if not events:
-            shard.next_read, shard.empty_at = now + self._poll, action.asked
+            shard.next_read, shard.end_read_at = now + self._poll_seconds, action.issued_at
         elif shard.checkpoint.kind == "LATEST":
             shard.checkpoint = Position("AT_SEQUENCE_NUMBER", Record(events[0]).sequence)
         for event in events:
-            self._take(shard, Record(event), now)
+            self._enqueue(shard, Record(event), now)
         self._settle(shard, ())
 
-    def _take(self, shard: _Shard, record: Record, now: float) -> None:
+    def _enqueue(self, shard: _Shard, record: Record, now: float) -> None:
         shard.cursor = Position("AFTER_SEQUENCE_NUMBER", record.sequence)
         if not self._passes(record.event):
             if self._assumptions.filtered_records_advance:
@@ -185,75 +185,75 @@ class MappingMachine:
             return
         shard.unsettled.append(record.sequence)
         if record.sequence not in shard.settled:
-            lane = shard.lanes[crc32(record.item) % len(shard.lanes)]
-            if not lane.waiting and not self._assumptions.invoke_on_empty_window:
-                lane.window_since = now
-            lane.waiting.append(record)
+            queue = shard.queues[crc32(record.item) % len(shard.queues)]
+            if not queue.waiting and not self._assumptions.invoke_on_empty_window:
+                queue.window_since = now
+            queue.waiting.append(record)
 
-    def trimmed(self, action: Read) -> None:
+    def skip_trimmed(self, action: Read) -> None:
         """Take in that retention has passed the position that was to be read."""
         shard = self._shards[action.shard]
         if shard.reading is action:
             shard.reading = None
             shard.cursor = shard.checkpoint = Position(self._assumptions.resume_after_trim_at)
 
-    def answer(self, invocation: Invoke, outcome: InvocationResult, now: float) -> None:
+    def complete(self, invocation: Invoke, result: InvocationResult, now: float) -> None:
         """Take in what came of an invocation."""
         batch = self._running.pop(invocation)
-        batch.lane.running = False
-        self.last_result = "OK" if isinstance(outcome, Returned) else "PROBLEM: Function call failed"
+        batch.queue.running = False
+        self.last_result = "OK" if isinstance(result, Returned) else "PROBLEM: Function call failed"
         if not batch.records:
             return
-        batch.tries += 1
-        if isinstance(outcome, Throttled):
+        batch.attempts += 1
+        if isinstance(result, Throttled):
             self._retry(batch, now)
-        elif done := self._done(batch, outcome):
-            self._settle(batch.lane.shard, batch.records[:done])
+        elif done := self._count_settled(batch, result):
+            self._settle(batch.queue.shard, batch.records[:done])
             if rest := batch.records[done:]:
-                self._retry(_Batch(batch.lane, rest, tries=1), now)
+                self._retry(_Batch(batch.queue, rest, attempts=1), now)
         else:
             batch.failures += 1
-            self._failed(batch, "Unhandled" if isinstance(outcome, Failed) else None, whole=done is None, now=now)
+            self._fail(batch, "Unhandled" if isinstance(result, Failed) else None, whole=done is None, now=now)
 
-    def _done(self, batch: _Batch, outcome: Returned | Failed) -> int | None:
-        if isinstance(outcome, Failed):
+    def _count_settled(self, batch: _Batch, result: Returned | Failed) -> int | None:
+        if isinstance(result, Failed):
             return None
         if not self.configuration.function_response_types:
             return len(batch.records)
         sequences = [record.sequence for record in batch.records]
-        return settled_by(
-            outcome.payload, sequences, malformed_response_fails=self._assumptions.malformed_response_fails
+        return count_settled(
+            result.payload, sequences, malformed_response_fails=self._assumptions.malformed_response_fails
         )
 
-    def _failed(self, batch: _Batch, error: str | None, *, whole: bool, now: float) -> None:
+    def _fail(self, batch: _Batch, error: str | None, *, whole: bool, now: float) -> None:
         retries = self.configuration.maximum_retry_attempts
         if whole and self.configuration.bisect_batch_on_function_error and len(batch.records) > 1:
             middle = len(batch.records) // 2
             failures = batch.failures - 1 if self._assumptions.halves_keep_failure_count else 0
             for half in (batch.records[middle:], batch.records[:middle]):
-                self._retry(_Batch(batch.lane, half, failures, tries=1), now)
+                self._retry(_Batch(batch.queue, half, failures, attempts=1), now)
         elif retries == -1 or batch.failures <= retries:
             self._retry(batch, now)
         else:
-            along = whole or self._assumptions.discard_rest_of_batch
-            self._discard(batch, len(batch.records) if along else 1, RETRIES_EXHAUSTED, error)
+            takes_rest = whole or self._assumptions.discard_rest_of_batch
+            self._discard(batch, len(batch.records) if takes_rest else 1, RETRIES_EXHAUSTED, error)
 
     def _retry(self, batch: _Batch, now: float) -> None:
-        batch.not_before = now + self._assumptions.back_off(batch.tries)
-        batch.lane.batches.appendleft(batch)
+        batch.not_before = now + self._assumptions.back_off(batch.attempts)
+        batch.queue.batches.appendleft(batch)
 
     def _discard(self, batch: _Batch, count: int, condition: str, error: str | None = None) -> None:
-        doomed, rest = batch.records[:count], batch.records[count:]
+        discarded, rest = batch.records[:count], batch.records[count:]
         # Recorded: a record too old for its first attempt is discarded with a count of 1.
         invocations = max(batch.failures, 1)
-        self._actions.append(Discard(batch.lane.shard.name, tuple(doomed), condition, invocations, error))
-        self._settle(batch.lane.shard, doomed)
+        self._actions.append(Discard(batch.queue.shard.name, tuple(discarded), condition, invocations, error))
+        self._settle(batch.queue.shard, discarded)
         if rest:
-            batch.lane.batches.appendleft(_Batch(batch.lane, rest))
+            batch.queue.batches.appendleft(_Batch(batch.queue, rest))
 
     def _settle(self, shard: _Shard, records: Iterable[Record]) -> None:
         shard.settle(record.sequence for record in records)
-        if shard.ended and not shard.unsettled and not shard.stale:
+        if shard.ended and not shard.unsettled and not shard.must_reread:
             del self._shards[shard.name]
             self._finished.add(shard.name)
             self._actions.append(Describe())
@@ -261,55 +261,55 @@ class MappingMachine:
     def advance(self, now: float) -> list[Action]:
         """All that is to be done now; each action is given out once."""
         for shard in list(self._shards.values()) if self.configuration.enabled else ():
-            if shard.stale:
+            if shard.must_reread:
                 if shard.running:
                     continue
                 shard.rewind(self.configuration.parallelization_factor)
             if now >= shard.next_read and self._wants_more(shard):
                 shard.reading = Read(shard.name, shard.cursor, now)
                 self._actions.append(shard.reading)
-            for lane in shard.lanes:
-                self._start(lane, now)
+            for queue in shard.queues:
+                self._start(queue, now)
         actions, self._actions = self._actions, []
         return actions
 
     def due(self) -> float | None:
-        """When `advance` has something new even if nothing is told until then; None where it has nothing."""
-        return min(self._moments(), default=None) if self.configuration.enabled else None
+        """When `advance` has something new even if no result arrives until then; None where it has nothing."""
+        return min(self._due_times(), default=None) if self.configuration.enabled else None
 
-    def _moments(self) -> Iterator[float]:
+    def _due_times(self) -> Iterator[float]:
         window = self.configuration.maximum_batching_window_in_seconds
         for shard in self._shards.values():
-            if shard.stale:
+            if shard.must_reread:
                 yield from () if shard.running else (0.0,)
                 continue
             if self._wants_more(shard):
                 yield shard.next_read
-            for lane in shard.lanes:
-                if not lane.running and lane.batches:
-                    yield lane.batches[0].not_before
-                elif not lane.running and (lane.waiting or (window and self._assumptions.invoke_on_empty_window)):
-                    yield lane.window_since + window
-                if not lane.running and (oldest := lane.oldest()):
-                    yield min(oldest.created + limit for limit in self._limits().values())
+            for queue in shard.queues:
+                if not queue.running and queue.batches:
+                    yield queue.batches[0].not_before
+                elif not queue.running and (queue.waiting or (window and self._assumptions.invoke_on_empty_window)):
+                    yield queue.window_since + window
+                if not queue.running and (oldest := queue.oldest()):
+                    yield min(oldest.created_at + limit for limit in self._limits().values())
 
     def _wants_more(self, shard: _Shard) -> bool:
         unread = not shard.reading and not shard.ended and shard.parent not in self._shards
-        return unread and any(len(lane.waiting) < self.configuration.batch_size for lane in shard.lanes)
+        return unread and any(len(queue.waiting) < self.configuration.batch_size for queue in shard.queues)
 
-    def _start(self, lane: _Lane, now: float) -> None:
-        while not lane.running and (batch := lane.batches.popleft() if lane.batches else self._cut(lane, now)):
-            if self._drop_overdue(batch, now):
+    def _start(self, queue: _BatchQueue, now: float) -> None:
+        while not queue.running and (batch := queue.batches.popleft() if queue.batches else self._cut(queue, now)):
+            if self._discard_overdue(batch, now):
                 continue
             if now < batch.not_before:
-                lane.batches.appendleft(batch)
+                queue.batches.appendleft(batch)
                 return
-            lane.running = True
-            invocation = Invoke(lane.shard.name, tuple(batch.records), batch.tries + 1)
+            queue.running = True
+            invocation = Invoke(queue.shard.name, tuple(batch.records), batch.attempts + 1)
             self._running[invocation] = batch
             self._actions.append(invocation)
 
-    def _drop_overdue(self, batch: _Batch, now: float) -> bool:
+    def _discard_overdue(self, batch: _Batch, now: float) -> bool:
         """Discard records at their limit, also while they wait for the next try; AWS is recorded to do so."""
         for condition, limit in self._limits().items():
             if overdue := _too_old(batch.records, limit, now):
@@ -322,28 +322,28 @@ class MappingMachine:
         age = self.configuration.maximum_record_age_in_seconds
         return {RETENTION_PASSED: RETENTION_SECONDS} | ({AGE_EXCEEDED: age} if age != -1 else {})
 
-    def _cut(self, lane: _Lane, now: float) -> _Batch | None:
+    def _cut(self, queue: _BatchQueue, now: float) -> _Batch | None:
         """The next batch, once it is full by count or bytes or its window is over; until then, only too old records."""
         count = size = 0
-        for record in lane.waiting:
+        for record in queue.waiting:
             size += record.size
             if count == self.configuration.batch_size or (count and size > PAYLOAD_BYTES):
                 break
             count += 1
-        full = count == self.configuration.batch_size or count < len(lane.waiting)
+        full = count == self.configuration.batch_size or count < len(queue.waiting)
         window = self.configuration.maximum_batching_window_in_seconds
-        has_ended = now >= lane.window_since + window and (
+        has_ended = now >= queue.window_since + window and (
             count or (window and self._assumptions.invoke_on_empty_window)
         )
         if full or has_ended:
-            lane.window_since = now
+            queue.window_since = now
         else:
-            count = _too_old(lane.waiting, min(self._limits().values()), now)
+            count = _too_old(queue.waiting, min(self._limits().values()), now)
             if not count:
                 return None
-        return _Batch(lane, [lane.waiting.popleft() for _ in range(count)])
+        return _Batch(queue, [queue.waiting.popleft() for _ in range(count)])
 
 
 def _too_old(records: Iterable[Record], limit: float, now: float) -> int:
     """How many records, from the first on, have reached the limit."""
-    return sum(1 for _ in takewhile(lambda record: now >= record.created + limit, records))
+    return sum(1 for _ in takewhile(lambda record: now >= record.created_at + limit, records))

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[re
 
 from sandbox.mapping.configuration import Assumptions, Configuration
 from sandbox.mapping.destinations import failure_record, send
-from sandbox.mapping.invocation import Client, Function, Functions, Invocation, Ran, error_code
+from sandbox.mapping.invocation import Client, FunctionRun, Invoker, LambdaFunction, ObservedInvocation, error_code
 from sandbox.mapping.machine import MappingMachine
 from sandbox.mapping.protocol import (
     RETENTION_PASSED,
@@ -46,10 +46,10 @@ class MappingError(Exception):
 
 
 @dataclass
-class _Attached:
+class _AttachedMapping:
     uuid: str
     mapping: MappingMachine
-    function: Function
+    function: LambdaFunction
     iterators: dict[str, tuple[Position, str]] = field(default_factory=dict[str, tuple[Position, str]])
     problems: dict[Literal["read", "invoke"], str] = field(default_factory=dict[Literal["read", "invoke"], str])
     sending: int = 0
@@ -62,7 +62,7 @@ class _Attached:
 @dataclass
 class _Scheduled:
     schedule: Schedule
-    function: Function
+    function: LambdaFunction
 
 
 def quick_back_off(tries: int) -> float:
@@ -85,17 +85,17 @@ class Poller:
     """
 
     def __init__(
-        self, client: Client, observe: Callable[[Invocation], None], assumptions: Assumptions | None = None
+        self, client: Client, observe: Callable[[ObservedInvocation], None], assumptions: Assumptions | None = None
     ) -> None:
         self._client = client
-        self._functions = Functions(client)
+        self._invoker = Invoker(client)
         self._observe = observe
         self._assumptions = assumptions or Assumptions(back_off=quick_back_off)
-        self._attached: dict[str, _Attached] = {}
+        self._attached: dict[str, _AttachedMapping] = {}
         self._scheduled: dict[str, _Scheduled] = {}  # by the function's ARN
         self._changed = threading.Condition()
         self._closed = threading.Event()
-        self._lost = 0
+        self._lost_records = 0
         self._pool = ThreadPoolExecutor(THREADS, "mapping")
         self._loop = threading.Thread(target=self._run, name="poller", daemon=True)
         self._loop.start()
@@ -113,7 +113,7 @@ class Poller:
             A filter pattern is invalid or not imitated.
         """
         mapping = MappingMachine(Configuration.model_validate(request), self._assumptions, POLL_SECONDS)
-        attached = _Attached(uuid, mapping, self._function(mapping.configuration.function_name))
+        attached = _AttachedMapping(uuid, mapping, self._function(mapping.configuration.function_name))
         try:
             self._client("dynamodbstreams").describe_stream(StreamArn=attached.stream_arn)
         except ClientError as error:
@@ -166,9 +166,9 @@ class Poller:
         with self._changed:
             self._scheduled.pop(function_arn, None)
 
-    def quiet(self, function_name: str) -> AbstractContextManager[None]:
+    def pause(self, function_name: str) -> AbstractContextManager[None]:
         """Begin no invocation of a function while it is updated, since the emulator would end it."""
-        return self._functions.quiet(function_name)
+        return self._invoker.pause(function_name)
 
     def make_all_due(self) -> None:
         """Let every function try everything that it holds at once, whatever the back-off."""
@@ -181,9 +181,9 @@ class Poller:
         """The functions that may hold items, by name, and how many items each held after its last retry run."""
         with self._changed:
             schedules = self._scheduled.values()
-            return {each.function.name: each.schedule.held for each in schedules if not each.schedule.at_rest()}
+            return {each.function.name: each.schedule.held for each in schedules if not each.schedule.is_idle()}
 
-    def idle(self, *, released: bool = True) -> bool:
+    def is_idle(self, *, released: bool = True) -> bool:
         """Whether every enabled mapping has, since this call, found its stream's end and has nothing to do.
 
         And, unless `released` is false, no function holds an item. It waits for the reads that tell, a second at most.
@@ -191,27 +191,27 @@ class Poller:
         since = time.time()
 
         def busy() -> bool:
-            if self._closed.is_set() or any(each.sending or not each.mapping.at_rest() for each in self._enabled()):
+            if self._closed.is_set() or any(each.sending or not each.mapping.is_idle() for each in self._enabled()):
                 return True
-            return released and not all(each.schedule.at_rest() for each in self._scheduled.values())
+            return released and not all(each.schedule.is_idle() for each in self._scheduled.values())
 
         def caught_up() -> bool:
-            return not busy() and all(each.mapping.caught_up(since) for each in self._enabled())
+            return not busy() and all(each.mapping.is_drained(since) for each in self._enabled())
 
         with self._changed:
             self._changed.wait_for(lambda: busy() or caught_up(), timeout=1.0)
             return caught_up()
 
-    def last_result(self, uuid: str) -> str:
+    def last_processing_result(self, uuid: str) -> str:
         """What AWS's GetEventSourceMapping shows as LastProcessingResult; the emulator's own cannot be set."""
         with self._changed:
             attached = self._attached[uuid]
             return next(iter(attached.problems.values()), attached.mapping.last_result)
 
     @property
-    def lost(self) -> int:
+    def lost_records(self) -> int:
         """How many records were discarded and reached no destination."""
-        return self._lost
+        return self._lost_records
 
     def close(self) -> None:
         """Stop all work; waits for what is running."""
@@ -221,12 +221,12 @@ class Poller:
         self._loop.join()
         self._pool.shutdown(cancel_futures=True)
 
-    def _enabled(self) -> list[_Attached]:
+    def _enabled(self) -> list[_AttachedMapping]:
         return [each for each in self._attached.values() if each.mapping.configuration.enabled]
 
-    def _function(self, name: str) -> Function:
+    def _function(self, name: str) -> LambdaFunction:
         try:
-            return self._functions.find(name)
+            return self._invoker.describe(name)
         except ClientError as error:
             raise MappingError(f"ResourceNotFoundException: Function does not exist: {name}") from error
 
@@ -246,19 +246,21 @@ class Poller:
                 due = [moment for moment in chain(mappings, schedules) if moment is not None]
                 self._changed.wait(max(min(due) - now, 0) if due else None)
 
-    def _perform(self, attached: _Attached, action: Action) -> None:
+    def _perform(self, attached: _AttachedMapping, action: Action) -> None:
         perform = {Describe: self._describe, Read: self._read, Invoke: self._invoke, Discard: self._discard}
         try:
-            tell = cast("Callable[[_Attached, Action], Callable[[], None]]", perform[type(action)])(attached, action)
+            complete = cast("Callable[[_AttachedMapping, Action], Callable[[], None]]", perform[type(action)])(
+                attached, action
+            )
         except Exception:
             if not self._closed.is_set():  # when it is, AWS may have gone in the middle of an answer
                 _log.exception("mapping %s stopped: %s failed", attached.uuid, type(action).__name__)
             return
         with self._changed:
-            tell()
+            complete()
             self._changed.notify_all()
 
-    def _describe(self, attached: _Attached, _: Describe) -> Callable[[], None]:
+    def _describe(self, attached: _AttachedMapping, _: Describe) -> Callable[[], None]:
         shards: list[dict[str, Any]] = []
         try:  # one page: a stream of the emulator's has one shard
             found = self._client("dynamodbstreams").describe_stream(StreamArn=attached.stream_arn)
@@ -267,7 +269,7 @@ class Poller:
             self._unreadable(attached, error)
         return lambda: attached.mapping.discover((each["ShardId"], each.get("ParentShardId")) for each in shards)
 
-    def _read(self, attached: _Attached, action: Read) -> Callable[[], None]:
+    def _read(self, attached: _AttachedMapping, action: Read) -> Callable[[], None]:
         streams, mapping = self._client("dynamodbstreams"), attached.mapping
         position, iterator = attached.iterators.pop(action.shard, (None, ""))
         try:
@@ -282,10 +284,10 @@ class Poller:
             found = streams.get_records(ShardIterator=iterator)
         except (ClientError, BotoCoreError) as error:
             if error_code(error) == "TrimmedDataAccessException":
-                return lambda: mapping.trimmed(action)
+                return lambda: mapping.skip_trimmed(action)
             self._unreadable(attached, error)
             vanished = error_code(error) == "ResourceNotFoundException"
-            return lambda: mapping.read(action, [], time.time(), ended=vanished)
+            return lambda: mapping.receive(action, [], time.time(), ended=vanished)
         attached.problems.pop("read", None)
         events = [lambda_record(record, attached.stream_arn) for record in found["Records"]]
         after = action.position
@@ -293,42 +295,42 @@ class Poller:
             after = Position("AFTER_SEQUENCE_NUMBER", events[-1]["dynamodb"]["SequenceNumber"])
         if following := found.get("NextShardIterator"):
             attached.iterators[action.shard] = (after, following)
-        return lambda: mapping.read(action, events, time.time(), ended=not following)
+        return lambda: mapping.receive(action, events, time.time(), ended=not following)
 
-    def _invoke(self, attached: _Attached, action: Invoke) -> Callable[[], None]:
+    def _invoke(self, attached: _AttachedMapping, action: Invoke) -> Callable[[], None]:
         records = tuple(record.event for record in action.records)
-        ran = self._functions.run(attached.function, {"Records": records})
-        outcome: InvocationResult = Failed() if ran.failed else Returned(ran.response)
-        if ran.refused:
-            outcome = Throttled()
-            if error_code(ran.refused) != "TooManyRequestsException":
-                problem = f"PROBLEM: {attached.function.name} cannot be invoked: {ran.refused}"
+        run = self._invoker.invoke(attached.function, {"Records": records})
+        result: InvocationResult = Failed() if run.failed else Returned(run.response)
+        if run.refused:
+            result = Throttled()
+            if error_code(run.refused) != "TooManyRequestsException":
+                problem = f"PROBLEM: {attached.function.name} cannot be invoked: {run.refused}"
                 self._report(attached, "invoke", problem)
         else:
             attached.problems.pop("invoke", None)
         whence = (attached.uuid, attached.function.name, attached.stream_arn, records, action.attempt)
-        self._observe(_invocation(*whence, ran))
+        self._observe(_invocation(*whence, run))
 
-        def tell() -> None:
-            attached.mapping.answer(action, outcome, time.time())
-            if not ran.refused and (scheduled := self._scheduled.get(attached.function.arn)):
-                scheduled.schedule.batch_answered(ran.log, time.time(), failed=ran.failed)
+        def complete() -> None:
+            attached.mapping.complete(action, result, time.time())
+            if not run.refused and (scheduled := self._scheduled.get(attached.function.arn)):
+                scheduled.schedule.record_batch(run.log, time.time(), failed=run.failed)
 
-        return tell
+        return complete
 
     def _fire(self, scheduled: _Scheduled, event: Mapping[str, Any]) -> None:
         try:
-            ran = self._functions.run(scheduled.function, event)
-            self._observe(_invocation("", scheduled.function.name, "", (), 1, ran, scheduled=event))
+            run = self._invoker.invoke(scheduled.function, event)
+            self._observe(_invocation("", scheduled.function.name, "", (), 1, run, scheduled=event))
         except Exception:
             if not self._closed.is_set():
                 _log.exception("schedule of %s stopped", scheduled.function.name)
             return
         with self._changed:
-            scheduled.schedule.answered(ran.response, time.time(), failed=ran.failed or ran.refused is not None)
+            scheduled.schedule.record_run(run.response, time.time(), failed=run.failed or run.refused is not None)
             self._changed.notify_all()
 
-    def _discard(self, attached: _Attached, action: Discard) -> Callable[[], None]:
+    def _discard(self, attached: _AttachedMapping, action: Discard) -> Callable[[], None]:
         configuration = attached.mapping.configuration
         destination = configuration.destination_config.on_failure.destination
         reason = None
@@ -347,14 +349,14 @@ class Poller:
             _log.error("mapping %s lost %d records from %s on: %s", attached.uuid, count, first, reason)
         return lambda: self._sent(attached, len(action.records) if reason else 0)
 
-    def _sent(self, attached: _Attached, lost: int) -> None:
+    def _sent(self, attached: _AttachedMapping, lost: int) -> None:
         attached.sending -= 1
-        self._lost += lost
+        self._lost_records += lost
 
-    def _unreadable(self, attached: _Attached, error: Exception) -> None:
+    def _unreadable(self, attached: _AttachedMapping, error: Exception) -> None:
         self._report(attached, "read", f"PROBLEM: {attached.stream_arn} cannot be read: {error}")
 
-    def _report(self, attached: _Attached, doing: Literal["read", "invoke"], problem: str) -> None:
+    def _report(self, attached: _AttachedMapping, doing: Literal["read", "invoke"], problem: str) -> None:
         if attached.problems.get(doing) != problem and not self._closed.is_set():
             attached.problems[doing] = problem
             _log.error("mapping %s: %s", attached.uuid, problem)
@@ -366,27 +368,27 @@ def _invocation(
     stream_arn: str,
     records: tuple[Mapping[str, Any], ...],
     attempt: int,
-    ran: Ran,
+    run: FunctionRun,
     scheduled: Mapping[str, Any] | None = None,
-) -> Invocation:
-    answered = (ran.at, ran.seconds, ran.response, ran.error, ran.log)
-    return Invocation(uuid, function, stream_arn, records, attempt, *answered, scheduled)
+) -> ObservedInvocation:
+    answered = (run.ended_at, run.duration_seconds, run.response, run.error, run.log)
+    return ObservedInvocation(uuid, function, stream_arn, records, attempt, *answered, scheduled)
 
 
 def lambda_record(record: Mapping[str, Any], stream_arn: str) -> dict[str, Any]:
     """A record of GetRecords, as boto3 returns it, in the shape that Lambda gives to functions."""
-    event = cast("dict[str, Any]", _plain(record))
+    event = cast("dict[str, Any]", _json_value(record))
     if identity := event.get("userIdentity"):
         event["userIdentity"] = {name[0].lower() + name[1:]: value for name, value in identity.items()}
     return {**event, "eventSource": "aws:dynamodb", "eventSourceARN": stream_arn}
 
 
-def _plain(value: object) -> object:
+def _json_value(value: object) -> object:
     match value:
         case dict():
-            return {key: _plain(each) for key, each in cast("dict[str, Any]", value).items()}
+            return {key: _json_value(each) for key, each in cast("dict[str, Any]", value).items()}
         case list():
-            return [_plain(each) for each in cast("list[Any]", value)]
+            return [_json_value(each) for each in cast("list[Any]", value)]
         case bytes():
             return base64.b64encode(value).decode()
         case datetime():

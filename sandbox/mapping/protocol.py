@@ -24,7 +24,7 @@ class Record:
         return self.event["dynamodb"]["SequenceNumber"]
 
     @property
-    def created(self) -> float:
+    def created_at(self) -> float:
         """Epoch seconds, whole ones on AWS."""
         return self.event["dynamodb"]["ApproximateCreationDateTime"]
 
@@ -54,16 +54,16 @@ class Describe:
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """Get a shard's records from a position on, and tell `read` or `trimmed`; `asked` is when, in epoch seconds."""
+    """Get a shard's records from a position on, and call `receive` or `skip_trimmed`; `issued_at` in epoch seconds."""
 
     shard: str
     position: Position
-    asked: float
+    issued_at: float
 
 
 @dataclass(frozen=True, eq=False)
 class Invoke:
-    """Call the function with these records, and tell `answer`.
+    """Call the function with these records, and tell `complete`.
 
     `attempt` is 1 where the first of them has not been given before, and grows by one with each try without progress.
     """

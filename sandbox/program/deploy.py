@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 
 from sandbox import ROOT, SandboxError
 from sandbox.emulator import Emulator
-from sandbox.mapping.invocation import Invocation
+from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.mapping.poller import Poller
-from sandbox.program.in_process import InvokeError, Registration, project, run, stack_config
+from sandbox.program.in_process import InvokeError, Registration, namespaced, project, run, stack_config
 from sandbox.program.lookups import answer
 from sandbox.program.not_imitated import Asides, PassedOver
 from sandbox.resources.catalog import resource
@@ -186,7 +186,7 @@ class Sandbox:
     def __init__(
         self,
         region: str,
-        observe: Callable[[Invocation], None],
+        observe: Callable[[ObservedInvocation], None],
         *,
         port: int | None = None,
         environment: Mapping[str, str] | None = None,
@@ -237,8 +237,7 @@ class Sandbox:
         stack: str,
         config: Mapping[str, str] | None,
     ) -> list[str]:
-        if config is None:
-            config = stack_config(stack)
+        config = stack_config(stack) if config is None else namespaced(config, project()["name"])
         self.verify_sender(config)
         return deployment.run(program, stack=stack, config=config)
 
@@ -256,7 +255,7 @@ class Sandbox:
             That takes longer than `within` seconds.
         """
         deadline = time.monotonic() + within
-        while not self.poller.idle(released=released):
+        while not self.poller.is_idle(released=released):
             self.emulator.check()
             if time.monotonic() > deadline:
                 holding = [f"{name} ({items} items at its last run)" for name, items in self.poller.held().items()]

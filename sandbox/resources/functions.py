@@ -59,7 +59,7 @@ class Function(ResourceType):
         return inputs["name"]
 
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
-        with self.aws.mappings.quiet(identity):
+        with self.aws.mappings.pause(identity):
             self._update(identity, old, new)
 
     def _update(self, identity: str, old: Inputs, new: Inputs) -> None:

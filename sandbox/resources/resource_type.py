@@ -61,7 +61,7 @@ class Mappings(Protocol):
         """End a function's schedule."""
         ...
 
-    def quiet(self, function_name: str) -> AbstractContextManager[None]:
+    def pause(self, function_name: str) -> AbstractContextManager[None]:
         """Begin no invocation of a function while it is updated."""
         ...
 

@@ -24,7 +24,7 @@ import pytest
 from handler.stream.failures import read_failure
 from sandbox.demo.proxy import Call, Proxy
 from sandbox.emulator import free_port
-from sandbox.mapping.invocation import Invocation
+from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import Deployment
 from tests.local import LocalAws, wait_for
 
@@ -32,11 +32,10 @@ SEED, ORDERS, VERSIONS, USERS = 20_261, 20, 12, 24
 POISON = 7
 """The version that can never be processed, of some orders."""
 CONFIG = {
-    "table-stream:target": "host",
-    "table-stream:mailFrom": "hello@example.com",
+    "target": "host",
+    "mailFrom": "hello@example.com",
     # What a killed function has claimed or leased stays its own until its time would have been over.
-    "table-stream:tuning": '{"welcome-email": {"timeout": 6, "handlerTimeout": 1},'
-    ' "mirror": {"timeout": 6, "handlerTimeout": 1}}',
+    "tuning": '{"welcome-email": {"timeout": 6, "handlerTimeout": 1}, "mirror": {"timeout": 6, "handlerTimeout": 1}}',
 }
 CONCURRENT = 10
 """Claims that one function holds at once: its workers."""
@@ -140,7 +139,7 @@ class Chaos:
 
     def deploy_mirror(self, code: bytes) -> None:
         """Give the mirror other code, as saving a file does."""
-        with self.aws.sandbox.poller.quiet(self.functions["mirror"]):
+        with self.aws.sandbox.poller.pause(self.functions["mirror"]):
             self.aws.client("lambda").update_function_code(FunctionName=self.functions["mirror"], ZipFile=code)
         self.aws.sandbox.poller.make_all_due()
 
@@ -215,7 +214,7 @@ def test_order_once_and_completeness_hold_under_chaos(aws: LocalAws, weather: We
     check_mails(chaos)
 
 
-def died(invocation: Invocation) -> bool:
+def died(invocation: ObservedInvocation) -> bool:
     return "Worker" in (invocation.error or "")
 
 

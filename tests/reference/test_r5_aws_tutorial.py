@@ -13,7 +13,7 @@ from sandbox.program.deploy import Deployment
 from tests.local import LocalAws
 from tests.program.recording import MAPPING, ROLE, record
 
-HOST = {"table-stream:target": "host"}
+HOST = {"target": "host"}
 
 
 def program() -> None:
@@ -72,9 +72,9 @@ def test_the_mappings_are_listed_with_their_last_result_all_in_one_account_and_r
     assert {found["UUID"] for found in listed} == set(change_log["mappings"].values())
 
     mapping = change_log["mappings"]["items"]
-    assert aws.sandbox.poller.last_result(mapping) == "No records processed"
+    assert aws.sandbox.poller.last_processing_result(mapping) == "No records processed"
     aws.write(items["name"], {"id": "1"})
     aws.settle()
-    assert aws.sandbox.poller.last_result(mapping) == "OK"
+    assert aws.sandbox.poller.last_processing_result(mapping) == "OK"
     regions_and_accounts = {tuple(arn.split(":")[3:5]) for arn in (items["streamArn"], change_log["functionArn"])}
     assert len(regions_and_accounts) == 1

@@ -46,7 +46,7 @@ class Mappings:
     def unschedule(self, function_arn: str) -> None:
         self.told.append(("unschedule", {"arn": function_arn}))
 
-    def quiet(self, function_name: str) -> contextlib.AbstractContextManager[None]:
+    def pause(self, function_name: str) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
 

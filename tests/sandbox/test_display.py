@@ -10,11 +10,11 @@ SOON = "1970-01-01T00:00:01+00:00"
 
 
 def batch(display: Display, records: list[dict[str, Any]], *log: str, **rest: Any) -> list[str]:
-    return list(display.lines(report_of(invocation(records, log="\n".join(log), **rest), NAMES)))
+    return list(display.render(report_of(invocation(records, log="\n".join(log), **rest), NAMES)))
 
 
 def retry(display: Display, *log: str, **rest: Any) -> list[str]:
-    return list(display.lines(report_of(retry_run(*log, **rest), NAMES)))
+    return list(display.render(report_of(retry_run(*log, **rest), NAMES)))
 
 
 def test_a_batch_is_a_line_and_one_more_for_each_item_in_trouble():
@@ -94,7 +94,7 @@ def fails(text: str, *, id: str = "a", tries: int = 2) -> str:  # noqa: A002 -- 
 def test_what_fails_again_for_the_same_reason_is_shown_again_after_a_while_only():
     display = Display()
     batch(display, [record(1, id="a")], entry(HELD, 1, "no", changes=1, sequences=[1]))
-    shown = {at: retry(display, fails("no", tries=at), at=float(at)) for at in range(2, 24)}
+    shown = {at: retry(display, fails("no", tries=at), ended_at=float(at)) for at in range(2, 24)}
     assert {at: line for at, [line] in ((at, lines) for at, lines in shown.items() if lines)} == {
         at: f"mirror         retry        [yellow]‖[/] MODIFY id=a: still held, try {at}, next try in 1 s"
         for at in (int(REPEATED_SECONDS), int(2 * REPEATED_SECONDS))
@@ -104,7 +104,7 @@ def test_what_fails_again_for_the_same_reason_is_shown_again_after_a_while_only(
 def test_many_that_fail_again_are_one_line():
     display = Display()
     retry(display, fails("no"), fails("no", id="b"))
-    assert retry(display, fails("no"), fails("no", id="b"), at=REPEATED_SECONDS) == [
+    assert retry(display, fails("no"), fails("no", id="b"), ended_at=REPEATED_SECONDS) == [
         "mirror         retry        [yellow]‖[/] 2 items still held, next try in 1 s"
     ]
 
@@ -145,8 +145,8 @@ def test_an_item_keeps_its_name_where_an_entry_has_none():
 def test_what_a_run_of_the_functions_own_released_is_shown_by_the_next_that_finds_nothing_held():
     display = Display()
     none: dict[str, Any] = {"response": {"held": 0, "released": 0}}
-    batch(display, [record(1, id="a")], entry(HELD, 1, "no", changes=1, sequences=[1]), at=5.0)
-    assert retry(display, at=7.0) == []
-    assert retry(display, at=5.04, **none) == [], "the run began before the item was held"
-    assert retry(display, at=8.0, **none) == ["mirror         retry        [green]▶[/] id=a: held no longer"]
-    assert retry(display, at=9.0, **none) == []
+    batch(display, [record(1, id="a")], entry(HELD, 1, "no", changes=1, sequences=[1]), ended_at=5.0)
+    assert retry(display, ended_at=7.0) == []
+    assert retry(display, ended_at=5.04, **none) == [], "the run began before the item was held"
+    assert retry(display, ended_at=8.0, **none) == ["mirror         retry        [green]▶[/] id=a: held no longer"]
+    assert retry(display, ended_at=9.0, **none) == []

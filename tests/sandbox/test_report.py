@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from sandbox.mapping.invocation import Invocation
+from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.report import HELD, PARKED, RELEASED, RETRY_FAILED, WAIT, Names, report_of
 
 STREAM = "arn:aws:dynamodb:eu-west-1:000000000000:table/orders-table-1/stream/2026"
-NAMES = Names.of(
+NAMES = Names.from_outputs(
     {
         "consumers": {"mirror": {"function": "mirror-function-1"}},
         "tables": {"orders": {"name": "orders-table-1", "streamArn": STREAM}},
@@ -34,29 +34,29 @@ def entry(message: str, sequence: int | None = None, text: str | None = None, **
     return json.dumps(line | rest)
 
 
-def invocation(records: list[dict[str, Any]], **rest: Any) -> Invocation:
+def invocation(records: list[dict[str, Any]], **rest: Any) -> ObservedInvocation:
     answered: dict[str, Any] = {"response": {"batchItemFailures": []}, "error": None, "log": ""}
-    answered |= {"attempt": 1, "at": 0.0}
-    return Invocation(
+    answered |= {"attempt": 1, "ended_at": 0.0}
+    return ObservedInvocation(
         uuid="u",
         function="mirror-function-1",
         stream_arn=STREAM,
         records=tuple(records),
-        seconds=0.1234,
+        duration_seconds=0.1234,
         **(answered | rest),
     )
 
 
-def retry_run(*log: str, **rest: Any) -> Invocation:
+def retry_run(*log: str, **rest: Any) -> ObservedInvocation:
     answer = {"held": 1, "due": 1, "tried": 1, "released": 0, "parked": 0}
-    given: dict[str, Any] = {"response": answer, "error": None, "at": 0.0, **rest}
-    return Invocation(
+    given: dict[str, Any] = {"response": answer, "error": None, "ended_at": 0.0, **rest}
+    return ObservedInvocation(
         uuid="",
         function="mirror-function-1",
         stream_arn="",
         records=(),
         attempt=1,
-        seconds=0.05,
+        duration_seconds=0.05,
         log="\n".join(log),
         scheduled={"table-stream": "retry"},
         **given,
@@ -81,16 +81,16 @@ def test_each_change_is_done_failed_to_come_again_held_waiting_or_parked():
     ]
     found = report_of(invocation(records, response=reported(2, 3), log="\n".join(log), attempt=2), NAMES)
     assert (found.consumer, found.table, found.changes, found.scheduled) == ("mirror", "orders", 7, False)
-    assert [each.why for each in found.logged(PARKED)] == ["SomeError: never"]
+    assert [each.error for each in found.entries_of(PARKED)] == ["SomeError: never"]
     assert found.failed == ((records[1], "SomeError: [not] yet"),)
-    assert found.again == (records[2],)
+    assert found.postponed == (records[2],)
     assert found.held == (records[3], records[4])
     assert found.waiting == (records[5],)
     assert found.done == (records[6],)
-    [held] = found.logged(HELD)
+    [held] = found.entries_of(HELD)
     assert (held.table, held.change, held.sequence, held.sequences) == ("orders", "MODIFY id=c", 4, (4, 5))
     assert (held.changes, held.tries, held.next_try) == (2, 3, 1795687201)
-    assert [(each.change, each.waiting) for each in found.logged(WAIT)] == [("id=d", 3)]
+    assert [(each.change, each.waiting) for each in found.entries_of(WAIT)] == [("id=d", 3)]
 
 
 def test_a_long_queue_is_named_by_its_first_changes_alone():
@@ -115,7 +115,7 @@ def test_a_function_that_died_has_done_nothing_that_counts():
     records = [record(1, id="a"), record(2, id="b")]
     log = entry(HELD, 1, changes=1, sequences=[1])
     found = report_of(invocation(records, response=None, error="Timedout: after 2 s", log=log), NAMES)
-    assert (found.done, found.failed, found.again, found.held) == ((), (), (), (records[0],))
+    assert (found.done, found.failed, found.postponed, found.held) == ((), (), (), (records[0],))
 
 
 def test_a_success_may_be_answered_in_any_way():
@@ -127,7 +127,7 @@ def test_a_success_may_be_answered_in_any_way():
 def test_an_answer_that_names_no_change_tells_none_apart():
     answer = {"batchItemFailures": [{"itemIdentifier": None}, {"itemIdentifier": "x"}, "y"]}
     found = report_of(invocation([record(1, id="a")], response=answer), NAMES)
-    assert (found.failed, found.again) == ((), ())
+    assert (found.failed, found.postponed) == ((), ())
 
 
 def test_of_a_retry_run_is_known_what_it_logged():
@@ -146,6 +146,6 @@ def test_of_a_retry_run_is_known_what_it_logged():
 
 
 def test_names_that_the_program_does_not_tell_are_the_physical_ones():
-    found = report_of(invocation([record(1, id="a")], log=entry(HELD, 1, "no")), Names.of({}))
+    found = report_of(invocation([record(1, id="a")], log=entry(HELD, 1, "no")), Names.from_outputs({}))
     assert (found.consumer, found.table) == ("mirror-function-1", "orders-table-1")
     assert found.entries[0].table == "orders-table-1"

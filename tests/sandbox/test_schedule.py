@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.schedule import LOOK_SECONDS, MINUTE_SECONDS, Schedule
+from sandbox.schedule import CHECK_SECONDS, MINUTE_SECONDS, Schedule
 
 RETRY = '{"table-stream": "retry"}'
 ASKED: Mapping[str, Any] = {"table-stream": "retry"}
@@ -32,7 +32,7 @@ class Clock:
             if self._ends is not None and self._ends <= self.now:
                 answer = self.answers.pop(0) if self.answers else {"held": 0}
                 self._ends = None
-                self.schedule.answered(answer, self.now, failed=answer is None)
+                self.schedule.record_run(answer, self.now, failed=answer is None)
             if (event := self.schedule.advance(self.now)) is not None:
                 assert self._ends is None, "two at once"
                 self.invoked.append((self.now - 100, event))
@@ -45,7 +45,7 @@ class Clock:
             self.now = max(min(moments), self.now)
 
     def batch(self, log: str = "", *, failed: bool = False) -> None:
-        self.schedule.batch_answered(log, self.now, failed=failed)
+        self.schedule.record_batch(log, self.now, failed=failed)
 
     @property
     def times(self) -> list[float]:
@@ -56,7 +56,7 @@ def test_a_function_that_was_never_invoked_is_not_asked() -> None:
     clock = Clock()
     clock.run(until=3600)
     assert clock.invoked == []
-    assert clock.schedule.at_rest()
+    assert clock.schedule.is_idle()
 
 
 @pytest.mark.parametrize("log", [HELD, WAITS])
@@ -64,12 +64,12 @@ def test_what_is_held_is_asked_for_every_second_until_nothing_is(log: str) -> No
     clock = Clock({"held": 2}, {"held": 1}, {"held": 0})
     clock.run(until=0.3)
     clock.batch(log)
-    assert not clock.schedule.at_rest()
+    assert not clock.schedule.is_idle()
     clock.run(until=2.5)
-    assert (clock.schedule.held, clock.schedule.at_rest()) == (1, False)
-    clock.run(until=LOOK_SECONDS - 0.1)
+    assert (clock.schedule.held, clock.schedule.is_idle()) == (1, False)
+    clock.run(until=CHECK_SECONDS - 0.1)
     assert clock.invoked == [(1, ASKED), (2, ASKED), (3, ASKED)]
-    assert clock.schedule.at_rest()
+    assert clock.schedule.is_idle()
 
 
 def test_what_a_run_releases_is_held_no_longer() -> None:
@@ -78,26 +78,26 @@ def test_what_a_run_releases_is_held_no_longer() -> None:
     clock.batch(HELD)
     clock.run(until=1.5)
     assert clock.schedule.held == 1
-    clock.run(until=LOOK_SECONDS - 0.1)
+    clock.run(until=CHECK_SECONDS - 0.1)
     assert clock.times == [1, 2]
-    assert clock.schedule.at_rest()
+    assert clock.schedule.is_idle()
 
 
 def test_a_function_that_holds_nothing_is_asked_now_and_then() -> None:
     """An operator's tool may have put changes into a hold."""
     clock = Clock()
     clock.batch("done")
-    clock.run(until=2.5 * LOOK_SECONDS)
-    assert clock.times == [LOOK_SECONDS, 2 * LOOK_SECONDS]
+    clock.run(until=2.5 * CHECK_SECONDS)
+    assert clock.times == [CHECK_SECONDS, 2 * CHECK_SECONDS]
 
 
 def test_a_batch_that_failed_may_have_held_something() -> None:
     clock = Clock()
     clock.batch(failed=True)
-    assert not clock.schedule.at_rest()
+    assert not clock.schedule.is_idle()
     clock.run(until=1)
     assert clock.times == [1]
-    assert clock.schedule.at_rest()
+    assert clock.schedule.is_idle()
 
 
 def test_a_run_never_overlaps_another_and_the_seconds_it_takes_are_skipped() -> None:
@@ -113,10 +113,10 @@ def test_what_a_batch_holds_while_a_run_ends_is_asked_for_again() -> None:
     clock.run(until=1.2)
     clock.batch(HELD)
     clock.run(until=1.6)
-    assert not clock.schedule.at_rest()
+    assert not clock.schedule.is_idle()
     clock.run(until=4)
     assert clock.times == [1, 2]
-    assert clock.schedule.at_rest()
+    assert clock.schedule.is_idle()
 
 
 def test_a_run_that_failed_is_followed_by_another() -> None:
@@ -148,8 +148,8 @@ def test_a_schedule_that_is_off_asks_for_nothing_and_is_nothing_to_wait_for() ->
     clock.batch(HELD)
     clock.run(until=10)
     assert clock.invoked == []
-    assert clock.schedule.at_rest()
+    assert clock.schedule.is_idle()
     clock.schedule.configure(RETRY, enabled=True)
-    assert not clock.schedule.at_rest()
+    assert not clock.schedule.is_idle()
     clock.run(until=11)
     assert clock.times == [10]

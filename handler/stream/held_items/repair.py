@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from handler.stream.change import Change
 from handler.stream.engine.batch import InvalidBatchError, read_batch
-from handler.stream.engine.batch_run import Setting
+from handler.stream.engine.batch_run import Processor
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
 from handler.stream.held_items.turn import END_OF_TIME_SECONDS, Turn, TurnDependencies
@@ -13,14 +13,14 @@ from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import HoldBrokenError, digest_of, version_of
 from handler.stream.ledger.table import FORMAT
 from handler.stream.ledger.writes import RefusedError
-from handler.stream.telemetry import count, described
+from handler.stream.telemetry import change_fields, emit_counts
 
 
 class SkippedError(Exception):
     """An operator gave up the change."""
 
 
-def skip(setting: Setting, ledger: Ledger, invocation: Invocation, digest: str) -> dict[str, Any]:
+def skip(processor: Processor, ledger: Ledger, invocation: Invocation, digest: str) -> dict[str, Any]:
     """Park an item's first waiting change, and make the item due at once.
 
     Returns
@@ -31,10 +31,10 @@ def skip(setting: Setting, ledger: Ledger, invocation: Invocation, digest: str) 
     row = ledger.holds.read_row(digest)
     if row is None or not row.is_held:
         return {"skipped": False, "reason": f"no item {digest} is held"}
-    parking = Parking(setting.failures, invocation)
+    parking = Parking(processor.failures, invocation)
     if row.format > FORMAT:
         return {"skipped": False, "reason": "a newer version of the engine holds the item"}
-    turn = Turn(TurnDependencies(setting, lambda _: None, ledger.holds, parking, invocation), row)
+    turn = Turn(TurnDependencies(processor, lambda _: None, ledger.holds, parking, invocation), row)
     if not turn.acquire_lease(due_by=END_OF_TIME_SECONDS):
         return {"skipped": False, "reason": "a retry run is at work on the item: try again in a minute"}
     try:
@@ -42,14 +42,14 @@ def skip(setting: Setting, ledger: Ledger, invocation: Invocation, digest: str) 
     except HoldBrokenError as error:
         turn.hand_back(invocation.clock())
         return {"skipped": False, "reason": f"the hold is broken: {error}"}
-    description = described(first.change)
+    description = change_fields(first.change)
     if not parking.park(first.change, SkippedError("an operator skipped it"), "Skipped"):
         turn.hand_back(invocation.clock())
         return {"skipped": False, "change": description, "reason": "the failure store refuses it: the log says why"}
     turn.move_past(first, rest)
     if rest or not turn.release_or_reload():
         turn.hand_back(invocation.clock())
-    count(invocation.counts)
+    emit_counts(invocation.counts)
     return {"skipped": True, "change": description}
 
 

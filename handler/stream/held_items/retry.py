@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from handler.stream.engine.batch import Function
-from handler.stream.engine.batch_run import Invoke, Setting
+from handler.stream.engine.batch_run import Invoke, Processor
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
 from handler.stream.held_items.turn import END_OF_TIME_SECONDS, Turn, TurnDependencies
@@ -12,7 +12,7 @@ from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import HoldRow
 from handler.stream.ledger.table import FORMAT
 from handler.stream.ledger.writes import RefusedError
-from handler.stream.telemetry import count, logger
+from handler.stream.telemetry import emit_counts, logger
 
 NEW_TURNS_SECONDS = 50.0
 """How long a run begins new turns: the next run comes a minute after this one."""
@@ -26,7 +26,7 @@ class RetryRun:
 
     def __init__(
         self,
-        setting: Setting,
+        processor: Processor,
         ledger: Ledger,
         function: Function,
         invocation: Invocation,
@@ -35,13 +35,13 @@ class RetryRun:
         all_are_due: bool = False,
         item_slice: tuple[int, int] | None = None,
     ) -> None:
-        self._setting, self._holds, self._invocation = setting, ledger.holds, invocation
+        self._processor, self._holds, self._invocation = processor, ledger.holds, invocation
         self._invoke, self._all_are_due, self._item_slice = invoke, all_are_due, item_slice
         self._tried_items = 0
         self._turns: dict[str, Turn] = {}
         self._lock = threading.Lock()
-        parking = Parking(setting.failures, invocation)
-        self._dependencies = TurnDependencies(setting, function, ledger.holds, parking, invocation)
+        parking = Parking(processor.failures, invocation)
+        self._dependencies = TurnDependencies(processor, function, ledger.holds, parking, invocation)
 
     def run(self) -> dict[str, int]:
         """Give the due items their turns; how many items are held, were due, tried and released, and changes parked.
@@ -70,7 +70,7 @@ class RetryRun:
         if self._item_slice is None:
             self._execute([self._purge(row) for row in rows if not row.is_held and row.expiry <= now])
         counts = self._invocation.counts
-        count(counts, gauges if self._item_slice is None else None)
+        emit_counts(counts, gauges if self._item_slice is None else None)
         return {
             "held": len(held_rows),
             "due": len(due_rows),
@@ -97,8 +97,8 @@ class RetryRun:
         return [row for row in due_rows if int(row.digest[:8], 16) % item_slice[1] == item_slice[0]]
 
     def _execute(self, turns: Sequence[Iterator[None]]) -> None:
-        left = self._invocation.left if self._invocation.is_timed else None
-        self._setting.executor(turns, left, self._on_deadline)
+        left = self._invocation.seconds_left if self._invocation.is_timed else None
+        self._processor.executor(turns, left, self._on_deadline)
 
     def _run_turn(self, row: HoldRow) -> Iterator[None]:
         yield
@@ -122,7 +122,7 @@ class RetryRun:
 
     def _may_begin_turn(self) -> bool:
         is_early = self._invocation.clock() - self._invocation.began < NEW_TURNS_SECONDS
-        return is_early and self._invocation.left() > self._setting.settings.handler_timeout_seconds
+        return is_early and self._invocation.seconds_left() > self._processor.settings.handler_timeout_seconds
 
     def _on_deadline(self) -> None:
         """Save how far the turns have come whose handlers still run."""

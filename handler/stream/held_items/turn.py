@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from handler.stream.engine.attempt import attempt, reason_to_park
 from handler.stream.engine.batch import Function
-from handler.stream.engine.batch_run import Setting
+from handler.stream.engine.batch_run import Processor
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
 from handler.stream.environment import Environment
@@ -15,7 +15,7 @@ from handler.stream.held_items.holding import SuspectError
 from handler.stream.ledger.holds import HoldProgress, Holds, Lease, just_after, stored_row
 from handler.stream.ledger.rows import HoldBrokenError, HoldRow, WaitingChange
 from handler.stream.ledger.writes import RefusedError
-from handler.stream.telemetry import described, listed, log_failure, logger, moment
+from handler.stream.telemetry import change_fields, iso_time, log_failure, logger, summary_fields
 
 MAX_TURN_SECONDS = 15.0
 """The longest turn of an item, after which another item may have the worker."""
@@ -62,7 +62,7 @@ class SucceededItems:
 class TurnDependencies:
     """What the turns of one run share."""
 
-    setting: Setting
+    processor: Processor
     function: Function
     holds: Holds
     parking: Parking
@@ -80,7 +80,7 @@ class Turn:
     def __init__(self, dependencies: TurnDependencies, row: HoldRow) -> None:
         self._dependencies, self._row = dependencies, row
         self._holds, self._invocation = dependencies.holds, dependencies.invocation
-        self._settings = dependencies.setting.settings
+        self._settings = dependencies.processor.settings
         self._next, self._since, self._deaths, self._given_up = row.next, row.since, row.deaths, row.given_up
         self._began = self._saved_at = self._invocation.clock()
         self._unsaved, self._save_interval_seconds = 0, SAVE_INTERVAL_SECONDS
@@ -99,7 +99,7 @@ class Turn:
     def acquire_lease(self, due_by: float) -> bool:
         """Lease the item; False where it is another's, held no longer, or due after `due_by`."""
         now = self._now()
-        lease = Lease(self._invocation.owner, self._invocation.lease_until())
+        lease = Lease(self._invocation.owner, self._invocation.lease_end())
         due = now + back_off_seconds(self._settings, now - self._row.since)
         try:
             self._row = self._holds.lease(self._row, lease, now=now, due=due, due_by=due_by)
@@ -188,9 +188,9 @@ class Turn:
             error,
             item=self.digest,
             tries=tries,
-            next_try=moment(due),
+            next_try=iso_time(due),
             waiting=self._row.waiting,
-            sequence_numbers=listed([each.change for each in self._done_changes])["sequence_numbers"],
+            sequence_numbers=summary_fields([each.change for each in self._done_changes])["sequence_numbers"],
         )
 
     def move_past(self, waiting: WaitingChange, rest: Sequence[WaitingChange]) -> None:
@@ -270,9 +270,9 @@ class Turn:
             except Exception:
                 tries += 1
                 is_last = tries >= MAX_WRITE_TRIES and not self._invocation.is_timed
-                if is_last or self._invocation.remaining() <= NO_RETRY_SECONDS:
+                if is_last or self._invocation.seconds_remaining() <= NO_RETRY_SECONDS:
                     raise
-                self._dependencies.setting.sleep(min(1.0, 0.05 * 2**tries))
+                self._dependencies.processor.sleep(min(1.0, 0.05 * 2**tries))
 
     def _delete_settled(self) -> None:
         """Remove the rows of what has run; a row that stays counts no longer."""
@@ -289,13 +289,13 @@ class Turn:
         self.hand_back(self._now() + MAX_BACK_OFF_MINUTES * self._settings.minute_seconds)
 
     def _must_stop(self) -> bool:
-        has_time = self._invocation.left() > self._settings.handler_timeout_seconds
+        has_time = self._invocation.seconds_left() > self._settings.handler_timeout_seconds
         return not has_time or self._now() - self._began >= MAX_TURN_SECONDS
 
     def _log(self, message: str, **more: Any) -> None:
         changes = [each.change for each in self._done_changes]
-        names = described(changes[0]) if changes else {}
-        logger.info(message, **names, item=self.digest, waiting=self._row.waiting, **listed(changes), **more)
+        names = change_fields(changes[0]) if changes else {}
+        logger.info(message, **names, item=self.digest, waiting=self._row.waiting, **summary_fields(changes), **more)
 
     def _now(self) -> float:
         return self._invocation.clock()

@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from handler.stream.change import Change, text_of, to_json
+from handler.stream.change import Change
+from handler.stream.codec import text_of, to_json
 from handler.stream.ledger.rows import (
     END_OF_PARTS,
     RELEASED_ROW_SECONDS,
@@ -141,7 +142,7 @@ class Holds:
         """
         description = {
             **key_of(self._changes_partition(digest), DESCRIPTION_KEY),
-            "table": attribute_value(changes[0].place.table_arn),
+            "table": attribute_value(changes[0].stream_or_unknown.table_arn),
             "keys": attribute_value(to_json(changes[0].record["dynamodb"]["Keys"])),
             "error_type": attribute_value(type(error).__name__),
             "error_text": attribute_value(text_of(error)[:MAX_ERROR_TEXT]),
@@ -194,7 +195,7 @@ class Holds:
             "SET #table = :table, #keys = :keys, #at = if_not_exists(#at, :now), "
             "#error_type = if_not_exists(#error_type, :redriven), #error_text = if_not_exists(#error_text, :none), "
             "#tries = if_not_exists(#tries, :zero)",
-            table=changes[0].place.table_arn,
+            table=changes[0].stream_or_unknown.table_arn,
             keys=to_json(changes[0].record["dynamodb"]["Keys"]),
             now=now,
             redriven="Redriven",

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from handler.stream.change import padded
+from handler.stream.codec import padded
 from handler.stream.ledger.table import FORMAT, LedgerTable, attribute_value, check_format, key_of
 
 UNDONE, DONE, HELD = ".", "+", "x"

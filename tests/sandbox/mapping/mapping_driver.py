@@ -6,7 +6,7 @@ from typing import Any
 from sandbox.mapping.configuration import Assumptions, Configuration
 from sandbox.mapping.machine import MappingMachine
 from sandbox.mapping.protocol import Describe, Discard, InvocationResult, Invoke, Position, Read, Returned
-from tests.property.stream import ARN, Stream, TrimmedError, number, sequence
+from tests.fakes.stream import ARN, Stream, TrimmedError, number, sequence
 
 Function = Callable[[list[int]], InvocationResult]
 DELAYED = Assumptions(back_off=lambda tries: 1.0)
@@ -78,7 +78,7 @@ class Driver:
     def answer(self, invocation: Invoke) -> None:
         self.held.remove(invocation)
         numbers = [number(record.event) for record in invocation.records]
-        self.mapping.answer(invocation, self.function(numbers), self.now)
+        self.mapping.complete(invocation, self.function(numbers), self.now)
 
     def _do(self, action: object) -> None:
         match action:
@@ -105,11 +105,11 @@ class Driver:
                 place = self.stream.resolve(action.shard, action.position)
             page, ended = self.stream.read(action.shard, place)
         except TrimmedError:
-            self.mapping.trimmed(action)
+            self.mapping.skip_trimmed(action)
             return
         after = Position("AFTER_SEQUENCE_NUMBER", sequence(number(page[-1]))) if page else action.position
         self._iterators[action.shard] = (after, place + len(page))
-        self.mapping.read(action, page, self.now, ended=ended)
+        self.mapping.receive(action, page, self.now, ended=ended)
 
 
 def numbers_of(invocations: Sequence[Invoke]) -> list[list[int]]:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sandbox.mapping.configuration import Assumptions
 from sandbox.mapping.machine import PAYLOAD_BYTES, RETENTION_SECONDS
 from sandbox.mapping.protocol import AGE_EXCEEDED, RETENTION_PASSED, Invoke, Read, Returned
-from tests.property.stream import Stream, change
+from tests.fakes.stream import Stream, change
 from tests.sandbox.mapping.mapping_driver import DELAYED, Driver, configuration, numbers_of, partial
 
 PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
@@ -325,13 +325,13 @@ def test_what_a_read_finds_that_was_asked_before_an_update_is_not_taken_in_twice
     assert isinstance(early, Read)
     assert isinstance(late, Read)
     for read in (early, late):
-        mapping.read(read, [change(1), change(2)], 0)
-        mapping.trimmed(read)
+        mapping.receive(read, [change(1), change(2)], 0)
+        mapping.skip_trimmed(read)
     for expected in ([1], [2]):
         [invocation] = mapping.advance(0)
         assert isinstance(invocation, Invoke)
         assert numbers_of([invocation]) == [expected]
-        mapping.answer(invocation, Returned(None), 0)
+        mapping.complete(invocation, Returned(None), 0)
     assert all(isinstance(action, Read) for action in mapping.advance(0))
 
 
@@ -366,10 +366,10 @@ def test_what_passes_its_age_in_a_window_is_discarded_there_and_the_rest_waits_o
 
 def test_all_that_is_due_is_known_beforehand() -> None:
     driver = Driver(stream=filled(1), assumptions=DELAYED)
-    assert not driver.mapping.at_rest()
+    assert not driver.mapping.is_idle()
     driver.run(until=0)
-    assert driver.mapping.caught_up(since=0)
-    assert not driver.mapping.caught_up(since=0.1)
+    assert driver.mapping.is_drained(since=0)
+    assert not driver.mapping.is_drained(since=0.1)
     assert driver.mapping.due() == 0.25
 
 

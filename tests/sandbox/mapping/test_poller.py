@@ -18,9 +18,9 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 from handler.stream.failures import read_failure
 from sandbox.emulator import Emulator
 from sandbox.mapping.filters import FilterError
-from sandbox.mapping.invocation import TAIL_BYTES, Invocation
+from sandbox.mapping.invocation import LOG_TAIL_BYTES, ObservedInvocation
 from sandbox.mapping.poller import MappingError, Poller, lambda_record
-from tests.property.stream import change
+from tests.fakes.stream import change
 
 PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 
@@ -56,12 +56,12 @@ def aws() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def seen() -> list[Invocation]:
+def seen() -> list[ObservedInvocation]:
     return []
 
 
 @pytest.fixture
-def poller(aws: Emulator, seen: list[Invocation]) -> Iterator[Poller]:
+def poller(aws: Emulator, seen: list[ObservedInvocation]) -> Iterator[Poller]:
     poller = Poller(aws.client, seen.append)
     yield poller
     poller.close()
@@ -111,18 +111,18 @@ class Source:
             self.aws.client("dynamodb").put_item(TableName=self.table, Item={"id": {"S": name}, "b": {"B": b"\x00"}})
 
 
-def names(invocation: Invocation) -> list[str]:
+def names(invocation: ObservedInvocation) -> list[str]:
     return [record["dynamodb"]["Keys"]["id"]["S"] for record in invocation.records]
 
 
 def test_a_change_reaches_the_function_as_lambda_hands_it_over(
-    aws: Emulator, poller: Poller, seen: list[Invocation]
+    aws: Emulator, poller: Poller, seen: list[ObservedInvocation]
 ) -> None:
     source = Source(aws, "plain", **PARTIAL)
     poller.attach("plain", source.request)
-    assert poller.last_result("plain") == "No records processed"
+    assert poller.last_processing_result("plain") == "No records processed"
     source.put("a")
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     [invocation] = seen
     [record] = invocation.records
     assert (invocation.uuid, invocation.function, invocation.attempt) == ("plain", source.function, 1)
@@ -132,26 +132,30 @@ def test_a_change_reaches_the_function_as_lambda_hands_it_over(
     assert record["eventSourceARN"] == invocation.stream_arn == source.request["EventSourceArn"]
     assert record["dynamodb"]["NewImage"] == {"id": {"S": "a"}, "b": {"B": "AA=="}}
     assert isinstance(record["dynamodb"]["ApproximateCreationDateTime"], int)
-    assert poller.last_result("plain") == "OK"
+    assert poller.last_processing_result("plain") == "OK"
 
 
-def test_a_log_longer_than_an_answer_carries_is_whole(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
+def test_a_log_longer_than_an_answer_carries_is_whole(
+    aws: Emulator, poller: Poller, seen: list[ObservedInvocation]
+) -> None:
     source = Source(aws, "logs")
     poller.attach("logs", source.request)
     source.put("a", "long", "b")
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     [log] = [invocation.log for invocation in seen if "long" in names(invocation)]
-    assert len(log) > 100_000 > TAIL_BYTES
+    assert len(log) > 100_000 > LOG_TAIL_BYTES
     assert '{"seen": "long"}' in log
 
 
-def test_what_fails_for_good_is_in_the_bucket_whole(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
+def test_what_fails_for_good_is_in_the_bucket_whole(
+    aws: Emulator, poller: Poller, seen: list[ObservedInvocation]
+) -> None:
     aws.client("s3").create_bucket(Bucket="failures", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     destination = {"OnFailure": {"Destination": "arn:aws:s3:::failures"}}
     source = Source(aws, "kept", MaximumRetryAttempts=1, DestinationConfig=destination, **PARTIAL)
     source.put("a", "bad")
     poller.attach("kept", source.request)
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     assert [(names(invocation), invocation.attempt) for invocation in seen] == [
         (["a", "bad"], 1),
         (["bad"], 2),
@@ -160,17 +164,17 @@ def test_what_fails_for_good_is_in_the_bucket_whole(aws: Emulator, poller: Polle
     [found] = aws.client("s3").list_objects_v2(Bucket="failures", Prefix="aws/lambda/kept/")["Contents"]
     failure = read_failure(aws.client("s3").get_object(Bucket="failures", Key=found["Key"])["Body"].read())
     assert failure.records == seen[-1].records
-    assert poller.lost == 0
+    assert poller.lost_records == 0
 
 
-def test_an_exception_says_what_it_was(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
+def test_an_exception_says_what_it_was(aws: Emulator, poller: Poller, seen: list[ObservedInvocation]) -> None:
     source = Source(aws, "raises", MaximumRetryAttempts=0)
     source.put("boom")
     poller.attach("raises", source.request)
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     assert [invocation.error for invocation in seen] == ["Runtime.HandlerError: boom"]
     assert "ValueError: boom" in seen[0].log
-    assert poller.last_result("raises") == "PROBLEM: Function call failed"
+    assert poller.last_processing_result("raises") == "PROBLEM: Function call failed"
 
 
 def test_a_queue_gets_a_pointer(aws: Emulator, poller: Poller) -> None:
@@ -179,7 +183,7 @@ def test_a_queue_gets_a_pointer(aws: Emulator, poller: Poller) -> None:
     source = Source(aws, "queued", MaximumRetryAttempts=0, DestinationConfig=destination)
     source.put("boom")
     poller.attach("queued", source.request)
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     [message] = aws.client("sqs").receive_message(QueueUrl=url)["Messages"]
     assert json.loads(message["Body"])["DDBStreamBatchInfo"]["batchSize"] == 1
 
@@ -192,7 +196,7 @@ def test_a_topic_gets_a_pointer(aws: Emulator, poller: Poller) -> None:
     source = Source(aws, "published", MaximumRetryAttempts=0, DestinationConfig={"OnFailure": {"Destination": topic}})
     source.put("boom")
     poller.attach("published", source.request)
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     [message] = aws.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=5)["Messages"]
     pointer = json.loads(json.loads(message["Body"])["Message"])
     assert pointer["DDBStreamBatchInfo"]["batchSize"] == 1
@@ -208,15 +212,15 @@ def test_what_no_destination_takes_is_lost_and_said_so(
     source = Source(aws, name, MaximumRetryAttempts=0, **options)
     source.put("boom")
     poller.attach(name, source.request)
-    wait_for(poller.idle)
-    assert poller.lost == 1
+    wait_for(poller.is_idle)
+    assert poller.lost_records == 1
     [line] = [line for line in caplog.messages if "lost" in line]
     assert f"mapping {name} lost 1 records" in line
     assert ("nowhere refused them" in line) is (destination is not None)
 
 
 def test_throttling_costs_no_retry(
-    aws: Emulator, poller: Poller, seen: list[Invocation], caplog: pytest.LogCaptureFixture
+    aws: Emulator, poller: Poller, seen: list[ObservedInvocation], caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Source(aws, "throttled", MaximumRetryAttempts=0)
     limit = aws.client("lambda").put_function_concurrency
@@ -226,47 +230,47 @@ def test_throttling_costs_no_retry(
     wait_for(lambda: len(seen) >= 2)
     assert all("TooManyRequests" in str(invocation.error) for invocation in seen)
     limit(FunctionName=source.function, ReservedConcurrentExecutions=1)
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     assert seen[-1].error is None
-    assert poller.lost == 0
+    assert poller.lost_records == 0
     assert caplog.messages == []
 
 
-def test_a_disabled_mapping_keeps_its_position(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
+def test_a_disabled_mapping_keeps_its_position(aws: Emulator, poller: Poller, seen: list[ObservedInvocation]) -> None:
     source = Source(aws, "paused")
     poller.attach("paused", {**source.request, "Enabled": False})
     source.put("a")
-    assert poller.idle()
+    assert poller.is_idle()
     assert seen == []
     poller.update("paused", source.request)
-    wait_for(lambda: seen and poller.idle())
+    wait_for(lambda: seen and poller.is_idle())
     poller.update("paused", {**source.request, "Enabled": False})
     source.put("b")
     poller.update("paused", source.request)
-    wait_for(lambda: len(seen) > 1 and poller.idle())
+    wait_for(lambda: len(seen) > 1 and poller.is_idle())
     assert [names(invocation) for invocation in seen] == [["a"], ["b"]]
 
 
-def test_latest_takes_what_comes_after(aws: Emulator, poller: Poller, seen: list[Invocation]) -> None:
+def test_latest_takes_what_comes_after(aws: Emulator, poller: Poller, seen: list[ObservedInvocation]) -> None:
     source = Source(aws, "latest")
     source.put("a")
     poller.attach("latest", {**source.request, "StartingPosition": "LATEST"})
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     source.put("b")
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     assert [names(invocation) for invocation in seen] == [["b"]]
 
 
 def test_a_detached_mapping_does_nothing_and_a_new_one_starts_afresh(
-    aws: Emulator, poller: Poller, seen: list[Invocation]
+    aws: Emulator, poller: Poller, seen: list[ObservedInvocation]
 ) -> None:
     source = Source(aws, "replaced")
     source.put("a")
     poller.attach("first", source.request)
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     poller.detach("first")
     poller.attach("second", source.request)
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     assert [(invocation.uuid, names(invocation)) for invocation in seen] == [("first", ["a"]), ("second", ["a"])]
 
 
@@ -290,39 +294,39 @@ def test_a_stream_or_function_that_does_not_exist_is_refused(aws: Emulator, poll
         poller.attach("m", {**source.request, "FunctionName": "nobody"})
     with pytest.raises(FilterError):
         poller.attach("m", {**source.request, "FilterCriteria": {"Filters": [{"Pattern": "{"}]}})
-    assert poller.idle()
+    assert poller.is_idle()
 
 
 def test_a_function_deleted_under_its_mapping_is_a_problem_until_it_is_back(
-    aws: Emulator, poller: Poller, seen: list[Invocation], caplog: pytest.LogCaptureFixture
+    aws: Emulator, poller: Poller, seen: list[ObservedInvocation], caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Source(aws, "gone", MaximumRetryAttempts=0)
     poller.attach("gone", source.request)
     aws.client("lambda").delete_function(FunctionName=source.function)
     source.put("a")
     wait_for(lambda: len(seen) >= 2)
-    assert poller.last_result("gone").startswith("PROBLEM: function-gone cannot be invoked")
+    assert poller.last_processing_result("gone").startswith("PROBLEM: function-gone cannot be invoked")
     assert "mapping gone: PROBLEM" in caplog.text
     source.create_function()
-    wait_for(poller.idle)
-    assert poller.last_result("gone") == "OK"
-    assert poller.lost == 0
+    wait_for(poller.is_idle)
+    assert poller.last_processing_result("gone") == "OK"
+    assert poller.lost_records == 0
 
 
 def test_a_schedule_invokes_its_function_until_nothing_is_held(
-    aws: Emulator, poller: Poller, seen: list[Invocation]
+    aws: Emulator, poller: Poller, seen: list[ObservedInvocation]
 ) -> None:
     source = Source(aws, "scheduled")
     arn = aws.client("lambda").get_function_configuration(FunctionName=source.function)["FunctionArn"]
     poller.attach("scheduled", source.request)
     poller.schedule(arn, '{"table-stream": "retry"}', enabled=True)
     source.put("a")
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     assert [each.scheduled for each in seen] == [None]
     source.put("held")
     wait_for(lambda: list(poller.held()) == [source.function])
-    wait_for(lambda: poller.idle(released=False))
-    wait_for(poller.idle)
+    wait_for(lambda: poller.is_idle(released=False))
+    wait_for(poller.is_idle)
     runs = [each for each in seen if each.scheduled is not None]
     assert [(each.scheduled, each.function, each.stream_arn, each.records) for each in runs] == [
         ({"table-stream": "retry"}, source.function, "", ())
@@ -331,30 +335,30 @@ def test_a_schedule_invokes_its_function_until_nothing_is_held(
     assert poller.held() == {}
 
     poller.make_all_due()
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     assert seen[-1].scheduled == {"table-stream": "retry", "now": True}
     poller.unschedule(arn)
     source.put("b")
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     poller.make_all_due()
-    assert poller.idle()
+    assert poller.is_idle()
     assert seen[-1].scheduled is None
 
 
 def test_an_update_waits_for_what_runs_and_what_comes_waits_for_the_update(
-    aws: Emulator, poller: Poller, seen: list[Invocation]
+    aws: Emulator, poller: Poller, seen: list[ObservedInvocation]
 ) -> None:
     """The emulator ends the invocations of a function that is updated; AWS lets them go on."""
     source = Source(aws, "updated", BatchSize=1)
     poller.attach("updated", source.request)
     source.put("a")
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     source.put("slow", "b")
-    wait_for(lambda: not poller.idle())
+    wait_for(lambda: not poller.is_idle())
     time.sleep(0.4)  # most likely it runs by now
-    with poller.quiet(source.function):
+    with poller.pause(source.function):
         aws.client("lambda").update_function_configuration(FunctionName=source.function, Timeout=7)
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     assert [(names(each), each.error) for each in seen] == [(["a"], None), (["slow"], None), (["b"], None)]
 
 
@@ -389,14 +393,14 @@ class Streams:
         raise ClientError(error, "GetRecords")
 
 
-class Functions:
+class Invoker:
     """Lambda with a function that does nothing."""
 
     def get_function_configuration(self, FunctionName: str) -> dict[str, str]:  # noqa: N803 -- AWS's name
         return {"FunctionName": FunctionName, "FunctionArn": f"arn:aws:lambda:eu-central-1:0:function:{FunctionName}"}
 
     def invoke(self, **_: str) -> dict[str, Any]:
-        return {"Payload": io.BytesIO(b"null"), "LogResult": base64.b64encode(b"x" * TAIL_BYTES).decode()}
+        return {"Payload": io.BytesIO(b"null"), "LogResult": base64.b64encode(b"x" * LOG_TAIL_BYTES).decode()}
 
 
 class NoLogs:
@@ -415,7 +419,7 @@ def reading() -> Iterator[Callable[[Streams], Poller]]:
     pollers: list[Poller] = []
 
     def attached(streams: Streams) -> Poller:
-        clients: dict[str, Any] = {"dynamodbstreams": streams, "lambda": Functions(), "logs": NoLogs()}
+        clients: dict[str, Any] = {"dynamodbstreams": streams, "lambda": Invoker(), "logs": NoLogs()}
         pollers.append(Poller(clients.__getitem__, lambda invocation: None))
         pollers[-1].attach("m", {"EventSourceArn": "arn:s", "FunctionName": "f", "StartingPosition": "TRIM_HORIZON"})
         return pollers[-1]
@@ -430,9 +434,9 @@ def test_a_stream_that_vanished_is_a_problem_and_nothing_to_wait_for(
 ) -> None:
     streams = Streams("ResourceNotFoundException")
     poller = reading(streams)
-    wait_for(poller.idle)
+    wait_for(poller.is_idle)
     assert streams.reads == 1
-    assert poller.last_result("m").startswith("PROBLEM: arn:s cannot be read")
+    assert poller.last_processing_result("m").startswith("PROBLEM: arn:s cannot be read")
     assert "mapping m: PROBLEM: arn:s cannot be read" in caplog.text
 
 
@@ -440,15 +444,15 @@ def test_a_log_that_cannot_be_read_stops_no_mapping(
     reading: Callable[[Streams], Poller], caplog: pytest.LogCaptureFixture
 ) -> None:
     poller = reading(Streams({"Records": [change(1, at=int(time.time()))], "NextShardIterator": "iterator"}, EMPTY))
-    wait_for(poller.idle)
-    assert poller.last_result("m") == "OK"
+    wait_for(poller.is_idle)
+    assert poller.last_processing_result("m") == "OK"
     assert "only the end of a log is there" in caplog.text
 
 
 def test_a_read_that_fails_is_tried_again(reading: Callable[[Streams], Poller]) -> None:
     poller = reading(Streams("InternalServerError", EMPTY))
-    wait_for(poller.idle)
-    assert poller.last_result("m") == "No records processed"
+    wait_for(poller.is_idle)
+    assert poller.last_processing_result("m") == "No records processed"
 
 
 @pytest.mark.parametrize(
@@ -459,12 +463,12 @@ def test_where_reading_goes_on(reading: Callable[[Streams], Poller], code: str, 
     """After retention has passed the position, and after a pause that an iterator does not outlive."""
     streams = Streams(ONE, code, EMPTY)
     poller = reading(streams)
-    wait_for(lambda: streams.reads > 2 and poller.idle())
+    wait_for(lambda: streams.reads > 2 and poller.is_idle())
     assert streams.positions == ["TRIM_HORIZON", position]
 
 
 def test_a_record_that_expired_says_so_in_lambda_s_names() -> None:
-    """The emulator's streams tell no expiry from a deletion."""
+    """The emulator's streams complete no expiry from a deletion."""
     record = {
         "eventID": "1",
         "eventName": "REMOVE",
