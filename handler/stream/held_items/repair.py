@@ -1,4 +1,4 @@
-"""What an operator asks of a consumer: to skip an item's first waiting change, to put given changes back."""
+"""Requests of an operator: skip an item's first waiting change, or redrive parked changes."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -17,16 +17,16 @@ from handler.stream.telemetry import change_fields, emit_counts
 
 
 class SkippedError(Exception):
-    """An operator gave up the change."""
+    """An operator skipped the change."""
 
 
 def skip(processor: Processor, ledger: Ledger, invocation: Invocation, digest: str) -> dict[str, Any]:
-    """Park an item's first waiting change, and make the item due at once.
+    """Park an item's first waiting change and make the item due at once.
 
     Returns
     -------
     dict
-        `skipped`, whether the change is parked; `change`, which one it is; or `reason`, why it is not parked.
+        `skipped`: whether the change is parked; `change`: the fields that name it; `reason`: why it is not parked.
     """
     row = ledger.holds.read_row(digest)
     if row is None or not row.is_held:
@@ -54,12 +54,12 @@ def skip(processor: Processor, ledger: Ledger, invocation: Invocation, digest: s
 
 
 def redrive(ledger: Ledger, invocation: Invocation, records: Any) -> dict[str, Any]:
-    """Put changes into their items' holds, from which the next retry run takes them in order.
+    """Put changes back into their items' holds; the next retry run runs them in order.
 
     Returns
     -------
     dict
-        `held`, the event ids of the changes that wait by now; `refused`, for the others an `event_id` and a `reason`.
+        `held`: the event ids of the changes that wait now; `refused`: `event_id` and `reason` of each other change.
     """
     held_ids: list[Any] = []
     refusals: list[dict[str, Any]] = []
@@ -79,7 +79,7 @@ def redrive(ledger: Ledger, invocation: Invocation, records: Any) -> dict[str, A
 
 
 def _by_item(records: Any) -> Mapping[str, list[Change]]:
-    """The changes by item, each once and in stream order, of whichever streams. Raises InvalidBatchError."""
+    """Group the changes by item, each change once, in stream order. Raises InvalidBatchError."""
     if not isinstance(records, list) or not records:
         raise InvalidBatchError(f"records is {records!r}, not a list of stream records")
     items: dict[str, dict[str, Change]] = {}

@@ -1,4 +1,4 @@
-"""A retry run: the held items that are due have a turn each."""
+"""A retry run: each held item that is due gets one turn."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,14 +15,14 @@ from handler.stream.ledger.writes import RefusedError
 from handler.stream.telemetry import emit_counts, logger
 
 NEW_TURNS_SECONDS = 50.0
-"""How long a run begins new turns: the next run comes a minute after this one."""
+"""A run begins no new turn after this time: the schedule starts the next run a minute after this one."""
 ITEMS_PER_RUN, MAX_HELPERS = 500, 4
-"""Due items from which a run invokes helpers, one for each such number. Helpers invoke nobody, since Lambda stops a
-function that invokes itself about 16 times in a row."""
+"""A scheduled run invokes one helper for each 500 due items beyond the first 500, at most four. A helper invokes no
+helpers: Lambda stops a function that has invoked itself about 16 times in a row."""
 
 
 class RetryRun:
-    """One run. `item_slice` is a helper's: the items whose digest is `item_slice[0]` modulo `item_slice[1]`."""
+    """One run. A helper's `item_slice` (n, m) selects the items whose digest modulo m is n."""
 
     def __init__(
         self,
@@ -44,18 +44,18 @@ class RetryRun:
         self._dependencies = TurnDependencies(processor, function, ledger.holds, parking, invocation)
 
     def run(self) -> dict[str, int]:
-        """Give the due items their turns; how many items are held, were due, tried and released, and changes parked.
+        """Run a turn for each due item; return the counts of held, due, tried, released items and of parked changes.
 
         Raises
         ------
         Exception
-            What boto3 raises where the ledger cannot be read.
+            The error of boto3 if the ledger cannot be read.
         """
         now = self._invocation.clock()
         rows = list(self._holds.read_all())
         held_rows = [row for row in rows if row.is_held]
         if any(row.format > FORMAT for row in held_rows):
-            logger.error("a newer version is at work: the items that it holds are left to it")
+            logger.error("a newer version of the engine holds items: this run leaves them alone")
         due_rows = [row for row in held_rows if row.format <= FORMAT and self._is_due(row, now)]
         oldest = max((now - row.since for row in held_rows), default=0.0)
         gauges = {"HeldItems": (len(held_rows), "Count"), "OldestHeldSeconds": (max(oldest, 0.0), "Seconds")}
@@ -83,7 +83,7 @@ class RetryRun:
         return row.lease <= now and (self._all_are_due or row.due <= now)
 
     def _take_slice(self, due_rows: Sequence[HoldRow]) -> list[HoldRow]:
-        """The items of this run; a scheduled run that has too many invokes helpers for the rest."""
+        """Return the items of this run; a scheduled run with too many items invokes helpers for the rest."""
         item_slice = self._item_slice
         if item_slice is None:
             helpers = min(MAX_HELPERS, (len(due_rows) - 1) // ITEMS_PER_RUN) if due_rows else 0
@@ -114,7 +114,7 @@ class RetryRun:
         except RefusedError:
             logger.warning("a held item is no longer this run's", item=row.digest)
         except Exception:
-            logger.exception("the ledger does not answer: the item's lease ends by itself", item=row.digest)
+            logger.exception("the ledger does not respond: the item's lease expires", item=row.digest)
         finally:
             with self._lock:
                 self._turns.pop(row.digest, None)
@@ -125,14 +125,14 @@ class RetryRun:
         return is_early and self._invocation.seconds_left() > self._processor.settings.handler_timeout_seconds
 
     def _on_deadline(self) -> None:
-        """Save how far the turns have come whose handlers still run."""
+        """Save the progress of the turns whose handlers still run."""
         with self._lock:
             turns = list(self._turns.values())
         for turn in turns:
             try:
                 turn.save()
             except Exception:
-                logger.exception("a turn's progress cannot be saved: it is repeated", item=turn.digest)
+                logger.exception("a turn's progress cannot be saved: its changes may run again", item=turn.digest)
 
     def _purge(self, row: HoldRow) -> Iterator[None]:
         yield
@@ -141,11 +141,11 @@ class RetryRun:
         try:
             self._holds.purge(row, self._invocation.clock())
         except Exception:
-            logger.exception("the ledger cannot remove a released item: the next run does", item=row.digest)
+            logger.exception("the ledger cannot delete a released item: the next run tries again", item=row.digest)
 
 
 def alternate_by_age(rows: Iterator[HoldRow]) -> list[HoldRow]:
-    """The items that fail for longest and those that fail for the shortest time, in turn: neither starves the other."""
+    """Order the items alternately from the oldest and the youngest failure, so that neither end starves."""
     by_age = sorted(rows, key=lambda row: row.since)
     middle = (len(by_age) + 1) // 2
     oldest, youngest = by_age[:middle], by_age[middle:][::-1]

@@ -1,4 +1,4 @@
-"""One turn of a held item: its waiting changes run in order until one fails, the time is over, or none is left."""
+"""One turn of a held item: run its waiting changes in order until one fails, time is up, or none waits."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,49 +18,49 @@ from handler.stream.ledger.writes import RefusedError
 from handler.stream.telemetry import change_fields, iso_time, log_failure, logger, summary_fields
 
 MAX_TURN_SECONDS = 15.0
-"""The longest turn of an item, after which another item may have the worker."""
+"""After this time a turn ends, so that another item can use the worker."""
 SAVE_INTERVAL_SECONDS = 1.0
-"""How often a turn writes how far it has come: a death repeats at most the changes of this time. The turn of a suspect
-writes after each change, so that the next death counts for the change that causes it."""
+"""A turn saves its progress at this interval, so that a crash repeats at most one second of changes. The turn of a
+suspect saves after each change, so that the next crash counts for the change that causes it."""
 NO_RETRY_SECONDS = 3.0
-"""Seconds before the invocation's end at which no write is tried again: an attempt may take so long."""
+"""A write is not repeated with this time or less before the Lambda time-out: one attempt may take 3 s."""
 MAX_WRITE_TRIES = 20
-"""Tries of a write where there is no deadline, at most a second apart."""
+"""Most attempts of a write without a Lambda deadline; the pauses are at most 1 s."""
 MAX_BACK_OFF_MINUTES = 60
 DEATHS_TO_GIVE_UP = 2
-"""Deaths in a row after which a change that has failed for too long is given up without another try. One may have
-another cause: the owner may have died before it came to this change."""
+"""Consecutive crashes after which a change past `give_up_after_seconds` is given up untried. A single crash may have
+another cause: the owner may have crashed before it started this change."""
 END_OF_TIME_SECONDS = 253_402_300_800.0
-"""The end of the year 9999: every item is due by then."""
+"""The end of the year 9999, in seconds since 1970: every item is due by then."""
 
 Result = TypeVar("Result")
 
 
 def back_off_seconds(settings: Environment, failing_seconds: float) -> float:
-    """Seconds until the next try: a quarter of the time that the item has failed, from a minute to an hour."""
+    """Return the seconds until the next try: a quarter of the failing time, at least a minute, at most an hour."""
     minute = settings.minute_seconds
     return min(max(failing_seconds / 4, minute), MAX_BACK_OFF_MINUTES * minute)
 
 
 class SucceededItems:
-    """Which items have had a change that succeeded in this run, as far as anybody asks."""
+    """The items with a successful change in this run; two of them are enough to answer for every item."""
 
     def __init__(self) -> None:
         self._items = set[str]()
 
     def add(self, digest: str) -> None:
-        """A change of the item is done."""
+        """Add an item with a successful change."""
         if len(self._items) < 2:
             self._items.add(digest)
 
     def has_other_than(self, digest: str) -> bool:
-        """Whether a change of another item is done."""
+        """Return whether another item has a successful change."""
         return bool(self._items - {digest})
 
 
 @dataclass(frozen=True)
 class TurnDependencies:
-    """What the turns of one run share."""
+    """The objects that all turns of one run share."""
 
     processor: Processor
     function: Function
@@ -73,8 +73,8 @@ class TurnDependencies:
 class Turn:
     """The turn of one item.
 
-    `acquire_lease` leases the item, `run` is a generator that yields before each change. Every method raises what boto3
-    raises where the ledger does not answer until 3 s before the invocation's end; the item's lease then ends by itself.
+    `acquire_lease` leases the item; `run` is a generator that yields before each change. Every method raises the error
+    of boto3 if the ledger does not respond until 3 s before the Lambda time-out; the item's lease then expires.
     """
 
     def __init__(self, dependencies: TurnDependencies, row: HoldRow) -> None:
@@ -85,7 +85,7 @@ class Turn:
         self._began = self._saved_at = self._invocation.clock()
         self._unsaved, self._save_interval_seconds = 0, SAVE_INTERVAL_SECONDS
         self._redriven_read = row.redriven
-        """`redriven` when the changes were read: a release must not pass over a redrive that came later."""
+        """The row's `redriven` when the changes were read: a release must not lose a later redrive."""
         self._settled: list[WaitingChange] = []
         self._done_changes: list[WaitingChange] = []
         self._lock = threading.RLock()
@@ -93,11 +93,11 @@ class Turn:
 
     @property
     def digest(self) -> str:
-        """The item's."""
+        """The item's digest."""
         return self._row.digest
 
     def acquire_lease(self, due_by: float) -> bool:
-        """Lease the item; False where it is another's, held no longer, or due after `due_by`."""
+        """Lease the item; return False if another run has it, it is no longer held, or it is due after `due_by`."""
         now = self._now()
         lease = Lease(self._invocation.owner, self._invocation.lease_end())
         due = now + back_off_seconds(self._settings, now - self._row.since)
@@ -130,7 +130,7 @@ class Turn:
                 return
 
     def read_first(self) -> tuple[WaitingChange, Sequence[WaitingChange]]:
-        """The leased item's first waiting change, and those after it. Raises HoldBrokenError."""
+        """Return the leased item's first waiting change and the later ones. Raises HoldBrokenError."""
         first, *rest = self._read_waiting()
         return first, rest
 
@@ -141,7 +141,7 @@ class Turn:
     # One change
 
     def _settle(self, waiting: WaitingChange, rest: Sequence[WaitingChange]) -> bool:
-        """Run a change; False where it fails and the item waits again."""
+        """Run a change; return False if it fails and the item waits for its next try."""
         dependencies, change = self._dependencies, waiting.change
         self.has_tried = True
         error: BaseException | None
@@ -178,9 +178,9 @@ class Turn:
         try:
             tries = self._holds.record_failure(self.digest, error, now)
         except Exception:
-            logger.exception("the ledger cannot tell of a failure", item=self.digest)
+            logger.exception("the ledger cannot record a failure", item=self.digest)
         due = now + back_off_seconds(self._settings, now - self._since)
-        self._deaths = 0  # the function has outlived this try
+        self._deaths = 0  # the function survived this try
         self.hand_back(due)
         log_failure(
             "retry failed",
@@ -194,7 +194,7 @@ class Turn:
         )
 
     def move_past(self, waiting: WaitingChange, rest: Sequence[WaitingChange]) -> None:
-        """Take a change as settled: the next of `rest` is the first that waits."""
+        """Record a change as settled; the first of `rest` becomes the first waiting change."""
         now = self._now()
         with self._lock:
             if waiting.is_redriven:
@@ -211,7 +211,7 @@ class Turn:
     # The item's row
 
     def save(self) -> None:
-        """Write how far the turn has come."""
+        """Save the progress of the turn."""
         with self._lock:
             if self._row.owner != self._invocation.owner:
                 return
@@ -219,17 +219,17 @@ class Turn:
             self._unsaved, self._saved_at = 0, self._now()
 
     def hand_back(self, due: float) -> None:
-        """Let go of the item until it is due."""
+        """Save the progress and end the lease; the item waits until `due`."""
         with self._lock:
             self._row = self._write_until_answered(lambda: self._holds.hand_back(self._row, self._progress(), due))
             self._unsaved = 0
         self._delete_settled()
 
     def release_or_reload(self) -> bool:
-        """Release the item, all of whose known changes have run; False where more wait by now."""
+        """Release the item after its last known change; return False if more changes wait now."""
         row = self._current_row()
         if row.next is not None and row.next <= row.tail:
-            return False  # the changes that were read are not all
+            return False  # one read does not return all changes of a large hold
         since = self._row.since
         with self._lock:
             try:
@@ -249,7 +249,7 @@ class Turn:
         return True
 
     def _current_row(self) -> HoldRow:
-        """The row as it would be if the turn's progress were written."""
+        """Return the row with the unsaved progress of the turn."""
         next_ = self._next if self._next is not None else self._row.next
         return replace(self._row, next=next_, waiting=self._row.waiting - self._unsaved)
 
@@ -260,7 +260,7 @@ class Turn:
         return HoldProgress(next_, self._unsaved, self._since, self._deaths, self._given_up)
 
     def _write_until_answered(self, write: Callable[[], Result]) -> Result:
-        """Write to the ledger, again until it answers or 3 s are left."""
+        """Write to the ledger; repeat the write until the ledger responds or 3 s are left."""
         tries = 0
         while True:
             try:
@@ -275,15 +275,15 @@ class Turn:
                 self._dependencies.processor.sleep(min(1.0, 0.05 * 2**tries))
 
     def _delete_settled(self) -> None:
-        """Remove the rows of what has run; a row that stays counts no longer."""
+        """Delete the rows of settled changes; the hold no longer counts a row that remains."""
         settled, self._settled = self._settled, []
         try:
             self._holds.delete_changes(self.digest, settled)
         except Exception:
-            logger.exception("the ledger cannot remove what has run", item=self.digest)
+            logger.exception("the ledger cannot delete the rows of settled changes", item=self.digest)
 
     def _stop_broken(self, error: HoldBrokenError) -> None:
-        """The item stops until what is missing is there again: later changes must not overtake it."""
+        """Stop the item for an hour: later changes must not overtake a missing one."""
         self._invocation.count("HoldBroken")
         logger.error("hold broken", item=self.digest, error={"type": type(error).__name__, "text": str(error)})
         self.hand_back(self._now() + MAX_BACK_OFF_MINUTES * self._settings.minute_seconds)

@@ -1,4 +1,4 @@
-"""The ledger: what outlives an invocation, in one table whose partitions start with a kind and the consumer's name."""
+"""The ledger: the DynamoDB table for state that outlives an invocation; a partition starts with kind and consumer."""
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from handler.stream.ledger.writes import LedgerWrites
 
 HOLDS_PER_PAGE = 100
-"""Hold rows that one read shows: at less than 300 bytes each, about 8 read units where so many items are held."""
+"""Hold rows that one read returns: 100 rows of less than 300 bytes cost about 8 read units."""
 
 
 class Ledger:
     """A consumer's notes, holds and counts of deliveries.
 
-    Holds and counts are loaded when they are first needed: a cold environment in which all is well never pays for them.
+    Holds and counts are imported when first needed: a cold start without failures does not pay for them.
 
     Parameters
     ----------
     dynamodb : callable
-        Gives boto3's client when it is first needed.
+        Returns boto3's client; called when it is first needed.
     table : str
-        The ledger's table.
+        The name of the ledger table.
     consumer : str
-        The consumer's name in it.
+        The consumer's name in the ledger.
     sleep : callable
-        Waits so many seconds before DynamoDB is asked again for what it left unprocessed.
+        Pauses for the given seconds before unprocessed requests are sent again.
     """
 
     def __init__(self, dynamodb: Callable[[], Any], table: str, consumer: str, sleep: Callable[[float], None]) -> None:
@@ -60,9 +60,9 @@ class Ledger:
         return LedgerWrites(*self._write_arguments)
 
     def read_hold_rows(self, digests: Callable[[], Iterable[str]]) -> "dict[str, HoldRow]":
-        """The hold rows of a batch's items by digest: one read where nothing or little is held.
+        """Return the hold rows of a batch's items by digest; one read if at most a page of items is held.
 
-        `digests` are the batch's; they are asked for only where more rows are there than a page shows.
+        `digests` returns the digests of the batch's items; it is called only if more than one page of items is held.
         """
         items, last_key = self._table.query_page(f"hold#{self._consumer}", limit=HOLDS_PER_PAGE)
         if not items:

@@ -1,7 +1,7 @@
-"""Holds: items whose changes wait in the ledger, and the single-item writes that move each of them on.
+"""Holds: items whose changes wait in the ledger, and the single-item writes that update them.
 
-Change rows are written before the row that makes them count, and a row counts a change only between `next` and `tail`:
-so a write that fails half-way, or is repeated, adds no change and loses none.
+Change rows are written before the hold row, and the hold row counts only changes from `next` to `tail`. So a write that
+fails half-way, or is repeated, neither adds nor loses a change.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,16 +25,16 @@ from handler.stream.ledger.table import FORMAT, Item, attribute_value, key_of
 from handler.stream.ledger.writes import LedgerWrites, RefusedError
 
 DESCRIPTION_KEY = "!"
-"""Sort key of the row that tells an operator about an item."""
+"""Sort key of the row that describes an item to operators."""
 AFTER_VERSION = "+"
-"""Behind a version, it makes the place after that version's rows, for a `next` whose own version is not known yet."""
+"""Suffix of a version: sorts after that version's rows, for a `next` whose own version is not known yet."""
 MAX_ERROR_TEXT = 2_000
-"""Characters of an error's text that are kept."""
+"""Most characters of an error's text in a description."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """Whose an item is, and until when (seconds since 1970)."""
+    """The owner of an item, and the end of the lease in seconds since 1970."""
 
     owner: str
     until: float
@@ -42,7 +42,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class HoldProgress:
-    """How far a hold has come; `newly_settled` counts the changes since the progress that was written last."""
+    """The progress of a hold; `newly_settled` counts the changes since the last written progress."""
 
     next: str | None
     newly_settled: int
@@ -52,7 +52,7 @@ class HoldProgress:
 
 
 class Holds:
-    """The holds of one consumer. Every method raises what boto3 raises where the ledger does not answer."""
+    """The holds of one consumer. Every method raises the error of boto3 if the ledger does not respond."""
 
     def __init__(self, table: LedgerWrites, consumer: str) -> None:
         self._table, self._partition = table, f"hold#{consumer}"
@@ -60,29 +60,29 @@ class Holds:
     # Reading
 
     def read_items(self, digests: Iterable[str]) -> list[Item]:
-        """The rows of these items, of those that have one, as DynamoDB returns them."""
+        """Return the existing rows of these items, as DynamoDB returns them."""
         return self._table.batch_get(self._partition, sorted(digests))
 
     def parse_rows(self, items: Iterable[Item]) -> dict[str, HoldRow]:
-        """Rows by digest, of items that DynamoDB returned."""
+        """Return the rows of items that DynamoDB returned, by digest."""
         return {row.digest: row for row in map(HoldRow.from_item, items)}
 
     def read_all(self) -> Iterator[HoldRow]:
-        """Every row, also of items that are held no longer."""
+        """Read every row, also of released items."""
         return (HoldRow.from_item(item) for item in self._table.query_all(self._partition))
 
     def read_row(self, digest: str) -> HoldRow | None:
-        """The row of one item."""
+        """Return the row of one item, None if there is none."""
         items, _ = self._table.query_page(self._partition, start=digest, end=digest)
         return HoldRow.from_item(items[0]) if items else None
 
     def read_waiting(self, row: HoldRow) -> list[WaitingChange]:
-        """The changes that wait, in their order: all, or the first of them where they are more than 1 MB.
+        """Return the waiting changes in order: all of them, or the first ones if they are more than 1 MB.
 
         Raises
         ------
         HoldBrokenError
-            A change is missing or cannot be read.
+            A waiting change is missing or cannot be read.
         """
         partition = self._changes_partition(row.digest)
         redriven: list[WaitingChange] = []
@@ -133,12 +133,12 @@ class Holds:
         lease: Lease | None = None,
         deaths: int = 0,
     ) -> HoldRow:
-        """Hold an item, of which these changes wait, the failing one first.
+        """Hold an item with these changes waiting, the failing one first.
 
         Raises
         ------
         RefusedError
-            Where it is held already, or was until lately and has settled a change.
+            The item is held already, or was released within the last hour and has settled one of the changes.
         """
         description = {
             **key_of(self._changes_partition(digest), DESCRIPTION_KEY),
@@ -168,11 +168,11 @@ class Holds:
         except RefusedError as refused:
             stored = stored_row(refused)
             if lease and stored and stored.owner == lease.owner:
-                return stored  # it was written, and only the answer was lost
+                return stored  # the write succeeded, only its response was lost
             raise
 
     def append(self, digest: str, changes: Sequence[Change], now: float) -> HoldRow:
-        """Let later changes of a held item wait, too. Raises RefusedError where it is held no longer, or has them."""
+        """Append later changes of a held item. Raises RefusedError if the item is released or has the changes."""
         self._table.put_and_delete(self._change_rows(digest, changes, now))
         return self._update(
             digest,
@@ -183,10 +183,10 @@ class Holds:
         )
 
     def redrive(self, digest: str, changes: Sequence[Change], now: float) -> HoldRow:
-        """Put changes of one item back, to run before those that wait and are newer, and make the item due.
+        """Put changes of one item back, to run before newer waiting changes, and make the item due.
 
-        The tail stays: where the stream's own changes stand does not depend on what is redriven. Raises RefusedError
-        where a newer format is in the way.
+        The tail stays, because it counts only changes from the stream. Raises RefusedError if the row has a newer
+        format.
         """
         partition = self._changes_partition(digest)
         description_key = key_of(partition, DESCRIPTION_KEY)
@@ -226,10 +226,10 @@ class Holds:
     # Moving on
 
     def lease(self, row: HoldRow, lease: Lease, *, now: float, due: float, due_by: float) -> HoldRow:
-        """Make the item its owner's; an owner that still stands there died.
+        """Lease the item to an owner; an earlier owner that the row still names has crashed.
 
-        `due` is when the item is tried again if this owner dies, too. Raises RefusedError where the item is another's,
-        is due after `due_by`, or has moved on, since another run has tried it in the meantime.
+        `due` is the time of the next try if this owner crashes. Raises RefusedError if another owner has the item, if
+        the item is due after `due_by`, or if another run has tried the item in the meantime.
         """
         owner_condition = "#owner = :former" if row.owner else "attribute_not_exists(#owner)"
         return self._update(
@@ -248,15 +248,15 @@ class Holds:
         )
 
     def write_progress(self, row: HoldRow, progress: HoldProgress) -> HoldRow:
-        """Write how far the owner has come. Raises RefusedError where the item is another's by now."""
+        """Write the owner's progress. Raises RefusedError if another owner has the item."""
         return self._move(row, progress, "", "")
 
     def hand_back(self, row: HoldRow, progress: HoldProgress, due: float) -> HoldRow:
-        """Write how far the owner has come, and let go of the item until it is due. Raises RefusedError as above."""
+        """Write the owner's progress and end the lease; the item waits until `due`. Raises RefusedError as above."""
         return self._move(row, progress, ", #lease = :zero, #due = :due", ", #owner", due=due)
 
     def _move(self, row: HoldRow, progress: HoldProgress, update: str, remove: str, **values: float) -> HoldRow:
-        # Where only redriven changes ran, an append may have set `next`.
+        # Without `next`, only redriven changes ran: an append may have set it in the meantime.
         next_condition = " AND #next = :former" if row.next else ""
         set_next = "" if progress.next is None else ", #next = :next"
         removed_names = (", #next" if progress.next is None and row.next else "") + remove
@@ -279,11 +279,11 @@ class Holds:
             stored = stored_row(refused)
             was_written = stored is not None and (stored.next == progress.next or row.next is None)
             if stored and was_written and stored.owner in (row.owner, None) and stored.is_held:
-                return stored  # it was written, and only the answer was lost
+                return stored  # the write succeeded, only its response was lost
             raise
 
     def release(self, row: HoldRow, last: str, now: float) -> HoldRow:
-        """End the hold, if the change that ran last is the last one it took in. Raises RefusedError where it is not."""
+        """Release the item if `last` is its tail. Raises RefusedError if more changes wait."""
         redriven_condition = "#redriven = :redriven" if row.redriven else "attribute_not_exists(#redriven)"
         return self._update(
             row.digest,
@@ -297,7 +297,7 @@ class Holds:
         )
 
     def record_failure(self, digest: str, error: BaseException, now: float) -> int:
-        """Tell an operator about another failure of an item; how many there are by now."""
+        """Record another failure in the item's description; return the number of tries."""
         description = self._table.update(
             key_of(self._changes_partition(digest), DESCRIPTION_KEY),
             "SET #error_type = :type, #error_text = :text, #at = :now ADD #tries :one",
@@ -309,15 +309,15 @@ class Holds:
         return int(description["tries"]["N"])
 
     def delete_changes(self, digest: str, changes: Iterable[WaitingChange]) -> None:
-        """Remove the rows of changes that have run."""
+        """Delete the rows of settled changes."""
         partition = self._changes_partition(digest)
         sort_keys = (sort_key for change in changes for sort_key in change.sort_keys())
         self._table.put_and_delete(deletes=[key_of(partition, sort_key) for sort_key in sort_keys])
 
     def purge(self, row: HoldRow, now: float) -> None:
-        """Remove the row of an item that was released long ago, and what deaths and refusals have left of its changes.
+        """Delete the row of an item that was released an hour ago, and change rows that crashes left behind.
 
-        A change row that is written again meanwhile, by a hold that begins, stays: its time is another then.
+        A change row that a new hold writes in the meantime stays: its `at` differs.
         """
         partition = self._changes_partition(row.digest)
         for item in self._table.query_all(partition, start="+", end=END_OF_PARTS, keys_only=True):
@@ -330,7 +330,7 @@ class Holds:
                 key_of(self._partition, row.digest), "#state = :done AND #tail = :tail", done="done", tail=row.tail
             )
         except RefusedError:
-            return  # it is held again
+            return  # the item is held again
         self._table.delete(key_of(partition, DESCRIPTION_KEY))
 
     def _changes_partition(self, digest: str) -> str:
@@ -347,7 +347,7 @@ class Holds:
 
 
 def stored_row(refused: RefusedError) -> HoldRow | None:
-    """The row that refused a write; None where there is none."""
+    """Return the hold row that refused a write, None if the ledger has none."""
     return HoldRow.from_item(refused.item) if refused.item is not None else None
 
 
@@ -356,7 +356,7 @@ def _version_in(change_row: Item) -> str:
 
 
 def just_after(version: str) -> str:
-    """The place after a version's rows and before those of the next one."""
+    """Return text that sorts after a version's rows and before those of the next version."""
     return f"{version}{AFTER_VERSION}"
 
 

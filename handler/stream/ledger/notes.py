@@ -1,4 +1,4 @@
-"""Progress notes: which records of a partly reported batch are settled, so that the next delivery repeats none."""
+"""Progress notes: the settled records of a partly reported batch, which the next delivery does not repeat."""
 
 import re
 import zlib
@@ -9,11 +9,11 @@ from handler.stream.codec import padded
 from handler.stream.ledger.table import FORMAT, LedgerTable, attribute_value, check_format, key_of
 
 UNDONE, DONE, HELD = ".", "+", "x"
-"""A record's state in a note. HELD is also what a note says of a parked change: neither comes again."""
+"""A record's state in a note. HELD also means a parked change: neither is delivered again."""
 NOTE_LIFETIME_SECONDS = 48 * 3600
-"""A note outlives its records: a stream keeps them for 24 hours."""
+"""A note outlives its records, which the stream keeps for 24 hours."""
 RECORD = re.compile(r"(\d+)([.+x])(?:-?\d*)")
-"""Distance to the record before, state, and a number that older versions wrote there: when a clock began."""
+"""Distance to the previous record, state, and a time that older versions wrote and this one ignores."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Note:
     states: Mapping[int, str] = field(default_factory=dict[int, str])
 
     def after(self, sequence: int) -> "Note":
-        """The part of it about records that come after this one."""
+        """Return the part of the note about records after this one."""
         return Note({other: state for other, state in self.states.items() if other > sequence})
 
     def pack(self) -> bytes:
-        """The records as compressed text: distance to the record before, and state."""
+        """Return the records as compressed text: distance to the previous record, and state."""
         before, parts = 0, list[str]()
         for sequence, state in self.states.items():
             parts.append(f"{sequence - before}{state}")
@@ -36,7 +36,7 @@ class Note:
 
     @classmethod
     def unpack(cls, compressed: bytes) -> "Note":
-        """The note that was packed."""
+        """Return the note that `pack` compressed."""
         states, sequence = dict[int, str](), 0
         for distance, state in RECORD.findall(zlib.decompress(compressed).decode()):
             sequence += int(distance)
@@ -51,9 +51,10 @@ class Notes:
         self._table, self._consumer = table, consumer
 
     def read(self, stream: str, first: int) -> Note:
-        """The states of a batch that begins with this record: the nearest note at or below it, if it names the record.
+        """Return the nearest note at or below the first record of a batch, empty if it does not contain the record.
 
-        A note without this record was written by another concurrent batch of the shard (parallelizationFactor > 1).
+        A note without this record was written by another concurrent batch of the shard (parallelizationFactor > 1);
+        ignore it. Raises NewerFormatError.
         """
         items, _ = self._table.query_page(self._partition(stream), end=padded(first), forward=False, limit=1)
         for item in items:
@@ -64,7 +65,7 @@ class Notes:
         return Note()
 
     def write(self, stream: str, under: int, note: Note, now: float) -> None:
-        """Keep the note under a record, in place of one that was there."""
+        """Write the note under a record; replace an earlier note."""
         key = key_of(self._partition(stream), padded(under))
         fields = {"v": attribute_value(FORMAT), "expiry": attribute_value(int(now) + NOTE_LIFETIME_SECONDS)}
         self._table.put({**key, **fields, "records": {"B": note.pack()}})

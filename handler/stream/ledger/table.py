@@ -1,4 +1,4 @@
-"""The ledger table behind its few calls: the reads of every batch, and a note's write."""
+"""The ledger table's reads, and the write of a note."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,9 +14,9 @@ class NewerFormatError(Exception):
 
 
 class LedgerTable:
-    """The calls that every batch may need. `dynamodb` gives boto3's client when it is first needed.
+    """The calls that every batch may need. `dynamodb` returns boto3's client; it is called when first needed.
 
-    Every method raises what boto3 raises where DynamoDB does not answer or throttles.
+    Every method raises the error of boto3 if DynamoDB does not respond or throttles.
     """
 
     def __init__(self, dynamodb: Callable[[], Any], name: str) -> None:
@@ -33,9 +33,10 @@ class LedgerTable:
         after: Item | None = None,
         keys_only: bool = False,
     ) -> tuple[list[Item], Item | None]:
-        """One page of a partition between two sort keys, and where the next page starts; strongly consistent.
+        """Read one page of a partition between two sort keys, strongly consistent.
 
-        `keys_only` leaves out everything of an item but its keys and `at`, when it was written.
+        Return the items and the key after which the next page starts, None after the last page. `keys_only` reads only
+        the keys and `at`, the time of the write.
         """
         condition, values = "#pk = :pk", {":pk": attribute_value(partition)}
         if start is not None and end is not None:
@@ -63,7 +64,7 @@ class LedgerTable:
         return response["Items"], response.get("LastEvaluatedKey")
 
     def query_all(self, partition: str, **bounds: Any) -> Iterator[Item]:
-        """Every item of a partition between two sort keys."""
+        """Read every item of a partition between two sort keys."""
         after: Item | None = None
         while True:
             items, after = self.query_page(partition, after=after, **bounds)
@@ -72,12 +73,12 @@ class LedgerTable:
                 return
 
     def put(self, item: Item) -> None:
-        """Write an item, in place of one that was there."""
+        """Write an item; replace an earlier one."""
         self._dynamodb().put_item(TableName=self._name, Item=item)
 
 
 def attribute_value(value: str | float) -> dict[str, str]:
-    """A text or a number as boto3's client takes it."""
+    """Return a string or a number in DynamoDB's JSON."""
     return {"S": value} if isinstance(value, str) else {"N": str(value)}
 
 
@@ -89,5 +90,5 @@ def check_format(item: Mapping[str, Any]) -> None:
 
 
 def key_of(partition: str, sort_key: str) -> Item:
-    """An item's key."""
+    """Return an item's key in DynamoDB's JSON."""
     return {"pk": attribute_value(partition), "sk": attribute_value(sort_key)}

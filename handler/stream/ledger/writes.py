@@ -1,4 +1,4 @@
-"""The ledger table's conditional and batched calls: refusals come with the row that refused."""
+"""The ledger table's conditional writes and batch calls; a refusal carries the stored item."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -8,22 +8,22 @@ from handler.stream.aws import error_code
 from handler.stream.ledger.table import Item, LedgerTable, attribute_value, key_of
 
 PLACEHOLDER = re.compile(r"[#:]\w+")
-"""`#name` stands for an attribute (many names here are words that DynamoDB reserves), `:name` for a value."""
+"""Placeholders in expressions: `#name` is an attribute (DynamoDB reserves many of these words), `:name` a value."""
 MAX_BATCH_WRITES, MAX_BATCH_READS = 25, 100
 """Items of one BatchWriteItem and of one BatchGetItem (DynamoDB's limits)."""
 MAX_TRIES = 5
-"""How often what DynamoDB leaves unprocessed is sent, with 0.05 s between the first two and twice as long each time."""
+"""Most attempts to send unprocessed requests; the first pause is 0.05 s, and each next one is twice as long."""
 
 
 Requests = Mapping[str, Any]
 
 
 class LedgerBusyError(Exception):
-    """DynamoDB left reads or writes of the ledger unprocessed, again and again."""
+    """DynamoDB left reads or writes of the ledger unprocessed in every attempt."""
 
 
 class RefusedError(Exception):
-    """A condition does not hold; `item` is the row that refused, None where there is none."""
+    """The condition of a write is false; `item` is the stored item, None if the ledger has none."""
 
     def __init__(self, item: Item | None) -> None:
         super().__init__(f"refused by {item}")
@@ -31,14 +31,14 @@ class RefusedError(Exception):
 
 
 class LedgerWrites(LedgerTable):
-    """The table with all its calls; `sleep` waits before DynamoDB is asked again for what it left unprocessed."""
+    """The ledger table with all its calls; `sleep` pauses before unprocessed requests are sent again."""
 
     def __init__(self, dynamodb: Callable[[], Any], name: str, sleep: Callable[[float], None]) -> None:
         super().__init__(dynamodb, name)
         self._sleep = sleep
 
     def batch_get(self, partition: str, sort_keys: Sequence[str]) -> list[Item]:
-        """The items under these sort keys, of those that are there. Raises LedgerBusyError."""
+        """Return the existing items with these sort keys. Raises LedgerBusyError."""
         items: list[Item] = []
         for group in _in_groups(sort_keys, MAX_BATCH_READS):
             keys = [key_of(partition, sort_key) for sort_key in group]
@@ -53,7 +53,7 @@ class LedgerWrites(LedgerTable):
         return items
 
     def put_and_delete(self, puts: Iterable[Item] = (), deletes: Iterable[Item] = ()) -> None:
-        """Write and remove items, in any order. Raises LedgerBusyError."""
+        """Write and delete items in any order. Raises LedgerBusyError."""
         writes = [{"PutRequest": {"Item": item}} for item in puts]
         writes += [{"DeleteRequest": {"Key": key}} for key in deletes]
         for group in _in_groups(writes, MAX_BATCH_WRITES):
@@ -63,18 +63,18 @@ class LedgerWrites(LedgerTable):
             )
 
     def update(self, key: Item, update: str, condition: str | None = None, **values: str | float) -> Item:
-        """Change an item; the item as it is then. `#name` stands for an attribute, `:name` for one of `values`.
+        """Update an item and return its new attributes. `#name` is an attribute, `:name` is one of `values`.
 
         Raises
         ------
         RefusedError
-            Where the condition does not hold.
+            The condition is false.
         """
         request = {"UpdateExpression": update, "ReturnValues": "ALL_NEW"}
         return self._write("update_item", key, request, condition, values)["Attributes"]
 
     def delete(self, key: Item, condition: str | None = None, **values: str | float) -> None:
-        """Remove an item. Raises RefusedError where the condition does not hold."""
+        """Delete an item. Raises RefusedError if the condition is false."""
         self._write("delete_item", key, {}, condition, values)
 
     def _write(

@@ -1,4 +1,4 @@
-"""Retry runs: what is parked or given up, and what becomes of changes that the function dies of."""
+"""Retry runs: which changes are parked or given up, and how a change that crashes the function ends."""
 
 from typing import Any
 
@@ -92,7 +92,7 @@ def test_after_that_further_changes_have_one_try_each_while_another_item_succeed
 
 
 def test_without_another_items_success_further_ones_have_the_ordinary_back_off() -> None:
-    """An outage must not decide over an item that was poison before."""
+    """An outage must not make the engine give up an item's changes quickly."""
     world = given_up()
     world.retry_later(2, now=True)
     assert (world.parked(), world.waiting()) == ([1], [2, 3, 4])
@@ -111,7 +111,7 @@ def test_an_items_own_success_ends_the_one_try() -> None:
 
 
 def suspect(batch: str, deaths: int = 1, **settings: Any) -> ConsumerHarness:
-    """A held item whose first change the function has died of so many times, ten minutes apart."""
+    """Return a held item whose first change has crashed the function, ten minutes apart."""
     world = with_held_item(batch, **settings)
     world.trouble = {1: SimulatedCrash()}
     for _ in range(deaths):
@@ -124,7 +124,7 @@ def suspect(batch: str, deaths: int = 1, **settings: Any) -> ConsumerHarness:
 
 @pytest.mark.parametrize("failing", [1, 2])
 def test_a_suspect_that_the_function_outlives_is_one_no_longer(failing: int) -> None:
-    """Its first change succeeds, or only fails: the deaths in a row are over."""
+    """Its first change succeeds, or fails without a crash: the consecutive crashes end."""
     world = suspect("aa")
     world.trouble = {failing: FAILS}
     world.retry_later(2, now=True)
@@ -157,14 +157,14 @@ def test_a_suspect_is_given_up_at_the_lease_without_another_try() -> None:
 
 
 def test_after_one_death_a_change_that_has_failed_too_long_has_its_try() -> None:
-    """The owner may have died before it came to this change."""
+    """The owner may have crashed before it started this change."""
     world = suspect("a", give_up_after_seconds=600.0)
     assert world.retry_later(10)["released"] == 1
     assert world.parked() == []
 
 
 def test_a_suspects_progress_is_written_after_each_change() -> None:
-    """So that the next death counts for the change that causes it."""
+    """The next crash then counts for the change that causes it."""
     world = with_held_item("aaa", give_up_after_seconds=600.0)
     world.trouble = {2: SimulatedCrash()}
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Writes to a hold that the ledger refuses, loses the answer of, or does not take."""
+"""Writes to a hold that the ledger refuses or throttles, or whose response is lost."""
 
 import pytest
 
@@ -91,7 +91,7 @@ def test_where_the_ledger_throttles_batches_are_reported_and_the_stream_is_the_b
     assert world.deliver("aba") == [1, 3]
     assert counts() == {"ReportedChanges": 2}
     assert [line["message"] for line in log_lines()] == [
-        "the ledger cannot hold an item: its changes come again",
+        "the ledger cannot hold an item: its changes are reported",
         "change failed",
     ]
     world.dynamodb.on.clear()

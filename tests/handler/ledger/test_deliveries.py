@@ -1,4 +1,4 @@
-"""Records that may kill the function: their deliveries alone are counted, and the third is held unrun."""
+"""Records that may crash the function: one-record deliveries are counted, and the third is held untried."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.handler.harness import FAILS, ConsumerHarness
 
 
 def deliver_and_die(world: ConsumerHarness, times: int) -> None:
-    """A batch of one is delivered so many times, and the function dies of it."""
+    """Deliver a batch of one record; the function crashes each time."""
     world.trouble[1] = SimulatedCrash()
     for _ in range(times):
         with pytest.raises(SimulatedCrash):

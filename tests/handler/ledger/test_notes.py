@@ -155,7 +155,7 @@ def test_ten_thousand_records_fit_into_an_item() -> None:
 
 
 def test_a_note_without_a_format_is_read_and_one_of_a_newer_format_makes_the_batch_come_again(log_lines: Lines) -> None:
-    """A newer version of the engine may be at work for the moment of a deployment."""
+    """During a deployment, an old and a new version of the engine may run at the same time."""
     world = reporting(2)
     world.deliver("abc")
     world.trouble.clear()
