@@ -1,4 +1,4 @@
-"""A key of the stack's own: what it is, what is encrypted with it, and who may use it for what."""
+"""A customer managed key: the resource, the data that it encrypts, and the permissions to use it."""
 
 import json
 from typing import Any
@@ -15,9 +15,10 @@ from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import StreamTable
 from sandbox.program.in_process import run
+from tests.consumers.project import SAMPLE
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
-from tests.program.recording import ACCOUNT, REGION, Recorder, arn, key_arn, physical, record
+from tests.program.recording import ACCOUNT, REGION, RecordingBackend, arn, key_arn, physical, record
 
 KEY = key_arn("encryption-key")
 
@@ -35,8 +36,8 @@ def through(service: str, key: str, *actions: str) -> dict[str, Any]:
     }
 
 
-def kms(recorder: Recorder, consumer: str = "mirror") -> list[dict[str, Any]]:
-    """What the consumer may do with keys."""
+def kms(recorder: RecordingBackend, consumer: str = "mirror") -> list[dict[str, Any]]:
+    """Return the statements of the consumer about keys."""
     return [each for each in recorder.statements(consumer) if each["Action"][0].startswith("kms:")]
 
 
@@ -89,7 +90,7 @@ def test_the_key_is_rotated_and_ruled_by_iam_and_used_for_logs_and_filters(prote
         ],
     }
     assert inputs == {
-        "description": "What table-stream keeps in stack test",
+        "description": "Data of table-stream in stack test",
         "enableKeyRotation": True,
         "deletionWindowInDays": 30,
     }
@@ -106,7 +107,7 @@ def test_the_key_s_policy_names_the_region_and_account_of_its_provider() -> None
 
 
 def test_the_alias_is_one_that_kms_takes_whatever_the_stack_is_called() -> None:
-    recorder = Recorder()
+    recorder = RecordingBackend()
 
     def program() -> None:
         EncryptionKey("encryption")
@@ -127,7 +128,7 @@ def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consu
             environment=environment,
             stores=stores,
             tuning=Tuning(),
-            package=build("host"),
+            package=build("host", SAMPLE),
         )
 
     recorder = record(program)
@@ -157,7 +158,7 @@ def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consu
 
 
 def test_a_function_waits_for_the_rights_that_lambda_asks_for_when_it_is_made() -> None:
-    """Lambda refuses to trace for a role that may not."""
+    """Lambda refuses tracing while the role lacks the permission for it."""
 
     def program() -> None:
         key = EncryptionKey("encryption")
@@ -169,7 +170,7 @@ def test_a_function_waits_for_the_rights_that_lambda_asks_for_when_it_is_made() 
             environment={},
             stores=stores,
             tuning=Tuning(tracing=True),
-            package=build("host"),
+            package=build("host", SAMPLE),
         )
 
     recorder = record(program)
@@ -194,7 +195,7 @@ def test_a_table_brings_the_right_to_its_own_key_along_be_it_read_written_or_the
             environment=environment,
             stores=None,
             tuning=Tuning(),
-            package=build("host"),
+            package=build("host", SAMPLE),
         )
 
     def plain() -> StreamTable:
@@ -206,8 +207,8 @@ def test_a_table_brings_the_right_to_its_own_key_along_be_it_read_written_or_the
     assert "kmsKeyId" not in recorder.one(kinds.LOG_GROUP, "mirror-logs").inputs
 
 
-def sent_to(service: str, key: str | None) -> Recorder:
-    """A consumer whose destination is encrypted with `key`."""
+def sent_to(service: str, key: str | None) -> RecordingBackend:
+    """Record a consumer with a destination that `key` encrypts."""
 
     def program() -> None:
         users = StreamTable("users", key="id")
@@ -218,7 +219,7 @@ def sent_to(service: str, key: str | None) -> Recorder:
             environment={},
             stores=None,
             tuning=Tuning(),
-            package=build("host"),
+            package=build("host", SAMPLE),
             on_failure=lost,
         )
 
@@ -240,6 +241,6 @@ def test_a_destination_that_names_its_key_by_an_alias_is_refused() -> None:
     with pytest.raises(pulumi.RunError) as caught:
         sent_to("sqs", "alias/mine")
     assert str(caught.value) == (
-        f"{arn('sqs', physical('lost'))} is encrypted with alias/mine: a right is to a key, not to an alias; name the "
+        f"{arn('sqs', physical('lost'))} is encrypted with alias/mine: a permission names a key, not an alias; set the "
         "key's ARN there"
     )
