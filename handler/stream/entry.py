@@ -136,8 +136,8 @@ class Engine:
                 return retry.RetryRun(
                     *(self._processor, ledger, self._function, invocation),
                     invoke=self._invoke,
-                    everything=event.get("now") is True,
-                    part=_parse_slice(event.get("slice")),
+                    all_are_due=event.get("now") is True,
+                    item_slice=_parse_slice(event.get("slice")),
                 ).run()
             case {"table-stream": "skip", "item": str(digest)}:
                 return repair.skip(self._processor, ledger, invocation, digest)

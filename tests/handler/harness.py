@@ -184,7 +184,7 @@ class ConsumerHarness:
     def row(self, item: str = "a") -> HoldRow | None:
         """Return the hold row of an item, or None."""
         row = self.ledger("hold#consumer").get(digest(item))
-        return HoldRow.read(row) if row else None
+        return HoldRow.from_item(row) if row else None
 
     def held_row(self, item: str = "a") -> HoldRow:
         """Return the hold row of an item that must be held."""
@@ -213,7 +213,7 @@ class ConsumerHarness:
         item = self.ledger(f"note#consumer#{STREAM}").get(f"{FIRST + under:040}")
         if item is None:
             return None
-        return {sequence - FIRST: state for sequence, state in Note.unpacked(item["records"]["B"]).states.items()}
+        return {sequence - FIRST: state for sequence, state in Note.unpack(item["records"]["B"]).states.items()}
 
     def parked(self) -> list[int]:
         """Return the changes in the failure bucket, in stream order."""

@@ -115,12 +115,12 @@ class BatchRun:
             return True
         try:
             note = self._ledger.notes.read(self._batch.stream, self._batch.sequences[0])
-            self._rows = self._ledger.hold_rows(self._digests)
+            self._rows = self._ledger.read_hold_rows(self._digests)
         except Exception:
             logger.exception("the ledger cannot be read: the whole batch is reported")
             return False
         self._state.start_from(note)
-        if self._rows and not self._holding.settle_known(self._state.undone(), self._rows):
+        if self._rows and not self._holding.settle_already_held(self._state.undone(), self._rows):
             self._state.start_from(Note())  # every record is undone: Lambda delivers the whole batch again
             return False
         return True
@@ -152,7 +152,7 @@ class BatchRun:
     def _forget_delivery(self) -> None:
         assert self._ledger is not None  # noqa: S101 - a delivery is counted in the ledger
         try:
-            self._ledger.deliveries.forget(self._batch.stream, self._batch.sequences[0])
+            self._ledger.deliveries.delete(self._batch.stream, self._batch.sequences[0])
         except Exception:
             logger.exception("the ledger cannot remove the count of a delivery")
 
@@ -167,7 +167,7 @@ class BatchRun:
         if self._rows:
             yield
             row = self._holding.row_of(positions[0], self._rows)
-            positions, released_at = self._holding.let_wait(row, positions), row.released_at if row else None
+            positions, released_at = self._holding.append_if_held(row, positions), row.released_at if row else None
         invocation, health, settings = self._invocation, self._processor.health, self._settings
         while positions:
             yield
@@ -218,7 +218,7 @@ class BatchRun:
         if late_hold is not None:
             late_hold.written.wait()
             if late_hold.row is not None:
-                self._holding.end_owned(late_hold.row, positions, None if is_parked else error)
+                self._holding.advance_owned_hold(late_hold.row, positions, None if is_parked else error)
                 return deque()
         if error is None or is_parked:
             self._state.states[positions.popleft()] = DONE if error is None else HELD
@@ -251,8 +251,8 @@ class BatchRun:
         if self._ledger is None:
             log_failure("change failed", self._state.change(next(iter(positions))), error)
             return deque()
-        due_in = self._settings.minute_seconds if due_in_seconds is None else due_in_seconds
-        return self._holding.hold(positions, error, tries=tries, deaths=deaths, due_in=due_in)
+        due_in_seconds = self._settings.minute_seconds if due_in_seconds is None else due_in_seconds
+        return self._holding.hold(positions, error, tries=tries, deaths=deaths, due_in_seconds=due_in_seconds)
 
     def _hold_untried(self, positions: Collection[int], reason: str, due_in_seconds: float | None = None) -> deque[int]:
         from handler.stream.held_items.holding import UntriedError
@@ -330,7 +330,7 @@ class BatchRun:
         if self._ledger is None:
             return
         notes = self._ledger.notes
-        note = self._state.note_from(start, notes.carried(self._state.note, self._batch.sequences[-1]))
+        note = self._state.note_from(start, self._state.note.after(self._batch.sequences[-1]))
         if not note.states:
             return
         try:

@@ -1,1 +1,1 @@
-"""Held items: taken in after a failure, retried in turns, skipped or put back by an operator."""
+"""Hold failing items, retry them in turns, and answer an operator's skip and redrive requests."""

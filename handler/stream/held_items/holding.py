@@ -1,4 +1,4 @@
-"""The failing side of a batch: its items are held, and the changes that come after wait behind them."""
+"""Hold the failing items of a batch, and append the later changes of held items."""
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
@@ -7,38 +7,42 @@ from handler.stream.change import Change
 from handler.stream.engine.batch import Batch
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
-from handler.stream.ledger.holds import PASSED, Holds, Lease, Position
+from handler.stream.ledger.holds import HoldProgress, Holds, Lease, just_after, stored_row
 from handler.stream.ledger.notes import HELD, UNDONE
-from handler.stream.ledger.rows import FORMAT, HoldRow, digest_of, version_of
+from handler.stream.ledger.rows import HoldRow, digest_of, version_of
+from handler.stream.ledger.table import FORMAT
 from handler.stream.ledger.writes import RefusedError
 from handler.stream.telemetry import change_fields, iso_time, log_failure, logger, summary_fields
 
-MOST_WAITING = 10_000
-"""Waiting changes of one item: further ones are parked, since a hold that long is not drained by itself."""
+MAX_WAITING_CHANGES = 10_000
+"""Most changes that wait for one item. Further changes are parked: a longer hold does not drain without an operator."""
 
 
 class UntriedError(Exception):
-    """A change is held without a try, since its turn did not come in time or what it needs is down."""
+    """The change is held untried: its turn did not come in time, or a dependency of the handler is down."""
 
 
 class StillRunningError(Exception):
-    """A handler still runs when the function's time is over."""
+    """The handler still runs shortly before the Lambda time-out."""
 
 
 class SuspectError(Exception):
-    """A record whose deliveries end without an answer: the function may die of it."""
+    """The function may crash on the change: earlier runs of the change ended without a response."""
 
 
 class HoldFullError(Exception):
-    """So many changes of the item wait that no more are held."""
+    """The item has the most changes that may wait."""
 
 
 class OutOfSequenceError(Exception):
-    """A change at or below the last one that its item's hold took in, and not among those."""
+    """The change is older than the last change in its item's hold, and the hold does not contain the change."""
 
 
 class Holding:
-    """Holds the items of one batch; `states` are the batch's, whose positions it sets to HELD."""
+    """Holds the items of one batch; sets the state of each held record in `states` to HELD.
+
+    A position is the index of a record in the batch. Methods that return positions return those that may run now.
+    """
 
     def __init__(
         self,
@@ -52,32 +56,37 @@ class Holding:
         self._batch, self._states, self._holds = batch, states, holds
         self._parking, self._invocation, self._minute_seconds = parking, invocation, minute_seconds
 
-    def settle_known(self, positions: Collection[int], rows: Mapping[str, HoldRow]) -> bool:
-        """Settle the changes that the holds in `rows` took in; False where a newer version is at work on an item."""
+    def settle_already_held(self, positions: Collection[int], rows: Mapping[str, HoldRow]) -> bool:
+        """Mark the changes that the holds in `rows` contain as settled.
+
+        Return False if a newer version of the engine holds one of the items.
+        """
         for position in positions:
             row = self.row_of(position, rows)
             if row is None:
                 continue
             if row.format > FORMAT:
-                logger.error("a newer version is at work: the whole batch comes again", item=row.digest)
+                logger.error(
+                    "a newer version of the engine holds an item: the whole batch is reported", item=row.digest
+                )
                 return False
             self._settle(position, row)
         return True
 
     def row_of(self, position: int, rows: Mapping[str, HoldRow]) -> HoldRow | None:
-        """The row of the item that a record belongs to."""
+        """Return the hold row of the record's item, None if the item has no row."""
         return rows.get(digest_of(self._change(position)))
 
-    def let_wait(self, row: HoldRow | None, left: deque[int]) -> deque[int]:
-        """Let the changes of one item wait where it is held; those that may run now."""
+    def append_if_held(self, row: HoldRow | None, positions: deque[int]) -> deque[int]:
+        """Append the changes of one item to its hold if the item is held; return the positions that may run now."""
         if row is None:
-            return left
-        if version_of(self._change(left[0])) <= row.tail:
-            return deque()  # it is out of sequence and cannot be parked: it comes again, with all that is after it
-        return self._append(row, left) if row.is_held else left
+            return positions
+        if version_of(self._change(positions[0])) <= row.tail:
+            return deque()  # out of sequence and not parked: this change and the later ones are reported
+        return self._append(row, positions) if row.is_held else positions
 
     def _settle(self, position: int, row: HoldRow) -> None:
-        """Take a change as settled that its item's hold took in; park it where its place is taken by another."""
+        """Mark a change that its item's hold contains as settled; park a change that is out of sequence."""
         change = self._change(position)
         if version_of(change) > row.tail:
             return
@@ -90,39 +99,39 @@ class Holding:
             self._states[position] = HELD
 
     def hold(
-        self, left: Collection[int], error: BaseException, *, tries: int, deaths: int, due_in: float
+        self, positions: Collection[int], error: BaseException, *, tries: int, deaths: int, due_in_seconds: float
     ) -> deque[int]:
-        """Hold an item, of which these changes wait, until it is due; those that may run now after all."""
-        changes = [self._change(position) for position in left]
+        """Hold an item with these changes waiting; return the positions that may run after all."""
+        changes = [self._change(position) for position in positions]
         now = self._invocation.clock()
-        due = now + due_in
+        due = now + due_in_seconds
         try:
             row = self._holds.hold(digest_of(changes[0]), changes, error, now=now, due=due, tries=tries, deaths=deaths)
         except RefusedError as refused:
-            return self._refused(refused, left)
+            return self._refused(refused, positions)
         except Exception:
-            logger.exception("the ledger cannot hold an item: its changes come again", **change_fields(changes[0]))
+            logger.exception("the ledger cannot hold an item: its changes are reported", **change_fields(changes[0]))
             log_failure("change failed", changes[0], error)
             return deque()
-        self._waits(left)
+        self._mark_held(positions)
         self._log_held(row, changes, error, tries)
         return deque()
 
-    def _append(self, row: HoldRow, left: Collection[int]) -> deque[int]:
-        """Let an item's later changes wait, too; those that may run now after all."""
-        if row.waiting >= MOST_WAITING:
-            left = [position for position in left if not self._park_full(row, position)]
-        changes = [self._change(position) for position in left]
+    def _append(self, row: HoldRow, positions: Collection[int]) -> deque[int]:
+        """Append later changes of a held item; return the positions that may run after all."""
+        if row.waiting >= MAX_WAITING_CHANGES:
+            positions = [position for position in positions if not self._park_full(row, position)]
+        changes = [self._change(position) for position in positions]
         if not changes:
             return deque()
         try:
             row = self._holds.append(row.digest, changes, self._invocation.clock())
         except RefusedError as refused:
-            return self._refused(refused, left)
+            return self._refused(refused, positions)
         except Exception:
-            logger.exception("the ledger cannot hold changes: they come again", **change_fields(changes[0]))
+            logger.exception("the ledger cannot hold changes: they are reported", **change_fields(changes[0]))
             return deque()
-        self._waits(left)
+        self._mark_held(positions)
         first = (row.next or "").rpartition("#")[2].lstrip("0")
         logger.info(
             "changes wait",
@@ -134,19 +143,19 @@ class Holding:
         )
         return deque()
 
-    def _refused(self, refused: RefusedError, left: Collection[int]) -> deque[int]:
-        """A hold stands otherwise than this batch knew: settle what it took in, and let the rest wait, or run."""
-        row = HoldRow.read(refused.row) if refused.row is not None else None
+    def _refused(self, refused: RefusedError, positions: Collection[int]) -> deque[int]:
+        """Settle the changes in a hold that another run has changed, then append the rest, or let it run."""
+        row = stored_row(refused)
         if row is None:
-            return deque(left)
+            return deque(positions)
         if row.format > FORMAT:
-            logger.error("a newer version is at work: these changes come again", item=row.digest)
+            logger.error("a newer version of the engine holds an item: its changes are reported", item=row.digest)
             return deque()
-        for position in left:
+        for position in positions:
             self._settle(position, row)
-        rest = deque(position for position in left if self._states[position] == UNDONE)
+        rest = deque(position for position in positions if self._states[position] == UNDONE)
         if any(version_of(self._change(position)) <= row.tail for position in rest):
-            return deque()  # what is out of sequence and cannot be parked comes again, with all that is after it
+            return deque()  # a change out of sequence is not parked: this change and the later ones are reported
         return self._append(row, rest) if row.is_held else rest
 
     def _park_full(self, row: HoldRow, position: int) -> bool:
@@ -156,7 +165,7 @@ class Holding:
             self._states[position] = HELD
         return is_parked
 
-    def _waits(self, positions: Collection[int]) -> None:
+    def _mark_held(self, positions: Collection[int]) -> None:
         for position in positions:
             self._states[position] = HELD
         self._invocation.count("HeldChanges", len(positions))
@@ -166,7 +175,7 @@ class Holding:
         log_failure("item held", changes[0], error, item=row.digest, attempts=tries, **fields)
 
     def hold_running(self, positions: list[int], error: BaseException) -> HoldRow | None:
-        """Hold an item for this invocation until its end; None where that fails."""
+        """Hold an item whose handler still runs, leased to this invocation; return None if the write fails."""
         changes, now = [self._change(position) for position in positions], self._invocation.clock()
         due = now + self._minute_seconds
         lease = Lease(self._invocation.owner, self._invocation.lease_end())
@@ -175,35 +184,35 @@ class Holding:
         except Exception:
             logger.exception("the ledger cannot hold an item whose handler still runs", **change_fields(changes[0]))
             return None
-        self._waits(positions)
+        self._mark_held(positions)
         self._log_held(row, changes, error, 1)
         return row
 
-    def end_owned(self, row: HoldRow, left: Sequence[int], error: BaseException | None) -> None:
-        """A handler has ended after its item was held: move the hold on as its owner."""
+    def advance_owned_hold(self, row: HoldRow, positions: Sequence[int], error: BaseException | None) -> None:
+        """Update the hold of an item whose handler ended after `hold_running`: release, hand back, or advance it."""
         try:
-            self._move_on(row, left, error)
+            self._advance(row, positions, error)
         except RefusedError:
             logger.warning("a hold is no longer this invocation's", item=row.digest)
         except Exception:
-            logger.exception("the ledger cannot tell that a handler has ended", item=row.digest)
+            logger.exception("the ledger cannot record that a handler has ended", item=row.digest)
 
-    def _move_on(self, row: HoldRow, left: Sequence[int], error: BaseException | None) -> None:
+    def _advance(self, row: HoldRow, positions: Sequence[int], error: BaseException | None) -> None:
         now, holds = self._invocation.clock(), self._holds
         if error is not None:
-            holds.hand_back(row, Position(row.next, 0, row.since, 0, 0), now + self._minute_seconds)
-        elif len(left) > 1:
-            following = version_of(self._change(left[1]))
-            holds.hand_back(row, Position(following, 1, now, 0, 0), now)
+            holds.hand_back(row, HoldProgress(row.next, 0, row.since), now + self._minute_seconds)
+        elif len(positions) > 1:
+            following = version_of(self._change(positions[1]))
+            holds.hand_back(row, HoldProgress(following, 1, now), now)
         else:
             try:
                 holds.release(row, row.tail, now)
             except RefusedError as refused:
-                there = HoldRow.read(refused.row) if refused.row is not None else None
-                if there is None or not there.is_held or there.owner != row.owner:
+                stored = stored_row(refused)
+                if stored is None or not stored.is_held or stored.owner != row.owner:
                     raise
-                passed = Position(f"{row.tail}{PASSED}", len(left), now, 0, 0)
-                holds.hand_back(there, passed, now)  # a doubled delivery has appended meanwhile
+                beyond_tail = HoldProgress(just_after(row.tail), len(positions), now)
+                holds.hand_back(stored, beyond_tail, now)  # a second delivery of the batch has appended in the meantime
 
     def _change(self, position: int) -> Change:
         return Change(self._batch.records[position])

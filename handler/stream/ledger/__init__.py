@@ -1,4 +1,4 @@
-"""The ledger: what outlives an invocation, in one table whose partitions start with a kind and the consumer's name."""
+"""The ledger: the DynamoDB table for state that outlives an invocation; a partition starts with kind and consumer."""
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from handler.stream.ledger.rows import HoldRow
     from handler.stream.ledger.writes import LedgerWrites
 
-PAGE = 100
-"""Hold rows that one read shows: at less than 300 bytes each, about 8 read units where so many items are held."""
+HOLDS_PER_PAGE = 100
+"""Hold rows that one read returns: 100 rows of less than 300 bytes cost about 8 read units."""
 
 
 class Ledger:
     """A consumer's notes, holds and counts of deliveries.
 
-    Holds and counts are loaded when they are first needed: a cold environment in which all is well never pays for them.
+    Holds and counts are imported when first needed: a cold start without failures does not pay for them.
 
     Parameters
     ----------
     dynamodb : callable
-        Gives boto3's client when it is first needed.
+        Returns boto3's client; called when it is first needed.
     table : str
-        The ledger's table.
+        The name of the ledger table.
     consumer : str
-        The consumer's name in it.
+        The consumer's name in the ledger.
     sleep : callable
-        Waits so many seconds before DynamoDB is asked again for what it left unprocessed.
+        Pauses for the given seconds before unprocessed requests are sent again.
     """
 
     def __init__(self, dynamodb: Callable[[], Any], table: str, consumer: str, sleep: Callable[[float], None]) -> None:
         self._table, self._consumer = LedgerTable(dynamodb, table), consumer
-        self._for_writes = dynamodb, table, sleep
+        self._write_arguments = dynamodb, table, sleep
         self.notes = Notes(self._table, consumer)
 
     @cached_property
@@ -57,14 +57,14 @@ class Ledger:
     def _writes(self) -> "LedgerWrites":
         from handler.stream.ledger.writes import LedgerWrites
 
-        return LedgerWrites(*self._for_writes)
+        return LedgerWrites(*self._write_arguments)
 
-    def hold_rows(self, digests: Callable[[], Iterable[str]]) -> "dict[str, HoldRow]":
-        """The hold rows of a batch's items by digest: one read where nothing or little is held.
+    def read_hold_rows(self, digests: Callable[[], Iterable[str]]) -> "dict[str, HoldRow]":
+        """Return the hold rows of a batch's items by digest; one read if at most a page of items is held.
 
-        `digests` are the batch's; they are asked for only where more rows are there than a page shows.
+        `digests` returns the digests of the batch's items; it is called only if more than one page of items is held.
         """
-        items, more = self._table.page(f"hold#{self._consumer}", limit=PAGE)
+        items, last_key = self._table.query_page(f"hold#{self._consumer}", limit=HOLDS_PER_PAGE)
         if not items:
             return {}
-        return self.holds.rows(items if more is None else self.holds.read(digests()))
+        return self.holds.parse_rows(items if last_key is None else self.holds.read_items(digests()))

@@ -1,11 +1,11 @@
-"""Deliveries of old batches of one record: a record whose delivery ends without an answer may kill the function."""
+"""Counts of deliveries of old one-record batches: the function may crash on a record that gets no response."""
 
 from handler.stream.codec import padded
-from handler.stream.ledger.table import key_of
+from handler.stream.ledger.table import FORMAT, key_of
 from handler.stream.ledger.writes import LedgerWrites
 
-KEPT_SECONDS = 48 * 3600
-"""A count outlives its record: a stream keeps it for 24 hours."""
+COUNT_LIFETIME_SECONDS = 48 * 3600
+"""A count outlives its record, which the stream keeps for 24 hours."""
 
 
 class Deliveries:
@@ -15,18 +15,20 @@ class Deliveries:
         self._table, self._consumer = table, consumer
 
     def count(self, stream: str, sequence: int, now: float) -> int:
-        """Count a delivery before it runs; how many have begun without an end, this one included."""
+        """Count a delivery before it runs; return the number of deliveries without a response, with this one."""
         return int(
             self._table.update(
                 self._key(stream, sequence),
-                "SET #expiry = :expiry ADD #count :one",
-                expiry=int(now) + KEPT_SECONDS,
+                "SET #v = :v, #expiry = :expiry ADD #count :one",
+                "attribute_not_exists(#v) OR #v = :v",
+                v=FORMAT,
+                expiry=int(now) + COUNT_LIFETIME_SECONDS,
                 one=1,
             )["count"]["N"]
         )
 
-    def forget(self, stream: str, sequence: int) -> None:
-        """The delivery ends with an answer: no function died of the record."""
+    def delete(self, stream: str, sequence: int) -> None:
+        """Delete the count of a delivery that ends with a response."""
         self._table.delete(self._key(stream, sequence))
 
     def _key(self, stream: str, sequence: int) -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Progress notes: which records of a partly reported batch are settled, so that the next delivery repeats none."""
+"""Progress notes: the settled records of a partly reported batch, which the next delivery does not repeat."""
 
 import re
 import zlib
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from handler.stream.codec import padded
-from handler.stream.ledger.table import LedgerTable, key_of, typed
+from handler.stream.ledger.table import FORMAT, LedgerTable, attribute_value, check_format, key_of
 
 UNDONE, DONE, HELD = ".", "+", "x"
-"""A record's state in a note. HELD is also what a note says of a parked change: neither comes again."""
-NOTE_SECONDS = 48 * 3600
-"""A note outlives its records: a stream keeps them for 24 hours."""
+"""A record's state in a note. HELD also means a parked change: neither is delivered again."""
+NOTE_LIFETIME_SECONDS = 48 * 3600
+"""A note outlives its records, which the stream keeps for 24 hours."""
 RECORD = re.compile(r"(\d+)([.+x])(?:-?\d*)")
-"""Distance to the record before, state, and a number that older versions wrote there: when a clock began."""
+"""Distance to the previous record, state, and a time that older versions wrote and this one ignores."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Note:
     states: Mapping[int, str] = field(default_factory=dict[int, str])
 
     def after(self, sequence: int) -> "Note":
-        """The part of it about records that come after this one."""
+        """Return the part of the note about records after this one."""
         return Note({other: state for other, state in self.states.items() if other > sequence})
 
-    def packed(self) -> bytes:
-        """The records as compressed text: distance to the record before, and state."""
+    def pack(self) -> bytes:
+        """Return the records as compressed text: distance to the previous record, and state."""
         before, parts = 0, list[str]()
         for sequence, state in self.states.items():
             parts.append(f"{sequence - before}{state}")
@@ -35,10 +35,10 @@ class Note:
         return zlib.compress(",".join(parts).encode())
 
     @classmethod
-    def unpacked(cls, packed: bytes) -> "Note":
-        """The note that was packed."""
+    def unpack(cls, compressed: bytes) -> "Note":
+        """Return the note that `pack` compressed."""
         states, sequence = dict[int, str](), 0
-        for distance, state in RECORD.findall(zlib.decompress(packed).decode()):
+        for distance, state in RECORD.findall(zlib.decompress(compressed).decode()):
             sequence += int(distance)
             states[sequence] = state
         return cls(states)
@@ -51,26 +51,24 @@ class Notes:
         self._table, self._consumer = table, consumer
 
     def read(self, stream: str, first: int) -> Note:
-        """The states of a batch that begins with this record: the nearest note at or below it, if it names the record.
+        """Return the nearest note at or below the first record of a batch, empty if it does not contain the record.
 
-        A note without this record was written by another concurrent batch of the shard (parallelizationFactor > 1).
+        A note without this record was written by another concurrent batch of the shard (parallelizationFactor > 1);
+        ignore it. Raises NewerFormatError.
         """
-        note = self.nearest(stream, first)
-        return note if note is not None and first in note.states else Note()
-
-    def nearest(self, stream: str, first: int) -> Note | None:
-        """The note with the highest key at or below a record."""
-        items, _ = self._table.page(self._partition(stream), end=padded(first), forward=False, limit=1)
-        return Note.unpacked(bytes(items[0]["records"]["B"])) if items else None
-
-    def carried(self, note: Note, last: int) -> Note:
-        """The part of a note that a batch which ends with this record leaves unused."""
-        return note.after(last)
+        items, _ = self._table.query_page(self._partition(stream), end=padded(first), forward=False, limit=1)
+        for item in items:
+            check_format(item)
+            note = Note.unpack(bytes(item["records"]["B"]))
+            if first in note.states:
+                return note
+        return Note()
 
     def write(self, stream: str, under: int, note: Note, now: float) -> None:
-        """Keep the note under a record, in place of one that was there."""
+        """Write the note under a record; replace an earlier note."""
         key = key_of(self._partition(stream), padded(under))
-        self._table.put({**key, "records": {"B": note.packed()}, "expiry": typed(int(now) + NOTE_SECONDS)})
+        fields = {"v": attribute_value(FORMAT), "expiry": attribute_value(int(now) + NOTE_LIFETIME_SECONDS)}
+        self._table.put({**key, **fields, "records": {"B": note.pack()}})
 
     def _partition(self, stream: str) -> str:
         return f"note#{self._consumer}#{stream}"

@@ -1,24 +1,28 @@
-"""The ledger table behind its few calls: the reads of every batch, and a note's write."""
+"""The ledger table's reads, and the write of a note."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-PLACEHOLDER = re.compile(r"[#:]\w+")
+FORMAT = 1
+"""The row format (`v`) that this code writes, and the newest that this code reads. A row without `v` has format 1."""
 
 Item = dict[str, Any]
 
 
-class LedgerTable:
-    """The calls that every batch may need. `dynamodb` gives boto3's client when it is first needed.
+class NewerFormatError(Exception):
+    """A newer version of the engine wrote the row in a format that this code does not know."""
 
-    Every method raises what boto3 raises where DynamoDB does not answer or throttles.
+
+class LedgerTable:
+    """The calls that every batch may need. `dynamodb` returns boto3's client; it is called when first needed.
+
+    Every method raises the error of boto3 if DynamoDB does not respond or throttles.
     """
 
     def __init__(self, dynamodb: Callable[[], Any], name: str) -> None:
         self._dynamodb, self._name = dynamodb, name
 
-    def page(
+    def query_page(
         self,
         partition: str,
         *,
@@ -29,21 +33,22 @@ class LedgerTable:
         after: Item | None = None,
         keys_only: bool = False,
     ) -> tuple[list[Item], Item | None]:
-        """One page of a partition between two sort keys, and where the next page starts; strongly consistent.
+        """Read one page of a partition between two sort keys, strongly consistent.
 
-        `keys_only` leaves out everything of an item but its keys and `at`, when it was written.
+        Return the items and the key after which the next page starts, None after the last page. `keys_only` reads only
+        the keys and `at`, the time of the write.
         """
-        condition, values = "#pk = :pk", {":pk": typed(partition)}
+        condition, values = "#pk = :pk", {":pk": attribute_value(partition)}
         if start is not None and end is not None:
             condition += " AND #sk BETWEEN :start AND :end"
-            values |= {":start": typed(start), ":end": typed(end)}
+            values |= {":start": attribute_value(start), ":end": attribute_value(end)}
         elif end is not None:
             condition += " AND #sk <= :end"
-            values[":end"] = typed(end)
+            values[":end"] = attribute_value(end)
         request: dict[str, Any] = {
             "TableName": self._name,
             "KeyConditionExpression": condition,
-            "ExpressionAttributeNames": names_in(condition),
+            "ExpressionAttributeNames": {"#pk": "pk", "#sk": "sk"} if end is not None else {"#pk": "pk"},
             "ExpressionAttributeValues": values,
             "ScanIndexForward": forward,
             "ConsistentRead": True,
@@ -55,33 +60,35 @@ class LedgerTable:
             request["Limit"] = limit
         if after is not None:
             request["ExclusiveStartKey"] = after
-        answer = self._dynamodb().query(**request)
-        return answer["Items"], answer.get("LastEvaluatedKey")
+        response = self._dynamodb().query(**request)
+        return response["Items"], response.get("LastEvaluatedKey")
 
-    def pages(self, partition: str, **bounds: Any) -> Iterator[list[Item]]:
-        """Every page of a partition between two sort keys."""
+    def query_all(self, partition: str, **bounds: Any) -> Iterator[Item]:
+        """Read every item of a partition between two sort keys."""
         after: Item | None = None
         while True:
-            items, after = self.page(partition, after=after, **bounds)
-            yield items
+            items, after = self.query_page(partition, after=after, **bounds)
+            yield from items
             if after is None:
                 return
 
     def put(self, item: Item) -> None:
-        """Write an item, in place of one that was there."""
+        """Write an item; replace an earlier one."""
         self._dynamodb().put_item(TableName=self._name, Item=item)
 
 
-def typed(value: str | float) -> dict[str, str]:
-    """A text or a number as boto3's client takes it."""
+def attribute_value(value: str | float) -> dict[str, str]:
+    """Return a string or a number in DynamoDB's JSON."""
     return {"S": value} if isinstance(value, str) else {"N": str(value)}
 
 
+def check_format(item: Mapping[str, Any]) -> None:
+    """Raise NewerFormatError for a row of a format that this code does not know."""
+    version = int(item["v"]["N"]) if "v" in item else FORMAT
+    if version > FORMAT:
+        raise NewerFormatError(f"{item['pk']['S']} {item['sk']['S']}: format {version}, and this code reads {FORMAT}")
+
+
 def key_of(partition: str, sort_key: str) -> Item:
-    """An item's key."""
-    return {"pk": typed(partition), "sk": typed(sort_key)}
-
-
-def names_in(expressions: str) -> dict[str, str]:
-    """The attributes that placeholders such as `#state` stand for: many of DynamoDB's reserved words are names here."""
-    return {token: token[1:] for token in PLACEHOLDER.findall(expressions) if token.startswith("#")}
+    """Return an item's key in DynamoDB's JSON."""
+    return {"pk": attribute_value(partition), "sk": attribute_value(sort_key)}

@@ -1,111 +1,111 @@
-"""The ledger table's conditional and batched calls: refusals come with the row that refused."""
+"""The ledger table's conditional writes and batch calls; a refusal carries the stored item."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from handler.stream.aws import error_code
-from handler.stream.ledger.table import PLACEHOLDER, Item, LedgerTable, key_of, names_in, typed
+from handler.stream.ledger.table import Item, LedgerTable, attribute_value, key_of
 
-WRITES, READS = 25, 100
+PLACEHOLDER = re.compile(r"[#:]\w+")
+"""Placeholders in expressions: `#name` is an attribute (DynamoDB reserves many of these words), `:name` a value."""
+MAX_BATCH_WRITES, MAX_BATCH_READS = 25, 100
 """Items of one BatchWriteItem and of one BatchGetItem (DynamoDB's limits)."""
-TRIES = 5
-"""How often what DynamoDB leaves unprocessed is sent, with 0.05 s between the first two and twice as long each time."""
+MAX_TRIES = 5
+"""Most attempts to send unprocessed requests; the first pause is 0.05 s, and each next one is twice as long."""
+
+
+Requests = Mapping[str, Any]
 
 
 class LedgerBusyError(Exception):
-    """DynamoDB left reads or writes of the ledger unprocessed, again and again."""
+    """DynamoDB left reads or writes of the ledger unprocessed in every attempt."""
 
 
 class RefusedError(Exception):
-    """A condition does not hold; `row` is the row that refused, None where there is none."""
+    """The condition of a write is false; `item` is the stored item, None if the ledger has none."""
 
-    def __init__(self, row: Item | None) -> None:
-        super().__init__(f"refused by {row}")
-        self.row = row
+    def __init__(self, item: Item | None) -> None:
+        super().__init__(f"refused by {item}")
+        self.item = item
 
 
 class LedgerWrites(LedgerTable):
-    """The table with all its calls; `sleep` waits before DynamoDB is asked again for what it left unprocessed."""
+    """The ledger table with all its calls; `sleep` pauses before unprocessed requests are sent again."""
 
     def __init__(self, dynamodb: Callable[[], Any], name: str, sleep: Callable[[float], None]) -> None:
         super().__init__(dynamodb, name)
         self._sleep = sleep
 
-    def get(self, partition: str, sort_keys: Sequence[str]) -> list[Item]:
-        """The items under these sort keys, of those that are there. Raises LedgerBusyError."""
-        found: list[Item] = []
-        for some in _in_groups(sort_keys, READS):
-            keys = [key_of(partition, sort_key) for sort_key in some]
-            left: Mapping[str, Any] = {self._name: {"Keys": keys, "ConsistentRead": True}}
+    def batch_get(self, partition: str, sort_keys: Sequence[str]) -> list[Item]:
+        """Return the existing items with these sort keys. Raises LedgerBusyError."""
+        items: list[Item] = []
+        for group in _in_groups(sort_keys, MAX_BATCH_READS):
+            keys = [key_of(partition, sort_key) for sort_key in group]
+            pending: Requests = {self._name: {"Keys": keys, "ConsistentRead": True}}
 
-            def read(left: Mapping[str, Any]) -> Mapping[str, Any]:
-                answer = self._dynamodb().batch_get_item(RequestItems=left)
-                found.extend(answer["Responses"].get(self._name, ()))
-                return answer.get("UnprocessedKeys") or {}
+            def read(pending: Requests) -> Requests:
+                response = self._dynamodb().batch_get_item(RequestItems=pending)
+                items.extend(response["Responses"].get(self._name, ()))
+                return response.get("UnprocessedKeys") or {}
 
-            self._until_processed(left, read)
-        return found
+            self._send_until_processed(pending, read)
+        return items
 
     def put_and_delete(self, puts: Iterable[Item] = (), deletes: Iterable[Item] = ()) -> None:
-        """Write and remove items, in any order. Raises LedgerBusyError."""
+        """Write and delete items in any order. Raises LedgerBusyError."""
         writes = [{"PutRequest": {"Item": item}} for item in puts]
         writes += [{"DeleteRequest": {"Key": key}} for key in deletes]
-        for some in _in_groups(writes, WRITES):
-            self._until_processed(
-                {self._name: some},
-                lambda left: self._dynamodb().batch_write_item(RequestItems=left).get("UnprocessedItems") or {},
+        for group in _in_groups(writes, MAX_BATCH_WRITES):
+            self._send_until_processed(
+                {self._name: group},
+                lambda pending: self._dynamodb().batch_write_item(RequestItems=pending).get("UnprocessedItems") or {},
             )
 
     def update(self, key: Item, update: str, condition: str | None = None, **values: str | float) -> Item:
-        """Change an item; the item as it is then. `#name` stands for an attribute, `:name` for one of `values`.
+        """Update an item and return its new attributes. `#name` is an attribute, `:name` is one of `values`.
 
         Raises
         ------
         RefusedError
-            Where the condition does not hold.
+            The condition is false.
         """
-        expressions = f"{update} {condition or ''}"
-        used = set(PLACEHOLDER.findall(expressions))
-        request: dict[str, Any] = {
-            "TableName": self._name,
-            "Key": key,
-            "UpdateExpression": update,
-            "ExpressionAttributeNames": names_in(expressions),
-            "ExpressionAttributeValues": {
-                f":{name}": typed(value) for name, value in values.items() if f":{name}" in used
-            },
-            "ReturnValues": "ALL_NEW",
-        }
-        return self._conditional("update_item", request, condition)["Attributes"]
+        request = {"UpdateExpression": update, "ReturnValues": "ALL_NEW"}
+        return self._write("update_item", key, request, condition, values)["Attributes"]
 
     def delete(self, key: Item, condition: str | None = None, **values: str | float) -> None:
-        """Remove an item. Raises RefusedError where the condition does not hold."""
-        request: dict[str, Any] = {"TableName": self._name, "Key": key}
-        if condition is not None:
-            request["ExpressionAttributeNames"] = names_in(condition)
-            request["ExpressionAttributeValues"] = {f":{name}": typed(value) for name, value in values.items()}
-        self._conditional("delete_item", request, condition)
+        """Delete an item. Raises RefusedError if the condition is false."""
+        self._write("delete_item", key, {}, condition, values)
 
-    def _conditional(self, call: str, request: dict[str, Any], condition: str | None) -> Any:
+    def _write(
+        self, call: str, key: Item, request: dict[str, Any], condition: str | None, values: Mapping[str, str | float]
+    ) -> Any:
+        request = {"TableName": self._name, "Key": key, **request}
         if condition is not None:
             request["ConditionExpression"] = condition
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        placeholders = PLACEHOLDER.findall(f"{request.get('UpdateExpression', '')} {condition or ''}")
+        if placeholders:
+            request["ExpressionAttributeNames"] = {token: token[1:] for token in placeholders if token[0] == "#"}
+            request["ExpressionAttributeValues"] = {
+                f":{name}": attribute_value(value) for name, value in values.items() if f":{name}" in placeholders
+            }
         try:
             return getattr(self._dynamodb(), call)(**request)
         except Exception as error:
             if error_code(error) != "ConditionalCheckFailedException":
                 raise
-            row = cast(dict[str, Any], getattr(error, "response", {})).get("Item")
-            raise RefusedError(row) from error
+            item = cast(dict[str, Any], getattr(error, "response", {})).get("Item")
+            raise RefusedError(item) from error
 
-    def _until_processed(self, left: Mapping[str, Any], send: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
-        for attempt in range(TRIES):
+    def _send_until_processed(self, pending: Requests, send: Callable[[Requests], Requests]) -> None:
+        for attempt in range(MAX_TRIES):
             if attempt:
                 self._sleep(0.05 * 2 ** (attempt - 1))
-            left = send(left)
-            if not left:
+            pending = send(pending)
+            if not pending:
                 return
-        raise LedgerBusyError(f"{self._name} left requests unprocessed, {TRIES} times in a row")
+        raise LedgerBusyError(f"{self._name} left requests unprocessed, {MAX_TRIES} times in a row")
 
 
 def _in_groups(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

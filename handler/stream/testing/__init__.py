@@ -59,7 +59,7 @@ class DeliveryResult:
         run = RetryRun(
             *(self._processor, self._ledger, self._run, Invocation(None, time.time)),
             invoke=_no_helper,
-            everything=True,
+            all_are_due=True,
         )
         with aws.use_clients(self._clients):
             run.run()
@@ -86,7 +86,7 @@ class DeliveryResult:
 
     def _refresh(self) -> "DeliveryResult":
         holds = self._ledger.holds
-        waiting = [each for row in holds.every() if row.is_held for each in holds.waiting(row)]
+        waiting = [each for row in holds.read_all() if row.is_held for each in holds.read_waiting(row)]
         self.applied, self.parked = self._changes_of(self._applied), self._changes_of(self._parked)
         self.held = self._changes_of([each.change.sequence_number for each in waiting])
         self._applied.clear()

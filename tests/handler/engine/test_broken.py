@@ -63,7 +63,7 @@ def test_a_retry_run_leaves_items_of_a_newer_format_alone(log_lines: Lines) -> N
     before_run = harness.row()
     assert harness.retry(now=True) == NOTHING | {"held": 1}
     assert (harness.ran, harness.row()) == ([], before_run)
-    assert log_lines()[-1]["message"] == "a newer version is at work: the items that it holds are left to it"
+    assert log_lines()[-1]["message"] == "a newer version of the engine holds items: this run leaves them alone"
 
 
 # Batches
@@ -84,7 +84,7 @@ def test_a_batch_with_an_item_whose_hold_has_a_newer_format_is_reported(log_line
     assert harness.ran == []
     line = log_lines()[-1]
     assert (line["message"], line["level"], line["item"]) == (
-        "a newer version is at work: the whole batch comes again",
+        "a newer version of the engine holds an item: the whole batch is reported",
         "ERROR",
         digest("a"),
     )
@@ -161,7 +161,7 @@ def test_the_next_run_repeats_a_failed_purge(log_lines: Lines) -> None:
     harness.retry(now=True)
     harness.dynamodb.on["DeleteItem hold"] = refused()
     assert harness.retry_later(60) == NOTHING
-    assert log_lines()[-1]["message"] == "the ledger cannot remove a released item: the next run does"
+    assert log_lines()[-1]["message"] == "the ledger cannot delete a released item: the next run tries again"
     harness.dynamodb.on.clear()
     harness.retry_later(1)
     assert harness.row() is None

@@ -1,4 +1,4 @@
-"""Retry runs: which held items are due, in which order they have their turns, and what a run tells."""
+"""Retry runs: which held items are due, in which order they run, and what a run reports."""
 
 import json
 from typing import Any
@@ -57,7 +57,7 @@ def test_every_page_of_held_items_is_read() -> None:
 
 
 def test_where_the_ledger_cannot_be_read_the_run_fails() -> None:
-    """Lambda's own error metric tells of it; the next run is a minute away."""
+    """Lambda's error metric shows the failure; the next run starts a minute later."""
     world = with_held_item()
     world.dynamodb.on["Query hold"] = refused()
     with pytest.raises(Exception, match="InternalServerError"):
@@ -94,7 +94,7 @@ def test_the_next_try_is_a_quarter_of_the_failing_time_away_at_least_a_minute_at
 
 
 def test_the_schedules_minute_can_be_a_second() -> None:
-    """The sandbox's is: nobody waits for a minute in front of a screen."""
+    """The sandbox sets it to a second, so that its user does not wait."""
     world = with_held_item("a", minute_seconds=1.0)
     assert world.held_row().due == world.clock() + 1
     world.clock.now += 1000
@@ -115,7 +115,7 @@ def test_the_failing_time_is_that_of_the_first_waiting_change() -> None:
 
 
 def flood(number: int) -> ConsumerHarness:
-    """So many held items, each a second younger than the one before."""
+    """Return a harness with held items, each younger than the previous one."""
     world = ConsumerHarness()
     for place in range(number):
         world.trouble[place + 1] = FAILS
@@ -132,7 +132,7 @@ def test_due_items_are_taken_alternately_from_the_oldest_and_the_youngest_end() 
 
 
 def test_suspects_run_last_one_at_a_time_fewest_deaths_first() -> None:
-    """An owner that still stands in a row whose lease is over is a death, too."""
+    """An owner in a row whose lease has ended counts as a crash, too."""
     world = flood(5)
     rows = world.ledger("hold#consumer")
     rows[digest("a")] |= {"deaths": {"N": "1"}, "owner": {"S": "dead"}}
@@ -155,7 +155,7 @@ def test_suspects_run_last_one_at_a_time_fewest_deaths_first() -> None:
 
 
 def many(number: int) -> ConsumerHarness:
-    """So many held items, all due, of which only the rows are there: no turn may begin."""
+    """Return a harness with the hold rows of due items, without their changes: no turn may begin."""
     world = with_held_item("a")
     rows = world.ledger("hold#consumer")
     [row] = rows.values()

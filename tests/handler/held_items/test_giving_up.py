@@ -1,4 +1,6 @@
-"""Retry runs: what is parked or given up, and what becomes of changes that the function dies of."""
+"""Retry runs: which changes are parked or given up, and how a change that crashes the function ends."""
+
+from typing import Any
 
 import pytest
 
@@ -90,7 +92,7 @@ def test_after_that_further_changes_have_one_try_each_while_another_item_succeed
 
 
 def test_without_another_items_success_further_ones_have_the_ordinary_back_off() -> None:
-    """An outage must not decide over an item that was poison before."""
+    """An outage must not make the engine give up an item's changes quickly."""
     world = given_up()
     world.retry_later(2, now=True)
     assert (world.parked(), world.waiting()) == ([1], [2, 3, 4])
@@ -108,25 +110,26 @@ def test_an_items_own_success_ends_the_one_try() -> None:
 # Suspects
 
 
-def test_a_suspect_that_succeeds_is_one_no_longer() -> None:
-    world = with_held_item("aa")
+def suspect(batch: str, deaths: int = 1, **settings: Any) -> ConsumerHarness:
+    """Return a held item whose first change has crashed the function, ten minutes apart."""
+    world = with_held_item(batch, **settings)
     world.trouble = {1: SimulatedCrash()}
-    with pytest.raises(SimulatedCrash):
-        world.retry(now=True)
-    world.trouble = {2: FAILS}
+    for _ in range(deaths):
+        with pytest.raises(SimulatedCrash):
+            world.retry_later(10)
+    world.trouble.clear()
+    world.ran.clear()
+    return world
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_suspect_that_the_function_outlives_is_one_no_longer(failing: int) -> None:
+    """Its first change succeeds, or fails without a crash: the consecutive crashes end."""
+    world = suspect("aa")
+    world.trouble = {failing: FAILS}
     world.retry_later(2, now=True)
     row = world.held_row()
     assert (row.deaths, row.owner, row.is_suspect) == (0, None, False)
-
-
-def test_a_suspect_that_only_fails_waits_like_any_other_again() -> None:
-    """The function has outlived it: the deaths in a row are over."""
-    world = with_held_item("a")
-    world.trouble = {1: [SimulatedCrash(), FAILS]}
-    with pytest.raises(SimulatedCrash):
-        world.retry(now=True)
-    world.retry_later(2, now=True)
-    assert world.held_row().is_suspect is False
 
 
 def test_a_death_leaves_the_item_due_by_back_off() -> None:
@@ -135,7 +138,6 @@ def test_a_death_leaves_the_item_due_by_back_off() -> None:
     world.trouble = {1: SimulatedCrash()}
     with pytest.raises(SimulatedCrash):
         world.retry(now=True)
-    assert world.row() is not None
     world.clock.now += 499
     assert world.retry()["due"] == 0
     world.clock.now += 1
@@ -144,12 +146,7 @@ def test_a_death_leaves_the_item_due_by_back_off() -> None:
 
 
 def test_a_suspect_is_given_up_at_the_lease_without_another_try() -> None:
-    world = with_held_item("aa", give_up_after_seconds=600.0)
-    world.trouble = {1: SimulatedCrash()}
-    for _ in range(2):
-        with pytest.raises(SimulatedCrash):
-            world.retry_later(10)
-    world.ran.clear()
+    world = suspect("aa", 2, give_up_after_seconds=600.0)
     assert world.retry_later(10)["parked"] == 1
     assert world.ran == [2]
     [body] = world.s3.objects.values()
@@ -160,18 +157,14 @@ def test_a_suspect_is_given_up_at_the_lease_without_another_try() -> None:
 
 
 def test_after_one_death_a_change_that_has_failed_too_long_has_its_try() -> None:
-    """The owner may have died before it came to this change."""
-    world = with_held_item("a", give_up_after_seconds=600.0)
-    world.trouble = {1: SimulatedCrash()}
-    with pytest.raises(SimulatedCrash):
-        world.retry(now=True)
-    world.trouble.clear()
+    """The owner may have crashed before it started this change."""
+    world = suspect("a", give_up_after_seconds=600.0)
     assert world.retry_later(10)["released"] == 1
     assert world.parked() == []
 
 
 def test_a_suspects_progress_is_written_after_each_change() -> None:
-    """So that the next death counts for the change that causes it."""
+    """The next crash then counts for the change that causes it."""
     world = with_held_item("aaa", give_up_after_seconds=600.0)
     world.trouble = {2: SimulatedCrash()}
     for _ in range(3):

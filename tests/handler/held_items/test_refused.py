@@ -1,4 +1,4 @@
-"""Writes to a hold that the ledger refuses, loses the answer of, or does not take."""
+"""Writes to a hold that the ledger refuses or throttles, or whose response is lost."""
 
 import pytest
 
@@ -30,17 +30,13 @@ def test_an_append_refused_since_the_row_is_gone_runs_all() -> None:
     assert world.applied == [1, 2, 3, 4]
 
 
-def test_an_append_refused_by_a_doubled_delivery_is_settled_by_it() -> None:
+@pytest.mark.parametrize(("doubled", "batch"), [("aaa", "aa"), ("a", "aaa")])
+def test_an_append_refused_by_a_doubled_delivery_appends_only_what_that_one_does_not_have(
+    doubled: str, batch: str
+) -> None:
     world = with_mended_item("aa")
-    world.dynamodb.on["UpdateItem hold"] = before(lambda: world.deliver("aaa", start=3))
-    assert world.deliver("aa", start=3) == []
-    assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3, 4, 5], 5)
-
-
-def test_an_append_that_a_shorter_doubled_delivery_came_before_appends_the_rest() -> None:
-    world = with_mended_item("aa")
-    world.dynamodb.on["UpdateItem hold"] = before(lambda: world.deliver("a", start=3))
-    assert world.deliver("aaa", start=3) == []
+    world.dynamodb.on["UpdateItem hold"] = before(lambda: world.deliver(doubled, start=3))
+    assert world.deliver(batch, start=3) == []
     assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3, 4, 5], 5)
 
 
@@ -95,7 +91,7 @@ def test_where_the_ledger_throttles_batches_are_reported_and_the_stream_is_the_b
     assert world.deliver("aba") == [1, 3]
     assert counts() == {"ReportedChanges": 2}
     assert [line["message"] for line in log_lines()] == [
-        "the ledger cannot hold an item: its changes come again",
+        "the ledger cannot hold an item: its changes are reported",
         "change failed",
     ]
     world.dynamodb.on.clear()

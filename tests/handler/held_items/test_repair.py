@@ -1,5 +1,6 @@
-"""What an operator asks of a consumer: to skip an item's first waiting change, to put given changes back."""
+"""Requests of an operator: skip an item's first waiting change, or redrive parked changes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -63,35 +64,38 @@ def test_skip_says_that_no_such_item_is_held() -> None:
         assert world.ask("skip", item=name) == {"skipped": False, "reason": f"no item {name} is held"}
 
 
-def test_skip_leaves_an_item_to_the_run_that_is_at_work_on_it() -> None:
-    world = with_mended_item("aaa")
+def leave_leased(world: ConsumerHarness) -> None:
+    """A retry run crashes during change 1."""
     world.trouble[1] = SimulatedCrash()
     with pytest.raises(SimulatedCrash):
         world.retry(now=True)
-    before_skip = world.row()
-    assert world.ask("skip", item=digest("a")) == {
-        "skipped": False,
-        "reason": "a retry run is at work on the item: try again in a minute",
-    }
-    assert (world.parked(), world.row()) == ([], before_skip)
 
 
-def test_skip_leaves_an_item_of_a_newer_version_to_it() -> None:
-    world = with_mended_item("aaa")
+def make_newer(world: ConsumerHarness) -> None:
+    """A newer version of the engine holds the item."""
     world.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (leave_leased, "a retry run is at work on the item: try again in a minute"),
+        (make_newer, "a newer version of the engine holds the item"),
+    ],
+)
+def test_skip_leaves_an_item_to_the_run_or_the_version_that_has_it(
+    prepare: Callable[[ConsumerHarness], None], reason: str
+) -> None:
+    world = with_mended_item("aaa")
+    prepare(world)
     before_skip = world.row()
-    assert world.ask("skip", item=digest("a")) == {
-        "skipped": False,
-        "reason": "a newer version of the engine holds the item",
-    }
+    assert world.ask("skip", item=digest("a")) == {"skipped": False, "reason": reason}
     assert (world.parked(), world.row()) == ([], before_skip)
 
 
 def test_skip_ends_the_deaths_of_an_item() -> None:
     world = with_mended_item("aaa")
-    world.trouble[1] = SimulatedCrash()
-    with pytest.raises(SimulatedCrash):
-        world.retry(now=True)
+    leave_leased(world)
     world.clock.now += 66
     assert world.ask("skip", item=digest("a"))["skipped"] is True
     assert world.held_row().is_suspect is False
@@ -152,7 +156,7 @@ def test_redriven_changes_make_their_item_due() -> None:
 
 
 def test_a_redriven_change_never_looks_at_tails_and_leaves_them() -> None:
-    """It stands where the stream had it, however far the item's hold has come since."""
+    """The redriven change runs although the item's hold has settled later changes."""
     world = with_mended_item("aaa")
     world.retry(now=True)
     world.applied.clear()
@@ -213,7 +217,7 @@ def test_a_change_of_the_stream_that_arrives_while_a_redriven_one_runs_disturbs_
 
 @pytest.mark.parametrize("seconds", [0, 2])
 def test_a_change_that_is_redriven_during_the_turn_runs_in_it(seconds: int) -> None:
-    """Also where the turn writes its progress afterwards, and so reads the row that counts the redrive."""
+    """Also if the turn saves its progress afterwards, and so reads the row that counts the redrive."""
     world = with_mended_item("aa")
 
     def redrive_meanwhile() -> None:
@@ -234,7 +238,7 @@ def test_a_change_that_is_redriven_between_the_last_one_and_the_release_runs_too
 
 
 def test_the_same_change_twice_in_a_request_runs_once() -> None:
-    """The mapping's failure record and the engine's may both have it."""
+    """Both the mapping's and the engine's failure record may contain the change."""
     world = ConsumerHarness()
     assert redrive(world, 1, 1)["held"] in (["event-1"], ["event-1", "event-1"])
     world.retry()
@@ -254,7 +258,7 @@ def test_items_are_redriven_each_by_itself() -> None:
 
 def test_redrive_leaves_an_item_of_a_newer_version_to_it() -> None:
     world = with_mended_item("a")
-    world.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
+    make_newer(world)
     before_redrive = world.row()
     reason = "a newer version of the engine holds its item"
     assert redrive(world, 9) == {"held": [], "refused": [{"event_id": "event-9", "reason": reason}]}
@@ -287,7 +291,7 @@ def test_the_handler_can_tell_a_redriven_change() -> None:
 
 
 def test_a_redriven_change_is_given_up_by_its_own_time() -> None:
-    """What waits behind it may have failed for a week."""
+    """The changes that wait behind it may have failed for a week."""
     world = with_mended_item("a")
     world.trouble = {1: FAILS, -5: FAILS}
     world.clock.now += 7 * 86_400

@@ -1,4 +1,4 @@
-"""The turn of a held item: what it runs, how it ends, and what it writes."""
+"""The turn of a held item: its changes, its end, and its writes."""
 
 import contextlib
 import re
@@ -166,7 +166,7 @@ def test_a_change_that_arrives_during_the_turn_runs_in_it() -> None:
 
 @pytest.mark.parametrize("seconds", [0, 1])
 def test_a_change_that_arrives_after_the_last_one_and_before_the_release_runs_in_the_turn(seconds: int) -> None:
-    """With a second gone, the turn has written that nothing waits any more."""
+    """After a second the turn has saved that no change waits."""
     world = with_held_item("aa")
 
     def end() -> None:
@@ -235,7 +235,7 @@ def test_what_cannot_be_released_in_time_runs_again_when_its_lease_is_over(log_l
     end = world.clock() + 20
     assert world.retry(now=True, seconds=20)["released"] == 0
     assert end - 4 <= world.clock() <= end - 2
-    assert log_lines()[-1]["message"] == "the ledger does not answer: the item's lease ends by itself"
+    assert log_lines()[-1]["message"] == "the ledger does not respond: the item's lease expires"
     world.dynamodb.on.clear()
     world.trouble.clear()
     world.clock.now = end + 5
@@ -245,7 +245,7 @@ def test_what_cannot_be_released_in_time_runs_again_when_its_lease_is_over(log_l
 
 @pytest.mark.parametrize("end", [FAILS, SimulatedCrash()])
 def test_a_turn_whose_lease_was_taken_over_writes_nothing_more(end: BaseException) -> None:
-    """A zombie: its invocation was thought dead, its lease ran out, and another run has taken the item."""
+    """The invocation froze, its lease ended, and another run leased the item."""
     world = with_held_item("aaa")
     rows = list[HoldRow]()
 

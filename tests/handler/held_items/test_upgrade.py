@@ -57,7 +57,7 @@ def test_halves_of_the_batch_read_the_note_and_carry_it_on_without_clocks(world:
     assert world.deliver("aba") == []
     assert world.note(under=4) == {4: HELD, 5: DONE, 6: UNDONE}
     new = world.ledger(f"note#consumer#{STREAM}")["0000000000000000000100000000000000000004"]
-    assert set(new) == {"pk", "sk", "records", "expiry"}
+    assert set(new) == {"pk", "sk", "v", "records", "expiry"}
     assert world.deliver("cde", start=4) == []
     assert world.applied == [1, 3, 6]
 

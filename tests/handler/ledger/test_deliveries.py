@@ -1,4 +1,4 @@
-"""Records that may kill the function: their deliveries alone are counted, and the third is held unrun."""
+"""Records that may crash the function: one-record deliveries are counted, and the third is held untried."""
 
 import pytest
 
@@ -10,8 +10,8 @@ from tests.handler.conftest import Lines
 from tests.handler.harness import FAILS, ConsumerHarness
 
 
-def alone(world: ConsumerHarness, times: int) -> None:
-    """A batch of one is delivered so many times, and the function dies of it."""
+def deliver_and_die(world: ConsumerHarness, times: int) -> None:
+    """Deliver a batch of one record; the function crashes each time."""
     world.trouble[1] = SimulatedCrash()
     for _ in range(times):
         with pytest.raises(SimulatedCrash):
@@ -21,7 +21,7 @@ def alone(world: ConsumerHarness, times: int) -> None:
 def test_the_third_delivery_of_an_old_record_alone_is_held_unrun_as_suspect(log_lines: Lines) -> None:
     world = ConsumerHarness()
     world.clock.now += 31
-    alone(world, 2)
+    deliver_and_die(world, 2)
     world.ran.clear()
     assert world.deliver("a") == []
     assert (world.ran, world.waiting()) == ([], [1])
@@ -43,7 +43,7 @@ def test_a_delivery_counts_where_the_record_is_older_than_the_window_and_30_seco
 ) -> None:
     world = ConsumerHarness(batching_window_seconds=window)
     world.clock.now += age
-    alone(world, 1)
+    deliver_and_die(world, 1)
     rows = world.ledger(f"alone#consumer#{record(1)['eventSourceARN']}")
     assert [row["count"] for row in rows.values()] == [{"N": "1"}] * counted
     assert [row["expiry"] for row in rows.values()] == [{"N": str(int(world.clock()) + 48 * 3600)}] * counted
@@ -53,7 +53,7 @@ def test_a_delivery_counts_where_the_record_is_older_than_the_window_and_30_seco
 def test_a_delivery_that_ends_with_an_answer_gives_its_count_back(end: Exception | None) -> None:
     world = ConsumerHarness()
     world.clock.now += 31
-    alone(world, 2 - 1)
+    deliver_and_die(world, 1)
     world.trouble[1] = end
     assert world.deliver("a") == []
     assert world.ledger(f"alone#consumer#{record(1)['eventSourceARN']}") == {}
@@ -68,22 +68,22 @@ def test_a_record_in_a_larger_batch_is_not_counted() -> None:
     assert "UpdateItem alone" not in world.dynamodb.calls
 
 
-def test_a_delivery_that_cannot_be_counted_is_not_run_and_comes_again(log_lines: Lines) -> None:
+@pytest.mark.parametrize(
+    ("call", "reported", "message"),
+    [
+        ("UpdateItem alone", [1], "the ledger cannot count a delivery: the batch is reported"),
+        ("DeleteItem alone", [], "the ledger cannot remove the count of a delivery"),
+    ],
+)
+def test_a_delivery_that_cannot_be_counted_comes_again_unrun_and_a_count_that_stays_holds_nothing_up(
+    call: str, reported: list[int], message: str, log_lines: Lines
+) -> None:
     world = ConsumerHarness()
     world.clock.now += 31
-    world.dynamodb.on["UpdateItem alone"] = refused()
-    assert world.deliver("a") == [1]
-    assert world.ran == []
-    assert log_lines()[-1]["message"] == "the ledger cannot count a delivery: the batch is reported"
-
-
-def test_a_count_that_cannot_be_given_back_holds_nothing_up(log_lines: Lines) -> None:
-    world = ConsumerHarness()
-    world.clock.now += 31
-    world.dynamodb.on["DeleteItem alone"] = refused()
-    assert world.deliver("a") == []
-    assert world.applied == [1]
-    assert log_lines()[-1]["message"] == "the ledger cannot remove the count of a delivery"
+    world.dynamodb.on[call] = refused()
+    assert world.deliver("a") == reported
+    assert world.ran == world.applied == [1][len(reported) :]
+    assert log_lines()[-1]["message"] == message
 
 
 def test_a_suspect_of_a_held_item_waits_behind_what_waits() -> None:
@@ -93,3 +93,18 @@ def test_a_suspect_of_a_held_item_waits_behind_what_waits() -> None:
     world.clock.now += 60
     assert world.deliver("a", start=2) == []
     assert world.waiting() == [1, 2]
+
+
+@pytest.mark.parametrize(("version", "reported"), [(None, []), ({"N": "1"}, []), ({"N": "2"}, [1])])
+def test_a_count_without_a_format_is_counted_on_and_one_of_a_newer_format_is_left(
+    version: dict[str, str] | None, reported: list[int]
+) -> None:
+    world = ConsumerHarness()
+    world.clock.now += 31
+    deliver_and_die(world, 1)
+    world.trouble.clear()
+    [row] = world.ledger(f"alone#consumer#{record(1)['eventSourceARN']}").values()
+    assert row.pop("v") == {"N": "1"}
+    if version:
+        row["v"] = version
+    assert world.deliver("a") == reported

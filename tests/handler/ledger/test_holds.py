@@ -1,5 +1,7 @@
 """A failing item is held, its later changes wait, and no batch is reported because a handler fails."""
 
+from typing import Any
+
 import pytest
 
 from handler.stream import PermanentError
@@ -144,10 +146,11 @@ def test_later_batches_append_the_items_changes_and_run_the_others(log_lines: Li
     assert counts() == {"HeldChanges": 2}
 
 
-def test_appending_needs_no_time_for_a_handler() -> None:
-    world = with_mended_item()
-    assert world.deliver("aa", start=3, seconds=3) == []
-    assert world.waiting() == [1, 2, 3, 4]
+@pytest.mark.parametrize(("batch", "start"), [("aa", 3), ("aaaa", 1)])
+def test_new_changes_are_appended_each_once_and_without_time_for_a_handler(batch: str, start: int) -> None:
+    world = with_mended_item("aa")
+    assert world.deliver(batch, start=start, seconds=3) == []
+    assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3, 4], 4)
 
 
 def test_after_the_release_the_items_next_change_runs_as_it_comes() -> None:
@@ -187,12 +190,6 @@ def test_what_the_hold_took_in_is_settled_when_it_comes_again() -> None:
     assert world.applied == [3, 1, 2, 3]
 
 
-def test_a_longer_batch_comes_again_and_only_the_new_changes_are_appended() -> None:
-    world = with_mended_item("aa")
-    assert world.deliver("aaaa") == []
-    assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3, 4], 4)
-
-
 @pytest.mark.parametrize("released", [False, True])
 @pytest.mark.parametrize(
     ("number", "stream", "at"), [(1, EARLIER, START), (99, EARLIER, START), (-1, STREAM, START + 1)]
@@ -214,10 +211,11 @@ def test_what_is_at_or_below_the_tail_and_not_of_the_hold_is_parked_as_out_of_se
     assert read_failure(body).condition == "OutOfSequence"
 
 
-def test_an_older_change_of_the_stream_is_settled_by_the_tail() -> None:
+@pytest.mark.parametrize(("number", "fields"), [(-3, {}), (1, {"ApproximateCreationDateTime": None})])
+def test_a_change_below_the_tail_that_is_older_or_tells_no_age_is_settled(number: int, fields: dict[str, Any]) -> None:
     """Sequence numbers of an item grow, so it was taken in or done before."""
     world = with_mended_item()
-    assert world.deliver("a", start=-3) == []
+    assert world.deliver("a", start=number, **fields) == []
     assert (world.ran, world.parked(), world.waiting()) == ([], [], [1, 2])
 
 
@@ -230,12 +228,6 @@ def test_what_is_out_of_sequence_and_cannot_be_parked_comes_again_with_all_after
     assert [failure["itemIdentifier"] for failure in answer["batchItemFailures"]] == [str(FIRST - 1), str(FIRST + 3)]
     assert world.waiting() == [1, 2]
     assert counts() == {"OutOfSequence": 1, "ReportedChanges": 2}
-
-
-def test_a_record_that_tells_no_age_is_settled_by_the_tail() -> None:
-    world = with_mended_item()
-    assert world.deliver("a", start=1, ApproximateCreationDateTime=None) == []
-    assert (world.ran, world.parked()) == ([], [])
 
 
 @pytest.mark.parametrize(("number", "reads"), [(99, 2), (101, 3)])

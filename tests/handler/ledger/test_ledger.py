@@ -61,6 +61,20 @@ def test_changes_of_several_megabytes_run_page_by_page_each_once() -> None:
     assert world.dynamodb.calls.count("Query change") > 4
 
 
+@pytest.mark.parametrize(("version", "broken"), [(None, 0), ("1", 0), ("2", 1)])
+def test_a_change_row_without_a_format_is_read_and_one_of_a_newer_format_breaks_the_hold(
+    version: str | None, broken: int, counts: Counts
+) -> None:
+    """The hold waits for an hour, and then for the newer version of the engine."""
+    world = holding(record(1))
+    row = world.ledger(f"hold#consumer#{digest('a')}")[f"{STREAM.rpartition('/')[2]}#{FIRST + 1:040}#0000"]
+    assert row.pop("v") == {"N": "1"}
+    row |= {"v": {"N": version}} if version else {}
+    counts()
+    assert world.retry(now=True)["released"] == 1 - broken
+    assert counts().get("HoldBroken", 0) == broken
+
+
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_a_part_that_is_missing_breaks_the_hold(part: int, counts: Counts) -> None:
     world = holding(large(1), record(2))
@@ -133,7 +147,7 @@ def test_reads_that_are_left_unprocessed_are_sent_again_100_at_a_time() -> None:
     table.put_and_delete(KEYS)
     dynamodb.sent.clear()
     dynamodb._times = 2  # pyright: ignore[reportPrivateUsage] # from now on
-    found = table.get("p", [f"{place:03}" for place in range(120)])
+    found = table.batch_get("p", [f"{place:03}" for place in range(120)])
     assert (found, dynamodb.sent, slept) == (KEYS, [100, 99, 98, 20], [0.05, 0.1])
 
 

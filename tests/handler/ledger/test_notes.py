@@ -29,13 +29,23 @@ def test_a_batch_that_is_reported_in_part_notes_every_record_from_the_first_repo
     assert len(world.ledger(f"note#consumer#{STREAM}")) == 1
 
 
-def test_the_next_delivery_runs_only_what_is_not_settled() -> None:
-    world = reporting(2)
-    world.deliver("abcbd")
+@pytest.mark.parametrize(
+    ("failing", "batch", "next_batch", "start", "ran"),
+    [
+        pytest.param(2, "abcbd", "bcbd", 2, [2, 4], id="from the checkpoint"),
+        pytest.param(1, "abcd", "bcd", 2, [], id="split, or its head discarded"),
+        pytest.param(1, "ab", "abcd", 1, [1, 3, 4], id="longer than the note"),
+    ],
+)
+def test_the_next_delivery_runs_only_what_is_not_settled(
+    failing: int, batch: str, next_batch: str, start: int, ran: list[int]
+) -> None:
+    world = reporting(failing)
+    world.deliver(batch)
     world.trouble.clear()
     world.ran.clear()
-    assert world.deliver("bcbd", start=2) == []
-    assert world.ran == [2, 4]
+    assert world.deliver(next_batch, start=start) == []
+    assert world.ran == ran
 
 
 def test_what_is_remembered_is_in_the_ledger_alone() -> None:
@@ -49,15 +59,6 @@ def test_what_is_remembered_is_in_the_ledger_alone() -> None:
     world.dynamodb.tables["ledger"].clear()
     world.deliver("ab")
     assert world.applied == [2, 1, 1, 2]
-
-
-def test_a_note_below_the_first_record_is_used_if_it_names_it() -> None:
-    """The mapping has split the batch, or discarded its head."""
-    world = reporting(1)
-    world.deliver("abcd")
-    world.ran.clear()
-    assert world.deliver("bcd", start=2) == []
-    assert world.ran == []
 
 
 def test_a_note_that_does_not_name_the_first_record_is_not_used_and_not_carried_on() -> None:
@@ -81,16 +82,6 @@ def test_a_nearer_note_hides_one_further_below() -> None:
     world.ran.clear()
     world.deliver("bc", start=2)
     assert world.ran == [2]
-
-
-def test_a_record_that_the_note_does_not_name_is_not_settled() -> None:
-    """The next batch is longer."""
-    world = reporting(1)
-    world.deliver("ab")
-    world.trouble.clear()
-    world.ran.clear()
-    assert world.deliver("abcd") == []
-    assert world.ran == [1, 3, 4]
 
 
 def test_what_a_shorter_batch_leaves_of_a_note_is_carried_on_under_the_record_that_comes_next() -> None:
@@ -151,7 +142,7 @@ def test_a_note_is_read_as_it_was_written(size: int) -> None:
     for _ in range(size):
         sequence += generator.randrange(1, 10**6)
         states[sequence] = generator.choice([UNDONE, DONE, DONE, DONE, HELD])
-    read = Note.unpacked(Note(states).packed())
+    read = Note.unpack(Note(states).pack())
     assert list(read.states.items()) == list(states.items())
 
 
@@ -159,5 +150,21 @@ def test_ten_thousand_records_fit_into_an_item() -> None:
     """An item holds 400 KB; here on sequence numbers further apart than a stream's."""
     generator = random.Random(1)
     sequences = sorted({generator.randrange(10**25) for _ in range(10_000)})
-    assert len(Note(dict.fromkeys(range(10**20, 10**20 + 5_000_000, 500), DONE)).packed()) < 26_000
-    assert len(Note({each: generator.choice(".+x") for each in sequences}).packed()) < 200_000
+    assert len(Note(dict.fromkeys(range(10**20, 10**20 + 5_000_000, 500), DONE)).pack()) < 26_000
+    assert len(Note({each: generator.choice(".+x") for each in sequences}).pack()) < 200_000
+
+
+def test_a_note_without_a_format_is_read_and_one_of_a_newer_format_makes_the_batch_come_again(log_lines: Lines) -> None:
+    """During a deployment, an old and a new version of the engine may run at the same time."""
+    world = reporting(2)
+    world.deliver("abc")
+    world.trouble.clear()
+    world.ran.clear()
+    [row] = world.ledger(f"note#consumer#{STREAM}").values()
+    assert row["v"] == {"N": "1"}
+    row["v"] = {"N": "2"}
+    assert world.deliver("bc", start=2) == [2, 3]
+    assert "NewerFormatError" in log_lines()[-1]["exception"]
+    del row["v"]
+    assert world.deliver("bc", start=2) == []
+    assert world.ran == [2]

@@ -23,7 +23,7 @@ from handler.stream.held_items.retry import RetryRun
 from handler.stream.held_items.turn import Turn
 from handler.stream.ledger.holds import Holds, Lease
 from handler.stream.ledger.notes import DONE, HELD
-from handler.stream.ledger.rows import HoldRow, Waiting
+from handler.stream.ledger.rows import HoldRow, WaitingChange
 from handler.stream.ledger.table import key_of
 from handler.stream.ledger.writes import RefusedError
 from tests.property.subjects.engines import Subject, engine
@@ -65,7 +65,7 @@ class _ReleaseWithoutTail(Holds):
             try:
                 return super().release(row, last, now)
             except RefusedError as refused:
-                there = HoldRow.read(refused.row) if refused.row is not None else None
+                there = holds_module.stored_row(refused)
                 if there is None or there.owner != row.owner:
                     raise
                 last = there.tail
@@ -99,7 +99,7 @@ class _RedrivenLookAtTails(Holds):
     """A redriven change is taken as settled where its item's hold has come further."""
 
     def redrive(self, digest: str, changes: Sequence[Change], now: float) -> HoldRow:
-        there = self.row(digest)
+        there = self.read_row(digest)
         later = [change for change in changes if there is None or rows_module.version_of(change) > there.tail]
         if later:
             return super().redrive(digest, later, now)
@@ -150,16 +150,16 @@ class _Stale:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._table, name)
 
-    def page(self, *arguments: Any, **bounds: Any) -> Any:
+    def query_page(self, *arguments: Any, **bounds: Any) -> Any:
         client = self._table._dynamodb
         self._table._dynamodb = lambda: _StaleClient(client())
         try:
-            return self._table.page(*arguments, **bounds)
+            return self._table.query_page(*arguments, **bounds)
         finally:
             self._table._dynamodb = client
 
-    def pages(self, partition: str, **bounds: Any) -> Iterator[Any]:
-        yield self.page(partition, **bounds)[0]
+    def query_all(self, partition: str, **bounds: Any) -> Iterator[Any]:
+        yield from self.query_page(partition, **bounds)[0]
 
 
 class _StaleClient:
@@ -173,9 +173,9 @@ class _StaleClient:
 class _EmptyReads(Holds):
     """Changes are read eventually, and what is missing is not missed."""
 
-    def waiting(self, row: HoldRow) -> list[Waiting]:
-        partition, last = self._changes_of(row.digest), holds_module.LAST
-        items, _ = _Stale(self._table).page(partition, start=row.next or "0", end=f"{row.tail}#{last}")
+    def read_waiting(self, row: HoldRow) -> list[WaitingChange]:
+        partition, last = self._changes_partition(row.digest), holds_module.END_OF_PARTS
+        items, _ = _Stale(self._table).query_page(partition, start=row.next or "0", end=f"{row.tail}#{last}")
         return rows_module.read_changes(items)
 
 
@@ -183,19 +183,19 @@ class _ReleasesAnyway(Turn):
     """An item of which nothing was found to be waiting is released."""
 
     def release_or_reload(self) -> bool:
-        self._row = self._work.holds.release(self._row, self._row.tail, self._now())
+        self._row = self._holds.release(self._row, self._row.tail, self._now())
         return True
 
 
 class _GoneIsSettled(Holding):
     """A hold that has ended has settled whatever comes."""
 
-    def _refused(self, refused: RefusedError, left: Collection[int]) -> deque[int]:
-        row = HoldRow.read(refused.row) if refused.row is not None else None
+    def _refused(self, refused: RefusedError, positions: Collection[int]) -> deque[int]:
+        row = holds_module.stored_row(refused)
         if row is None or not row.is_held:
-            self._waits(left)
+            self._mark_held(positions)
             return deque()
-        return super()._refused(refused, left)
+        return super()._refused(refused, positions)
 
 
 class _NoteBeforeHold(BatchRun):
@@ -229,9 +229,9 @@ class _RunsPastHolds(BatchRun):
 class _CutsOff(RetryRun):
     """The longest failing come first, and after 20 failures the run ends."""
 
-    def _may_begin(self) -> bool:
+    def _may_begin_turn(self) -> bool:
         failing = sum(tries for tries in FAILED_TURNS.values())
-        return failing < 20 and super()._may_begin()
+        return failing < 20 and super()._may_begin_turn()
 
     def run(self) -> dict[str, int]:
         FAILED_TURNS.clear()
@@ -242,9 +242,9 @@ FAILED_TURNS: dict[str, int] = {}
 
 
 class _CountsFailures(Turn):
-    def _fail(self, waiting: Waiting, error: BaseException) -> None:
+    def _record_failure(self, waiting: WaitingChange, error: BaseException) -> None:
         FAILED_TURNS[self.digest] = 1
-        super()._fail(waiting, error)
+        super()._record_failure(waiting, error)
 
 
 def _normalised(change: Change) -> str:
@@ -292,7 +292,7 @@ HOLDS_MUTANTS = (
     _held("hold keeps only the first change", _OnlyTheFirst),
     _mutant(
         "oldest first with a cut-off",
-        (retry_module, "alternately", _oldest_first),
+        (retry_module, "alternate_by_age", _oldest_first),
         (retry_module, "RetryRun", _CutsOff),
         (retry_module, "Turn", _CountsFailures),
     ),
@@ -304,6 +304,6 @@ HOLDS_MUTANTS = (
         (repair_module, "digest_of", _normalised),
     ),
     _mutant("changes run past holds", (processor_module, "BatchRun", _RunsPastHolds)),
-    _mutant("back-off of a day", (turn_module, "back_off", _a_day)),
+    _mutant("back-off of a day", (turn_module, "back_off_seconds", _a_day)),
     _mutant("deaths are never counted", (batch_run_module, "MOST_DELIVERIES", 10**9)),
 )

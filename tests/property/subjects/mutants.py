@@ -67,21 +67,26 @@ class _Eventually:
 
 
 class _NotesReadEventually(Notes):
-    def nearest(self, stream: str, first: int) -> Note | None:
+    def read(self, stream: str, first: int) -> Note:
         table = self._table
         former = table._dynamodb  # pyright: ignore[reportPrivateUsage] -- a mutant has no other way in
         table._dynamodb = lambda: _Eventually(former())  # pyright: ignore[reportPrivateUsage] -- as above
         try:
-            return super().nearest(stream, first)
+            return super().read(stream, first)
         finally:
             table._dynamodb = former  # pyright: ignore[reportPrivateUsage] -- as above
+
+
+class _NoteNotCarried(Note):
+    def after(self, sequence: int) -> Note:
+        return Note()
 
 
 class _NotesNotCarried(Notes):
     """What a shorter batch leaves unused of a note is forgotten."""
 
-    def carried(self, note: Note, last: int) -> Note:
-        return Note()
+    def read(self, stream: str, first: int) -> Note:
+        return _NoteNotCarried(super().read(stream, first).states)
 
 
 class _NotesOfLies(Notes):
