@@ -86,75 +86,16 @@ def granted(*actions: str, on: str, **condition: Any) -> Program:
 
 
 BOUNDS: Sequence[tuple[str, int | str, str]] = (
-    ("memorySize", 127, "should be greater than or equal to 128 (MB, Lambda's limits)"),
-    ("memorySize", 10241, "should be less than or equal to 10240 (MB, Lambda's limits)"),
-    (
-        "timeout",
-        5,
-        "should be greater than or equal to 6 (seconds, up to Lambda's limit; at least 6, six times the shortest "
-        "handlerTimeout)",
-    ),
-    (
-        "timeout",
-        901,
-        "should be less than or equal to 900 (seconds, up to Lambda's limit; at least 6, six times the shortest "
-        "handlerTimeout)",
-    ),
     (
         "retentionInDays",
         10,
         "should be 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, "
-        "2922, 3288 or 3653 (days the log is kept, CloudWatch's choices)",
+        f"2922, 3288 or 3653 ({Tuning.model_fields['retention_in_days'].description})",
     ),
     (
         "startingPosition",
         "AT_TIMESTAMP",
-        "should be 'TRIM_HORIZON' or 'LATEST' (what a stream has; LATEST may miss changes while a mapping is "
-        "created or updated)",
-    ),
-    ("batchSize", 0, "should be greater than or equal to 1 (records, Lambda's limits for a stream)"),
-    ("batchSize", 10001, "should be less than or equal to 10000 (records, Lambda's limits for a stream)"),
-    ("maximumBatchingWindowInSeconds", -1, "should be greater than or equal to 0 (Lambda's limits)"),
-    ("maximumBatchingWindowInSeconds", 301, "should be less than or equal to 300 (Lambda's limits)"),
-    (
-        "parallelizationFactor",
-        0,
-        "should be greater than or equal to 1 (batches of one shard at once, Lambda's limits)",
-    ),
-    ("parallelizationFactor", 11, "should be less than or equal to 10 (batches of one shard at once, Lambda's limits)"),
-    (
-        "giveUpAfter",
-        59,
-        "should be greater than or equal to 60 (seconds for which a failing item is retried; from a minute, for one "
-        "retry, to 30 days)",
-    ),
-    (
-        "giveUpAfter",
-        2_592_001,
-        "should be less than or equal to 2592000 (seconds for which a failing item is retried; from a minute, for one "
-        "retry, to 30 days)",
-    ),
-    (
-        "handlerTimeout",
-        0,
-        "should be greater than or equal to 1 (seconds that one change may take; a sixth of Lambda's 900 is the most)",
-    ),
-    (
-        "handlerTimeout",
-        151,
-        "should be less than or equal to 150 (seconds that one change may take; a sixth of Lambda's 900 is the most)",
-    ),
-    (
-        "workers",
-        0,
-        "should be greater than or equal to 1 (threads, each with an item of its own; a tenth of the 1,024 "
-        "that Lambda allows)",
-    ),
-    (
-        "workers",
-        101,
-        "should be less than or equal to 100 (threads, each with an item of its own; a tenth of the 1,024 that "
-        "Lambda allows)",
+        f"should be 'TRIM_HORIZON' or 'LATEST' ({Tuning.model_fields['starting_position'].description})",
     ),
 )
 """A size of one consumer, its value, and what is said of it."""
@@ -165,7 +106,7 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         {"target": "riscv"},
         (
             "table-stream:target = \"riscv\": should be 'arm64', 'x86_64' or 'host' (for what the functions "
-            "are built: Lambda's two, or this machine)"
+            "are built: one of Lambda's two architectures, or this machine)"
         ),
     ),
     "failures kept for no time": (
@@ -189,7 +130,7 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         tuned(timeout=59),
         (
             "table-stream:tuning.mirror.handlerTimeout = 10: must be at most a sixth of timeout (59), so that several "
-            "changes get their turn (seconds that one change may take; a sixth of Lambda's 900 is the most)"
+            "changes get their turn (seconds for one change; at most 150, a sixth of Lambda's limit for a function)"
         ),
     ),
     "position LATEST": (
