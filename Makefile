@@ -3,7 +3,7 @@ PYTHON ?= python3
 MAKEFLAGS += --jobs=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox pr test simulate bench check workflows secrets locked format lock clean
+.PHONY: help demo sandbox pr test roles simulate bench check workflows secrets locked format lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,8 +16,12 @@ sandbox: .venv/.installed .venv-aws/.installed  ## Deploy everything on this mac
 
 pr: test locked  ## Run everything that a pull request must pass, as CI does
 
-test: check .venv-aws/.installed  ## Run every check and every test
+# CI compares docs/roles with the program. Elsewhere docs/roles has an added consumer before the tests run.
+test: check .venv-aws/.installed $(if $(CI),,roles)  ## Run every check and every test
 	.venv/bin/python -m pytest -n 2 --dist loadfile
+
+roles: .venv/.installed  ## Write the permissions of the pipeline's roles, docs/roles, from the program
+	.venv/bin/python -m tests.program.role_documents
 
 simulate: .venv/.installed  ## Check order, once and completeness in 10,000 new random histories of failures
 	.venv/bin/python -m tests.property --histories 10000

@@ -4,7 +4,6 @@ Run it with: python -m bench sizes. The function runs in a process of its own, a
 whose process is not counted.
 """
 
-import importlib
 import json
 import os
 import subprocess
@@ -15,7 +14,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench.simulation import record
+from handler.stream import Change, put_if_newer
 from handler.stream.entry import Consumer, consumer
+from handler.stream.telemetry import logger
 from infra.rules.sizes import changes_a_second
 from sandbox import ROOT
 from sandbox.emulator import CREDENTIAL, Emulator
@@ -35,14 +36,18 @@ def _nothing(change: Any) -> None:
     """Have no effect."""
 
 
-def _of_module(name: str) -> Consumer:
-    return importlib.import_module(f"handler.{name}").handler
+def _log(change: Change) -> None:
+    logger.info("change", event_id=change.event_id, event_name=change.event_name, dynamodb=change.raw["dynamodb"])
+
+
+def _mirror(change: Change) -> None:
+    put_if_newer(change, MIRROR)
 
 
 KINDS: dict[str, Callable[[], Consumer]] = {
     "nothing": lambda: consumer(_nothing),
-    "log line": lambda: _of_module("change_log"),
-    "put_if_newer": lambda: _of_module("mirror"),
+    "log line": lambda: consumer(_log),
+    "put_if_newer": lambda: consumer(_mirror),
     "claim": lambda: consumer(claim=True)(_nothing),
 }
 """Consumers by the effect that they have for each change; all of them have a ledger."""
@@ -77,7 +82,6 @@ def batch_seconds(kind: str, emulator: Emulator, batches: int) -> float:
         "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
         "POWERTOOLS_SERVICE_NAME": f"sizes-{kind}",
         "LEDGER_TABLE": LEDGER,
-        "MIRROR_TABLE": MIRROR,
     }
     ran = subprocess.run(
         [sys.executable, "-m", "bench.sizes", kind, str(batches)],

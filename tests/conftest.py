@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import ROOT
 from sandbox.program.deploy import Deployment
+from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 
 
@@ -24,7 +24,7 @@ def deployed(aws: LocalAws) -> Generator[Callable[..., Deployment]]:
     deployments: list[Deployment] = []
 
     def deploy(
-        program: Callable[[], None] | Path = ROOT, *, stack: str = "local", config: Mapping[str, str] | None = None
+        program: Callable[[], None] | Path = SAMPLE, *, stack: str = "local", config: Mapping[str, str] | None = None
     ) -> Deployment:
         deployments.append(aws.deploy(program, stack=stack, config=config))
         return deployments[-1]
@@ -36,7 +36,7 @@ def deployed(aws: LocalAws) -> Generator[Callable[..., Deployment]]:
 
 @pytest.fixture(scope="session")
 def pipeline(aws: LocalAws) -> Generator[Deployment]:
-    """The whole program as stack `local`, deployed once; tests take keys of their own."""
+    """The sample program as stack `local`, deployed once; tests take keys of their own."""
     deployment = aws.deploy()
     yield deployment
     deployment.destroy()

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 from boto3.dynamodb import types  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
-from sandbox import ROOT
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import Deployment, Sandbox
+from sandbox.program.in_process import stack_config
+from tests.consumers.project import SAMPLE
 
 REGION = "eu-west-1"
 
@@ -34,12 +35,13 @@ class LocalAws:
 
     def deploy(
         self,
-        program: Callable[[], None] | Path = ROOT,
+        program: Callable[[], None] | Path = SAMPLE,
         *,
         stack: str = "local",
         config: Mapping[str, str] | None = None,
     ) -> Deployment:
-        """Deploy a program; `config` is the stack file's unless given. Who calls this destroys the deployment."""
+        """Deploy a program; `config` is the sample's stack file unless given. The caller destroys the deployment."""
+        config = stack_config(stack, SAMPLE) if config is None else config
         return self.sandbox.deploy(program, stack=stack, config=config)
 
     def write(self, table: str, *items: Mapping[str, Any]) -> None:

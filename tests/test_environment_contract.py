@@ -1,8 +1,8 @@
-"""What infra/ and handler/ each know of the other without importing it: variables, name by name, and the record age."""
+"""The facts that infra/ and handler/ share without an import: environment variables, the record age, the fence."""
 
 import ast
+import json
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
@@ -14,18 +14,19 @@ from infra import engine
 from infra.internal.consumer_args import ENGINE_VARIABLES
 from infra.rules import consumers
 from sandbox import ROOT
-from sandbox.program.in_process import run, stack_config
-from tests.program.recording import FUNCTION, Recorder
+from tests.consumers.project import SAMPLE
+from tests.program.recording import FUNCTION, record_program
 
-HANDLER = Path(__file__).parent.parent / "handler"
+MODULES = ("change_log", "mirror", "welcome_email")
+"""The sample program's consumers."""
 BY_THE_SANDBOX = {"MINUTE_SECONDS"}
-"""What the sandbox alone gives to a function, so that nobody waits there as long as on AWS."""
+"""Variables that only the sandbox sets: a short minute, so that a user need not wait as long as on AWS."""
 ENGINE = {field.name.upper() for field in fields(Environment)} - BY_THE_SANDBOX
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_IDEMPOTENCY_DISABLED"}
 
 
 def read_by(source: str) -> set[str]:
-    """Names that `os.environ["NAME"]` and `os.environ.get("NAME")` ask for."""
+    """Return the names in `os.environ["NAME"]` and `os.environ.get("NAME")`."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -42,29 +43,25 @@ def read_by(source: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def given() -> dict[str, set[str]]:
-    """Variables of each function of the program, tracing switched on."""
-    tracing = '{"change-log": {"tracing": true}, "mirror": {"tracing": true}, "welcome-email": {"tracing": true}}'
-    recorder = Recorder()
-    run(ROOT, stack="local", config=stack_config("local") | {"tuning": tracing}, backend=recorder)
-    return {
-        registration.inputs["handler"].split(".")[1]: set(registration.inputs["environment"]["variables"])
-        for (kind, _), registration in recorder.registered.items()
-        if kind == FUNCTION
-    }
+def variables() -> dict[str, set[str]]:
+    """Return the variables of each function of the sample program by its module, with tracing."""
+    tracing = json.dumps({each.replace("_", "-"): {"tracing": True} for each in MODULES})
+    functions = record_program(SAMPLE, "local", tuning=tracing).of_type(FUNCTION)
+    return {each.inputs["handler"].split(".")[1]: set(each.inputs["environment"]["variables"]) for each in functions}
 
 
-@pytest.mark.parametrize("module", sorted(path.stem for path in HANDLER.glob("[!_]*.py")))
-def test_a_function_is_given_exactly_what_it_reads(module: str, given: dict[str, set[str]]) -> None:
-    assert given[module] == ENGINE | read_by((HANDLER / f"{module}.py").read_text())
+@pytest.mark.parametrize("module", MODULES)
+def test_a_function_has_exactly_the_variables_that_it_reads(module: str, variables: dict[str, set[str]]) -> None:
+    source = (SAMPLE / "handler" / f"{module}.py").read_text(encoding="utf-8")
+    assert variables[module] == ENGINE | read_by(source)
 
 
 def test_the_engine_reads_its_environment_in_one_place() -> None:
-    """Variables of Powertools are its own to name, and may be looked at where it is used."""
+    """Powertools names its own variables; the modules that use Powertools may read them."""
     elsewhere = {
-        path.name: found
-        for path in (HANDLER / "stream").glob("*.py")
-        if path.name != "environment.py" and (found := read_by(path.read_text()) - POWERTOOLS)
+        path.name: names
+        for path in (ROOT / "handler" / "stream").rglob("*.py")
+        if path.name != "environment.py" and (names := read_by(path.read_text(encoding="utf-8")) - POWERTOOLS)
     }
     assert elsewhere == {}
 
@@ -73,13 +70,13 @@ def test_both_sides_know_the_same_record_age() -> None:
     assert RECORD_AGE_SECONDS == engine.RECORD_AGE_SECONDS
 
 
-def test_both_sides_know_the_fence_s_attributes() -> None:
+def test_both_sides_know_the_attributes_of_the_fence() -> None:
     assert (consumers.VERSION, consumers.EXPIRY) == (VERSION, EXPIRY)
 
 
-def test_no_variable_of_the_engine_can_be_given_by_a_program() -> None:
+def test_a_program_can_set_no_variable_of_the_engine() -> None:
     assert ENGINE_VARIABLES == ENGINE
 
 
-def test_the_schedule_asks_what_the_engine_answers() -> None:
+def test_the_schedule_sends_the_request_that_the_engine_answers() -> None:
     assert engine.RETRY == {REQUEST: "retry"}

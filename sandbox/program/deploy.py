@@ -13,7 +13,7 @@ from sandbox import ROOT, SandboxError
 from sandbox.emulator import Emulator
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.mapping.poller import Poller
-from sandbox.program.in_process import InvokeError, Registration, namespaced, project, run, stack_config
+from sandbox.program.in_process import InvokeError, Registration, run, stack_config
 from sandbox.program.lookups import answer
 from sandbox.program.not_imitated import Asides, PassedOver
 from sandbox.resources.catalog import resource
@@ -237,13 +237,13 @@ class Sandbox:
         stack: str,
         config: Mapping[str, str] | None,
     ) -> list[str]:
-        config = stack_config(stack) if config is None else namespaced(config, project()["name"])
+        config = stack_config(stack) if config is None else config
         self.verify_sender(config)
         return deployment.run(program, stack=stack, config=config)
 
     def verify_sender(self, config: Mapping[str, str]) -> None:
         """Verify the address that mail is sent from with SES: on AWS its owner does that."""
-        if sender := config.get(f"{project()['name']}:mailFrom"):
+        for sender in (value for key, value in config.items() if key.rpartition(":")[2] == "mailFrom" and value):
             self.aws.client("sesv2").create_email_identity(EmailIdentity=sender)
 
     def settle(self, within: float = 60.0, *, released: bool = True) -> None:

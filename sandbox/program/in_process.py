@@ -30,6 +30,9 @@ from sandbox import ROOT
 from sandbox.program.values import ProgramError, plain
 
 STACK_TYPE = "pulumi:pulumi:Stack"
+NAME = "table-stream"
+"""The project of a program that is a function."""
+
 THREADS = 16
 
 
@@ -148,7 +151,7 @@ def run(
     context = contextvars.copy_context()
     program = program.resolve() if isinstance(program, Path) else program
     directory = program if isinstance(program, Path) else Path.cwd()
-    name = project(program if isinstance(program, Path) else ROOT)["name"]
+    name = project(program)["name"] if isinstance(program, Path) else NAME
     with contextlib.chdir(directory), _no_collection():
         context.run(
             *(_run, program, monitor, namespaced(config, name)),

@@ -18,15 +18,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sandbox import ROOT
 from sandbox.demo.run import Demo
 from sandbox.demo.workload import ODD_ORDER
 from sandbox.emulator import Clients
 from sandbox.program.deploy import Deployment
+from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 
 
-def command(*arguments: str, root: Path = ROOT, **variables: str) -> "subprocess.Popen[str]":
+def command(*arguments: str, root: Path = SAMPLE, **variables: str) -> "subprocess.Popen[str]":
     """`python -m sandbox …` in an environment without a terminal, and without what the tests' own might hold."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
     return subprocess.Popen(
@@ -40,7 +40,7 @@ def command(*arguments: str, root: Path = ROOT, **variables: str) -> "subprocess
 
 
 def finished(*arguments: str, **variables: str) -> tuple[int, str, str]:
-    process = command(*arguments, root=ROOT, **variables)
+    process = command(*arguments, root=SAMPLE, **variables)
     out, error = process.communicate(timeout=60)
     return process.returncode, out, error
 
@@ -154,12 +154,12 @@ def copy(tmp_path: Path) -> Path:
     root = tmp_path / "project"
     root.mkdir()
     for name in ("handler", "infra", "sandbox"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(SAMPLE / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("__main__.py", "Pulumi.yaml", "Pulumi.local.yaml"):
-        shutil.copy(ROOT / name, root)
+        shutil.copy(SAMPLE / name, root)
     for name in (".venv-aws", ".cache"):
-        if (ROOT / name).exists():
-            (root / name).symlink_to(ROOT / name)
+        if (SAMPLE / name).exists():
+            (root / name).symlink_to(SAMPLE / name)
     return root
 
 
@@ -213,9 +213,9 @@ def test_up_redeploys_what_is_edited_over_what_is_there(copy: Path, tmp_path: Pa
     assert told("redeployed") == f"redeployed: {functions}\n"
     assert re.fullmatch(r"welcome-email  retry +▶ id=3: released after \d+ s, 1 change done\n", told(".* ▶"))
 
-    edit(copy / "__main__.py", "settings = Settings.load()", "settings = Setings.load()")
+    edit(copy / "__main__.py", "settings = Settings", "settings = Setings")
     assert told("not redeployed") == ("not redeployed: NameError: name 'Setings' is not defined\n")
-    edit(copy / "__main__.py", "settings = Setings.load()", "settings = Settings.load()")
+    edit(copy / "__main__.py", "settings = Setings", "settings = Settings")
     assert told("nothing") == "nothing to redeploy\n"
     edit(copy / "Pulumi.local.yaml", "mailFrom: hello@example.com", "failureRetentionInDays: 9")
     assert "welcome-email-function unmade" in told("redeployed")

@@ -9,6 +9,7 @@ from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.settings import Tuning
 from infra.table import StreamTable
+from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 
 HOST = {"target": "host"}
@@ -25,7 +26,7 @@ def attach(table_name: str) -> Callable[[], None]:
             environment={},
             stores=None,
             tuning=Tuning(),
-            package=build("host"),
+            package=build("host", SAMPLE),
         )
         pulumi.export("change-log", change_log.outputs)
 

@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.program.in_process import stack_config
 from sandbox.program.provider import serving
+from tests.consumers.project import SAMPLE
 from tests.engine.project import Project
 from tests.local import LocalAws
 
@@ -18,7 +19,7 @@ def provider(aws: LocalAws) -> Generator[str]:
     """Where the sandbox's resources are served, as PULUMI_DEBUG_PROVIDERS says it."""
     if not shutil.which("pulumi"):
         pytest.skip("the real engine is not tried: there is no pulumi on the PATH")
-    aws.sandbox.verify_sender(stack_config("local"))
+    aws.sandbox.verify_sender(stack_config("local", SAMPLE))
     with serving(aws.sandbox.aws) as address:
         yield address
 

@@ -1,4 +1,4 @@
-"""A copy of the project, or of another one, with a stack of its own, deployed by the real engine."""
+"""A copy of the sample project, or of another one, with a stack of its own, deployed by the real engine."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import ROOT
+from tests.consumers.project import SAMPLE
 
 COPIED = ("__main__.py", "Pulumi.yaml", "Pulumi.*.yaml", "requirements.txt", "handler", "infra", "policy")
 LINKED = (".venv", ".cache", "policy/.venv")
@@ -21,7 +22,7 @@ class Project:
     """`pulumi` in a directory of its own: nothing of the caller's stacks, plugins or credentials is seen or touched."""
 
     def __init__(
-        self, directory: Path, provider: str, *, program: str | None = None, stack: str = "local", source: Path = ROOT
+        self, directory: Path, provider: str, *, program: str | None = None, stack: str = "local", source: Path = SAMPLE
     ) -> None:
         self.directory = directory / "project"
         self.directory.mkdir(parents=True)

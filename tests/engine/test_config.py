@@ -22,7 +22,7 @@ pathlib.Path("seen.json").write_text(os.environ["PULUMI_CONFIG"])
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_the_configuration_is_the_cli_s(provider: str, tmp_path: Path, stack: str) -> None:
-    made = Project(tmp_path, provider, program=SEEN, stack=stack)
+    made = Project(tmp_path, provider, program=SEEN, stack=stack, source=ROOT)
     made.run("preview")
     seen = json.loads((made.directory / "seen.json").read_text())
     assert seen == stack_config(stack)

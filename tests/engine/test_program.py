@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from sandbox import ROOT
 from sandbox.program.deploy import Deployment
 from sandbox.program.in_process import STACK_TYPE, Registration, run, stack_config
 from sandbox.program.values import Archive
 from sandbox.resources.catalog import TYPES, resource
+from tests.consumers.project import SAMPLE
 from tests.engine.project import Project
 from tests.local import LocalAws
 
@@ -57,7 +57,7 @@ class Registered(Deployment):
 def registered(aws: LocalAws) -> Generator[Registered]:
     """The same program, deployed without the engine."""
     made = Registered(aws.sandbox.aws)
-    run(ROOT, stack="local", config=stack_config("local"), backend=made)
+    run(SAMPLE, stack="local", config=stack_config("local", SAMPLE), backend=made)
     yield made
     made.destroy()
 

@@ -201,6 +201,6 @@ def test_a_processor_can_run_the_next_batch() -> None:
 
 
 def test_the_engine_does_not_load_powertools_batch_module() -> None:
-    script = "import handler.mirror, sys; print([n for n in sys.modules if 'utilities.batch' in n or n == 'boto3'])"
+    script = "import handler.stream, sys; print([n for n in sys.modules if 'utilities.batch' in n or n == 'boto3'])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -12,9 +12,9 @@ from infra.consumer import Environment, StreamConsumer
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, ViewType
-from sandbox import ROOT
 from sandbox.program.in_process import run
-from tests.program.recording import Recorder, record
+from tests.consumers.project import SAMPLE
+from tests.program.recording import RecordingBackend, record
 
 Program = Callable[[bool], object]
 """Registers resources, protected or not."""
@@ -37,7 +37,7 @@ def stores() -> Stores:
 def consumer(
     *reads: Changes, name: str = "mirror", environment: Environment | None = None, **options: Any
 ) -> StreamConsumer:
-    options = {"tuning": Tuning(), "package": build("host")} | options
+    options = {"tuning": Tuning(), "package": build("host", SAMPLE)} | options
     if "stores" not in options:
         options["stores"] = stores()
     return StreamConsumer(name, reads=reads, environment=environment or {}, **options)
@@ -68,7 +68,7 @@ def outcome(
             texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in program.items()}
             config = {"target": "host", "protect": json.dumps(protect)} | texts
             namespaced = {f"table-stream:{key}": text for key, text in config.items()}
-            run(ROOT, stack="test", config=namespaced, backend=Recorder(preview=True), preview=True)
+            run(SAMPLE, stack="test", config=namespaced, backend=RecordingBackend(preview=True), preview=True)
     except pulumi.RunError as error:
         errors = str(error).splitlines()
         if errors[0].startswith("the configuration of stack test has"):

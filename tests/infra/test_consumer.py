@@ -13,10 +13,10 @@ from sandbox.program.values import UNKNOWN
 from tests.infra.programs import bare_consumer, refusal, stores, users
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
-from tests.program.recording import Recorder, arn, physical, record, stream_arn
+from tests.program.recording import RecordingBackend, arn, physical, record, stream_arn
 
 
-def mapping(recorder: Recorder) -> dict[str, Any]:
+def mapping(recorder: RecordingBackend) -> dict[str, Any]:
     return recorder.one(kinds.MAPPING, "mirror-users").inputs
 
 

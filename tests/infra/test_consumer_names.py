@@ -12,6 +12,7 @@ import pytest
 from infra.archive import Package, build
 from infra.archive.handler_module import module_of
 from infra.archive.sources import ROOT
+from tests.consumers.project import SAMPLE
 from tests.infra.programs import bare_consumer, refusal, stores, users
 from tests.program import recording as kinds
 from tests.program.recording import record
@@ -143,7 +144,7 @@ def packaged(*modules: str) -> Package:
     (root / "handler").mkdir()
     for module in modules:
         (root / "handler" / f"{module}.py").write_text("def handler(event, context): ...")
-    return replace(build("host"), root=root)
+    return replace(build("host", SAMPLE), root=root)
 
 
 @pytest.mark.parametrize(
@@ -156,5 +157,5 @@ def packaged(*modules: str) -> Package:
 def test_a_module_that_lambda_could_not_call_is_refused(module: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "handler").mkdir()
     (tmp_path / "handler" / "mirror.py").write_text(module)
-    package = replace(build("host"), root=tmp_path)
+    package = replace(build("host", SAMPLE), root=tmp_path)
     assert refusal(lambda: bare_consumer(users().changes(), package=package)).startswith(message)

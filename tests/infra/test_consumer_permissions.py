@@ -15,11 +15,11 @@ from infra.table import StreamTable
 from tests.infra.programs import bare_consumer, stores, users
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
-from tests.program.lint import complaints
-from tests.program.recording import Recorder, arn, physical, record, table_arn
+from tests.program.policy_lint import complaints
+from tests.program.recording import RecordingBackend, arn, physical, record, table_arn
 
 
-def mapping(recorder: Recorder) -> dict[str, Any]:
+def mapping(recorder: RecordingBackend) -> dict[str, Any]:
     return recorder.one(kinds.MAPPING, "mirror-users").inputs
 
 

@@ -15,9 +15,10 @@ from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import StreamTable
 from sandbox.program.in_process import run
+from tests.consumers.project import SAMPLE
 from tests.infra.test_table import FOUND
 from tests.program import recording as kinds
-from tests.program.recording import ACCOUNT, REGION, Recorder, arn, key_arn, physical, record
+from tests.program.recording import ACCOUNT, REGION, RecordingBackend, arn, key_arn, physical, record
 
 KEY = key_arn("encryption-key")
 
@@ -35,7 +36,7 @@ def through(service: str, key: str, *actions: str) -> dict[str, Any]:
     }
 
 
-def kms(recorder: Recorder, consumer: str = "mirror") -> list[dict[str, Any]]:
+def kms(recorder: RecordingBackend, consumer: str = "mirror") -> list[dict[str, Any]]:
     """Return the statements of the consumer about keys."""
     return [each for each in recorder.statements(consumer) if each["Action"][0].startswith("kms:")]
 
@@ -106,7 +107,7 @@ def test_the_key_s_policy_names_the_region_and_account_of_its_provider() -> None
 
 
 def test_the_alias_is_one_that_kms_takes_whatever_the_stack_is_called() -> None:
-    recorder = Recorder()
+    recorder = RecordingBackend()
 
     def program() -> None:
         EncryptionKey("encryption")
@@ -127,7 +128,7 @@ def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consu
             environment=environment,
             stores=stores,
             tuning=Tuning(),
-            package=build("host"),
+            package=build("host", SAMPLE),
         )
 
     recorder = record(program)
@@ -169,7 +170,7 @@ def test_a_function_waits_for_the_rights_that_lambda_asks_for_when_it_is_made() 
             environment={},
             stores=stores,
             tuning=Tuning(tracing=True),
-            package=build("host"),
+            package=build("host", SAMPLE),
         )
 
     recorder = record(program)
@@ -194,7 +195,7 @@ def test_a_table_brings_the_right_to_its_own_key_along_be_it_read_written_or_the
             environment=environment,
             stores=None,
             tuning=Tuning(),
-            package=build("host"),
+            package=build("host", SAMPLE),
         )
 
     def plain() -> StreamTable:
@@ -206,7 +207,7 @@ def test_a_table_brings_the_right_to_its_own_key_along_be_it_read_written_or_the
     assert "kmsKeyId" not in recorder.one(kinds.LOG_GROUP, "mirror-logs").inputs
 
 
-def sent_to(service: str, key: str | None) -> Recorder:
+def sent_to(service: str, key: str | None) -> RecordingBackend:
     """Record a consumer with a destination that `key` encrypts."""
 
     def program() -> None:
@@ -218,7 +219,7 @@ def sent_to(service: str, key: str | None) -> Recorder:
             environment={},
             stores=None,
             tuning=Tuning(),
-            package=build("host"),
+            package=build("host", SAMPLE),
             on_failure=lost,
         )
 

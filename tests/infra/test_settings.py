@@ -15,7 +15,8 @@ from pydantic.alias_generators import to_camel, to_pascal
 
 from infra.settings import Settings, Tuning
 from sandbox.program.in_process import run
-from tests.program.recording import Recorder, record
+from tests.consumers.project import SAMPLE
+from tests.program.recording import RecordingBackend, record
 
 ROOT = Path(__file__).parents[2]
 STREAM = "arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
@@ -26,7 +27,7 @@ def load(**config: Any) -> Settings:
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
     settings: list[Settings] = []
     recorder = record(
-        lambda: settings.append(Settings.load()),
+        lambda: settings.append(Settings.load(SAMPLE)),
         {"aws:region": "eu-central-1"} | {f"table-stream:{key}": text for key, text in texts.items()},
     )
     assert not recorder.registered
@@ -217,7 +218,7 @@ def test_every_mistake_is_in_one_error() -> None:
 def test_an_error_does_not_show_the_value_of_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     def program() -> None:
         monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", '["table-stream:mailFrom", "table-stream:colour"]')
-        Settings.load()
+        Settings.load(SAMPLE)
 
     with pytest.raises(pulumi.RunError) as caught:
         record(program, {"table-stream:mailFrom": "hunter2", "table-stream:colour": "hunter3"})
@@ -227,8 +228,8 @@ def test_an_error_does_not_show_the_value_of_a_secret(monkeypatch: pytest.Monkey
 
 
 def test_a_mistake_stops_the_program_before_its_first_resource() -> None:
-    recorder = Recorder()
+    recorder = RecordingBackend()
     with pytest.raises(pulumi.RunError):
-        run(ROOT, stack="dev", config={"table-stream:tuning": '{"mirror": {"batchSize": 0}}'}, backend=recorder)
+        run(SAMPLE, stack="dev", config={"table-stream:tuning": '{"mirror": {"batchSize": 0}}'}, backend=recorder)
     assert not recorder.registered
     assert not recorder.invoked

@@ -15,7 +15,8 @@ from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub
 from infra.rules import RULES, STACK_RULES, Level
 from infra.rules.view import Type
 from sandbox.program.in_process import Registration
-from tests.program.test_stacks import deployed
+from tests.consumers.project import SAMPLE
+from tests.program.recording import record_program
 
 PACK = Path(__file__).parents[2] / "policy"
 UNSAFE = {
@@ -86,9 +87,9 @@ def test_every_rule_is_a_policy_at_its_level(pack: Any) -> None:
 
 @pytest.mark.parametrize("preview", [True, False])
 def test_the_program_breaks_no_rule(pack: Any, preview: bool) -> None:
-    for stack in ("prod", "dev"):
-        recorder, _ = deployed(stack, mailFrom="shop@example.com", target="host", encryption="customer")
-        said = asked([as_asked(each, preview=preview) for each in recorder.registered.values()], pack)
+    for stack in ("prod", "local"):
+        recording = record_program(SAMPLE, stack, mailFrom="shop@example.com", encryption="customer")
+        said = asked([as_asked(each, preview=preview) for each in recording.registered.values()], pack)
         assert {each.policyName for each in said} == set()
 
 

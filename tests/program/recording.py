@@ -1,16 +1,18 @@
-"""A strict stand-in for the Pulumi engine and AWS: it knows what the program may register, and records it.
+"""Records the resources that a program registers, in place of the Pulumi engine and AWS.
 
-It makes up outputs, does not check inputs against AWS, and neither diffs nor deletes anything.
+The recording makes up outputs, does not check inputs against AWS, and neither compares nor deletes resources.
 """
 
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from sandbox.program.in_process import InvokeError, Registration, run
+from sandbox.program.in_process import InvokeError, Registration, run, stack_config
 from sandbox.program.values import UNKNOWN
+from tests.consumers.project import SAMPLE
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 TABLE = "aws:dynamodb/table:Table"
@@ -32,8 +34,11 @@ INVOCATIONS = "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
 QUEUE = "aws:sqs/queue:Queue"
 TOPIC = "aws:sns/topic:Topic"
-STREAM_TABLE, STREAM_CONSUMER, STORES, ENCRYPTION_KEY = (
-    f"table-stream:index:{component}" for component in ("StreamTable", "StreamConsumer", "Stores", "EncryptionKey")
+COMPONENTS = STREAM_TABLE, STREAM_CONSUMER, STORES, ENCRYPTION_KEY = (
+    "table-stream:index:StreamTable",
+    "table-stream:index:StreamConsumer",
+    "table-stream:index:Stores",
+    "table-stream:index:EncryptionKey",
 )
 
 Outputs = dict[str, Any]
@@ -64,12 +69,15 @@ def _named(service: str, prefix: str) -> Callable[[str], Outputs]:
     return lambda name: {"name": physical(name), "arn": arn(service, prefix + physical(name))}
 
 
+def _existing_table(name: str) -> Outputs:
+    table = {"id": name, "name": name, "arn": arn("dynamodb", f"table/{name}"), "hashKey": "id", "rangeKey": ""}
+    stream = {"streamArn": f"{table['arn']}/stream/2026-01-01T00:00:00.000", "streamEnabled": True}
+    return {**table, **stream, "attributes": [{"name": "id", "type": "S"}], "streamViewType": "NEW_AND_OLD_IMAGES"}
+
+
 KNOWN: Mapping[str, Callable[[str], Outputs]] = {
     "pulumi:providers:aws": lambda name: {},
-    STREAM_TABLE: lambda name: {},
-    STREAM_CONSUMER: lambda name: {},
-    STORES: lambda name: {},
-    ENCRYPTION_KEY: lambda name: {},
+    **dict.fromkeys(COMPONENTS, lambda name: {}),
     TABLE: lambda name: {"name": physical(name), "arn": table_arn(name), "streamArn": stream_arn(name)},
     BUCKET: lambda name: {"bucket": physical(name), "arn": f"arn:aws:s3:::{physical(name)}"},
     BUCKET_PRIVATE: lambda name: {},
@@ -96,24 +104,27 @@ KNOWN: Mapping[str, Callable[[str], Outputs]] = {
 
 
 @dataclass
-class Recorder:
+class RecordingBackend:
     """A backend for `sandbox.program.in_process.run`; `tables` are those that exist already, by name.
 
-    In a preview everything is new: no output is known.
+    In a preview every resource is new: no output is known. A lenient recording also takes resources and functions of
+    AWS that it does not know, as a user's program may have them.
     """
 
     tables: Mapping[str, Outputs] = field(default_factory=dict[str, Outputs])
     preview: bool = False
+    lenient: bool = False
     registered: dict[tuple[str, str], Registration] = field(default_factory=dict[tuple[str, str], Registration])
     invoked: list[str] = field(default_factory=list[str])
     providers: list[str] = field(default_factory=list[str])  # by their names, of each call
+    outputs: Outputs = field(default_factory=dict[str, Any])  # of the stack, when `record_program` has run it
 
     def register(self, registration: Registration) -> tuple[str, Outputs]:
         key = registration.type, registration.name
-        assert registration.type in KNOWN, f"unexpected resource {key}"
+        assert registration.type in KNOWN or self.lenient, f"unexpected resource {key}"
         assert key not in self.registered, f"registered twice: {key}"
         self.registered[key] = registration
-        outputs = KNOWN[registration.type](registration.name)
+        outputs = KNOWN.get(registration.type, _named("service", ""))(registration.name)
         if self.preview:
             return "", dict.fromkeys(outputs, UNKNOWN)
         return f"id-of-{registration.name}" if registration.custom else "", outputs
@@ -128,8 +139,12 @@ class Recorder:
                 return {"region": REGION}
             case "aws:dynamodb/getTable:getTable" if args["name"] in self.tables:
                 return self.tables[args["name"]]
+            case "aws:dynamodb/getTable:getTable" if self.lenient:
+                return _existing_table(args["name"])
             case "aws:dynamodb/getTable:getTable":
                 raise InvokeError(f"reading DynamoDB Table ({args['name']}): couldn't find resource")
+            case _ if self.lenient:
+                return dict(args)
             case _:
                 raise AssertionError(f"unexpected invoke {token}")
 
@@ -139,8 +154,16 @@ class Recorder:
     def one(self, kind: str, name: str) -> Registration:
         return self.registered[kind, name]
 
+    def of_type(self, kind: str) -> list[Registration]:
+        return [each for each in self.registered.values() if each.type == kind]
+
+    def of_components(self) -> list[Registration]:
+        """The components of this project and their children: everything but the resources of a user's own."""
+        urns = {each.urn for each in self.registered.values() if each.type in COMPONENTS}
+        return [each for each in self.registered.values() if each.urn in urns or each.parent in urns]
+
     def statements(self, consumer: str) -> list[dict[str, Any]]:
-        """What the role of `consumer` may do."""
+        """The statements of the policy of a consumer's role."""
         document = json.loads(self.one(POLICY, f"{consumer}-policy").inputs["policy"])
         assert document.keys() == {"Version", "Statement"}
         assert document["Version"] == "2012-10-17"
@@ -153,9 +176,9 @@ def record(
     tables: Mapping[str, Outputs] | None = None,
     *,
     preview: bool = False,
-) -> Recorder:
-    """Run `program` in a stack of its own and return what it registered; archives are for this interpreter."""
-    recorder = Recorder(tables or {}, preview)
+) -> RecordingBackend:
+    """Run `program` in a stack of its own and return the recording; archives are for this interpreter."""
+    recording = RecordingBackend(tables or {}, preview)
 
     def main() -> None:
         program()
@@ -164,7 +187,23 @@ def record(
         main,
         stack="test",
         config={"target": "host"} | dict(config or {}),
-        backend=recorder,
+        backend=recording,
         preview=preview,
     )
-    return recorder
+    return recording
+
+
+def record_program(root: Path, stack: str, **settings: str) -> RecordingBackend:
+    """Run the program in `root` with a stack file and these settings over it, and return the recording.
+
+    Archives are for this interpreter unless `settings` has another target.
+    """
+    recording = RecordingBackend(lenient=root != SAMPLE)
+    config = stack_config(stack, root) | {"target": "host"} | settings
+    recording.outputs = run(root, stack=stack, config=config, backend=recording)
+    return recording
+
+
+def stacks(root: Path) -> list[str]:
+    """The names of a project's stack files."""
+    return sorted(path.name.split(".")[1] for path in root.glob("Pulumi.*.yaml"))

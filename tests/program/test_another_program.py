@@ -7,7 +7,7 @@ import pytest
 
 from sandbox.program.in_process import run
 from tests.program import recording as kinds
-from tests.program.recording import Recorder, physical
+from tests.program.recording import RecordingBackend, physical
 
 PROGRAM = """
 from pathlib import Path
@@ -47,7 +47,7 @@ def shop(tmp_path: Path) -> Path:
 
 
 def test_settings_of_another_program_are_its_own(shop: Path) -> None:
-    recorder = Recorder()
+    recorder = RecordingBackend()
     run(shop, stack="test", config={"shop:colour": "red"}, backend=recorder)
     function = recorder.one(kinds.FUNCTION, "price-watch-function").inputs
     assert function["handler"] == "handler.price_watch.handler"
@@ -59,4 +59,4 @@ def test_settings_of_another_program_are_its_own(shop: Path) -> None:
 def test_its_consumers_are_looked_for_where_its_package_is(shop: Path) -> None:
     (shop / "handler" / "price_watch.py").rename(shop / "handler" / "prize_watch.py")
     with pytest.raises(pulumi.RunError, match=r"no handler/price_watch.py; did you mean prize_watch\?"):
-        run(shop, stack="test", config={"shop:colour": "red"}, backend=Recorder())
+        run(shop, stack="test", config={"shop:colour": "red"}, backend=RecordingBackend())

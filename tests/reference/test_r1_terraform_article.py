@@ -10,6 +10,7 @@ from infra.consumer import StreamConsumer
 from infra.settings import Tuning
 from infra.table import StreamTable
 from sandbox.program.deploy import Deployment
+from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 from tests.program.recording import FUNCTION, MAPPING, POLICY, TABLE, record, stream_arn
 
@@ -25,7 +26,7 @@ def program() -> None:
         environment={},
         stores=None,
         tuning=Tuning(starting_position="LATEST"),
-        package=build("host"),
+        package=build("host", SAMPLE),
     )
     pulumi.export("items", items.outputs)
     pulumi.export("change-log", change_log.outputs)

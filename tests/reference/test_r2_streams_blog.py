@@ -14,6 +14,7 @@ from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import StreamTable, ViewType
 from sandbox.program.deploy import Deployment
+from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 from tests.program.recording import MAPPING, record
 
@@ -35,7 +36,7 @@ def welcome() -> None:
         environment={"MAIL_FROM": send_email_from("shop@example.com")},
         stores=Stores("stores", retention_in_days=30),
         tuning=Tuning(batch_size=10),
-        package=build("host"),
+        package=build("host", SAMPLE),
         mapping_args={"maximum_retry_attempts": 5},
     )
     pulumi.export("users", users.outputs)
@@ -49,7 +50,12 @@ def test_a_view_type_decides_which_images_a_change_carries(
     def program() -> None:
         items = StreamTable("items", key="id", view_type=view_type)
         change_log = StreamConsumer(
-            "change-log", reads=[items.changes()], environment={}, stores=None, tuning=Tuning(), package=build("host")
+            "change-log",
+            reads=[items.changes()],
+            environment={},
+            stores=None,
+            tuning=Tuning(),
+            package=build("host", SAMPLE),
         )
         pulumi.export("items", items.outputs)
         pulumi.export("change-log", change_log.outputs)

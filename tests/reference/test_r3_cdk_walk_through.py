@@ -10,6 +10,7 @@ from infra.grants import read_from
 from infra.settings import Tuning
 from infra.table import StreamTable
 from sandbox.program.deploy import Deployment
+from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 from tests.program.recording import FUNCTION, TABLE, record, table_arn
 
@@ -25,7 +26,7 @@ def program() -> None:
         environment={"USERS_TABLE": read_from(users)},
         stores=None,
         tuning=Tuning(memory_size=256, timeout=60, starting_position="LATEST"),
-        package=build("host"),
+        package=build("host", SAMPLE),
     )
     pulumi.export("Users", users.outputs)
     pulumi.export("change-log", change_log.outputs)

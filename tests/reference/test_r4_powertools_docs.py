@@ -15,6 +15,7 @@ from infra.consumer import StreamConsumer
 from infra.settings import Tuning
 from infra.table import StreamTable
 from sandbox.program.deploy import Deployment
+from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 from tests.program.recording import FUNCTION, record
 
@@ -34,7 +35,7 @@ def traced() -> None:
         environment={},
         stores=None,
         tuning=Tuning(tracing=True),
-        package=build("host"),
+        package=build("host", SAMPLE),
     )
     pulumi.export("items", items.outputs)
     pulumi.export("change-log", change_log.outputs)

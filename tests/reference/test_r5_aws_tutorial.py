@@ -10,6 +10,7 @@ from infra.grants import write_to
 from infra.settings import Tuning
 from infra.table import StreamTable
 from sandbox.program.deploy import Deployment
+from tests.consumers.project import SAMPLE
 from tests.local import LocalAws
 from tests.program.recording import MAPPING, ROLE, record
 
@@ -25,7 +26,7 @@ def program() -> None:
         environment={},
         stores=None,
         tuning=Tuning(),
-        package=build("host"),
+        package=build("host", SAMPLE),
     )
     mirror = StreamConsumer(
         "mirror",
@@ -33,7 +34,7 @@ def program() -> None:
         environment={"MIRROR_TABLE": write_to(copy, "PutItem")},
         stores=None,
         tuning=Tuning(),
-        package=build("host"),
+        package=build("host", SAMPLE),
     )
     pulumi.export("tables", {made.name: made.outputs for made in (items, others, copy)})
     pulumi.export("consumers", {made.name: made.outputs for made in (change_log, mirror)})

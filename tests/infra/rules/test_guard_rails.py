@@ -19,7 +19,7 @@ from infra.stores import Stores
 from infra.table import Changes, StreamTable, ViewType
 from sandbox.program.in_process import run
 from tests.infra.programs import Program, consumer, outcome, table
-from tests.program.recording import MAPPING, TABLE, Recorder
+from tests.program.recording import MAPPING, TABLE, RecordingBackend
 
 REFUSED, UNSAFE = Level.REFUSED, Level.UNSAFE
 
@@ -314,7 +314,7 @@ def test_all_that_is_wrong_with_a_program_is_one_error(caplog: pytest.LogCapture
 
 
 def test_an_update_is_refused_before_what_is_wrong_is_registered() -> None:
-    recorder = Recorder()
+    recorder = RecordingBackend()
 
     def program() -> None:
         StreamTable("good", key="id")
@@ -327,7 +327,7 @@ def test_an_update_is_refused_before_what_is_wrong_is_registered() -> None:
 
 def test_no_mapping_is_made_in_an_update_that_a_comparison_refuses() -> None:
     """An update knows names and ARNs as it creates resources, and the mapping waits for the check of all of them."""
-    recorder = Recorder()
+    recorder = RecordingBackend()
     program = reading(environment=lambda orders: {"TARGET": write_to(orders)})
 
     def main() -> None:

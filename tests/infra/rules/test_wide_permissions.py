@@ -111,8 +111,8 @@ def test_an_action_on_all_resources_is_accepted_by_name(action: str) -> None:
                 "Action s3:Get*: a wildcard allows calls that the role never makes, and calls that AWS adds later; "
                 "name each call",
                 "s3:Get*, s3:PutObject on arn:aws:s3:::*: the role may use every such resource of the account; name "
-                'the resources, or accept them with everywhere("s3:PutObject"), if AWS supports no narrower '
-                "resource for the call",
+                'the resources, or accept them with everywhere("s3:PutObject"), if AWS supports no narrower resource '
+                "for the call",
             ],
         ),
         (

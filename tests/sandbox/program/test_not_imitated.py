@@ -9,13 +9,13 @@ import pulumi
 import pulumi_aws as resources
 import pytest
 
-from sandbox import ROOT
 from sandbox.__main__ import tell
 from sandbox.program.deploy import Deployment
 from sandbox.program.in_process import stack_config
 from sandbox.program.not_imitated import HARMLESS
 from sandbox.resources.catalog import TYPES, resource
 from sandbox.resources.resource_type import ResourceError
+from tests.consumers.project import SAMPLE
 from tests.local import REGION, LocalAws
 from tests.sandbox.making import ACCOUNT, nowhere
 
@@ -33,7 +33,7 @@ def alarm(name: str, **inputs: Any) -> resources.cloudwatch.MetricAlarm:
 
 def additions() -> None:
     """What somebody adds to the program who runs it in earnest."""
-    runpy.run_path(str(ROOT / "__main__.py"))
+    runpy.run_path(str(SAMPLE / "__main__.py"))
     topic = resources.sns.Topic("alarms")
     inbox = resources.sqs.Queue("inbox")
     resources.sns.TopicSubscription("to-inbox", topic=topic.arn, protocol="sqs", endpoint=inbox.arn)
@@ -59,7 +59,7 @@ def additions() -> None:
 
 
 def test_the_program_with_all_that_a_user_adds(deployed: Deployed, aws: LocalAws, capsys: pytest.CaptureFixture[str]):
-    deployment = deployed(additions, config=stack_config("local"))
+    deployment = deployed(additions, config=stack_config("local", SAMPLE))
     assert deployment.passed_over == {
         "aws:budgets/budget:Budget": ["monthly"],
         "aws:cloudwatch/dashboard:Dashboard": ["overview"],

@@ -1,4 +1,4 @@
-"""The README's consumer and its test, as they stand there, do what they say."""
+"""The consumer in the README and its test work as printed."""
 
 import re
 import sys
@@ -11,13 +11,14 @@ import handler
 
 BLOCKS = [
     re.sub(r"^ {3}", "", block, flags=re.MULTILINE) if block.startswith("   ") else block
-    for block in re.findall(r"```python\n(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL)
+    for block in re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
 ]
 
 
-def block(holding: str) -> str:
-    (found,) = (block for block in BLOCKS if holding in block)
-    return found
+def block(part: str) -> str:
+    """Return the one block that holds `part`."""
+    [text] = (block for block in BLOCKS if part in block)
+    return text
 
 
 def test_the_consumer_and_its_test_work(monkeypatch: pytest.MonkeyPatch) -> None:
