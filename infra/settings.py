@@ -1,4 +1,4 @@
-"""Stack configuration, checked as a whole before the first resource."""
+"""The stack's configuration. All of it is checked before the first resource, and one error lists every mistake."""
 
 import json
 from difflib import get_close_matches
@@ -26,25 +26,25 @@ from infra.archive.targets import Target
 from infra.rules.mappings import DAY_SECONDS
 
 MAPPING_FIELDS = {to_camel(name): value for name, value in engine.MAPPING.items()}
-"""How a mapping itself gives up, by Pulumi's names."""
+"""The retry settings of a mapping, by Pulumi's names; the engine needs its own values for them."""
 
 REMOVED_FIELDS = {
-    "maximumRetryAttempts": "a failing item is held and retried for giveUpAfter, however often that is",
-    "bisectBatchOnFunctionError": "it is always on, so that the change that ends the function is found",
-    "maximumRecordAgeInSeconds": "a failing item is held, outside the stream, for giveUpAfter, and the mapping's own "
-    f"limit is {engine.RECORD_AGE_SECONDS}",
-    "giveUpAloneAfter": "giveUpAfter is for every item, whether others succeed or not",
+    "maximumRetryAttempts": "the engine retries a failing item until giveUpAfter has passed, however often",
+    "bisectBatchOnFunctionError": "it is always on, so that bisecting finds a change that ends the function",
+    "maximumRecordAgeInSeconds": "the engine holds a failing item outside the stream until giveUpAfter has passed, and "
+    f"the mapping's own limit is {engine.RECORD_AGE_SECONDS} s",
+    "giveUpAloneAfter": "giveUpAfter applies to every item, whether other items succeed or not",
 }
-"""Fields that Tuning had, and what replaced each."""
+"""Former fields of Tuning, each with its replacement."""
 
-SET_IN_CODE = "; another value is for StreamConsumer(mapping_args={...})"
+SET_IN_CODE = "; to set another value, pass StreamConsumer(mapping_args={...})"
 
 
 class Tuning(BaseModel):
-    """Sizes of one consumer, under `tuning` in the stack file; a field bears the name of its argument in pulumi_aws.
+    """Sizes of one consumer, under `tuning` in the stack file. Most fields are named as in pulumi_aws.
 
-    The fields without a counterpart there (`give_up_after` to `workers`, `tracing`) are the engine's own. How a mapping
-    itself gives up is none of them: the engine needs it as it is (infra/engine.py).
+    `tracing`, `give_up_after`, `handler_timeout` and `workers` are the engine's own fields. The retry settings of a
+    mapping are not among the fields, because the engine needs its own values for them (infra/engine.py).
     """
 
     model_config = ConfigDict(
@@ -61,39 +61,43 @@ class Tuning(BaseModel):
         default=60,
         ge=6,
         le=900,
-        description="seconds, up to Lambda's limit; at least 6, six times the shortest handlerTimeout",
+        description="seconds; at least 6, six times the shortest handlerTimeout, and at most 900, Lambda's limit",
     )
     retention_in_days: Literal[
         1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
-    ] = Field(default=30, description="days the log is kept, CloudWatch's choices")
-    tracing: bool = Field(default=False, description="X-Ray, one trace an invocation")
+    ] = Field(default=30, description="days for which CloudWatch keeps the log, CloudWatch's choices")
+    tracing: bool = Field(default=False, description="X-Ray; one trace for each invocation")
 
     enabled: bool = Field(
-        default=True, description="a disabled mapping keeps its position for 24 h; retries stop with it"
+        default=True,
+        description="a disabled mapping keeps its position, and the stream its records for 24 h; retries stop, too",
     )
     starting_position: Literal["TRIM_HORIZON", "LATEST"] = Field(
         default="TRIM_HORIZON",
-        description="what a stream has; LATEST may miss changes while a mapping is created or updated",
+        description="the two positions of a stream; LATEST may miss changes while a mapping is created or updated",
     )
     batch_size: int = Field(default=100, ge=1, le=10_000, description="records, Lambda's limits for a stream")
-    maximum_batching_window_in_seconds: int = Field(default=0, ge=0, le=300, description="Lambda's limits")
+    maximum_batching_window_in_seconds: int = Field(default=0, ge=0, le=300, description="seconds, Lambda's limits")
     parallelization_factor: int = Field(
-        default=1, ge=1, le=10, description="batches of one shard at once, Lambda's limits"
+        default=1, ge=1, le=10, description="concurrent batches of one shard, Lambda's limits"
     )
     give_up_after: int = Field(
-        default=7 * DAY_SECONDS,  # long enough to notice, mend and deploy, over a weekend too
+        default=7 * DAY_SECONDS,  # enough time to notice, fix and deploy, even over a weekend
         ge=60,
         le=30 * DAY_SECONDS,
-        description="seconds for which a failing item is retried; from a minute, for one retry, to 30 days",
+        description="seconds for which a failing item is retried; at least 60, for one retry, and at most 30 days",
     )
     handler_timeout: int = Field(
-        default=10, ge=1, le=150, description="seconds that one change may take; a sixth of Lambda's 900 is the most"
+        default=10,
+        ge=1,
+        le=150,
+        description="seconds for one change; at most 150, a sixth of Lambda's limit for a function",
     )
     workers: int = Field(
         default=10,
         ge=1,
         le=100,
-        description="threads, each with an item of its own; a tenth of the 1,024 that Lambda allows",
+        description="threads, each for one item; at most 100, a tenth of the 1,024 that Lambda allows",
     )
 
     @field_validator("handler_timeout")
@@ -115,39 +119,43 @@ def _check_module(consumer: str, info: ValidationInfo) -> str:
 
 
 class Settings(BaseModel):
-    """Everything that differs between stacks, under `table-stream:` in the stack file."""
+    """The values that differ between stacks: the project's keys in the stack file."""
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        hide_input_in_errors=True,  # it may be a secret
+        hide_input_in_errors=True,  # an input may be a secret
         alias_generator=to_camel,
         populate_by_name=True,
     )
 
     target: Target = Field(
-        default="arm64", description="for what the functions are built: Lambda's two, or this machine"
+        default="arm64",
+        description="for what the functions are built: one of Lambda's two architectures, or this machine",
     )
-    protect: bool = Field(default=False, description="keep tables, streams' positions and failures from being deleted")
+    protect: bool = Field(
+        default=False, description="protects tables, stores and consumers from being deleted or replaced"
+    )
     mail_from: str = Field(
-        default="", pattern=r"^([^@\s]+@[^@\s]+\.[^@\s]+)?$", description="an address verified with SES"
+        default="", pattern=r"^([^@\s]+@[^@\s]+\.[^@\s]+)?$", description="an address that is verified with SES"
     )
     encryption: Literal["aws", "customer"] = Field(
-        default="aws", description="whose keys encrypt what is kept: AWS's, or one of the stack's own"
+        default="aws",
+        description="keys that encrypt tables, stores, logs and variables: AWS's, or one of the stack's own",
     )
     failure_retention_in_days: int = Field(
         default=30, ge=1, le=3_650, description="whole days, at least 1 (S3 lifecycle)"
     )
     confirmed_drained: dict[str, Annotated[str, Field(pattern=r"^arn:[^:]+:dynamodb:.+/stream/.+$")]] = Field(
         default_factory=dict[str, str],
-        description="a table's name to the ARN of its stream that may end, as the refusal of another view type says",
+        description="each table's name with the ARN of its drained stream, as the error for a new view type shows",
     )
     tunings: dict[Annotated[str, AfterValidator(_check_module)], Tuning] = Field(
-        default_factory=dict, alias="tuning", description="a consumer's name to its sizes"
+        default_factory=dict, alias="tuning", description="each consumer's name with its sizes"
     )
 
     def tuning(self, consumer: str) -> Tuning:
-        """Sizes of `consumer`, the defaults where the stack file does not name it."""
+        """Return the sizes of `consumer`, or the defaults if the stack file does not name it."""
         return self.tunings.get(consumer) or Tuning()
 
     @classmethod
@@ -157,7 +165,7 @@ class Settings(BaseModel):
         Raises
         ------
         pulumi.RunError
-            Something in it is unknown or out of bounds; the message lists everything at once.
+            A key is unknown or a value is out of bounds; the message lists all mistakes at once.
         """
         prefix = f"{pulumi.get_project()}:"
         texts = {key.removeprefix(prefix): text for key, text in _all_config().items() if key.startswith(prefix)}
@@ -173,12 +181,12 @@ class Settings(BaseModel):
 
 
 def _all_config() -> dict[str, str]:
-    """Every key of every namespace: unlike `pulumi.Config`, which finds only what it is asked for."""
+    """Return every key of every namespace. `pulumi.Config` cannot list its keys, so it would hide unknown keys."""
     return {**pulumi.runtime.get_config_env(), **CONFIG.get()}
 
 
 def _parse(name: str, value: str) -> Any:
-    """The value as the stack file has it: the CLI hands objects over as JSON."""
+    """Return the value of the stack file. The CLI passes objects as JSON."""
     if name not in ("tuning", "confirmedDrained"):
         return value
     try:
@@ -188,13 +196,13 @@ def _parse(name: str, value: str) -> Any:
 
 
 def _describe(prefix: str, error: ErrorDetails) -> str:
-    """One error: the key, its value unless secret, what is wrong, and where the bound comes from."""
+    """Return one line about a mistake: the key, its value unless it is secret, the cause and the bound's reason."""
     path = [str(part) for part in error["loc"] if part != "[key]"]
     model = Tuning if len(path) > 2 else Settings
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     unknown = error["type"] == "extra_forbidden"
     if not unknown and path[-1] in model.model_fields:
-        path[-1] = to_camel(path[-1])  # pydantic names a default that is refused by its Python name
+        path[-1] = to_camel(path[-1])  # pydantic reports a refused default by its Python name
     key = prefix + ".".join(path)
     cause = str(error.get("ctx", {}).get("error") or error["msg"].removeprefix("String ").removeprefix("Input "))
     if "[key]" in error["loc"]:

@@ -1,4 +1,4 @@
-"""Stack configuration: what it becomes, and what a mistake in it gets."""
+"""The stack's configuration: the settings that it becomes, and the errors for its mistakes."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ STREAM = "arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-01
 
 
 def load(**config: Any) -> Settings:
-    """Settings of a stack with these keys in the project's namespace, objects as the CLI hands them over."""
+    """Load the settings of a stack with these keys; objects are JSON, as the CLI passes them."""
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
     settings: list[Settings] = []
     recorder = record(
@@ -35,7 +35,7 @@ def load(**config: Any) -> Settings:
 
 
 def error_lines(**config: Any) -> list[str]:
-    """The lines of the one error that these keys get."""
+    """Return the lines of the one error that these keys cause."""
     with pytest.raises(pulumi.RunError) as caught:
         load(**config)
     first, *lines = str(caught.value).splitlines()
@@ -43,13 +43,13 @@ def error_lines(**config: Any) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def test_nothing_need_be_said() -> None:
+def test_every_setting_has_a_default() -> None:
     settings = load(target="arm64")
     assert settings == Settings()
     assert settings.tuning("mirror") == Tuning()
 
 
-def test_everything_can_be_said() -> None:
+def test_every_setting_can_be_set() -> None:
     settings = load(
         target="x86_64",
         protect=True,
@@ -85,7 +85,7 @@ NO_SUCH_SIZE = f"no such key; there are {', '.join(Tuning().model_dump(by_alias=
 
 
 def reason(model: type[BaseModel], field: str) -> str:
-    """What an error says of the field's bound."""
+    """Return the reason of the field's bound, as an error ends with it."""
     return f" ({model.model_fields[field].description})"
 
 
@@ -146,20 +146,20 @@ def test_a_mistake_is_named_with_its_value_its_bound_and_the_source(config: dict
     [
         (
             *("maximumRetryAttempts", -1),
-            "a failing item is held and retried for giveUpAfter, however often that is; another value is for "
-            "StreamConsumer(mapping_args={...})",
+            "the engine retries a failing item until giveUpAfter has passed, however often; to set "
+            "another value, pass StreamConsumer(mapping_args={...})",
         ),
         (
             *("bisectBatchOnFunctionError", True),
-            "it is always on, so that the change that ends the function is found; another value is for "
+            "it is always on, so that bisecting finds a change that ends the function; to set another value, pass "
             "StreamConsumer(mapping_args={...})",
         ),
         (
             *("maximumRecordAgeInSeconds", 21_600),
-            "a failing item is held, outside the stream, for giveUpAfter, and the mapping's own limit is 86100; "
-            "another value is for StreamConsumer(mapping_args={...})",
+            "the engine holds a failing item outside the stream until giveUpAfter has passed, and the mapping's own "
+            "limit is 86100 s; to set another value, pass StreamConsumer(mapping_args={...})",
         ),
-        (*("giveUpAloneAfter", 3_600), "giveUpAfter is for every item, whether others succeed or not"),
+        (*("giveUpAloneAfter", 3_600), "giveUpAfter applies to every item, whether other items succeed or not"),
     ],
 )
 @pytest.mark.parametrize("protect", [False, True])
@@ -215,7 +215,7 @@ def test_every_mistake_is_in_one_error() -> None:
     ]
 
 
-def test_the_value_of_a_secret_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_does_not_show_the_value_of_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     def program() -> None:
         monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", '["table-stream:mailFrom", "table-stream:colour"]')
         Settings.load(SAMPLE)

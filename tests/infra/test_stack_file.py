@@ -12,18 +12,6 @@ from infra.rules.functions import NOTICE, RUNTIMES
 from infra.settings import Settings, Tuning
 from tests.infra.programs import outcome
 
-BOUNDS = {
-    "memorySize": (128, 10_240),
-    "timeout": (6, 900),
-    "batchSize": (1, 10_000),
-    "maximumBatchingWindowInSeconds": (0, 300),
-    "parallelizationFactor": (1, 10),
-    "giveUpAfter": (60, 2_592_000),
-    "handlerTimeout": (1, 150),
-    "workers": (1, 100),
-}
-"""The least and the greatest value of each size of a consumer."""
-
 DESCRIPTIONS = {
     field.alias or name: field.description for model in (Settings, Tuning) for name, field in model.model_fields.items()
 }
@@ -32,19 +20,6 @@ DESCRIPTIONS = {
 def line(key: str, value: object, message: str) -> str:
     """An error about one key, which ends with the description of the key's bounds."""
     return f"table-stream:{key} = {json.dumps(value)}: {message} ({DESCRIPTIONS[key.rpartition('.')[2]]})"
-
-
-def test_each_size_has_a_least_and_a_greatest_value(caplog: pytest.LogCaptureFixture) -> None:
-    below = {size: least - 1 for size, (least, _) in BOUNDS.items()}
-    assert outcome({"tuning": {"mirror": below}}, caplog, protect=False)[0] == [
-        line(f"tuning.mirror.{size}", value, f"should be greater than or equal to {value + 1}")
-        for size, value in below.items()
-    ]
-    above = {size: greatest + 1 for size, (_, greatest) in BOUNDS.items()}
-    assert outcome({"tuning": {"mirror": above}}, caplog, protect=False)[0] == [
-        line(f"tuning.mirror.{size}", value, f"should be less than or equal to {value - 1}")
-        for size, value in above.items()
-    ]
 
 
 @pytest.mark.parametrize(
