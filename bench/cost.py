@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from bench.simulation import MAPPING, InvocationResult, MappingSimulation, Traffic, even_traffic, number_of, returned
-from bench.virtual import Clock, Tables, VirtualFunction, silence
+from bench.simulation import MAPPING, InvocationResult, MappingSimulation, Traffic, even_traffic, returned
+from bench.virtual import Tables, VirtualFunction, silence
 from handler.stream.change import Change
+from tests.fakes.aws import Clock
+from tests.fakes.records import number_of
 
 MILLION = 1_000_000
 WRITE_UNIT, READ_UNIT = 1024, 4096

@@ -5,13 +5,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench.simulation import FIRST_SEQUENCE, START, record
-from bench.virtual import Clock, Tables, VirtualFunction, silence
+from bench.sizes import make_table
+from bench.virtual import Tables, VirtualFunction, silence
 from handler.stream.change import Change
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
 from handler.stream.ledger.rows import change_rows, digest_of, version_of
 from handler.stream.testing.dynamodb import MemoryDynamoDB
+from tests.fakes.aws import Clock
+from tests.fakes.records import START, number_of, record
 
 ITEMS, CHANGES = 10_000, 36
 """What an outage of an hour leaves of 100 changes a second over 10,000 items."""
@@ -31,9 +33,9 @@ Row = dict[str, Any]
 def held(items: int, changes: int, now: float) -> Iterator[tuple[Row, list[Row]]]:
     """Hold rows of items that are due, each with the rows of its changes, as an hour's outage leaves them."""
     for item in range(items):
-        waiting = [
-            Change(record(item * changes + number, now - OUTAGE_SECONDS + number, item)) for number in range(changes)
-        ]
+        made = now - OUTAGE_SECONDS
+        records = (record(item * changes + each, f"item-{item}", at=int(made + each)) for each in range(changes))
+        waiting = list(map(Change, records))
         digest, last = digest_of(waiting[0]), waiting[-1]
         numbers = {"v": 1, "since": now - OUTAGE_SECONDS, "due": now, "lease": 0, "deaths": 0, "given_up": 0}
         numbers |= {"waiting": changes, "tail_at": last.record["dynamodb"]["ApproximateCreationDateTime"]}
@@ -61,7 +63,7 @@ def simulated_minutes(handler_seconds: float, items: int = ITEMS, changes: int =
         nonlocal latest
         clock.advance(handler_seconds)
         latest = max(latest, clock.now)
-        item, number = divmod(int(change.sequence_number) - FIRST_SEQUENCE, changes)
+        item, number = divmod(number_of(change.record), changes)
         if ran[item] != number:
             raise AssertionError(f"change {number} of item {item} runs after {ran[item]} of its changes")
         ran[item] += 1
@@ -116,12 +118,7 @@ def in_emulator() -> float:
 
     with Emulator("eu-central-1") as emulator:
         dynamodb = emulator.client("dynamodb")
-        dynamodb.create_table(
-            TableName="ledger",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        make_table(emulator, "ledger", "pk", "sk")
         return changes_a_second(dynamodb, EMULATED_ITEMS, lambda row: dynamodb.put_item(TableName="ledger", Item=row))
 
 

@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities import batch as powertools
 from handler.stream import KeyOrderedProcessor
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
+from tests.fakes.records import record
 
 Run = Callable[[dict[str, Any], Callable[[Any], None]], Any]
 respond = cast(Any, powertools).process_partial_response  # its types leave gaps
@@ -24,25 +25,11 @@ NOTE = """\
 Good: at most 8 µs a record of 100, also with a ledger, whose client here answers at once and finds nothing; and an
 import that takes no longer than the one before the last change of the engine (give bench.engine.import_ratio
 another copy)."""
-STREAM = "arn:aws:dynamodb:eu-central-1:111122223333:table/orders/stream/2026-01-01T00:00:00.000"
 
 
 def batch(items: int, records: int = RECORDS) -> dict[str, Any]:
     """An event of some records over some items."""
-    return {"Records": [_record(number, f"item-{number % items}") for number in range(records)]}
-
-
-def _record(number: int, item: str) -> dict[str, Any]:
-    image = {"id": {"S": item}, "n": {"N": str(number)}}
-    body = {
-        "ApproximateCreationDateTime": time.time(),
-        "Keys": {"id": {"S": item}},
-        "NewImage": image,
-        "SequenceNumber": str(10**20 + number),
-        "StreamViewType": "NEW_AND_OLD_IMAGES",
-    }
-    names = {"eventID": f"e{number}", "eventName": "MODIFY", "eventSource": "aws:dynamodb", "eventSourceARN": STREAM}
-    return {**names, "dynamodb": body}
+    return {"Records": [record(number, f"item-{number % items}", at=time.time()) for number in range(records)]}
 
 
 def wait(record: Any) -> None:  # noqa: ARG001 - Powertools passes it by this name
@@ -120,8 +107,8 @@ def overhead(run: Run, event: dict[str, Any], times: int) -> float:
     records = event["Records"]
 
     def bare() -> None:
-        for record in records:
-            nothing(record)
+        for each in records:
+            nothing(each)
 
     beyond = seconds(lambda: run(event, nothing), times, time.process_time) - seconds(bare, times, time.process_time)
     return beyond / len(records) * 1e6

@@ -12,18 +12,18 @@ from typing import Any
 
 from bench.simulation import (
     MAPPING,
-    START,
     InvocationResult,
     MappingSimulation,
-    Planned,
+    PlannedChange,
     Traffic,
     even_traffic,
-    number_of,
     returned,
 )
-from bench.virtual import TIMEOUT_SECONDS, Clock, VirtualFunction, silence
+from bench.virtual import TIMEOUT_SECONDS, VirtualFunction, silence
 from handler.stream.change import Change
 from sandbox.mapping.protocol import Failed
+from tests.fakes.aws import Clock
+from tests.fakes.records import START, number_of
 
 HANDLER_SECONDS, HANG_SECONDS = 0.005, 10.0
 WORKERS = 10
@@ -82,7 +82,7 @@ class ScenarioRun:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         when = (BAD_FROM + FLOOD_SECONDS * number / scenario.flood for number in range(scenario.flood))
-        flood: list[Planned] = list(zip(when, count(scenario.items), strict=False))
+        flood: list[PlannedChange] = list(zip(when, count(scenario.items), strict=False))
         self.traffic = Traffic(even_traffic(scenario.rate, scenario.seconds, scenario.items), flood)
         self._first_tries: dict[int, float] = {}
         self._failing_items = set[int]()

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from bench.simulation import record
 from handler.stream.entry import Consumer, consumer
 from infra.rules.sizes import changes_a_second
 from sandbox import ROOT
 from sandbox.emulator import CREDENTIAL, Emulator
+from tests.fakes.records import record
 
 BATCH = 100
 BATCHES, QUICK_BATCHES = 20, 4
@@ -57,7 +57,7 @@ def least_seconds(kind: str, batches: int) -> float:
     took = list[float]()
     for batch in range(batches + 1):
         changes = range(batch * BATCH, (batch + 1) * BATCH)
-        event = {"Records": [record(number, time.time(), number % BATCH) for number in changes]}
+        event = {"Records": [record(number, f"item-{number % BATCH}", at=int(time.time())) for number in changes]}
         start = time.process_time()
         answer = handler(event, context)
         took.append(time.process_time() - start)
@@ -90,17 +90,22 @@ def batch_seconds(kind: str, emulator: Emulator, batches: int) -> float:
     return float(json.loads(ran.stderr.splitlines()[-1]))
 
 
+def make_table(emulator: Emulator, table: str, *keys: str) -> None:
+    """Create a table with these key attributes, all of them strings."""
+    emulator.client("dynamodb").create_table(
+        TableName=table,
+        KeySchema=[
+            {"AttributeName": name, "KeyType": kind} for name, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+        ],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
 def make_tables(emulator: Emulator) -> None:
-    """Make the ledger, and the table that the mirror writes."""
-    for table, keys in ((LEDGER, ("pk", "sk")), (MIRROR, ("id",))):
-        emulator.client("dynamodb").create_table(
-            TableName=table,
-            KeySchema=[
-                {"AttributeName": name, "KeyType": kind} for name, kind in zip(keys, ("HASH", "RANGE"), strict=False)
-            ],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys],
-            BillingMode="PAY_PER_REQUEST",
-        )
+    """Create the ledger and the table that the mirror writes."""
+    make_table(emulator, LEDGER, "pk", "sk")
+    make_table(emulator, MIRROR, "id")
 
 
 def measure(*, quick: bool = False, progress: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:

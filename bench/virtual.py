@@ -14,6 +14,7 @@ from handler.stream.change import Change
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
 from handler.stream.testing.dynamodb import MemoryDynamoDB
+from tests.fakes.aws import Clock, LambdaContext
 
 LEDGER_SECONDS = 0.005
 """One call of DynamoDB from a function in its Region: single-digit milliseconds by AWS's own word."""
@@ -22,21 +23,6 @@ TIMEOUT_SECONDS = 60.0
 
 Result = TypeVar("Result")
 Tables = dict[str, dict[str, dict[str, dict[str, Any]]]]
-
-
-class Clock:
-    """Seconds since 1970 in one environment."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass; also the engine's `sleep`."""
-        self.now += seconds
 
 
 class VirtualWorkers:
@@ -99,20 +85,6 @@ class VirtualDynamoDB(MemoryDynamoDB):
             raise
         answered(result)
         return result
-
-
-class LambdaContext:
-    """Lambda's context of an invocation."""
-
-    function_name = "consumer"
-    aws_request_id = "request"
-
-    def __init__(self, clock: Clock, timeout: float) -> None:
-        self._clock, self._ends = clock, clock.now + timeout
-
-    def get_remaining_time_in_millis(self) -> float:
-        """Until Lambda ends the invocation."""
-        return (self._ends - self._clock.now) * 1000
 
 
 class _Services:

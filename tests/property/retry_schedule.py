@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from sandbox.mapping.protocol import Returned
-from tests.fakes.stream import number
+from tests.fakes.records import number_of
 from tests.property.function.function import SimulatedFunction
 from tests.property.function.services import records_in
 from tests.property.history.faults import MINUTE, Faults, is_during
@@ -122,7 +122,7 @@ class RetrySchedule:
             return
         keys = self._rng.sample(sorted(parked), self._rng.randint(1, len(parked)))
         records = [parked[key] for key in keys]
-        numbers = [number(record) for record in records]
+        numbers = [number_of(record) for record in records]
         self._journal.excuse(numbers, "a redrive")
         self._journal.asked_to_redrive.update(numbers)
 

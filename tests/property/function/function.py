@@ -8,7 +8,7 @@ from typing import Any, cast
 from handler.stream.engine.workers import SimulatedCrash
 from handler.stream.environment import Environment
 from sandbox.mapping.protocol import Failed, InvocationResult, Returned
-from tests.fakes.stream import number
+from tests.fakes.records import number_of
 from tests.property.function import network, threads
 from tests.property.function.handler import SimulatedHandler
 from tests.property.function.lambda_environment import TIMEOUT_SECONDS, LambdaEnvironment
@@ -48,7 +48,7 @@ class SimulatedFunction:
 
     def deliver(self, events: list[dict[str, Any]], began: Callable[[Run], None]) -> tuple[Run, InvocationResult]:
         """One batch, from its beginning to its answer or its death."""
-        return self.invoke("batch", {"Records": events}, [number(event) for event in events], began)
+        return self.invoke("batch", {"Records": events}, [number_of(event) for event in events], began)
 
     def invoke(
         self,
@@ -96,7 +96,7 @@ class SimulatedFunction:
         """The change that the fenced target shows of an item; None where it is removed or was never there."""
         key = item.partition("=")[2] or item
         found = self.dynamodb.tables.get(TARGET, {}).get(key, {}).get("")
-        return int(found["v"]["N"]) if found and "v" in found else None
+        return int(found["n"]["N"]) if found and "n" in found else None
 
     def client_of_effects(self) -> Any:
         """The client that fenced handlers write with; nothing is at fault with it."""
@@ -114,7 +114,7 @@ class SimulatedFunction:
             failures = cast("dict[str, Any]", answer).get("batchItemFailures", ())
             run.reported = {int(each["itemIdentifier"]) - 10**20 for each in failures}
         if run.has_crashed:
-            journal.excuse(run.effects - run.recorded_done, "a death")
+            journal.excuse(run.effects - run.recorded_done, "a crash")
             journal.deaths.update(run.claimed)
             journal.killed.update(run.running_at_crash)
         if run.note_failed:

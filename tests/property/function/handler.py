@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Callable
 
-from handler.stream.change import Change, PermanentError
+from handler.stream.change import Change, MalformedChangeError, PermanentError
 from handler.stream.effects import put_if_newer
-from tests.fakes.stream import number
+from tests.fakes.records import number_of
 from tests.property.function.lambda_environment import RESERVE_SECONDS, TIMEOUT_SECONDS, LambdaEnvironment
 from tests.property.function.names import TARGET
 from tests.property.history.faults import is_during
@@ -13,6 +13,10 @@ from tests.property.history.journal import Effect, Overlap, Run
 
 SLOW_SECONDS = 4.5
 """A failure that takes nearly half a handler's time; the engine's clock may differ from the clock's."""
+
+
+def _reason(error: Exception) -> str:
+    return "undecodable" if isinstance(error, MalformedChangeError) else str(error)
 
 
 class TroubleError(Exception):
@@ -29,7 +33,7 @@ class SimulatedHandler:
 
     def __call__(self, environment: LambdaEnvironment, changed: Change) -> None:
         """Handle a change in an environment."""
-        journal, run, each = environment.journal, environment.run, number(changed.raw)
+        journal, run, each = environment.journal, environment.run, number_of(changed.raw)
         item = journal.item_of[each]
         self._watch_overlap(environment, item, each)
         run.first = run.first or each
@@ -45,7 +49,7 @@ class SimulatedHandler:
             if run.kind == "batch":
                 environment.failures_in_a_row = 0
         except Exception as error:
-            journal.incidents[f"handler: {error}"] += 1
+            journal.incidents[f"handler: {_reason(error)}"] += 1
             journal.failures[each].append((environment.clock.now, str(error)))
             run.failed.add(each)
             environment.failures_in_a_row += run.kind == "batch"
@@ -75,7 +79,7 @@ class SimulatedHandler:
         self._meanwhile(environment)
         environment.may_crash("before an effect")
         if each in handlers.killers and not is_fixed:
-            environment.journal.incidents["death of the change itself"] += 1
+            environment.journal.incidents["crash by the change itself"] += 1
             environment.crash()
         if early and (hangs or lingers):
             self._outstay(environment, ends=not hangs)

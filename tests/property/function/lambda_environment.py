@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 
 from handler.stream.engine.workers import SimulatedCrash
+from tests.fakes.aws import LambdaContext
 from tests.property.function import threads
 from tests.property.function.executor import InterleavingExecutor
 from tests.property.history.faults import Faults
@@ -18,20 +19,6 @@ RESERVE_SECONDS = 2.0
 
 EntryPoint = Callable[[dict[str, Any], Any], Any]
 """An environment's entry point: takes an event and a context, gives the answer."""
-
-
-class LambdaContext:
-    """Lambda's context, as far as the engine and Powertools look at it."""
-
-    function_name = function_version = aws_request_id = "simulated"
-    invoked_function_arn = "arn:aws:lambda:eu-central-1:000000000000:function:simulated"
-    memory_limit_in_mb = 256
-
-    def __init__(self, clock: VirtualClock, deadline: float) -> None:
-        self._clock, self._deadline = clock, deadline
-
-    def get_remaining_time_in_millis(self) -> int:
-        return max(0, int((self._deadline - self._clock.now) * 1000))
 
 
 class LambdaEnvironment:
@@ -55,7 +42,7 @@ class LambdaEnvironment:
     def begin(self, run: Run) -> LambdaContext:
         """Take an invocation."""
         self.run, self._is_on_deadline_running = run, False
-        return LambdaContext(self.clock, run.deadline)
+        return LambdaContext(lambda: self.clock.now, run.deadline - self.clock.now)
 
     # Time
 
@@ -122,7 +109,7 @@ class LambdaEnvironment:
         """The function dies here, by a chance that the history has."""
         crash = self.faults.lambdas.crash
         if crash and self.clock.now < self.faults.quiet_at and self.rng.random() < crash:
-            self.journal.incidents[f"death {where}"] += 1
+            self.journal.incidents[f"crash {where}"] += 1
             self.crash()
 
     def crash(self) -> None:

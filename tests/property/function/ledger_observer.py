@@ -5,68 +5,15 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from tests.fakes.dynamodb import first_key
 from tests.property.function.lambda_environment import LambdaEnvironment
 from tests.property.function.names import CONSUMER
 from tests.property.history.journal import Journal, Row, Run, Transition
 from tests.property.virtual_clock import VirtualClock
 
 HOLDS = f"hold#{CONSUMER}"
-NAMES = {
-    ("Query", "note"): "read of a note",
-    ("Query", "hold"): "read of holds",
-    ("BatchGetItem", "hold"): "read of holds",
-    ("Query", "changes"): "read of changes",
-    ("PutItem", "note"): "write of a note",
-    ("UpdateItem", "hold"): "write of a hold",
-    ("PutItem", "hold"): "write of a hold",
-    ("DeleteItem", "hold"): "removal of a hold",
-    ("UpdateItem", "changes"): "description of a hold",
-    ("PutItem", "changes"): "write of changes",
-    ("BatchWriteItem", "changes"): "write of changes",
-    ("DeleteItem", "changes"): "removal of changes",
-    ("UpdateItem", "alone"): "count of a delivery",
-    ("DeleteItem", "alone"): "return of a count",
-    ("PutItem", "claim"): "claim",
-    ("UpdateItem", "claim"): "mark of a claim",
-    ("DeleteItem", "claim"): "return of a claim",
-}
 NOTED = re.compile(r"(\d+)([.+x])(-?\d*)")
 FIRST_SEQUENCE = 10**20
-
-
-def partition_of(operation: str, request: Mapping[str, Any]) -> str:
-    """The partition that a request is about."""
-    match operation:
-        case "Query":
-            texts = (value.get("S", "") for value in request["ExpressionAttributeValues"].values())
-            return next(text for text in texts if "#" in text)
-        case "BatchGetItem":
-            [wanted] = request["RequestItems"].values()
-            return wanted["Keys"][0]["pk"]["S"]
-        case "BatchWriteItem":
-            return next(_keys_written(request))["pk"]["S"]
-        case _:
-            return (request.get("Key") or request["Item"])["pk"]["S"]
-
-
-def call_name(operation: str, request: Mapping[str, Any]) -> str:
-    """What a request does, in a few words."""
-    partition = partition_of(operation, request)
-    kind = "changes" if partition.startswith(f"{HOLDS}#") else partition.partition("#")[0]
-    if operation == "BatchWriteItem" and all("DeleteRequest" in write for write in _writes(request)):
-        return "removal of changes"
-    return NAMES[operation, kind]
-
-
-def _writes(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    [writes] = request["RequestItems"].values()
-    return writes
-
-
-def _keys_written(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for write in _writes(request):
-        [body] = write.values()
-        yield body.get("Key") or body["Item"]
 
 
 def number_in(version: str) -> int | None:
@@ -77,12 +24,12 @@ def number_in(version: str) -> int | None:
     return int(parts[1]) - FIRST_SEQUENCE
 
 
-def _plain(item: Mapping[str, Any] | None) -> Row:
-    found: Row = {}
+def _native(item: Mapping[str, Any] | None) -> Row:
+    row: Row = {}
     for name, value in (item or {}).items():
         [(kind, content)] = value.items()
-        found[name] = float(content) if kind == "N" else content
-    return found
+        row[name] = float(content) if kind == "N" else content
+    return row
 
 
 class LedgerObserver:
@@ -115,7 +62,7 @@ class LedgerObserver:
         partition, sort = key["pk"]["S"], key["sk"]["S"]
         run = environment.run
         if partition == HOLDS:
-            return self._moved(environment, sort, _plain(before), _plain(after))
+            return self._moved(environment, sort, _native(before), _native(after))
         if partition.startswith("note#") and after is not None:
             run.recorded_done |= set(noted(after["records"]["B"]))
         elif partition.startswith("claim#") and ("UpdateExpression" in request or after is None):
@@ -126,8 +73,11 @@ class LedgerObserver:
 
     def many_written(self, request: Mapping[str, Any]) -> None:
         """Take in the writes of a BatchWriteItem."""
-        for write, key in zip(_writes(request), _keys_written(request), strict=True):
-            self._change_row(key["pk"]["S"], key["sk"]["S"], is_there="PutRequest" in write)
+        [writes] = request["RequestItems"].values()
+        for write in writes:
+            [(kind, body)] = write.items()
+            key = body.get("Key") or body["Item"]
+            self._change_row(key["pk"]["S"], key["sk"]["S"], is_there=kind == "PutRequest")
 
     def purged(self, partition: str, sort: str) -> None:
         """Time to live has taken a row: what comes again of a hold that is forgotten, runs again."""
@@ -163,7 +113,7 @@ class LedgerObserver:
         if kind == "lease":
             run.leased.append(digest)
             if before.get("owner"):
-                journal.incidents["lease after a death"] += 1
+                journal.incidents["lease after a crash"] += 1
         transition = Transition(
             *(kind, self._clock.now, digest, item, run, before, after, environment.failures_in_a_row, taken),
         )
@@ -180,28 +130,29 @@ class LedgerObserver:
 
     # Failures
 
-    def failed(self, run: Run, name: str, operation: str, request: Mapping[str, Any]) -> None:
-        """The engine was told that a request failed, whether or not it was carried out."""
+    def failed(self, run: Run, name: str, request: Mapping[str, Any]) -> None:
+        """Take in that the engine received an error, whether or not the service carried out the request."""
         run.ledger_failed = True
-        partition = partition_of(operation, request)
-        if name == "write of a note":
+        if name == "PutItem note":
             run.note_failed = True
-        elif name == "mark of a claim" and _claimed(partition) in run.finished:
-            self._journal.failed_marks[_claimed(partition)] += 1
-        digest = self._digest(operation, request, partition)
+        elif name == "UpdateItem claim" and (each := _claimed(first_key(request)["pk"]["S"])) in run.finished:
+            self._journal.failed_marks[each] += 1
+        digest = _digest(name, request)
         if digest is not None:
             run.holds_in_doubt.add(digest)
 
-    def answered(self, run: Run, operation: str, request: Mapping[str, Any]) -> None:
-        """A request was answered."""
-        if run.holds_in_doubt and operation == "UpdateItem":
-            digest = self._digest(operation, request, partition_of(operation, request))
-            run.holds_in_doubt.discard(digest or "")
+    def answered(self, run: Run, name: str, request: Mapping[str, Any]) -> None:
+        """Take in that the engine received an answer."""
+        if name.startswith("UpdateItem"):
+            run.holds_in_doubt.discard(_digest(name, request) or "")
 
-    def _digest(self, operation: str, request: Mapping[str, Any], partition: str) -> str | None:
-        if partition == HOLDS and operation in ("UpdateItem", "PutItem", "DeleteItem"):
-            return (request.get("Key") or request["Item"])["sk"]["S"]
-        return partition.rpartition("#")[2] if partition.startswith(f"{HOLDS}#") else None
+
+def _digest(name: str, request: Mapping[str, Any]) -> str | None:
+    """Return the hold that a request is about; None if the request is about no hold, or about several."""
+    key = first_key(request)
+    if key["pk"]["S"] == HOLDS:
+        return key["sk"]["S"] if name in ("UpdateItem hold", "PutItem hold", "DeleteItem hold") else None
+    return key["pk"]["S"].rpartition("#")[2] if key["pk"]["S"].startswith(HOLDS) else None
 
 
 def _kind(run: Run, before: Row, after: Row) -> str:

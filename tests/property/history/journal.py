@@ -188,7 +188,7 @@ class Journal:
         counts["refused by the destination"] += len(self.refused)
         counts["expired"] += len(self.expired)
         counts["failed mark"] += sum(self.failed_marks.values())
-        counts["death of a claim's holder"] += sum(self.deaths.values())
+        counts["crash of a claim's holder"] += sum(self.deaths.values())
         counts["repeated effect"] += len(self.effects) - len({effect.number for effect in self.effects})
         counts["redriven"] += sum(map(len, self.redriven.values()))
         return +counts

@@ -27,7 +27,7 @@ from handler.stream.ledger.rows import HoldRow, Waiting
 from handler.stream.ledger.table import key_of
 from handler.stream.ledger.writes import RefusedError
 from tests.property.subjects.engines import Subject, engine
-from tests.property.subjects.substitution import substitute
+from tests.property.subjects.substitution import reading_eventually, substitute
 
 # pyright: reportPrivateUsage=false
 # Mistakes are planted inside the engine: they have no other way in.
@@ -141,41 +141,13 @@ class _Deferred:
             self._table.put_and_delete(self._kept)
 
 
-class _Stale:
-    """A table whose pages may be stale."""
-
-    def __init__(self, table: Any) -> None:
-        self._table = table
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._table, name)
-
-    def page(self, *arguments: Any, **bounds: Any) -> Any:
-        client = self._table._dynamodb
-        self._table._dynamodb = lambda: _StaleClient(client())
-        try:
-            return self._table.page(*arguments, **bounds)
-        finally:
-            self._table._dynamodb = client
-
-    def pages(self, partition: str, **bounds: Any) -> Iterator[Any]:
-        yield self.page(partition, **bounds)[0]
-
-
-class _StaleClient:
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def query(self, **request: Any) -> Any:
-        return self._client.query(**{**request, "ConsistentRead": False})
-
-
 class _EmptyReads(Holds):
     """Changes are read eventually, and what is missing is not missed."""
 
     def waiting(self, row: HoldRow) -> list[Waiting]:
         partition, last = self._changes_of(row.digest), holds_module.LAST
-        items, _ = _Stale(self._table).page(partition, start=row.next or "0", end=f"{row.tail}#{last}")
+        with reading_eventually(self._table):
+            items, _ = self._table.page(partition, start=row.next or "0", end=f"{row.tail}#{last}")
         return rows_module.read_changes(items)
 
 
@@ -278,7 +250,7 @@ HOLDS_MUTANTS = (
         "no lease",
         (holds_module, "Holds", _NoLease),
         (retry_module, "Invocation", _NoOwner),
-        *[(module, "Invocation", _NoOwner) for module in (processor_module,)],
+        (processor_module, "Invocation", _NoOwner),
     ),
     _held("a lease of a second", _LeaseOfASecond),
     _held("release ignores the tail", _ReleaseWithoutTail),

@@ -13,7 +13,7 @@ from handler.stream.entry import Engine
 from handler.stream.ledger.notes import DONE, UNDONE, Note, Notes
 from tests.property.subjects.engines import ENGINE, EngineParts, EntryPoint, Subject, assembled, engine
 from tests.property.subjects.holds import HOLDS_MUTANTS
-from tests.property.subjects.substitution import substitute
+from tests.property.subjects.substitution import reading_eventually, substitute
 
 __all__ = ["ENGINE", "MUTANTS"]
 
@@ -56,25 +56,10 @@ class _NotesOfDoneOnly(Notes):
         super().write(stream, under, Note(done), now)
 
 
-class _Eventually:
-    """A client whose reads may be stale."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def query(self, **request: Any) -> Any:
-        return self._client.query(**{**request, "ConsistentRead": False})
-
-
 class _NotesReadEventually(Notes):
     def nearest(self, stream: str, first: int) -> Note | None:
-        table = self._table
-        former = table._dynamodb  # pyright: ignore[reportPrivateUsage] -- a mutant has no other way in
-        table._dynamodb = lambda: _Eventually(former())  # pyright: ignore[reportPrivateUsage] -- as above
-        try:
+        with reading_eventually(self._table):
             return super().nearest(stream, first)
-        finally:
-            table._dynamodb = former  # pyright: ignore[reportPrivateUsage] -- as above
 
 
 class _NotesNotCarried(Notes):

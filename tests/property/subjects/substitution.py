@@ -24,3 +24,24 @@ def _replaced(replacements: tuple[tuple[Any, str, Any], ...]) -> Generator[None]
 def substitute(*replacements: tuple[ModuleType | type, str, Any]) -> Substitution:
     """In these modules or classes, these names mean these values."""
     return lambda: _replaced(replacements)
+
+
+class _EventualClient:
+    """A client whose queries are eventually consistent."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def query(self, **request: Any) -> Any:
+        return self._client.query(**{**request, "ConsistentRead": False})
+
+
+@contextlib.contextmanager
+def reading_eventually(table: Any) -> Generator[None]:
+    """Make the queries of a ledger table eventually consistent."""
+    former = table._dynamodb
+    table._dynamodb = lambda: _EventualClient(former())
+    try:
+        yield
+    finally:
+        table._dynamodb = former
