@@ -1,4 +1,4 @@
-"""How much CPU does a change take, and how many does a function of some memory do in a second? Measured and derived.
+"""Measures the CPU time of a change, and derives how many changes a function of some memory does in a second.
 
 Run it with: python -m bench sizes. The function runs in a process of its own, as in Lambda, against the embedded AWS,
 whose process is not counted.
@@ -45,11 +45,11 @@ KINDS: dict[str, Callable[[], Consumer]] = {
     "put_if_newer": lambda: _of_module("mirror"),
     "claim": lambda: consumer(claim=True)(_nothing),
 }
-"""Consumers by the effect that they have for each change; all of them have a ledger."""
+"""Consumers by their effect; each one has a ledger."""
 
 
 def least_seconds(kind: str, batches: int) -> float:
-    """CPU of this process for one change, in the cheapest of some batches after one that warms up."""
+    """Return this process's CPU seconds a change, in the cheapest of some batches after a warm-up batch."""
     handler = KINDS[kind]()
     context = SimpleNamespace(
         aws_request_id="sizes", function_name="sizes", get_remaining_time_in_millis=lambda: 60_000
@@ -62,12 +62,12 @@ def least_seconds(kind: str, batches: int) -> float:
         answer = handler(event, context)
         took.append(time.process_time() - start)
         if answer != {"batchItemFailures": []}:
-            raise AssertionError(f"{kind}: {answer}: no change was to fail")
+            raise AssertionError(f"{kind}: {answer}: a change failed")
     return min(took[1:]) / BATCH
 
 
 def batch_seconds(kind: str, emulator: Emulator, batches: int) -> float:
-    """The same of a new process, which has the environment variables of a function."""
+    """Return `least_seconds` of a new process with the environment variables of a function."""
     variables = {
         "AWS_LAMBDA_FUNCTION_NAME": "sizes",
         "AWS_ENDPOINT_URL": emulator.endpoint,
@@ -109,7 +109,7 @@ def make_tables(emulator: Emulator) -> None:
 
 
 def measure(*, quick: bool = False, progress: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
-    """The table's rows."""
+    """Return the table's rows."""
     rows: list[dict[str, Any]] = []
     with Emulator("eu-central-1") as emulator:
         make_tables(emulator)

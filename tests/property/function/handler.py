@@ -1,4 +1,4 @@
-"""The consumer's own code in a history: what it does in the history, and what goes wrong there."""
+"""The consumer's handler in a history: its effects and its failures."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tests.property.history.faults import is_during
 from tests.property.history.journal import Effect, Overlap, Run
 
 SLOW_SECONDS = 4.5
-"""A failure that takes nearly half a handler's time; the engine's clock may differ from the clock's."""
+"""Seconds of a slow failure: nearly half of the handler time-out, because the engine's clock may differ."""
 
 
 def _reason(error: Exception) -> str:
@@ -20,19 +20,19 @@ def _reason(error: Exception) -> str:
 
 
 class TroubleError(Exception):
-    """Something that a handler needs fails."""
+    """A handler fails."""
 
 
 class SimulatedHandler:
-    """The function of a change; `consumer_kind` is what protects its effects: plain (nothing), fenced or claimed."""
+    """A handler whose effects are plain, fenced or claimed, as `consumer_kind` says."""
 
     def __init__(self, consumer_kind: str, trace: Callable[[str], None]) -> None:
         self._consumer_kind, self._trace = consumer_kind, trace
         self._inside: defaultdict[str, list[tuple[Run, int]]] = defaultdict(list)
-        """By item: handlers that have begun and not ended."""
+        """The running handlers of each item."""
 
     def __call__(self, environment: LambdaEnvironment, changed: Change) -> None:
-        """Handle a change in an environment."""
+        """Handle a change in one environment."""
         journal, run, each = environment.journal, environment.run, number_of(changed.raw)
         item = journal.item_of[each]
         self._watch_overlap(environment, item, each)
@@ -94,7 +94,7 @@ class SimulatedHandler:
         environment.may_crash("after an effect")
 
     def _meanwhile(self, environment: LambdaEnvironment) -> None:
-        if not environment.faults.handlers.slow:  # one after the other, the slow would last longer than any handler may
+        if not environment.faults.handlers.slow:  # a nested slow handler would exceed the handler time-out
             environment.executor.step_others()
 
     def _may_fail(self, environment: LambdaEnvironment, each: int, *, is_fixed: bool) -> None:

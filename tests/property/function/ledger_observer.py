@@ -1,4 +1,4 @@
-"""The ledger's observer as a history watches them: what each write does to a hold, and what it says is done."""
+"""Observes the ledger's rows: what each write does to a hold, and which changes it records as done."""
 
 import re
 import zlib
@@ -17,9 +17,9 @@ FIRST_SEQUENCE = 10**20
 
 
 def number_in(version: str) -> int | None:
-    """The change that a version or a change row's sort key names; None where it names none."""
+    """Return the change that a version or a change row's sort key names; None if it names no change."""
     parts = version.removeprefix("+").split("#")
-    if len(parts) < 2 or not parts[1].isdecimal():  # a environment behind a change names none
+    if len(parts) < 2 or not parts[1].isdecimal():  # a position behind a change names no change
         return None
     return int(parts[1]) - FIRST_SEQUENCE
 
@@ -33,19 +33,19 @@ def _native(item: Mapping[str, Any] | None) -> Row:
 
 
 class LedgerObserver:
-    """What the ledger says at every moment; `changed` is called where a hold's row changes."""
+    """The rows of the ledger's holds. Calls `changed` after each write to a hold's row."""
 
     def __init__(self, clock: VirtualClock, journal: Journal) -> None:
         self._clock, self._journal = clock, journal
         self.holds: dict[str, Row] = {}
         self.item_of: dict[str, str] = {}
-        """The item that a digest stands for."""
+        """The item of each digest."""
         self.waiting: dict[str, set[int]] = {}
-        """Changes whose observer are there; a hold counts only some of them."""
+        """The change rows of each hold, whether or not the hold counts them."""
         self.changed: Callable[[], None] = lambda: None
 
     def held(self) -> dict[str, Row]:
-        """The observer of items that are held."""
+        """Return the rows of held items."""
         return {digest: row for digest, row in self.holds.items() if row.get("state") == "held"}
 
     # Writes
@@ -57,7 +57,7 @@ class LedgerObserver:
         before: Mapping[str, Any] | None,
         after: Mapping[str, Any] | None,
     ) -> str | None:
-        """Take in a write of one item; what it did to a hold."""
+        """Take in a write of one row; return what the write did to a hold."""
         key = request.get("Key") or request["Item"]
         partition, sort = key["pk"]["S"], key["sk"]["S"]
         run = environment.run
@@ -80,7 +80,7 @@ class LedgerObserver:
             self._change_row(key["pk"]["S"], key["sk"]["S"], is_there=kind == "PutRequest")
 
     def purged(self, partition: str, sort: str) -> None:
-        """Time to live has taken a row: what comes again of a hold that is forgotten, runs again."""
+        """Take in that a row expired: changes of a forgotten hold may run again."""
         row = self.holds.pop(sort, None) if partition == HOLDS else None
         if row is not None:
             self._journal.incidents["hold forgotten"] += 1
@@ -172,7 +172,7 @@ def _kind(run: Run, before: Row, after: Row) -> str:
 
 
 def _version(like: str, each: int) -> str:
-    """The version of a change of the same stream as another version."""
+    """Return the version of a change in the stream of another version."""
     return f"{like.partition('#')[0]}#{FIRST_SEQUENCE + each:040}"
 
 
@@ -181,7 +181,7 @@ def _claimed(partition: str) -> int:
 
 
 def noted(packed: bytes) -> Iterator[int]:
-    """The changes that a note calls done."""
+    """Yield the changes that a note calls done."""
     sequence = 0
     for distance, state, _ in NOTED.findall(zlib.decompress(packed).decode()):
         sequence += int(distance)

@@ -1,4 +1,4 @@
-"""The services that a function calls: the ledger's table and the failure bucket, each once, and its clients."""
+"""The services that the function calls: DynamoDB, the failure bucket and Lambda, and their clients."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -15,12 +15,12 @@ from tests.property.history.journal import Journal, Parked
 from tests.property.virtual_clock import VirtualClock
 
 STALE_SECONDS = 30.0
-"""An eventually consistent read sees what was written so long ago, always; a real one sometimes."""
+"""Seconds by which eventually consistent reads lag: always here, sometimes on AWS."""
 KEYS = {TARGET: ("id",)}
 
 
 class SharedDynamoDB(MemoryDynamoDB):
-    """DynamoDB itself; `observer` watches each write to the ledger."""
+    """The tables; `observer` sees each write to the ledger."""
 
     def __init__(self, clock: VirtualClock, journal: Journal) -> None:
         super().__init__(KEYS)
@@ -29,16 +29,16 @@ class SharedDynamoDB(MemoryDynamoDB):
         self._former: list[tuple[float, str, str, dict[str, Any] | None]] = []
 
     def item(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The item of a request, as it is."""
+        """Return the current item of a request."""
         return self._item(request["TableName"], request.get("Key") or request["Item"])
 
     def remember(self, request: Mapping[str, Any], former: dict[str, Any] | None) -> None:
-        """Keep an item's former state, for reads that are not consistent."""
+        """Keep an item's former state for eventually consistent reads."""
         partition, sort = self._place(request["TableName"], request.get("Key") or request["Item"])
         self._former.append((self._clock.now, partition, sort, former))
 
     def stale(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer of a Query that does not ask for consistency."""
+        """Answer an eventually consistent Query."""
         then = MemoryDynamoDB(KEYS)
         then.tables = {LEDGER: {partition: dict(items) for partition, items in self.tables.get(LEDGER, {}).items()}}
         for when, partition, sort, former in reversed(self._former):
@@ -49,7 +49,7 @@ class SharedDynamoDB(MemoryDynamoDB):
         return then.query(**request)
 
     def purge(self, now: float) -> None:
-        """Time to live takes what has expired."""
+        """Remove every row that has expired."""
         for partition, items in self.tables.get(LEDGER, {}).items():
             for sort, item in list(items.items()):
                 if "expiry" in item and float(item["expiry"]["N"]) < now:
@@ -121,7 +121,7 @@ class DynamoDBClient(ClockedDynamoDB):
         return answer | {"UnprocessedKeys": {table: left}}
 
     def _short_page(self, request: Mapping[str, Any], answer: Any) -> Any:
-        """As where a page of 1 MB is full."""
+        """Shorten an answer, as if its page of 1 MB were full."""
         if request.get("Limit") == 1 or len(answer["Items"]) < 2:
             return answer
         items = answer["Items"][: self._environment.rng.randint(1, len(answer["Items"]) - 1)]
@@ -143,7 +143,7 @@ class FailureBucketClient:
         self._objects, self._environment, self._config = objects, environment, config
 
     def put_object(self, **request: Any) -> dict[str, Any]:
-        """Park a change."""
+        """Park a change, as boto3's S3 client does."""
         environment = self._environment
         body = json.loads(request["Body"])
         [record] = json.loads(body["payload"])["Records"]
@@ -166,7 +166,7 @@ class FailureBucketClient:
 
 
 class LambdaClient:
-    """One environment's client of Lambda: how a retry run asks for helpers."""
+    """One environment's client of Lambda, by which a retry run starts helpers."""
 
     def __init__(
         self, environment: LambdaEnvironment, config: ClientConfig, start: Callable[[dict[str, Any]], None]
@@ -174,7 +174,7 @@ class LambdaClient:
         self._environment, self._config, self._start = environment, config, start
 
     def invoke(self, **request: Any) -> dict[str, Any]:
-        """Run the function once more, later."""
+        """Invoke the function asynchronously."""
         assert request["InvocationType"] == "Event"
         assert request["FunctionName"]
 
@@ -186,7 +186,7 @@ class LambdaClient:
 
 
 def records_in(objects: Mapping[str, bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The keys of parked changes, and their records."""
+    """Yield the key and the record of each parked change."""
     for key, body in objects.items():
         [record] = json.loads(json.loads(body)["payload"])["Records"]
         yield key, record

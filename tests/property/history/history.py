@@ -1,4 +1,4 @@
-"""One history: a stream, a mapping, a schedule and a function on one clock, with everything that can go wrong."""
+"""One history: a stream, a mapping, a schedule and a function on one virtual clock, with injected faults."""
 
 import contextlib
 import io
@@ -38,11 +38,11 @@ START = 1_700_000_000.0
 RECORD_AGE = 86_100
 """The mapping's own limit, 23 h 55 min."""
 MOST_RECUTS = 12
-"""Each also forgets the back-off, as an update does: without end they would be a history without end."""
+"""At most 12 changes of the batch size a history: each one resets the back-off, so an unlimited number never ends."""
 
 
 class History:
-    """A history of `sizes`, drawn from `seed`; after `run` its `journal` are there for the laws to judge."""
+    """A history of `sizes`, drawn from `seed`. After `run`, the laws check its `journal`."""
 
     def __init__(
         self, seed: int, sizes: Sizes, subject: Subject = ENGINE, trace: Callable[[str], None] | None = None
@@ -95,7 +95,7 @@ class History:
         self._begin()
 
     def run(self) -> "History":
-        """Let it happen."""
+        """Simulate the history, and return it."""
         effects = aws.use_clients({"dynamodb": self.function.client_of_effects()})
         with _quiet(), SIMULATED(), self._subject.substitution(), effects:
             self._upgrade()
@@ -105,11 +105,11 @@ class History:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether the mapping has settled all that it has read."""
+        """Whether the mapping has settled every record that it read."""
         return self.mapping.is_idle()
 
     def is_lost(self) -> bool:
-        """Whether the answer of an invocation that ends now is lost."""
+        """Draw whether the answer of an invocation that ends now is lost."""
         by_chance = self.clock.now < self.faults.quiet_at
         return by_chance and self._rng.random() < self.faults.lambdas.lost_answer
 
@@ -117,7 +117,7 @@ class History:
         if self._trace_line:
             self._trace_line(f"{self.clock.now - START:10.2f} s  {text}")
 
-    # What is known beforehand
+    # Set-up
 
     def _expect(self, write: Write) -> None:
         journal = self.journal
@@ -137,7 +137,7 @@ class History:
             self.clock.at(begin + stalled, lambda: self._configure(Enabled=True))
 
     def _upgrade(self) -> None:
-        """What the engine before holds has left behind."""
+        """Write the note that an engine without holds left in the ledger, and journal what this engine had done."""
         journal, noted = self.journal, self.plan.noted
         if not noted:
             return
@@ -262,7 +262,7 @@ class History:
         self.journal.excuse_delivered("a doubled delivery")
 
     def answered(self, mapping: MappingMachine, action: Invoke, outcome: Returned | Failed) -> None:
-        """The mapping is told what came of an invocation."""
+        """Pass the result of an invocation to its mapping."""
         if mapping is not self.mapping:
             self.journal.incidents["mapping replaced mid-invocation"] += 1
             self.journal.excuse_delivered("a doubled delivery")
@@ -276,7 +276,7 @@ class History:
 
 
 class _BatchDelivery:
-    """One invocation by the mapping, and what the mapping is told of it."""
+    """One invocation by the mapping, and the result that the mapping receives."""
 
     def __init__(self, history: History, mapping: MappingMachine, action: Invoke, numbers: list[int]) -> None:
         self._history, self._mapping, self._action = history, mapping, action
@@ -285,13 +285,13 @@ class _BatchDelivery:
         self._is_answered = False
 
     def begins(self, run: Run) -> None:
-        """The run begins."""
+        """Journal that the run begins."""
         self.began = run
         self._history.journal.delivered.update(self.numbers)
         self._history.journal.unsettled.update(self.numbers)
 
     def run(self, ended: tuple[Run, Returned | Failed | Throttled]) -> None:
-        """The run has ended."""
+        """Take in the run's end, and answer the mapping."""
         run, outcome = ended
         history = self._history
         journal = history.journal
@@ -308,7 +308,7 @@ class _BatchDelivery:
         self._answer(outcome)
 
     def cut_off(self) -> None:
-        """Lambda says that the run has failed, and it goes on."""
+        """Answer that the run has failed, while the run continues."""
         if self._is_answered or self.began is None:
             return
         self._history.journal.incidents["answer before the run's end"] += 1
@@ -322,7 +322,7 @@ class _BatchDelivery:
 
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
-    """The engine's log lines and metrics are not what is proven here."""
+    """Drop the engine's log lines and metrics: the laws read the journal."""
     logging.disable(logging.CRITICAL)
     try:
         with contextlib.redirect_stdout(io.StringIO()):

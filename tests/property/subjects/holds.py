@@ -1,4 +1,4 @@
-"""The engine with a mistake in how it holds, each of them one that a draft had or that a review found."""
+"""Mutants whose mistake is in the holds; each mistake was in a draft or came up in a review."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ from tests.property.subjects.substitution import reading_eventually, substitute
 
 
 class _NoLease(Holds):
-    """Whoever comes takes the item, and whoever had it goes on."""
+    """Two invocations may have the lease of one item."""
 
     def lease(self, row: HoldRow, lease: Lease, *, now: float, due: float, due_by: float) -> HoldRow:
         return self._update(
@@ -43,7 +43,7 @@ class _NoLease(Holds):
 
 
 class _NoOwner(retry_module.Invocation):
-    """Every invocation is the same owner."""
+    """Every invocation has the same owner name."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -51,14 +51,14 @@ class _NoOwner(retry_module.Invocation):
 
 
 class _LeaseOfASecond(Holds):
-    """A lease that its invocation outlasts."""
+    """A lease that ends before its invocation."""
 
     def lease(self, row: HoldRow, lease: Lease, *, now: float, due: float, due_by: float) -> HoldRow:
         return super().lease(row, replace(lease, until=now + 1), now=now, due=due, due_by=due_by)
 
 
 class _ReleaseWithoutTail(Holds):
-    """An item is released whatever was appended meanwhile."""
+    """A release ignores changes that were appended meanwhile."""
 
     def release(self, row: HoldRow, last: str, now: float) -> HoldRow:
         while True:
@@ -72,7 +72,7 @@ class _ReleaseWithoutTail(Holds):
 
 
 class _DeleteAtRelease(Holds):
-    """Nothing is left of a hold that has ended."""
+    """A release deletes the hold's row."""
 
     def release(self, row: HoldRow, last: str, now: float) -> HoldRow:
         released = super().release(row, last, now)
@@ -81,14 +81,14 @@ class _DeleteAtRelease(Holds):
 
 
 class _OnlyTheFirst(Holds):
-    """Of an item's changes only the failing one is held."""
+    """A hold contains only the failing change."""
 
     def hold(self, digest: str, changes: Sequence[Change], error: BaseException, **more: Any) -> HoldRow:
         return super().hold(digest, changes[:1], error, **more)
 
 
 class _NoLeaseAtTheDeadline(Holds):
-    """An item whose handler still runs is anybody's."""
+    """A hold at the deadline has no lease although its handler still runs."""
 
     def hold(self, digest: str, changes: Sequence[Change], error: BaseException, **more: Any) -> HoldRow:
         more["lease"] = None
@@ -96,7 +96,7 @@ class _NoLeaseAtTheDeadline(Holds):
 
 
 class _RedrivenLookAtTails(Holds):
-    """A redriven change is taken as settled where its item's hold has come further."""
+    """A redriven change counts as settled if its item's hold has a later tail."""
 
     def redrive(self, digest: str, changes: Sequence[Change], now: float) -> HoldRow:
         there = self.row(digest)
@@ -108,7 +108,7 @@ class _RedrivenLookAtTails(Holds):
 
 
 class _RowBeforeChanges(Holds):
-    """The row that makes changes count is written before they are."""
+    """A hold's row is written before its change rows."""
 
     def hold(self, digest: str, changes: Sequence[Change], error: BaseException, **more: Any) -> HoldRow:
         with _Deferred(self):
@@ -120,7 +120,7 @@ class _RowBeforeChanges(Holds):
 
 
 class _Deferred:
-    """Keeps back a hold's change rows until its row is written."""
+    """Delays a hold's change rows until the hold's row is written."""
 
     def __init__(self, holds: Holds) -> None:
         self._holds, self._table = holds, holds._table
@@ -133,7 +133,7 @@ class _Deferred:
         self._kept += puts
 
     def __enter__(self) -> None:
-        setattr(self._holds, "_table", self)  # noqa: B010 - it stands in for a table
+        setattr(self._holds, "_table", self)  # noqa: B010 - it replaces a table
 
     def __exit__(self, kind: Any, *_: object) -> None:
         self._holds._table = self._table
@@ -142,7 +142,7 @@ class _Deferred:
 
 
 class _EmptyReads(Holds):
-    """Changes are read eventually, and what is missing is not missed."""
+    """Waiting changes are read eventually, and missing changes go unnoticed."""
 
     def waiting(self, row: HoldRow) -> list[Waiting]:
         partition, last = self._changes_of(row.digest), holds_module.LAST
@@ -152,7 +152,7 @@ class _EmptyReads(Holds):
 
 
 class _ReleasesAnyway(Turn):
-    """An item of which nothing was found to be waiting is released."""
+    """An item is released if no waiting change was read."""
 
     def release_or_reload(self) -> bool:
         self._row = self._work.holds.release(self._row, self._row.tail, self._now())
@@ -160,7 +160,7 @@ class _ReleasesAnyway(Turn):
 
 
 class _GoneIsSettled(Holding):
-    """A hold that has ended has settled whatever comes."""
+    """A released hold settles each change that comes later."""
 
     def _refused(self, refused: RefusedError, left: Collection[int]) -> deque[int]:
         row = HoldRow.read(refused.row) if refused.row is not None else None
@@ -171,7 +171,7 @@ class _GoneIsSettled(Holding):
 
 
 class _NoteBeforeHold(BatchRun):
-    """The note at the deadline says what is held before it is."""
+    """The note at the deadline calls changes held before they are."""
 
     def _on_deadline(self) -> None:
         for left in list(self._running.values()):
@@ -181,7 +181,7 @@ class _NoteBeforeHold(BatchRun):
 
 
 class _ReportsFailures(BatchRun):
-    """A batch of which nothing succeeds is reported."""
+    """A batch is reported if none of its changes succeeds."""
 
     def _hold(self, positions: Collection[int], error: BaseException, *, tries: int, **more: Any) -> deque[int]:
         if tries and DONE not in self._state.states:
@@ -190,7 +190,7 @@ class _ReportsFailures(BatchRun):
 
 
 class _RunsPastHolds(BatchRun):
-    """Later changes of a held item run as they come."""
+    """Later changes of a held item run at once."""
 
     def _read(self) -> bool:
         readable = super()._read()
@@ -199,7 +199,7 @@ class _RunsPastHolds(BatchRun):
 
 
 class _CutsOff(RetryRun):
-    """The longest failing come first, and after 20 failures the run ends."""
+    """The items that fail longest come first, and the run ends after 20 failures."""
 
     def _may_begin(self) -> bool:
         failing = sum(tries for tries in FAILED_TURNS.values())
@@ -220,7 +220,7 @@ class _CountsFailures(Turn):
 
 
 def _normalised(change: Change) -> str:
-    """An item's name by its key's values, not by their text."""
+    """Return a digest of the key's normalized numbers instead of their text."""
     keys = {
         name: str(Decimal(value["N"]).normalize()) if "N" in value else value
         for name, value in change.record["dynamodb"]["Keys"].items()

@@ -1,4 +1,4 @@
-"""What must not pass: the stock processor, and the engine with one rule undone, each noticed by a law."""
+"""The mutants: the stock processor, and engines with one mistake each. Each mutant must break a law."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -49,7 +49,7 @@ class _NoNotes(Notes):
 
 
 class _NotesOfDoneOnly(Notes):
-    """A note says what is done, and leaves out what is not."""
+    """A note contains only the done changes."""
 
     def write(self, stream: str, under: int, note: Note, now: float) -> None:
         done = {sequence: state for sequence, state in note.states.items() if state != UNDONE}
@@ -63,21 +63,21 @@ class _NotesReadEventually(Notes):
 
 
 class _NotesNotCarried(Notes):
-    """What a shorter batch leaves unused of a note is forgotten."""
+    """The rest of a note is forgotten after a shorter batch."""
 
     def carried(self, note: Note, last: int) -> Note:
         return Note()
 
 
 class _NotesOfLies(Notes):
-    """All that a note names is called done."""
+    """A note calls each of its changes done."""
 
     def read(self, stream: str, first: int) -> Note:
         return Note(dict.fromkeys(super().read(stream, first).states, DONE))
 
 
 class _Unfenced:
-    """A client whose writes ask for nothing."""
+    """A client whose writes have no condition."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""How a mistake is planted in the engine: by names of its modules that mean something else for one history."""
+"""Substitutes names of the engine's modules during one history, to make a mutant."""
 
 import contextlib
 from collections.abc import Callable, Generator
@@ -22,7 +22,7 @@ def _replaced(replacements: tuple[tuple[Any, str, Any], ...]) -> Generator[None]
 
 
 def substitute(*replacements: tuple[ModuleType | type, str, Any]) -> Substitution:
-    """In these modules or classes, these names mean these values."""
+    """Return a context that gives these names of modules or classes other values."""
     return lambda: _replaced(replacements)
 
 
