@@ -46,7 +46,7 @@ def given() -> dict[str, set[str]]:
     """Variables of each function of the program, tracing switched on."""
     tracing = '{"change-log": {"tracing": true}, "mirror": {"tracing": true}, "welcome-email": {"tracing": true}}'
     recorder = Recorder()
-    run(ROOT, stack="local", config=stack_config("local") | {"table-stream:tuning": tracing}, backend=recorder)
+    run(ROOT, stack="local", config=stack_config("local") | {"tuning": tracing}, backend=recorder)
     return {
         registration.inputs["handler"].split(".")[1]: set(registration.inputs["environment"]["variables"])
         for (kind, _), registration in recorder.registered.items()

@@ -1,4 +1,4 @@
-"""What consumers share: changes in each item's order, each effect once, failures kept whole."""
+"""The library that all consumers share: it keeps the order of each item's changes and every failed change."""
 
 from handler.stream.aws import client
 from handler.stream.change import Change, PermanentError

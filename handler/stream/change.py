@@ -1,4 +1,4 @@
-"""One change of a table: a stream record, typed, and decoded when it is looked at."""
+"""One change of a table: a stream record with types, decoded on first use."""
 
 import re
 from collections.abc import Mapping
@@ -8,25 +8,26 @@ from typing import Any, Literal, NamedTuple, cast
 
 from handler.stream.codec import decode, padded
 
-Origin = Literal["stream", "redrive", "backfill"]
+Origin = Literal["stream", "redrive"]
 EVENT_NAMES = ("INSERT", "MODIFY", "REMOVE")
 VIEW_TYPES = {"NewImage": ("NEW_IMAGE", "NEW_AND_OLD_IMAGES"), "OldImage": ("OLD_IMAGE", "NEW_AND_OLD_IMAGES")}
 REQUIRED_FOR = {"NewImage": ("INSERT", "MODIFY"), "OldImage": ("MODIFY", "REMOVE")}
 STREAM_ARN = re.compile(r"(arn:[^:]+:dynamodb:[^:]*:[^:]*:table/([^/]+))/stream/(.+)")
+EXPIRY_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 LAST_SECOND = 253_402_300_800
-"""The end of the year 9999, the last that Python's dates can tell."""
+"""The end of the year 9999 in seconds since 1970: the latest time that Python's datetime can hold."""
 
 
 class PermanentError(Exception):
-    """Raised by a consumer for a change that can never succeed: it is parked, whole, and not tried again."""
+    """Raise it in a handler for a change that can never succeed: the engine parks the change and does not retry it."""
 
 
 class MalformedChangeError(PermanentError):
-    """A record that cannot be decoded: the message names the record and the field."""
+    """A record cannot be decoded; the message names the record and the field."""
 
 
 class ImageNotInStreamError(Exception):
-    """An image was asked for that the stream's view type leaves out of every record."""
+    """A handler asked for an image that the stream's view type leaves out of every record."""
 
 
 def _copy(value: Any) -> Any:
@@ -38,7 +39,7 @@ def _copy(value: Any) -> Any:
 
 
 class StreamName(NamedTuple):
-    """What a stream's ARN says."""
+    """The parts of a stream's ARN."""
 
     table_arn: str
     table_name: str
@@ -47,23 +48,23 @@ class StreamName(NamedTuple):
 
 @lru_cache(maxsize=64)
 def parse_stream(arn: str) -> StreamName | None:
-    """Table and label of a stream's ARN; None where it is not one."""
+    """Return the table and the label in a stream's ARN, or None if the text is no such ARN."""
     match = STREAM_ARN.fullmatch(arn)
     return StreamName(match[1], match[2], match[3]) if match else None
 
 
 class Change:
-    """One change of one item, as its stream recorded it.
+    """One change of one item, as the stream recorded it.
 
-    Values are native: numbers are `Decimal`, exact whatever their digits, binary is `bytes`, sets are `set`. Nothing is
-    decoded before it is looked at; what cannot be decoded raises `MalformedChangeError`, naming record and field.
-    `origin` says how the change came: from the stream, redriven from a failure store, or backfilled.
+    Values are native: a number is a `Decimal` with all its digits, binary is `bytes`, and a set is a `set`. Each
+    property decodes its part of the record on first use and raises `MalformedChangeError` if that fails. `origin` is
+    "redrive" if an operator redrove the change, else "stream".
     """
 
     __slots__ = ("_images", "_raw", "origin", "record")
 
     def __init__(self, record: Mapping[str, Any], origin: Origin = "stream") -> None:
-        self.record = record  # the engine's: what is held or parked, so nobody may change it
+        self.record = record  # the engine holds and parks this object: do not change it
         self.origin: Origin = origin
         self._images: dict[str, dict[str, Any] | None] = {}
         self._raw: dict[str, Any] | None = None
@@ -74,17 +75,17 @@ class Change:
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The record as the stream delivered it; a copy, made when first looked at."""
+        """A copy of the record as the stream delivered it."""
         if self._raw is None:
             try:
                 self._raw = cast(dict[str, Any], _copy(self.record))
             except RecursionError as error:
-                raise self._malformed("dynamodb", "nested too deep") from error
+                raise self._malformed("dynamodb", "nested too deeply") from error
         return self._raw
 
     @property
     def event_id(self) -> str:
-        """Unique to this change, the same at each delivery of it."""
+        """Unique to this change, and the same in every delivery."""
         return self._text(self.record, "eventID", "eventID")
 
     @property
@@ -94,7 +95,7 @@ class Change:
         return self.record["eventName"]
 
     def check_event_name(self) -> None:
-        """Raise where the record has no event name, or an unknown one: nobody can tell what happened to the item."""
+        """Raise MalformedChangeError if the event name is missing or unknown: the kind of change is then unknown."""
         if self.record.get("eventName") not in EVENT_NAMES:
             raise self._malformed("eventName", f"{self.record.get('eventName')!r} is none of {', '.join(EVENT_NAMES)}")
 
@@ -105,31 +106,31 @@ class Change:
 
     @property
     def new_image(self) -> dict[str, Any] | None:
-        """The item after the change; None where it was removed. Raises ImageNotInStreamError."""
+        """The item after the change, or None if it was removed. Raises ImageNotInStreamError."""
         return self._image("NewImage")
 
     @property
     def old_image(self) -> dict[str, Any] | None:
-        """The item before the change; None where there was none. Raises ImageNotInStreamError."""
+        """The item before the change, or None if it was inserted. Raises ImageNotInStreamError."""
         return self._image("OldImage")
 
     @property
     def sequence_number(self) -> str:
-        """The change's place in its stream, as the stream writes it; compare as integers."""
+        """The change's position in the stream, as the stream writes it; compare sequence numbers as integers."""
         return self._text(self._body, "SequenceNumber", "dynamodb.SequenceNumber")
 
     @property
     def version(self) -> str:
-        """Text that grows with each change of an item, also from a stream to the one that replaces it.
+        """Text that sorts after the versions of the item's earlier changes, also after those of a former stream.
 
-        It holds the source table, the stream's label (its creation time) and the sequence number. That sequence numbers
-        grow from a parent shard to its child is written nowhere; DynamoDB's order within an item relies on it too.
+        The version has the stream's ARN, whose label is the creation time, and the sequence number. AWS does not
+        document that sequence numbers grow from a parent shard to its child; the order within an item relies on it.
         """
         return f"{self.stream_arn}#{padded(self.sequence_number)}"
 
     @property
     def created_at(self) -> datetime:
-        """When DynamoDB recorded the change, to the second, in UTC."""
+        """When DynamoDB recorded the change, in UTC and to the second."""
         seconds = self.created_seconds
         if seconds is None:
             raise self._malformed("dynamodb.ApproximateCreationDateTime", "missing, or not a number of seconds")
@@ -137,19 +138,19 @@ class Change:
 
     @property
     def created_seconds(self) -> float | None:
-        """`created_at` in seconds since 1970; None where the record does not say."""
+        """`created_at` in seconds since 1970, or None if the record has no valid time."""
         seconds = self._body.get("ApproximateCreationDateTime")
-        told = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < LAST_SECOND
-        return seconds if told else None
+        is_time = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < LAST_SECOND
+        return seconds if is_time else None
 
     @property
     def stream_arn(self) -> str:
-        """The stream that recorded the change."""
+        """The ARN of the stream that recorded the change."""
         return self._text(self.record, "eventSourceARN", "eventSourceARN")
 
     @property
     def stream(self) -> StreamName:
-        """Table and label of the stream."""
+        """The table and the label of the stream."""
         name = parse_stream(self.stream_arn)
         if name is None:
             raise self._malformed("eventSourceARN", f"{self.stream_arn!r} is not the ARN of a table's stream")
@@ -157,7 +158,7 @@ class Change:
 
     @property
     def stream_or_unknown(self) -> StreamName:
-        """`stream`, or the text that stands in its place: for logs and object names, which must not fail."""
+        """Like `stream`, but without an error if the ARN is invalid: for log lines and object names."""
         return parse_stream(self.stream_arn) or StreamName(self.stream_arn, self.stream_arn, "unknown")
 
     @property
@@ -167,13 +168,9 @@ class Change:
 
     @property
     def is_expiry(self) -> bool:
-        """Whether DynamoDB removed the item because its time to live was over."""
+        """Whether DynamoDB removed the item because its time to live (TTL) expired."""
         identity: Any = self.record.get("userIdentity")
-        return (
-            isinstance(identity, dict)
-            and cast(dict[str, Any], identity).get("type") == "Service"
-            and cast(dict[str, Any], identity).get("principalId") == "dynamodb.amazonaws.com"
-        )
+        return isinstance(identity, dict) and EXPIRY_IDENTITY.items() <= cast(dict[str, Any], identity).items()
 
     @property
     def _body(self) -> Mapping[str, Any]:
@@ -188,7 +185,7 @@ class Change:
     def _text(self, record: Mapping[str, Any], name: str, field: str) -> str:
         value = record.get(name)
         if not isinstance(value, str) or not value:
-            raise self._malformed(field, f"{value!r} is not a text")
+            raise self._malformed(field, f"{value!r} is not a non-empty string")
         return value
 
     def _image(self, name: str) -> dict[str, Any] | None:
@@ -210,12 +207,12 @@ class Change:
         image: Any = body[name]
         if not isinstance(image, dict):
             raise self._malformed(f"dynamodb.{name}", f"{image!r} is not an item in DynamoDB's JSON")
-        found: dict[str, Any] = {}
+        decoded: dict[str, Any] = {}
         for attribute, value in cast(dict[str, Any], image).items():
             try:
-                found[attribute] = decode(value)
+                decoded[attribute] = decode(value)
             except ValueError as error:
                 raise self._malformed(f"dynamodb.{name}.{attribute}", str(error)) from error
             except RecursionError as error:
-                raise self._malformed(f"dynamodb.{name}.{attribute}", "nested too deep") from error
-        return found
+                raise self._malformed(f"dynamodb.{name}.{attribute}", "nested too deeply") from error
+        return decoded

@@ -1,24 +1,23 @@
-"""DynamoDB's JSON and native values: each into the other, exactly."""
+"""Conversion between DynamoDB's JSON and native values, without loss; also JSON that is nested deeply."""
 
 import base64
 import binascii
 import json
 import re
 import sys
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, cast
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 MOST_NESTING = 10_000
-"""Levels of JSON that are written: many times DynamoDB's 32 levels, and within a thread's stack of 8 MB."""
+"""Nesting levels of JSON: far more than DynamoDB's 32, and few enough for a thread's stack of 8 MB."""
 SEQUENCE_DIGITS = 40
-"""A sequence number has 21 to 40 digits (DynamoDB Streams API): padded to the most, its text orders as it does."""
+"""The most digits of a sequence number (DynamoDB Streams API): padded to 40, the text sorts like the number."""
 
 
 def text_of(error: BaseException) -> str:
-    """An error's text, or why there is none: the __str__ of a handler's own error may raise anything."""
+    """Return an error's text, or a note if there is none: the `__str__` of a handler's own error may raise."""
     try:
         return str(error)
     except BaseException as failed:
@@ -26,48 +25,42 @@ def text_of(error: BaseException) -> str:
 
 
 def to_json(value: Any) -> str:
-    """The value as JSON, however deep it is nested."""
-    try:
-        return json.dumps(value)
-    except RecursionError:
-        with _deep_recursion():
-            return json.dumps(value)
+    """Return the value as JSON, however deeply it is nested."""
+    return _convert(json.dumps, value)
 
 
 def from_json(text: str | bytes) -> Any:
-    """The value that JSON holds, however deep it is nested; raises ValueError."""
+    """Return the value of a JSON text, however deeply it is nested. Raises ValueError."""
+    return _convert(json.loads, text)
+
+
+def _convert(convert: Callable[[Any], Any], value: Any) -> Any:
     try:
-        return json.loads(text)
+        return convert(value)
     except RecursionError:
-        with _deep_recursion():
-            return json.loads(text)
-
-
-@contextmanager
-def _deep_recursion() -> Generator[None]:
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, MOST_NESTING))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, MOST_NESTING))
+        try:
+            return convert(value)
+        finally:
+            sys.setrecursionlimit(limit)
 
 
 def padded(sequence: str | int) -> str:
-    """A sequence number as text of fixed width, which orders as the number does."""
+    """Return a sequence number as text of 40 digits, which sorts like the number."""
     return str(sequence).rjust(SEQUENCE_DIGITS, "0")
 
 
 def decode(value: Any) -> Any:
-    """The native value of one value in DynamoDB's JSON, as a stream's record has it; raises ValueError."""
+    """Return the native value of a value in DynamoDB's JSON, as a stream record has it. Raises ValueError."""
     if not isinstance(value, dict) or len(cast(dict[str, Any], value)) != 1:
-        raise ValueError(f"{value!r} is not an object of one type")
+        raise ValueError(f"{value!r} is not an object with one type")
     [(kind, content)] = cast(dict[str, Any], value).items()
     if kind not in DECODERS:
-        raise ValueError(f"{kind!r} is not a type of DynamoDB")
+        raise ValueError(f"{kind!r} is not a DynamoDB type")
     expected, read = DECODERS[kind]
     if not isinstance(content, expected):
-        raise ValueError(f"{kind} holds {content!r}")  # noqa: TRY004 - one error for whatever is no DynamoDB value
+        raise ValueError(f"{kind} holds {content!r}")  # noqa: TRY004 - the same error for every invalid value
     return read(content)
 
 
@@ -79,7 +72,7 @@ def _number(text: Any) -> Decimal:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a text")  # noqa: TRY004 - as in decode
+        raise ValueError(f"{value!r} is not a string")  # noqa: TRY004 - as in decode
     return value
 
 
@@ -105,12 +98,11 @@ DECODERS: dict[str, tuple[type, Callable[[Any], Any]]] = {
 
 
 def encode(value: Any) -> dict[str, Any]:
-    """The value as boto3's DynamoDB client takes it: what `decode` gives, exactly, whatever its digits.
+    """Return the value as boto3's DynamoDB client takes it; every value that `decode` returns keeps all its digits.
 
-    boto3's own serializer refuses numbers of more than 38 digits, also where all but 38 are zeros. Raises TypeError for
-    what DynamoDB cannot hold: a float, an empty set or one of mixed types, an object.
+    boto3's own serializer refuses numbers of more than 38 digits, even if all but 38 are zeros. Raises TypeError for a
+    value that DynamoDB cannot hold, such as a float, an empty set, or a set of several types.
     """
-    given = type(value).__name__
     for types, kind, write in ENCODERS:
         if isinstance(value, types):
             return {kind: write(value)}
@@ -119,12 +111,12 @@ def encode(value: Any) -> dict[str, Any]:
         if len(kinds) == 1 and kinds <= {"S", "N", "B"}:
             kind = kinds.pop()
             return {f"{kind}S": [encode(element)[kind] for element in cast(set[Any], value)]}
-    raise TypeError(f"{value!r} ({given}) is nothing that DynamoDB can hold")
+    raise TypeError(f"DynamoDB cannot hold {value!r} ({type(cast(Any, value)).__name__})")
 
 
 def _finite(number: int | Decimal) -> str:
     if isinstance(number, Decimal) and not number.is_finite():
-        raise TypeError(f"{number!r} is nothing that DynamoDB can hold")
+        raise TypeError(f"DynamoDB cannot hold {number!r}")
     return str(number)
 
 
@@ -140,5 +132,5 @@ ENCODERS: list[tuple[type | tuple[type, ...], str, Callable[[Any], Any]]] = [
 
 
 def encode_item(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Each attribute as boto3's DynamoDB client takes it."""
+    """Return an item as boto3's DynamoDB client takes it."""
     return {name: encode(value) for name, value in item.items()}

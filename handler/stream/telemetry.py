@@ -1,4 +1,4 @@
-"""The one Logger, and the metrics that alarms watch."""
+"""The Logger of every consumer, and the metrics that alarms use."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ from handler.stream.engine.batch import Function
 from handler.stream.environment import current as current_settings
 
 LISTED = 100
-"""Sequence numbers that one log line lists."""
+"""The most sequence numbers that one log line lists."""
 
 logger = Logger(serialize_stacktrace=False)
-"""Each line logged while a change is handled carries its event id, and what `thread_safe_append_keys` adds for it."""
+"""Each line that a handler logs has the change's event id and the keys added with `thread_safe_append_keys`."""
 
 current_change: ContextVar[Change | None] = ContextVar("current_change", default=None)
-"""The change that this thread handles."""
+"""The change whose handler this thread runs."""
 
 
 def _add_event_id(line: logging.LogRecord) -> bool:
@@ -35,25 +35,25 @@ logger.addFilter(_add_event_id)
 
 
 def begin(context: Any) -> None:
-    """Let every line of this invocation carry its request id."""
+    """Add the request id to every log line of this invocation."""
     logger.append_keys(function_request_id=getattr(context, "aws_request_id", None))
 
 
 def with_tracing(function: Function) -> Function:
-    """The function with an X-Ray subsegment around each change; Lambda gives each thread the invocation's segment."""
-    from aws_lambda_powertools import Tracer  # 0.1 s, which only a traced function pays
+    """Return the function with an X-Ray subsegment for each change, within the segment of the invocation."""
+    from aws_lambda_powertools import Tracer  # this import takes 0.1 s, which only a traced function pays
 
     return Tracer().capture_method(capture_response=False)(function)
 
 
 def log_failure(message: str, change: Change, error: BaseException, **more: Any) -> None:
-    """One line about a change that failed, with the error's traceback; `more` is added to it."""
-    told = {"type": type(error).__name__, "text": text_of(error)}
-    logger.error(message, exc_info=error, **change_fields(change), error=told, **more)
+    """Log an error for one change, with the traceback and the fields in `more`."""
+    described = {"type": type(error).__name__, "text": text_of(error)}
+    logger.error(message, exc_info=error, **change_fields(change), error=described, **more)
 
 
 def change_fields(change: Change) -> dict[str, Any]:
-    """The fields of a log line that name a change and its item."""
+    """Return the fields of a log line that identify a change and its item."""
     return {
         "event_id": change.record.get("eventID"),
         "event_name": change.record.get("eventName"),
@@ -64,12 +64,12 @@ def change_fields(change: Change) -> dict[str, Any]:
 
 
 def summary_fields(changes: Sequence[Change]) -> dict[str, Any]:
-    """The fields of a log line that count changes and name the first of them."""
+    """Return the fields of a log line that count changes and list the first 100 sequence numbers."""
     return {"changes": len(changes), "sequence_numbers": [change.sequence_number for change in changes[:LISTED]]}
 
 
 def iso_time(seconds: float) -> str:
-    """A time in seconds since 1970 as ISO 8601."""
+    """Return a time in seconds since 1970 as ISO 8601 text."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
@@ -79,9 +79,9 @@ def _native_key(key: Any) -> Any:
 
 
 def emit_counts(counts: Mapping[str, int], gauges: Mapping[str, tuple[float, str]] | None = None) -> None:
-    """Print one line that CloudWatch reads as metrics, by consumer.
+    """Print one line of the embedded metric format, from which CloudWatch makes metrics by consumer.
 
-    Counts of zero are left out; gauges, each a value and its unit, are not.
+    Zero counts are left out. A gauge is a value and its unit, and is always included.
     """
     values = {name: (float(value), "Count") for name, value in counts.items() if value} | dict(gauges or {})
     if values:

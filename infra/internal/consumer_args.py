@@ -9,7 +9,7 @@ import pulumi_aws as aws
 
 from infra import engine
 from infra.archive import Package
-from infra.archive.modules import module_of
+from infra.archive.handler_module import module_of
 from infra.grants import Grant
 from infra.internal import passed_arguments
 from infra.internal.passed_arguments import PassedArgs

@@ -12,7 +12,7 @@ from tests.fakes.records import START
 
 Result = TypeVar("Result")
 Hook = Callable[[Callable[[], Any]], Any]
-"""Stands in for a call: it is given the call, and may make it, refuse it, or do something else before or after it."""
+"""Replaces a call: the hook receives the call, and may make it, refuse it, or act before or after it."""
 
 
 class Clock:
@@ -30,7 +30,7 @@ class Clock:
 
 
 class LambdaContext:
-    """Lambda's context of one invocation; its time passes on a test's clock."""
+    """Lambda's context of one invocation, whose remaining time follows a test's clock."""
 
     function_name = "mirror"
     function_version = "$LATEST"
@@ -45,12 +45,12 @@ class LambdaContext:
 
 
 def refusal(code: str, operation: str = "Call", **response: Any) -> ClientError:
-    """What boto3 raises where AWS refuses."""
+    """Return the error that boto3 raises if AWS refuses a call."""
     return ClientError({"Error": {"Code": code, "Message": f"{code} by a fake"}, **response}, operation)
 
 
 def refused(code: str = "InternalServerError") -> Hook:
-    """The call is refused; nothing is done."""
+    """Return a hook that refuses the call without effect."""
 
     def hook(act: Callable[[], Any]) -> Any:
         raise refusal(code)
@@ -59,24 +59,24 @@ def refused(code: str = "InternalServerError") -> Hook:
 
 
 def unanswered(act: Callable[[], Any]) -> Any:
-    """The call is done, and its answer is lost."""
+    """Make the call and lose its response."""
     act()
     raise refusal("RequestTimeout")
 
 
 def answered(act: Callable[[], Any]) -> Any:
-    """The call is made as always."""
+    """Make the call."""
     return act()
 
 
 def in_turn(*hooks: Hook) -> Hook:
-    """A hook a call; later calls are made as always."""
+    """Return a hook that uses one of the hooks per call, and then makes the calls."""
     left = list(hooks)
     return lambda act: left.pop(0)(act) if left else act()
 
 
 def before(do: Callable[[], Any]) -> Hook:
-    """Something happens before the first call, which then is made."""
+    """Return a hook that calls `do` before the first call."""
 
     def hook(act: Callable[[], Any]) -> Any:
         do()
@@ -86,17 +86,17 @@ def before(do: Callable[[], Any]) -> Hook:
 
 
 class HookedDynamoDB(ClockedDynamoDB):
-    """ClockedDynamoDB with a record of its calls, and a hook for each.
+    """ClockedDynamoDB with a log of its calls, and hooks that replace calls.
 
-    A call is known as its operation and what it touches: "Query note", "UpdateItem hold", "BatchWriteItem change",
-    "UpdateItem description", "PutItem mirror".
+    The name of a call is the operation and the kind of row or the table: "Query note", "UpdateItem hold",
+    "BatchWriteItem change", "UpdateItem description", "PutItem mirror".
 
     Attributes
     ----------
     calls : list of str
-        In order.
+        The names of all calls, in order.
     on : dict of Hook
-        What stands in for the calls of a name.
+        The hooks, by the name of the call.
     """
 
     def __init__(
@@ -109,16 +109,16 @@ class HookedDynamoDB(ClockedDynamoDB):
     def perform(self, operation: str, request: Mapping[str, Any], act: Callable[[], Result]) -> Result:
         name = f"{operation} {touched(request)}"
         self.calls.append(name)
-        plain = super().perform
+        perform = super().perform
 
         def run() -> Any:
-            return plain(operation, request, act)
+            return perform(operation, request, act)
 
         return self.on[name](run) if name in self.on else run()
 
 
 class S3:
-    """boto3's S3 client with one bucket in memory. Not imitated: anything but a conditional `put_object`."""
+    """boto3's S3 client with one bucket in memory. It imitates only a conditional `put_object`."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -138,7 +138,7 @@ class S3:
 
 
 class Lambda:
-    """boto3's Lambda client: keeps what is invoked asynchronously."""
+    """boto3's Lambda client, with a log of asynchronous invocations."""
 
     def __init__(self) -> None:
         self.invoked: list[tuple[str, Any]] = []

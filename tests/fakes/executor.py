@@ -6,10 +6,10 @@ from typing import Any
 
 
 class InlineExecutor:
-    """An executor without threads: items take turns, a change each.
+    """An executor without threads: the items take turns, with one change per turn.
 
-    A handler that calls `deadline` lets the invocation's time be over while it runs; one that calls `another` lets
-    another item's handler run at the same time.
+    A handler may call `deadline` to reach the deadline while it runs, or `another` to let another item's handler run
+    meanwhile.
     """
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class InlineExecutor:
         self._waiting: list[Iterator[None]] = []
 
     def __call__(self, items: Any, left: Callable[[], float] | None, on_deadline: Callable[[], None]) -> None:
-        outer = self.deadline, self._waiting  # an invocation may begin while another is under way
+        outer = self.deadline, self._waiting  # an invocation may begin during another one
         self.deadline, self._waiting = on_deadline if left else lambda: None, list(items)
         try:
             while self._waiting:
@@ -26,7 +26,7 @@ class InlineExecutor:
             self.deadline, self._waiting = outer
 
     def another(self) -> None:
-        """Let the next item take its step."""
+        """Give the next item its turn."""
         waiting = self._waiting
         item = waiting.pop(0)
         with contextlib.suppress(StopIteration):

@@ -1,4 +1,4 @@
-"""Stream records as Lambda's event has them: the one factory of the tests."""
+"""Factory of stream records as Lambda's event has them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -55,7 +55,7 @@ def record(
 
 
 def nested(levels: int) -> Any:
-    """A value of so many levels in DynamoDB's JSON."""
+    """Return a value with so many levels, in DynamoDB's JSON."""
     value: Any = {"S": "deep"}
     for _ in range(levels):
         value = {"M": {"a": value}}

@@ -1,7 +1,9 @@
-"""One consumer's engine on AWS in memory, with a handler that does as a test says."""
+"""One consumer's engine with AWS in memory, and a handler whose behavior a test sets."""
 
 from collections.abc import Callable
 from typing import Any, cast
+
+import pytest
 
 from handler.stream.change import Change
 from handler.stream.engine.workers import Executor, SimulatedCrash
@@ -19,26 +21,26 @@ Trouble = Behavior | list[Any]
 
 
 def digest(item: str) -> str:
-    """The name of an item in the ledger."""
+    """Return the name of an item in the ledger."""
     return digest_of(Change(record(1, item)))
 
 
 class ConsumerHarness:
-    """Invocations of one consumer's function, and what came of them. Changes are known by their number.
+    """Invocations of one consumer's function and their results. A change is identified by its number.
 
     Attributes
     ----------
     trouble : dict
-        What becomes of a change's handler: an exception is raised, a function is called, nothing is success; a list
-        says it for one call after the other.
+        The behavior of the handler by change: it raises an exception or calls a function; without an entry it
+        succeeds. A list has a behavior for each call.
     look : callable
-        What a handler does with its change first; what that returns, the handler returns.
+        Called first with the change; the handler returns its result.
     ran : list
         The changes whose handler was called, in order.
     applied : list
-        Those whose handler came to its end, in order.
+        The changes whose handler returned, in order.
     paused : list
-        How long the engine has waited between tries.
+        The pauses between tries, in seconds.
     """
 
     def __init__(self, *, claim: bool = False, executor: Executor | None = None, **settings: Any) -> None:
@@ -56,7 +58,7 @@ class ConsumerHarness:
         self.engine = self.environment()
 
     def environment(self) -> Engine:
-        """Another environment of the same function: nothing is remembered but by the stores."""
+        """Return another execution environment of the function, which shares only the stores."""
         clients: dict[str, Any] = {
             "dynamodb": self.dynamodb,
             "ledger": self.dynamodb,
@@ -92,10 +94,10 @@ class ConsumerHarness:
         self.applied.append(number)
         return result
 
-    # What a handler may do
+    # Behaviors of a handler
 
     def takes(self, seconds: float, then: BaseException | None = None) -> Callable[[], None]:
-        """A handler that takes some time."""
+        """Return the behavior of a handler that takes some time, and then may fail."""
 
         def run() -> None:
             self.clock.now += seconds
@@ -105,12 +107,12 @@ class ConsumerHarness:
         return run
 
     def times_out(self) -> None:
-        """A handler that hangs until the function is killed, after its last words."""
+        """The behavior of a handler that hangs through the deadline until Lambda kills the function."""
         self._end()
         raise SimulatedCrash
 
     def ends_late(self, then: BaseException | None = None) -> Callable[[], None]:
-        """A handler that ends after the function's last words, and before it is killed."""
+        """Return the behavior of a handler that ends after the deadline, but before Lambda kills the function."""
 
         def run() -> None:
             self._end()
@@ -127,7 +129,7 @@ class ConsumerHarness:
     # Invocations
 
     def invoke(self, event: Any, context: Any = None) -> dict[str, Any]:
-        """Call the function; in another environment where one call is under way."""
+        """Invoke the function: in another environment if an invocation is in progress."""
         outer, self._context = self._context, context or LambdaContext(self.clock)
         engine = self.environment() if outer else self.engine
         try:
@@ -138,47 +140,53 @@ class ConsumerHarness:
     def deliver(
         self, batch: str, *, seconds: float = 60, context: Any = None, start: int = 1, **fields: Any
     ) -> list[int]:
-        """Deliver changes of the items named by a text's letters, numbered from `start`; the numbers that are reported.
+        """Deliver a batch and return the numbers of the reported changes.
 
-        A blank stands for a change that is not in the batch.
+        Each letter of `batch` is a change of the item with that name; a blank is a change that the batch leaves out.
+        Changes are numbered from `start`.
         """
         records = [record(start + place, item, **fields) for place, item in enumerate(batch) if item != " "]
         answer = self.invoke({"Records": records}, context or LambdaContext(self.clock, seconds))
         return [int(failure["itemIdentifier"]) - FIRST for failure in answer["batchItemFailures"]]
 
+    def deliver_and_crash(self, batch: str, **more: Any) -> None:
+        """Deliver a batch whose handler kills the function."""
+        with pytest.raises(SimulatedCrash):
+            self.deliver(batch, **more)
+
     def ask(self, request: str, *, seconds: float = 60, **more: Any) -> dict[str, Any]:
-        """Send a request; its answer."""
+        """Send a request and return the response."""
         return self.invoke({"table-stream": request, **more}, LambdaContext(self.clock, seconds))
 
     def retry(self, *, seconds: float = 60, **more: Any) -> dict[str, Any]:
-        """A retry run; its answer. `now=True` makes everything due."""
+        """Do a retry run and return its response; with `now=True` all items are due."""
         return self.ask("retry", seconds=seconds, **more)
 
     def retry_later(self, minutes: float = 1, **more: Any) -> dict[str, Any]:
-        """A retry run some minutes later."""
+        """Do a retry run some minutes later."""
         self.clock.now += minutes * 60
         return self.retry(**more)
 
-    # What is kept
+    # The content of the stores
 
     def ledger(self, partition: str) -> dict[str, dict[str, Any]]:
-        """The rows of one of the ledger's partitions, by sort key."""
+        """Return the rows of a partition of the ledger, by sort key."""
         return self.dynamodb.tables.get("ledger", {}).get(partition, {})
 
     def row(self, item: str = "a") -> HoldRow | None:
-        """The hold row of an item."""
+        """Return the hold row of an item, or None."""
         row = self.ledger("hold#consumer").get(digest(item))
         return HoldRow.read(row) if row else None
 
     def held_row(self, item: str = "a") -> HoldRow:
-        """The row of an item that is held."""
+        """Return the hold row of an item that must be held."""
         row = self.row(item)
         assert row is not None
         assert row.is_held
         return row
 
     def waiting(self, item: str = "a") -> list[int]:
-        """The changes of an item that wait, in order."""
+        """Return the waiting changes of an item, in order."""
         row = self.row(item)
         if row is None or not row.is_held:
             return []
@@ -188,24 +196,24 @@ class ConsumerHarness:
         return [int(each.change.sequence_number) - FIRST for each in counted]
 
     def described(self, item: str = "a") -> dict[str, Any]:
-        """What an operator reads about an item, as plain values."""
-        described = self.ledger(f"hold#consumer#{digest(item)}")["!"]
-        return {name: next(iter(value.values())) for name, value in described.items() if name not in ("pk", "sk")}
+        """Return the description of a held item, which operators read, as plain values."""
+        row = self.ledger(f"hold#consumer#{digest(item)}")["!"]
+        return {name: next(iter(value.values())) for name, value in row.items() if name not in ("pk", "sk")}
 
     def note(self, under: int) -> dict[int, str] | None:
-        """The states in the note that stands under a change."""
+        """Return the states in the note that is stored under a change, or None."""
         item = self.ledger(f"note#consumer#{STREAM}").get(f"{FIRST + under:040}")
         if item is None:
             return None
         return {sequence - FIRST: state for sequence, state in Note.unpacked(item["records"]["B"]).states.items()}
 
     def parked(self) -> list[int]:
-        """The changes in the failure store, in stream order."""
+        """Return the changes in the failure bucket, in stream order."""
         return [int(key.rsplit("/", 1)[1].split("-", 1)[0]) - FIRST for key in sorted(self.s3.objects)]
 
 
 def with_held_item(batch: str = "aa", **settings: Any) -> ConsumerHarness:
-    """A world whose change 1 fails, so that its item is held; nothing has been called since."""
+    """Return a harness whose change 1 fails, so that its item is held, and clear the logs of calls."""
     harness = ConsumerHarness(**settings)
     harness.trouble[1] = FAILS
     assert harness.deliver(batch) == []
@@ -215,7 +223,7 @@ def with_held_item(batch: str = "aa", **settings: Any) -> ConsumerHarness:
 
 
 def with_mended_item(batch: str = "aa", **settings: Any) -> ConsumerHarness:
-    """The same, where nothing fails any more."""
+    """Return a harness with a held item whose changes no longer fail."""
     harness = with_held_item(batch, **settings)
     harness.trouble.clear()
     return harness

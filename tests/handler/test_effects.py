@@ -1,4 +1,4 @@
-"""Fenced writes and transactions: right whatever is repeated, and in whatever order."""
+"""Fenced writes and transactions: their result is right in any order and with repetitions."""
 
 import itertools
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def stored(dynamodb: HookedDynamoDB, table: str = "mirror") -> list[dict[str, An
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations([1, 2, 3, 2])))
-def test_the_newest_change_wins_in_whatever_order_and_however_often_they_come(
+def test_the_newest_change_wins_in_any_order_and_with_repetitions(
     order: tuple[int, ...], dynamodb: HookedDynamoDB
 ) -> None:
     for number in order:
@@ -46,7 +46,7 @@ def test_the_newest_change_wins_in_whatever_order_and_however_often_they_come(
     assert item["n"] == {"N": "3"}
 
 
-def test_it_says_whether_it_has_written(dynamodb: HookedDynamoDB) -> None:
+def test_the_result_says_whether_the_item_was_written(dynamodb: HookedDynamoDB) -> None:
     assert put_if_newer(change(2), "mirror") is True
     assert put_if_newer(change(2), "mirror") is False
     assert put_if_newer(change(1), "mirror") is False
@@ -60,7 +60,7 @@ def test_the_whole_item_is_replaced(dynamodb: HookedDynamoDB) -> None:
     assert set(item) == {"id", "n", "change_version"}
 
 
-def test_a_removal_leaves_a_tombstone_that_no_older_change_overwrites(dynamodb: HookedDynamoDB) -> None:
+def test_no_older_change_overwrites_a_tombstone(dynamodb: HookedDynamoDB) -> None:
     put_if_newer(change(1), "mirror")
     put_if_newer(change(3, name="REMOVE"), "mirror")
     put_if_newer(change(2), "mirror")
@@ -72,13 +72,13 @@ def test_a_removal_leaves_a_tombstone_that_no_older_change_overwrites(dynamodb: 
 
 
 def test_a_tombstones_expiry_counts_from_the_write(dynamodb: HookedDynamoDB, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not from the change, which may be a day old."""
+    """The change may be a day old."""
     monkeypatch.setattr("time.time", lambda: 5_000_000_000.5)
     put_if_newer(change(1, name="REMOVE"), "mirror")
     assert stored(dynamodb)[0]["expiry"] == {"N": "5000000100"}
 
 
-def test_the_version_orders_a_recreated_stream_too(dynamodb: HookedDynamoDB) -> None:
+def test_changes_of_a_new_stream_are_newer_than_those_of_the_former_one(dynamodb: HookedDynamoDB) -> None:
     later = STREAM.replace("2026-01-01", "2026-02-01")
     assert put_if_newer(change(9), "mirror")
     assert put_if_newer(change(1, stream=later), "mirror")
@@ -86,7 +86,7 @@ def test_the_version_orders_a_recreated_stream_too(dynamodb: HookedDynamoDB) -> 
     assert stored(dynamodb)[0]["change_version"] == {"S": f"{later}#{'0' * 19}{10**20 + 1}"}
 
 
-def test_another_source_is_refused_for_good(dynamodb: HookedDynamoDB) -> None:
+def test_another_source_is_a_permanent_error(dynamodb: HookedDynamoDB) -> None:
     put_if_newer(change(1), "mirror")
     for other in ("orders-2", "order", "users"):
         with pytest.raises(OtherSourceError, match=f"the item in mirror was written from {STREAM}#"):
@@ -94,9 +94,9 @@ def test_another_source_is_refused_for_good(dynamodb: HookedDynamoDB) -> None:
     assert issubclass(OtherSourceError, PermanentError)
 
 
-def test_a_version_that_is_none_of_a_fence_is_another_source(dynamodb: HookedDynamoDB) -> None:
+def test_a_version_of_another_type_is_another_source(dynamodb: HookedDynamoDB) -> None:
     dynamodb.put_item(TableName="mirror", Item={"id": {"S": "a"}, "change_version": {"N": "7"}})
-    with pytest.raises(OtherSourceError, match="the item in mirror was written from something else"):
+    with pytest.raises(OtherSourceError, match="the item in mirror was written from another source"):
         put_if_newer(change(1), "mirror")
 
 
@@ -106,12 +106,12 @@ def test_another_item_and_key_can_be_written(dynamodb: HookedDynamoDB) -> None:
     (item,) = stored(dynamodb, "by-email")
     assert (item["email"], item["user"]) == ({"S": "a@example.com"}, {"S": "1"})
     changed = modified("users", user, email="b@example.com")
-    put_if_newer(changed, "by-email", key={"email": user["email"]})  # the item lives on, under another key
+    put_if_newer(changed, "by-email", key={"email": user["email"]})  # the item now has another key
     (item,) = stored(dynamodb, "by-email")
     assert set(item) == {"email", "change_version", "expiry"}
 
 
-def test_numbers_of_any_size_are_copied_exactly(dynamodb: HookedDynamoDB) -> None:
+def test_numbers_of_any_size_are_written_exactly(dynamodb: HookedDynamoDB) -> None:
     put_if_newer(inserted("orders", id="1", n=Decimal("1" * 60), tiny=Decimal("1E-130"), b={b"\x00"}), "mirror")
     (item,) = stored(dynamodb)
     assert (item["n"], item["tiny"], item["b"]) == ({"N": "1" * 60}, {"N": "1E-130"}, {"BS": [b"\x00"]})
@@ -119,7 +119,7 @@ def test_numbers_of_any_size_are_copied_exactly(dynamodb: HookedDynamoDB) -> Non
 
 @pytest.mark.parametrize("name", ["change_version", "expiry"])
 def test_the_fences_attribute_names_are_reserved(name: str, dynamodb: HookedDynamoDB) -> None:
-    with pytest.raises(UnfencedItemError, match=f"{name} is the fence's own in mirror; rename it"):
+    with pytest.raises(UnfencedItemError, match=f"the fence in mirror reserves {name}; rename it"):
         put_if_newer(inserted("orders", id="1", **{name: "x"}), "mirror")
     assert stored(dynamodb) == []
 
@@ -127,12 +127,12 @@ def test_the_fences_attribute_names_are_reserved(name: str, dynamodb: HookedDyna
 def test_an_item_too_large_for_its_fence_is_a_permanent_failure(dynamodb: HookedDynamoDB) -> None:
     image = {"id": {"S": "a"}, "text": {"S": "x" * (400 * 1024 - 100)}}
     dynamodb.put_item(TableName="mirror", Item=image)
-    with pytest.raises(PermanentError, match="too large for mirror with its fence"):
+    with pytest.raises(PermanentError, match="too large for mirror with the fence"):
         put_if_newer(change(1, NewImage=image), "mirror")
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "ProvisionedThroughputExceededException"])
-def test_any_other_refusal_is_an_ordinary_failure(code: str, dynamodb: HookedDynamoDB) -> None:
+def test_another_error_of_dynamodb_is_an_ordinary_failure(code: str, dynamodb: HookedDynamoDB) -> None:
     dynamodb.on["PutItem mirror"] = refused(code)
     with pytest.raises(ClientError):
         put_if_newer(change(1), "mirror")
@@ -140,7 +140,7 @@ def test_any_other_refusal_is_an_ordinary_failure(code: str, dynamodb: HookedDyn
 
 @consumer
 def counts(change: Change) -> None:
-    """A small consumer that counts with a transaction: how many items each customer has."""
+    """Count the changes of each item with a transaction."""
     add = {
         "TableName": "counters",
         "Key": {"id": {"S": change.keys["id"]}},
@@ -151,7 +151,7 @@ def counts(change: Change) -> None:
     transact(change, [{"Update": add}])
 
 
-def test_a_counter_counts_each_change_once_however_often_it_is_delivered(dynamodb: HookedDynamoDB) -> None:
+def test_a_counter_counts_each_change_once_in_repeated_deliveries(dynamodb: HookedDynamoDB) -> None:
     first = inserted("orders", id="a")
     changes = [first, modified("orders", {"id": "a"}, n=1), inserted("orders", id="b")]
     for _ in range(3):
@@ -186,8 +186,8 @@ def test_a_transaction_cancelled_for_another_reason_is_an_ordinary_failure(
         transact(change(1), [])
 
 
-def test_a_claiming_consumer_can_use_a_transaction_too(dynamodb: HookedDynamoDB) -> None:
-    """The two claims on one change are two items."""
+def test_a_claiming_consumer_can_use_a_transaction(dynamodb: HookedDynamoDB) -> None:
+    """The two claims on a change are different items."""
     clients = {"dynamodb": dynamodb, "ledger": dynamodb}
     settings = Environment(powertools_service_name="counts", ledger_table="ledger")
     engine = Engine(counts.function, settings, claim=True, client=clients.__getitem__, executor=InlineExecutor())

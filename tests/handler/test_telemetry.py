@@ -1,4 +1,4 @@
-"""Counts are printed as CloudWatch reads them, and nothing is printed where there is nothing to count."""
+"""Counts are printed in CloudWatch's embedded metric format, but zero counts are not printed."""
 
 import json
 
@@ -25,7 +25,7 @@ def test_counts_are_one_line_of_the_embedded_metric_format(
     assert line == {"service": "service_undefined", "ParkedChanges": [2], "HeldChanges": [1], "HeldItems": [0]}
 
 
-def test_counts_of_two_calls_are_kept_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_call_prints_only_its_own_counts(capsys: pytest.CaptureFixture[str]) -> None:
     emit_counts({"FailedMarks": 1})
     emit_counts({"FailedMarks": 1})
     assert [json.loads(line)["FailedMarks"] for line in capsys.readouterr().out.splitlines()] == [[1], [1]]

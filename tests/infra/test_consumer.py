@@ -12,7 +12,8 @@ import pulumi_aws as aws
 import pytest
 
 from infra.archive import Package, build
-from infra.archive.modules import module_of
+from infra.archive.handler_module import module_of
+from infra.archive.sources import ROOT
 from infra.consumer import Environment, StreamConsumer
 from infra.encryption import EncryptionKey
 from infra.filters import exists
@@ -298,7 +299,7 @@ def test_a_wiring_that_cannot_work_is_refused(program: Callable[[], object], mes
 
 
 def test_every_module_of_a_consumer_is_found() -> None:
-    assert [module_of(name) for name in ("change-log", "mirror", "welcome-email")] == [
+    assert [module_of(name, ROOT) for name in ("change-log", "mirror", "welcome-email")] == [
         "change_log",
         "mirror",
         "welcome_email",

@@ -1,4 +1,4 @@
-"""One batch through the engine: each item's changes in order, a failing item held, only the rest reported."""
+"""The run of one batch: each item's changes run in order, and a failing item is held with its later changes."""
 
 import threading
 from collections import deque
@@ -16,32 +16,31 @@ from handler.stream.engine.workers import Executor
 from handler.stream.environment import Environment
 from handler.stream.failures import FailureStore
 from handler.stream.ledger import Ledger
-from handler.stream.ledger.notes import DONE, HELD
+from handler.stream.ledger.notes import DONE, HELD, Note
 from handler.stream.telemetry import emit_counts, log_failure, logger
 
 if TYPE_CHECKING:
     from handler.stream.held_items.holding import Holding
     from handler.stream.ledger.rows import HoldRow
 
-# A cold environment in which all is well does not pay for what only a failure needs: that is imported when it is used.
+# Modules that only a failure needs are imported on first use, so that a cold start does not pay for them.
 
 RECORD_AGE_SECONDS = 86_100.0
-"""The mapping discards older records, five minutes before the stream may, so that they reach the failure bucket."""
+"""The mapping discards older records: 5 min before the stream may, so that they reach the failure bucket."""
 AGE_MARGIN_SECONDS = 120.0
-"""Seconds after this invocation in which a reported record could be delivered again: longer than the mapping's
-back-off."""
+"""How long after this invocation the mapping may deliver a reported record again: longer than its back-off."""
 ALONE_SECONDS = 30.0
-"""Older than this and alone in its batch, a record is likely what bisecting a batch that fails has left."""
+"""A record that is older and alone in its batch may be left over from bisecting a batch that kills the function."""
 MOST_DELIVERIES = 3
-"""The delivery of a record alone at which it is held unrun: two before it ended without an answer."""
+"""The third delivery of such a record is held without a try: two deliveries have ended without a response."""
 
 
 Invoke = Callable[[Any, dict[str, Any]], None]
-"""Invokes the function again, asynchronously, with a context and a payload."""
+"""Invokes this function asynchronously, with a context and a payload."""
 
 
 class Processor(Protocol):
-    """What a batch takes from the processor of its environment."""
+    """The attributes of KeyOrderedProcessor that a batch run and a retry run use."""
 
     settings: Environment
     ledger: Ledger | None
@@ -66,8 +65,8 @@ class BatchRun:
     def __init__(self, processor: Processor, batch: Batch, function: Function, invocation: Invocation) -> None:
         self._processor, self._batch, self._invocation = processor, batch, invocation
         self._settings, self._ledger, self._function = processor.settings, processor.ledger, function
-        self._handler_timeout = processor.settings.handler_timeout_seconds
-        self._in_place = InPlaceRetries(function, invocation, processor.sleep, processor.health, self._handler_timeout)
+        timeout_seconds = processor.settings.handler_timeout_seconds
+        self._in_place = InPlaceRetries(function, invocation, processor.sleep, processor.health, timeout_seconds)
         self._parking = Parking(processor.failures, invocation)
         self._state = BatchState(batch)
         self._rows: Mapping[str, HoldRow] = {}
@@ -106,7 +105,7 @@ class BatchRun:
         try:
             self._processor.invoke(self._invocation.context, {"table-stream": "retry"})
         except Exception:
-            logger.exception("a retry run cannot be asked for: the next minute's takes the items")
+            logger.exception("a retry run cannot be invoked: the next scheduled run takes the items")
 
     # Before the first change
 
@@ -118,11 +117,11 @@ class BatchRun:
             note = self._ledger.notes.read(self._batch.stream, self._batch.sequences[0])
             self._rows = self._ledger.hold_rows(self._digests)
         except Exception:
-            logger.exception("the ledger cannot be read: the whole batch comes again")
+            logger.exception("the ledger cannot be read: the whole batch is reported")
             return False
         self._state.start_from(note)
         if self._rows and not self._holding.settle_known(self._state.undone(), self._rows):
-            self._state.reset()
+            self._state.start_from(Note())  # every record is undone: Lambda delivers the whole batch again
             return False
         return True
 
@@ -147,7 +146,7 @@ class BatchRun:
         try:
             return self._ledger.deliveries.count(self._batch.stream, self._batch.sequences[0], now)
         except Exception:
-            logger.exception("the ledger cannot count a delivery: the batch comes again")
+            logger.exception("the ledger cannot count a delivery: the batch is reported")
             return None
 
     def _forget_delivery(self) -> None:
@@ -155,7 +154,7 @@ class BatchRun:
         try:
             self._ledger.deliveries.forget(self._batch.stream, self._batch.sequences[0])
         except Exception:
-            logger.exception("the ledger cannot give back a counted delivery")
+            logger.exception("the ledger cannot remove the count of a delivery")
 
     # Running
 
@@ -169,16 +168,15 @@ class BatchRun:
             yield
             row = self._holding.row_of(positions[0], self._rows)
             positions, released_at = self._holding.let_wait(row, positions), row.released_at if row else None
-        invocation, health, handler_timeout = self._invocation, self._processor.health, self._handler_timeout
+        invocation, health, settings = self._invocation, self._processor.health, self._settings
         while positions:
             yield
-            if positions[0] != self._first and invocation.seconds_left() <= handler_timeout:
+            if positions[0] != self._first and invocation.seconds_left() <= settings.handler_timeout_seconds:
                 self._hold_if_too_old(positions)
                 return
             if self._processor.invoke and not health.trusts(item, invocation.clock(), released_at):
-                positions = self._hold_untried(
-                    positions, "others failed slowly: it is tried beside the shard", due_in_seconds=0.0
-                )
+                reason = "others failed slowly: a retry run tries it"
+                positions = self._hold_untried(positions, reason, due_in_seconds=0.0)
                 health.took_detour()
                 self._request_retry_run()
             elif self._ledger and not health.may_try(invocation.clock()):
@@ -339,5 +337,5 @@ class BatchRun:
             notes.write(self._batch.stream, next(iter(note.states)), note, self._invocation.clock())
         except Exception:
             repeats = sum(state == DONE for state in note.states.values())
-            logger.exception("the note cannot be written: what is done comes again", repeats=repeats)
+            logger.exception("the note cannot be written: finished changes are repeated", repeats=repeats)
             self._invocation.count("RepeatedChanges", repeats)

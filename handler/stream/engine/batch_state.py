@@ -26,10 +26,6 @@ class BatchState:
         self.note = note
         self.states[:] = [note.states.get(sequence, UNDONE) for sequence in self.batch.sequences]
 
-    def reset(self) -> None:
-        """Make every record undone, so that Lambda delivers the whole batch again."""
-        self.states[:] = [UNDONE] * len(self.states)
-
     def change(self, position: int) -> Change:
         """Return a new Change of the record at a position."""
         return Change(self.batch.records[position])

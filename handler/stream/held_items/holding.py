@@ -162,16 +162,8 @@ class Holding:
         self._invocation.count("HeldChanges", len(positions))
 
     def _log_held(self, row: HoldRow, changes: Sequence[Change], error: BaseException, tries: int) -> None:
-        next_try = iso_time(row.due)
-        log_failure(
-            "item held",
-            changes[0],
-            error,
-            item=row.digest,
-            attempts=tries,
-            next_try=next_try,
-            **summary_fields(changes),
-        )
+        fields = {"next_try": iso_time(row.due), **summary_fields(changes)}
+        log_failure("item held", changes[0], error, item=row.digest, attempts=tries, **fields)
 
     def hold_running(self, positions: list[int], error: BaseException) -> HoldRow | None:
         """Hold an item for this invocation until its end; None where that fails."""

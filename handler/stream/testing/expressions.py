@@ -1,4 +1,4 @@
-"""DynamoDB's expressions, as far as MemoryDynamoDB evaluates them."""
+"""The DynamoDB expressions that MemoryDynamoDB evaluates."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class Scope(NamedTuple):
-    """What an expression is evaluated on."""
+    """An item and a request's placeholders, on which an expression is evaluated."""
 
     item: Item
     names: Values
@@ -29,19 +29,19 @@ class Scope(NamedTuple):
 
     @classmethod
     def of_request(cls, item: Item, request: Mapping[str, Any]) -> "Scope":
-        """The scope of a request's expressions on an item."""
+        """Return the scope of a request's expressions on an item."""
         return cls(item, request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {}))
 
     def name(self, token: str) -> str:
-        """The attribute that a name or its placeholder means."""
+        """Return the attribute name of a token, which may be a placeholder."""
         return self.names[token] if token.startswith("#") else token
 
     def value(self, token: str) -> Any:
-        """An attribute or a given value as DynamoDB's JSON; None where the attribute is missing."""
+        """Return the value of a token in DynamoDB's JSON; None if the attribute is missing."""
         return self.values[token] if token.startswith(":") else self.item.get(self.name(token))
 
     def partition(self, expression: str, key: str) -> str:
-        """The partition that a key condition names, as `pk = :partition`."""
+        """Return the partition in a key condition such as `pk = :partition`."""
         tokens = TOKEN.findall(expression)
         place = next(at for at, token in enumerate(tokens) if token[0] != ":" and self.name(token) == key)
         return str(next(iter(self.values[tokens[place + 2]].values())))
@@ -52,7 +52,7 @@ Operand = Callable[[Scope], Any]
 
 
 def _comparable(value: Any) -> Any:
-    """A value to compare; None where it is missing."""
+    """Return a value that Python can compare; None if it is missing."""
     if value is None:
         return None
     [(kind, content)] = value.items()
@@ -138,8 +138,8 @@ class _Parser:
         compare, right = COMPARISONS[self.take(*COMPARISONS)], self.take()
 
         def holds(scope: Scope) -> bool:
-            found, given = _comparable(scope.value(left)), _comparable(scope.value(right))
-            return found is not None and given is not None and compare(found, given)
+            one, other = _comparable(scope.value(left)), _comparable(scope.value(right))
+            return one is not None and other is not None and compare(one, other)
 
         return holds
 
@@ -189,7 +189,7 @@ class _Parser:
 
 @cache
 def parse_condition(expression: str) -> Condition:
-    """A condition or key condition; raises NotImplementedError."""
+    """Parse a condition or key condition. Raises NotImplementedError."""
     parser = _Parser(expression)
     condition = parser.condition()
     if parser.peek():
@@ -199,7 +199,7 @@ def parse_condition(expression: str) -> Condition:
 
 @cache
 def parse_update(expression: str) -> Callable[[Scope], Item]:
-    """What an update expression makes of an item; raises NotImplementedError."""
+    """Parse an update expression into a function that returns the updated item. Raises NotImplementedError."""
     steps = list(_Parser(expression).update())
 
     def update(scope: Scope) -> Item:

@@ -1,4 +1,4 @@
-"""Holds whose rows are missing, unreadable, of a newer version, or left over."""
+"""Holds with rows that are missing, unreadable, of a newer format, or left over."""
 
 import pytest
 
@@ -11,13 +11,13 @@ NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}
 
 
 def key(number: int, part: int = 0) -> str:
-    """The sort key of a change's row."""
+    """Return the sort key of a change's row."""
     return f"{STREAM.rpartition('/')[2]}#{FIRST + number:040}#{part:04}"
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize("damage", ["missing", "unreadable", "no record"])
-def test_a_change_row_that_is_missing_or_unreadable_stops_its_item_and_nothing_else(
+def test_a_missing_or_unreadable_change_row_stops_only_its_item(
     number: int, damage: str, counts: Counts, log_lines: Lines
 ) -> None:
     harness = ConsumerHarness()
@@ -47,7 +47,7 @@ def test_a_change_row_that_is_missing_or_unreadable_stops_its_item_and_nothing_e
     assert harness.ran == [11]
 
 
-def test_a_broken_item_that_is_repaired_goes_on() -> None:
+def test_a_broken_item_continues_after_its_repair() -> None:
     harness = with_held_item("aa")
     rows = harness.ledger(f"hold#consumer#{digest('a')}")
     row = rows.pop(key(1))
@@ -58,7 +58,7 @@ def test_a_broken_item_that_is_repaired_goes_on() -> None:
     assert harness.applied == [1, 2]
 
 
-def test_items_of_a_newer_version_are_left_to_it(log_lines: Lines) -> None:
+def test_a_retry_run_leaves_items_of_a_newer_format_alone(log_lines: Lines) -> None:
     harness = with_held_item("a")
     harness.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
     before_run = harness.row()
@@ -74,7 +74,7 @@ def newer(harness: ConsumerHarness) -> None:
     harness.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
 
 
-def test_a_batch_with_an_item_whose_hold_is_of_a_newer_version_is_reported(log_lines: Lines) -> None:
+def test_a_batch_with_an_item_whose_hold_has_a_newer_format_is_reported(log_lines: Lines) -> None:
     harness = with_held_item("a")
     newer(harness)
     assert harness.deliver("bac", start=2) == [2, 3, 4]
@@ -87,14 +87,14 @@ def test_a_batch_with_an_item_whose_hold_is_of_a_newer_version_is_reported(log_l
     )
 
 
-def test_another_items_row_of_a_newer_version_is_nobodys_business() -> None:
+def test_another_items_hold_of_a_newer_format_is_ignored() -> None:
     harness = with_held_item("a")
     newer(harness)
     assert harness.deliver("b", start=2) == []
     assert harness.applied == [2]
 
 
-def test_an_item_that_a_newer_version_holds_meanwhile_comes_again() -> None:
+def test_an_item_that_a_newer_engine_holds_meanwhile_is_reported() -> None:
     harness = ConsumerHarness()
     harness.trouble[1] = FAILS
 
@@ -107,7 +107,7 @@ def test_an_item_that_a_newer_version_holds_meanwhile_comes_again() -> None:
     assert harness.applied == [2]
 
 
-# What is left over
+# Left-over rows
 
 
 def test_a_released_items_rows_are_purged_after_an_hour() -> None:
@@ -120,7 +120,7 @@ def test_a_released_items_rows_are_purged_after_an_hour() -> None:
     assert harness.ledger(f"hold#consumer#{digest('a')}") == {}
 
 
-def test_a_purge_removes_changes_that_a_death_has_left_and_not_those_of_a_new_hold() -> None:
+def test_a_purge_removes_left_over_changes_and_not_those_of_a_new_hold() -> None:
     harness = with_mended_item("aa")
     harness.dynamodb.on["BatchWriteItem change"] = refused()
     assert harness.retry(now=True)["released"] == 1
@@ -137,8 +137,8 @@ def test_a_purge_removes_changes_that_a_death_has_left_and_not_those_of_a_new_ho
     assert harness.described()["error_type"] == "ValueError"
 
 
-def test_a_purge_leaves_a_change_row_that_a_new_hold_has_written_again_meanwhile() -> None:
-    """The change's row was there, uncounted: its batch was reported, and comes again while the purge is under way."""
+def test_a_purge_leaves_a_change_row_that_a_new_hold_writes_meanwhile() -> None:
+    """A failed hold has left a row of change 3, whose batch Lambda delivers again during the purge."""
     harness = with_mended_item("aa")
     harness.dynamodb.on["UpdateItem hold"] = in_turn(refused())
     assert harness.deliver("a", start=3) == [3]
@@ -154,7 +154,7 @@ def test_a_purge_leaves_a_change_row_that_a_new_hold_has_written_again_meanwhile
     assert harness.waiting() == [3]
 
 
-def test_a_purge_that_fails_is_the_next_runs(log_lines: Lines) -> None:
+def test_the_next_run_repeats_a_failed_purge(log_lines: Lines) -> None:
     harness = with_mended_item("a")
     harness.retry(now=True)
     harness.dynamodb.on["DeleteItem hold"] = refused()

@@ -1,4 +1,4 @@
-"""Slow failures: an environment lets items earn trust beside the shard, so that its batches wait for few of them."""
+"""Slow failures make an environment careful: items take a detour, so that few of them delay its batches."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ ASKED = ("mirror", {"table-stream": "retry"})
 
 
 def careful(seconds: float = 5.0, between: float = 0.0, **settings: Any) -> ConsumerHarness:
-    """A world where items a and b have failed, each after so many seconds; nothing has been called since."""
+    """Return a harness where items a and b have failed, each after so many seconds, and clear the logs of calls."""
     harness = ConsumerHarness(**settings)
     harness.trouble = {1: harness.takes(seconds, FAILS), 2: harness.takes(seconds, FAILS)}
     assert harness.deliver("a") == []
@@ -25,7 +25,7 @@ def careful(seconds: float = 5.0, between: float = 0.0, **settings: Any) -> Cons
     return harness
 
 
-def test_after_two_slow_failures_other_items_are_held_untried_and_a_retry_run_tries_them_at_once(
+def test_after_two_slow_failures_other_items_take_a_detour(
     log_lines: Lines,
 ) -> None:
     harness = careful()
@@ -34,25 +34,25 @@ def test_after_two_slow_failures_other_items_are_held_untried_and_a_retry_run_tr
     assert (harness.held_row("c").due, harness.functions.invoked) == (harness.clock(), [ASKED])
     line = log_lines()[-1]
     assert (line["message"], line["attempts"]) == ("item held", 0)
-    assert line["error"]["text"] == "others failed slowly: it is tried beside the shard"
+    assert line["error"]["text"] == "others failed slowly: a retry run tries it"
     assert harness.retry()["released"] == 2
     assert sorted(harness.applied) == [3, 4, 5]
 
 
 @pytest.mark.parametrize(("seconds", "between"), [(4.9, 0.0), (5.0, 60.0)])
-def test_failures_that_are_quick_or_a_minute_apart_change_nothing(seconds: float, between: float) -> None:
+def test_quick_failures_and_failures_a_minute_apart_change_nothing(seconds: float, between: float) -> None:
     harness = careful(seconds, between)
     harness.deliver("c", start=3, at=harness.clock())
     assert (harness.applied, harness.functions.invoked) == ([3], [])
 
 
-def test_half_a_handlers_time_is_slow() -> None:
+def test_a_failure_after_half_of_the_handler_timeout_is_slow() -> None:
     harness = careful(2.0, handler_timeout_seconds=4.0)
     harness.deliver("c", start=3)
     assert harness.ran == []
 
 
-def test_an_item_that_a_retry_run_has_released_since_is_trusted() -> None:
+def test_an_item_released_after_the_slow_failures_is_trusted() -> None:
     harness = careful()
     harness.deliver("c", start=3)
     harness.retry()
@@ -60,7 +60,7 @@ def test_an_item_that_a_retry_run_has_released_since_is_trusted() -> None:
     assert (harness.applied, harness.waiting("d")) == ([3, 4], [5])
 
 
-def test_a_release_before_the_slow_failures_earns_no_trust() -> None:
+def test_an_item_released_before_the_slow_failures_is_not_trusted() -> None:
     harness = ConsumerHarness()
     harness.trouble[11] = FAILS
     harness.deliver("c", start=11)
@@ -77,7 +77,7 @@ def test_a_trusted_item_that_fails_is_trusted_no_longer() -> None:
     harness.deliver("c", start=3)
     harness.retry()
     harness.deliver("c", start=4)
-    harness.ledger("hold#consumer").clear()  # only the environment remembers it
+    harness.ledger("hold#consumer").clear()  # now only the environment knows the item
     harness.trouble[6] = FAILS
     harness.deliver("cc", start=5)
     assert (harness.applied, harness.waiting("c")) == ([3, 4, 5], [6])
@@ -87,7 +87,7 @@ def test_a_trusted_item_that_fails_is_trusted_no_longer() -> None:
     assert (harness.ran, harness.waiting("c")) == ([], [7])
 
 
-def test_a_retry_run_is_asked_for_every_five_seconds_while_one_is_wanted() -> None:
+def test_a_retry_run_is_invoked_at_most_every_5_seconds() -> None:
     harness = careful()
     harness.deliver("c", start=3)
     harness.clock.now += 4.9
@@ -98,7 +98,7 @@ def test_a_retry_run_is_asked_for_every_five_seconds_while_one_is_wanted() -> No
     assert harness.functions.invoked == [ASKED] * 2
     harness.clock.now += 5
     harness.invoke({"Records": [record(6, "a", at=harness.clock())]})
-    assert harness.functions.invoked == [ASKED] * 2, "nothing was held for one since"
+    assert harness.functions.invoked == [ASKED] * 2, "no item has taken a detour since"
 
 
 def test_a_minute_after_the_last_slow_failure_all_items_are_tried_again() -> None:
@@ -110,15 +110,15 @@ def test_a_minute_after_the_last_slow_failure_all_items_are_tried_again() -> Non
     assert harness.ran == [4]
 
 
-def test_a_retry_run_that_cannot_be_asked_for_is_the_next_minutes(log_lines: Lines) -> None:
+def test_without_its_retry_run_the_item_waits_for_the_next_scheduled_run(log_lines: Lines) -> None:
     harness = careful()
     harness.functions.failing = refusal("TooManyRequestsException")
     assert harness.deliver("c", start=3) == []
     assert harness.waiting("c") == [3]
-    assert log_lines()[-1]["message"] == "a retry run cannot be asked for: the next minute's takes the items"
+    assert log_lines()[-1]["message"] == "a retry run cannot be invoked: the next scheduled run takes the items"
 
 
-def test_another_environment_and_a_consumer_without_stores_take_no_detour() -> None:
+def test_another_environment_and_a_consumer_without_stores_are_not_careful() -> None:
     harness = careful()
     harness.engine = harness.environment()
     harness.deliver("c", start=3)

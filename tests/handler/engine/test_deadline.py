@@ -1,4 +1,4 @@
-"""The end of an invocation's time: what still starts, and what is saved before the function dies."""
+"""The deadline of an invocation: which changes still start, and what the engine saves before the time-out."""
 
 import threading
 from typing import Any
@@ -33,14 +33,14 @@ def test_handler_timeout_can_be_set() -> None:
     assert harness.deliver("ab", seconds=60) == []
 
 
-def test_the_batchs_first_change_that_is_not_yet_done_is_always_started() -> None:
+def test_the_first_undone_change_of_a_batch_always_starts() -> None:
     harness = ConsumerHarness()
     assert harness.deliver("ab", seconds=1) == [2]
     assert harness.deliver("b", start=2, seconds=1) == []
     assert harness.applied == [1, 2]
 
 
-def test_what_had_no_turn_is_reported_and_noted() -> None:
+def test_changes_without_a_turn_are_reported_and_noted() -> None:
     harness = ConsumerHarness()
     assert harness.deliver("abab", seconds=1) == [2, 3, 4]
     assert harness.note(under=2) == {2: UNDONE, 3: UNDONE, 4: UNDONE}
@@ -52,17 +52,17 @@ def test_without_a_context_there_is_no_deadline() -> None:
     assert harness.engine({"Records": [record(1), record(2, "b")]}) == {"batchItemFailures": []}
 
 
-def test_a_context_of_another_runtime_without_a_clock_is_no_deadline() -> None:
+def test_a_context_without_a_remaining_time_has_no_deadline() -> None:
     assert ConsumerHarness().deliver("ab", context=object()) == []
 
 
-def test_time_is_asked_of_this_invocation() -> None:
+def test_each_invocation_has_its_own_deadline() -> None:
     harness = ConsumerHarness()
     harness.deliver("ab", context=LambdaContext(harness.clock, 1))
     assert harness.deliver("ab", context=LambdaContext(harness.clock, 60)) == []
 
 
-def test_a_timeout_notes_what_is_done_holds_what_runs_and_notes_that() -> None:
+def test_at_the_deadline_progress_is_noted_and_running_items_are_held() -> None:
     harness = ConsumerHarness()
     harness.trouble[3] = harness.times_out
     seen = list[tuple[Any, list[int]]]()
@@ -73,17 +73,15 @@ def test_a_timeout_notes_what_is_done_holds_what_runs_and_notes_that() -> None:
         return answer
 
     harness.dynamodb.on = {"PutItem note": look, "UpdateItem hold": look}
-    with pytest.raises(SimulatedCrash):
-        harness.deliver("abcaca")
+    harness.deliver_and_crash("abcaca")
     done = {1: DONE, 2: DONE, 3: UNDONE, 4: UNDONE, 5: UNDONE, 6: UNDONE}
     assert seen == [(done, []), (done, [3, 5]), (done | {3: HELD, 5: HELD}, [3, 5])]
 
 
-def test_the_timed_out_batch_comes_again_whole_and_repeats_nothing() -> None:
+def test_the_next_delivery_after_a_timeout_repeats_nothing() -> None:
     harness = ConsumerHarness()
     harness.trouble[3] = harness.times_out
-    with pytest.raises(SimulatedCrash):
-        harness.deliver("abcaca")
+    harness.deliver_and_crash("abcaca")
     harness.trouble.clear()
     harness.ran.clear()
     assert harness.deliver("abcaca") == []
@@ -91,12 +89,11 @@ def test_the_timed_out_batch_comes_again_whole_and_repeats_nothing() -> None:
     assert harness.waiting("c") == [3, 5]
 
 
-def test_what_runs_at_the_end_is_held_by_this_invocation_until_five_seconds_after_it(log_lines: Lines) -> None:
+def test_a_running_item_is_leased_until_5_seconds_after_the_invocation(log_lines: Lines) -> None:
     harness = ConsumerHarness()
     end = harness.clock() + 60
     harness.trouble[1] = harness.times_out
-    with pytest.raises(SimulatedCrash):
-        harness.deliver("aa", seconds=60)
+    harness.deliver_and_crash("aa", seconds=60)
     row = harness.held_row()
     assert (row.lease, row.waiting, row.deaths, row.due) == (end + 5, 2, 0, harness.clock() + 60)
     assert row.owner is not None
@@ -110,11 +107,10 @@ def test_what_runs_at_the_end_is_held_by_this_invocation_until_five_seconds_afte
     assert harness.retry(now=True)["released"] == 1
 
 
-def test_a_timed_out_items_death_counts_when_it_is_leased() -> None:
+def test_a_death_is_counted_when_the_item_is_leased_again() -> None:
     harness = ConsumerHarness()
     harness.trouble[1] = harness.times_out
-    with pytest.raises(SimulatedCrash):
-        harness.deliver("a")
+    harness.deliver_and_crash("a")
     with pytest.raises(SimulatedCrash):
         harness.retry_later(2, now=True)
     harness.trouble[1] = SimulatedCrash()
@@ -125,7 +121,7 @@ def test_a_timed_out_items_death_counts_when_it_is_leased() -> None:
 
 
 @pytest.mark.parametrize(("batch", "reported", "later"), [("a", [], []), ("aaa", [], [2, 3]), ("aba", [2], [3])])
-def test_a_handler_that_ends_after_the_last_words_moves_its_item_on(
+def test_a_handler_that_succeeds_after_the_deadline_updates_its_hold(
     batch: str, reported: list[int], later: list[int]
 ) -> None:
     harness = ConsumerHarness()
@@ -138,21 +134,21 @@ def test_a_handler_that_ends_after_the_last_words_moves_its_item_on(
     assert harness.ran == later
 
 
-def test_a_handler_that_fails_after_the_last_words_hands_its_item_back(log_lines: Lines) -> None:
+def test_a_handler_that_fails_after_the_deadline_ends_its_lease(log_lines: Lines) -> None:
     harness = ConsumerHarness()
     harness.trouble[1] = harness.ends_late(FAILS)
     assert harness.deliver("aa") == []
     row = harness.held_row()
     assert (row.owner, row.lease, row.deaths, row.due) == (None, 0, 0, harness.clock() + 60)
     assert harness.waiting() == [1, 2]
-    assert harness.ran == [1], "no time is left for another try"
+    assert harness.ran == [1], "too little time for another try"
     assert [line["message"] for line in log_lines()] == ["item held"]
     harness.trouble.clear()
     assert harness.retry_later(1)["released"] == 1
 
 
 @pytest.mark.parametrize("batch", ["a", "aa"])
-def test_a_permanent_error_after_the_last_words_is_parked_and_the_item_goes_on(batch: str) -> None:
+def test_a_permanent_error_after_the_deadline_is_parked_and_the_item_continues(batch: str) -> None:
     harness = ConsumerHarness()
     harness.trouble[1] = harness.ends_late(PermanentError("never"))
     assert harness.deliver(batch) == []
@@ -161,21 +157,20 @@ def test_a_permanent_error_after_the_last_words_is_parked_and_the_item_goes_on(b
     assert harness.applied == [2][: len(batch) - 1]
 
 
-def test_what_was_parked_before_the_last_words_is_noted_as_settled() -> None:
+def test_a_change_parked_before_the_deadline_is_noted_as_settled() -> None:
     harness = ConsumerHarness()
     harness.trouble = {1: PermanentError("never"), 2: harness.times_out}
-    with pytest.raises(SimulatedCrash):
-        harness.deliver("ab")
+    harness.deliver_and_crash("ab")
     assert harness.note(under=1) == {1: HELD, 2: HELD}
 
 
 def test_a_handler_that_ends_late_waits_until_its_hold_is_written() -> None:
-    """On threads: the deadline's hold is under way while the handler returns."""
+    """In threads: the handler returns while the deadline's hold is being written."""
     harness = ConsumerHarness(executor=Workers(2))
     holding, ended = threading.Event(), threading.Event()
 
     class Ending(LambdaContext):
-        """No time is left as soon as a handler runs."""
+        """A context whose time ends as soon as a handler runs."""
 
         def get_remaining_time_in_millis(self) -> int:
             assert running.wait(timeout=10)
@@ -201,7 +196,7 @@ def test_a_handler_that_ends_late_waits_until_its_hold_is_written() -> None:
     assert harness.held_row().owner is None
 
 
-def test_a_late_end_hands_back_what_a_doubled_delivery_has_appended_meanwhile() -> None:
+def test_a_change_appended_by_a_repeated_delivery_waits_after_a_late_end() -> None:
     harness = ConsumerHarness()
     late = harness.ends_late()
 
@@ -215,12 +210,11 @@ def test_a_late_end_hands_back_what_a_doubled_delivery_has_appended_meanwhile() 
     assert (harness.waiting(), row.owner, row.deaths, row.lease) == ([2], None, 0, 0)
 
 
-def test_what_cannot_be_held_at_the_end_comes_again(log_lines: Lines) -> None:
+def test_an_item_that_cannot_be_held_at_the_deadline_is_delivered_again(log_lines: Lines) -> None:
     harness = ConsumerHarness()
     harness.trouble[2] = harness.times_out
     harness.dynamodb.on["UpdateItem hold"] = refused()
-    with pytest.raises(SimulatedCrash):
-        harness.deliver("ab")
+    harness.deliver_and_crash("ab")
     assert harness.note(under=1) == {1: DONE, 2: UNDONE}
     assert log_lines()[0]["message"] == "the ledger cannot hold an item whose handler still runs"
     harness.dynamodb.on.clear()
@@ -238,35 +232,32 @@ def test_a_late_end_without_a_hold_is_an_ordinary_end(end: Exception | None, rep
     assert harness.applied == ([1] if end is None else [])
 
 
-def test_where_the_note_cannot_be_written_the_repeats_are_counted(counts: Counts) -> None:
+def test_without_a_note_the_repeated_changes_are_counted(counts: Counts) -> None:
     harness = ConsumerHarness()
     harness.dynamodb.on["PutItem note"] = refused()
     harness.trouble[2] = harness.times_out
-    with pytest.raises(SimulatedCrash):
-        harness.deliver("ab")
+    harness.deliver_and_crash("ab")
     assert counts() == {"RepeatedChanges": 2, "HeldChanges": 1}
 
 
-def test_one_item_that_cannot_be_held_keeps_no_other_from_it() -> None:
+def test_an_item_that_cannot_be_held_does_not_affect_another() -> None:
     harness = ConsumerHarness()
     harness.trouble = {1: harness.steps.another, 2: harness.times_out}
     harness.dynamodb.on["UpdateItem hold"] = in_turn(refused())
-    with pytest.raises(SimulatedCrash):
-        harness.deliver("ab")
+    harness.deliver_and_crash("ab")
     assert (harness.waiting("a"), harness.waiting("b")) == ([], [2])
     assert harness.note(under=1) == {1: UNDONE, 2: HELD}
 
 
-def test_without_a_ledger_last_words_are_few(log_lines: Lines) -> None:
+def test_without_a_ledger_the_deadline_only_logs_the_failure(log_lines: Lines) -> None:
     harness = ConsumerHarness(ledger_table="")
     harness.trouble[2] = harness.times_out
-    with pytest.raises(SimulatedCrash):
-        harness.deliver("ab")
+    harness.deliver_and_crash("ab")
     assert harness.dynamodb.calls == []
     assert [line["message"] for line in log_lines()] == ["change failed"]
 
 
-def test_counts_so_far_are_sent_before_the_end_and_once(counts: Counts) -> None:
+def test_counts_are_printed_once_at_the_deadline(counts: Counts) -> None:
     harness = ConsumerHarness()
     harness.trouble = {1: FAILS, 2: harness.ends_late()}
     assert harness.deliver("ab") == []
@@ -274,10 +265,10 @@ def test_counts_so_far_are_sent_before_the_end_and_once(counts: Counts) -> None:
 
 
 @pytest.mark.parametrize(("age", "reported"), [(RECORD_AGE_SECONDS - 181, [2, 3]), (RECORD_AGE_SECONDS - 180, [])])
-def test_what_the_mapping_could_discard_before_it_comes_again_is_held_and_not_reported(
+def test_a_change_that_the_mapping_could_discard_is_held_and_not_reported(
     age: float, reported: list[int], log_lines: Lines
 ) -> None:
-    """The mapping's limit, this invocation's end in 60 s and two minutes."""
+    """The limit is the mapping's record age, less 60 s for this invocation and 120 s for the next delivery."""
     harness = ConsumerHarness()
     harness.clock.now += age
     harness.trouble[1] = harness.takes(50)
@@ -289,8 +280,8 @@ def test_what_the_mapping_could_discard_before_it_comes_again_is_held_and_not_re
         assert line["error"] == {"type": "UntriedError", "text": "its turn did not come in time"}
 
 
-def test_an_old_item_that_was_released_a_moment_ago_is_held_again() -> None:
-    """A doubled delivery has had its first change held, and a retry run has released it, since this batch began."""
+def test_an_old_item_that_was_released_meanwhile_is_held_again() -> None:
+    """During this batch, a repeated delivery holds the item and a retry run releases it."""
     harness = ConsumerHarness()
     harness.clock.now += RECORD_AGE_SECONDS
 
@@ -305,25 +296,24 @@ def test_an_old_item_that_was_released_a_moment_ago_is_held_again() -> None:
     assert (harness.applied, harness.waiting("b")) == ([1, 2], [3])
 
 
-def test_an_old_change_still_has_its_try() -> None:
+def test_an_old_change_is_tried() -> None:
     harness = ConsumerHarness()
     harness.clock.now += RECORD_AGE_SECONDS
     assert harness.deliver("ab") == []
     assert harness.applied == [1, 2]
 
 
-def test_at_a_timeout_old_items_whose_turn_did_not_come_are_held_too() -> None:
+def test_at_the_deadline_old_items_without_a_turn_are_held() -> None:
     harness = ConsumerHarness()
     harness.clock.now += RECORD_AGE_SECONDS
     harness.trouble[1] = harness.times_out
-    with pytest.raises(SimulatedCrash):
-        harness.deliver("abcb")
+    harness.deliver_and_crash("abcb")
     assert (harness.waiting("a"), harness.waiting("b"), harness.waiting("c")) == ([1], [2, 4], [3])
     assert harness.note(under=1) == dict.fromkeys([1, 2, 3, 4], HELD)
     assert (harness.held_row("b").owner, harness.held_row("b").deaths) == (None, 0)
 
 
-def test_a_record_that_tells_no_age_has_none() -> None:
+def test_a_record_without_a_time_is_not_old() -> None:
     harness = ConsumerHarness()
     harness.clock.now += 24 * HOURS
     assert harness.deliver("ab", seconds=1, ApproximateCreationDateTime=None) == [2]

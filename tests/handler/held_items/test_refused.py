@@ -113,7 +113,7 @@ def test_where_the_ledger_cannot_be_read_the_whole_batch_is_reported_untried(
     assert world.deliver("abc") == [1, 2, 3]
     assert world.ran == []
     assert counts() == {"ReportedChanges": 3}
-    assert [line["message"] for line in log_lines()] == ["the ledger cannot be read: the whole batch comes again"]
+    assert [line["message"] for line in log_lines()] == ["the ledger cannot be read: the whole batch is reported"]
 
 
 def test_a_held_item_that_cannot_be_appended_to_keeps_no_other_from_running() -> None:

@@ -74,7 +74,7 @@ def test_a_delivery_that_cannot_be_counted_is_not_run_and_comes_again(log_lines:
     world.dynamodb.on["UpdateItem alone"] = refused()
     assert world.deliver("a") == [1]
     assert world.ran == []
-    assert log_lines()[-1]["message"] == "the ledger cannot count a delivery: the batch comes again"
+    assert log_lines()[-1]["message"] == "the ledger cannot count a delivery: the batch is reported"
 
 
 def test_a_count_that_cannot_be_given_back_holds_nothing_up(log_lines: Lines) -> None:
@@ -83,7 +83,7 @@ def test_a_count_that_cannot_be_given_back_holds_nothing_up(log_lines: Lines) ->
     world.dynamodb.on["DeleteItem alone"] = refused()
     assert world.deliver("a") == []
     assert world.applied == [1]
-    assert log_lines()[-1]["message"] == "the ledger cannot give back a counted delivery"
+    assert log_lines()[-1]["message"] == "the ledger cannot remove the count of a delivery"
 
 
 def test_a_suspect_of_a_held_item_waits_behind_what_waits() -> None:

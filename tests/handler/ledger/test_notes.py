@@ -140,7 +140,7 @@ def test_where_a_note_cannot_be_written_the_repeats_to_come_are_counted_and_logg
     assert world.deliver("abcbd") == [2, 4]
     assert counts() == {"ReportedChanges": 2, "RepeatedChanges": 2}
     line = log_lines()[-1]
-    assert (line["message"], line["repeats"]) == ("the note cannot be written: what is done comes again", 2)
+    assert (line["message"], line["repeats"]) == ("the note cannot be written: finished changes are repeated", 2)
     assert "ProvisionedThroughputExceededException" in line["exception"]
 
 

@@ -1,4 +1,4 @@
-"""Many failures in a row: what the handlers need is down, and what comes is held untried."""
+"""Outages: after many failures in a row, changes are held without a try."""
 
 from handler.stream import PermanentError
 from tests.fakes.records import record
@@ -7,7 +7,7 @@ from tests.handler.harness import FAILS, ConsumerHarness
 
 
 def outage(harness: ConsumerHarness, items: int = 20, start: int = 100) -> None:
-    """So many items fail one after the other, for longer than a flood of bad items lasts."""
+    """Let so many items fail in a row, for more than 5 s."""
     for place in range(items):
         harness.trouble[start + place] = FAILS
     if items > 1:
@@ -17,7 +17,7 @@ def outage(harness: ConsumerHarness, items: int = 20, start: int = 100) -> None:
     harness.ran.clear()
 
 
-def test_after_20_failures_in_a_row_what_comes_is_held_untried(log_lines: Lines) -> None:
+def test_after_20_failures_in_a_row_changes_are_held_without_a_try(log_lines: Lines) -> None:
     harness = ConsumerHarness()
     outage(harness)
     assert harness.deliver("aba") == []
@@ -27,8 +27,8 @@ def test_after_20_failures_in_a_row_what_comes_is_held_untried(log_lines: Lines)
     assert line["error"] == {"type": "UntriedError", "text": "the changes before it failed one after the other"}
 
 
-def test_20_failures_within_5_seconds_are_no_outage() -> None:
-    """A flood of bad items that come together is over by then, and its healthy neighbours are not held."""
+def test_20_failures_within_5_seconds_are_not_an_outage() -> None:
+    """Many bad items in one batch must not hold the healthy items."""
     harness = ConsumerHarness()
     harness.trouble = dict.fromkeys(range(1, 31), FAILS)
     harness.engine({"Records": [record(number, f"item-{number}") for number in range(1, 31)]})
@@ -37,14 +37,14 @@ def test_20_failures_within_5_seconds_are_no_outage() -> None:
     assert harness.applied == [31]
 
 
-def test_19_failures_in_a_row_are_no_outage() -> None:
+def test_19_failures_in_a_row_are_not_an_outage() -> None:
     harness = ConsumerHarness()
     outage(harness, 19)
     harness.deliver("a")
     assert harness.ran == [1]
 
 
-def test_a_success_between_begins_the_row_anew() -> None:
+def test_a_success_restarts_the_count() -> None:
     harness = ConsumerHarness()
     outage(harness, 19)
     harness.deliver("a")
@@ -53,7 +53,7 @@ def test_a_success_between_begins_the_row_anew() -> None:
     assert harness.ran == [2]
 
 
-def test_while_down_a_probe_every_10_seconds_is_tried_and_its_success_ends_it() -> None:
+def test_in_an_outage_one_change_is_tried_every_10_seconds_and_its_success_ends_the_outage() -> None:
     harness = ConsumerHarness()
     outage(harness)
     harness.clock.now += 9.9
@@ -69,7 +69,7 @@ def test_while_down_a_probe_every_10_seconds_is_tried_and_its_success_ends_it() 
     assert harness.applied == [4, 5, 6]
 
 
-def test_a_permanent_error_is_neither_failure_nor_success() -> None:
+def test_a_permanent_error_neither_counts_nor_restarts_the_count() -> None:
     harness = ConsumerHarness()
     outage(harness, 19)
     harness.trouble[1] = PermanentError("never")
@@ -79,7 +79,7 @@ def test_a_permanent_error_is_neither_failure_nor_success() -> None:
     assert harness.ran == []
 
 
-def test_another_environment_finds_out_by_itself() -> None:
+def test_another_environment_knows_nothing_of_the_outage() -> None:
     harness = ConsumerHarness()
     outage(harness)
     harness.engine = harness.environment()
@@ -87,14 +87,14 @@ def test_another_environment_finds_out_by_itself() -> None:
     assert harness.applied == [1]
 
 
-def test_without_a_ledger_nothing_is_left_untried() -> None:
+def test_without_a_ledger_every_change_is_tried() -> None:
     harness = ConsumerHarness(ledger_table="")
     harness.trouble = dict.fromkeys(range(1, 30), FAILS)
     harness.engine({"Records": [record(number, f"item-{number}") for number in range(1, 30)]})
     assert set(harness.ran) == set(range(1, 30))
 
 
-def test_a_retry_run_tries_what_is_due_while_down() -> None:
+def test_a_retry_run_tries_due_items_during_an_outage() -> None:
     harness = ConsumerHarness()
     outage(harness)
     harness.deliver("a")
