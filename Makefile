@@ -19,10 +19,10 @@ pr: test locked  ## All that a pull request must pass: what CI runs
 test: check .venv-aws/.installed  ## Every check and every test
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 
-simulate: .venv/.installed  ## Order, once and completeness in 10,000 random histories of failures, other ones each time
+simulate: .venv/.installed  ## Check the laws of order, once and completeness in 10,000 new random histories with injected faults
 	.venv/bin/python -m tests.property --histories 10000
 
-bench: .venv/.installed .venv-aws/.installed  ## What the engine costs, how late it is and how fast it drains, beside stock
+bench: .venv/.installed .venv-aws/.installed  ## Measure the engine's cost, lateness and drain time beside the stock processor
 	@for question in engine sizes cost drain lateness; do .venv/bin/python -m bench $$question --quick || exit 1; done
 
 check: .venv/.installed policy/.venv/.installed workflows secrets  ## Format, lint, types, workflows and secrets alone
