@@ -1,6 +1,7 @@
 """Measurements of the engine: python -m bench engine | lateness | drain | cost | sizes.
 
-Times are ratios to a peer in the same run, CPU, or virtual: what else this machine does changes them little.
+Times are ratios to a peer in the same run, CPU times or virtual times, so that other load on this machine changes them
+little.
 """
 
 import argparse
@@ -75,8 +76,8 @@ def main() -> None:
     """Measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("question", choices=sorted(NOTES))
-    parser.add_argument("--quick", action="store_true", help="a part of it, in less than a minute")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--quick", action="store_true", help="measure a part, in less than a minute")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     console = Console(stderr=arguments.json, highlight=False)
     with console.status("measuring") as status:

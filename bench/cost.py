@@ -1,6 +1,7 @@
-"""What do a million changes cost beyond the handlers' own work? Counted from the calls that the engine makes.
+"""Measures what a million changes cost beyond the handlers' own work.
 
-A run in virtual time counts calls and request units; prices make a sum of them. Run it with: python -m bench cost.
+A run in virtual time counts the engine's calls and request units, which are multiplied by prices. Run it with:
+python -m bench cost.
 """
 
 from collections import Counter
@@ -9,9 +10,11 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from bench.simulation import MAPPING, InvocationResult, MappingSimulation, Traffic, even_traffic, number_of, returned
-from bench.virtual import Clock, Tables, VirtualFunction, silence
+from bench.simulation import MAPPING, InvocationResult, MappingSimulation, Traffic, even_traffic, returned
+from bench.virtual import Tables, VirtualFunction, silence
 from handler.stream.change import Change
+from tests.fakes.aws import Clock
+from tests.fakes.records import number_of
 
 MILLION = 1_000_000
 WRITE_UNIT, READ_UNIT = 1024, 4096
@@ -34,7 +37,7 @@ SECONDS_OF_MONTH = 30 * 86_400
 ITEMS = 10_000
 CHANGES = 100_000
 NOTE = """\
-US dollars for a million changes over 10,000 items, beside what the batches' own invocations and the handlers cost.
+US dollars for a million changes of 10,000 items, without the cost of the batches' own invocations and of the handlers.
 Good is about $0.02 while none or 0.1 % fail, and under $1.50 while 5 % fail. A failing change fails in place, waits
 in the ledger, succeeds in its first retry run, and leaves a row for an hour. A batch costs two read units whatever
 its size: $0.25 for a million changes in batches of one, $0.02 in batches of 12, $0.0025 in batches of 100. A month
@@ -44,7 +47,7 @@ Item = Mapping[str, Mapping[str, Any]]
 
 
 class HandlerError(Exception):
-    """What a failing change's handler raises."""
+    """The handler of a failing change raises this error."""
 
 
 @dataclass
@@ -55,7 +58,7 @@ class Meter:
     units: Counter[str] = field(default_factory=Counter[str])
 
     def __call__(self, operation: str, request: Mapping[str, Any], tables: Tables) -> Callable[[Any], None]:
-        """See a call before it is made; what it returns sees the answer."""
+        """Count a call before it is made; return a function that takes the answer."""
         self.calls[operation] += 1
         match operation:
             case "Query":
@@ -92,7 +95,7 @@ class Meter:
 
 
 def size(item: Item) -> int:
-    """An item's bytes as DynamoDB counts them: names, texts, binary, and numbers at two digits a byte and one more."""
+    """Return an item's bytes as DynamoDB counts them: a number takes one byte for two digits, and one more byte."""
     total = 0
     for name, value in item.items():
         [(kind, content)] = value.items()
@@ -106,7 +109,7 @@ def _item_of(tables: Tables, table: str, key: Item) -> Item | None:
 
 @dataclass(frozen=True)
 class Bill:
-    """What a number of changes consumed."""
+    """The calls and units that some changes consumed."""
 
     changes: int
     batches: int
@@ -115,17 +118,17 @@ class Bill:
     """By the names of PRICES."""
 
     def dollars(self, name: str) -> float:
-        """What one thing costs for a million changes."""
+        """Return the dollars of one of PRICES for a million changes."""
         return self.used[name] * PRICES[name] * MILLION / self.changes
 
     @property
     def total(self) -> float:
-        """What a million changes cost."""
+        """The dollars of a million changes."""
         return sum(map(self.dollars, PRICES))
 
 
 def run(*, changes: int, rate: float, failing: int, items: int = ITEMS, batch: int = 100) -> Bill:
-    """Count a run of `changes` at `rate` a second, of which each `failing`-th fails until its retry run (0: none)."""
+    """Simulate `changes` at `rate` a second; every `failing`-th change fails until its retry run (0: none fails)."""
     meter = Meter()
     traffic = Traffic(even_traffic(rate, changes / rate, items))
     is_batch, batch_seconds = False, list[float]()
@@ -165,7 +168,7 @@ def run(*, changes: int, rate: float, failing: int, items: int = ITEMS, batch: i
 
 
 def idle_month() -> float:
-    """Dollars that a consumer's retry runs cost in a month without changes."""
+    """Return the dollars of a consumer's retry runs in a month without changes."""
     meter = Meter()
     function = VirtualFunction(lambda _, __: None, meter)
     with silence():
@@ -175,7 +178,7 @@ def idle_month() -> float:
 
 
 def measure(*, quick: bool = False) -> list[dict[str, Any]]:
-    """The table's rows."""
+    """Return the table's rows."""
     rows: list[dict[str, Any]] = []
     changes = CHANGES // 5 if quick else CHANGES
     for rate in (20.0, 1_000.0):

@@ -1,39 +1,41 @@
-"""How fast does the ledger drain when what was down is up again? Run it with: python -m bench drain."""
+"""Measures how fast held changes drain after an outage. Run it with: python -m bench drain."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench.simulation import FIRST_SEQUENCE, START, record
-from bench.virtual import Clock, Tables, VirtualFunction, silence
+from bench.sizes import make_table
+from bench.virtual import Tables, VirtualFunction, silence
 from handler.stream.change import Change
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
 from handler.stream.ledger.rows import change_rows, digest_of, version_of
 from handler.stream.testing.dynamodb import MemoryDynamoDB
+from tests.fakes.aws import Clock
+from tests.fakes.records import START, number_of, record
 
 ITEMS, CHANGES = 10_000, 36
-"""What an outage of an hour leaves of 100 changes a second over 10,000 items."""
+"""The held changes after an outage of an hour with 100 changes a second of 10,000 items."""
 HANDLERS = (0.005, 0.05)
-"""Seconds that a handler takes in the simulation: one write to DynamoDB, and one call of somebody else's API."""
+"""Seconds that a handler takes in the simulation: one write to DynamoDB, and one call of another service."""
 REAL_ITEMS, EMULATED_ITEMS = 500, 100
-"""Items of one measurement in real time: about a second's work."""
+"""Items of one measurement in real time, which takes about a second."""
 NOTE = """\
 Good: 10,000 items with 36 changes each are released within 15 minutes of virtual time, all due at once, by retry
 runs every minute and their helpers; 2,000 held changes a second in real time, in one process, with a handler that
-does nothing. The embedded AWS is one process on this machine, and bounds its own figure."""
+does nothing. The embedded AWS is one process on this machine, which limits the last figure."""
 OUTAGE_SECONDS = 3_600.0
 
 Row = dict[str, Any]
 
 
 def held(items: int, changes: int, now: float) -> Iterator[tuple[Row, list[Row]]]:
-    """Hold rows of items that are due, each with the rows of its changes, as an hour's outage leaves them."""
+    """Yield the hold row and the change rows of each item after an outage of an hour; every hold is due."""
     for item in range(items):
-        waiting = [
-            Change(record(item * changes + number, now - OUTAGE_SECONDS + number, item)) for number in range(changes)
-        ]
+        made = now - OUTAGE_SECONDS
+        records = (record(item * changes + each, f"item-{item}", at=int(made + each)) for each in range(changes))
+        waiting = list(map(Change, records))
         digest, last = digest_of(waiting[0]), waiting[-1]
         numbers = {"v": 1, "since": now - OUTAGE_SECONDS, "due": now, "lease": 0, "deaths": 0, "given_up": 0}
         numbers |= {"waiting": changes, "tail_at": last.record["dynamodb"]["ApproximateCreationDateTime"]}
@@ -45,7 +47,7 @@ def held(items: int, changes: int, now: float) -> Iterator[tuple[Row, list[Row]]
 
 
 def fill(tables: Tables, items: int, changes: int, now: float) -> None:
-    """Put held items into a ledger in memory."""
+    """Write held items to a ledger in memory."""
     ledger = tables.setdefault("ledger", {})
     for row, rows in held(items, changes, now):
         for each in (row, *rows):
@@ -53,7 +55,7 @@ def fill(tables: Tables, items: int, changes: int, now: float) -> None:
 
 
 def simulated_minutes(handler_seconds: float, items: int = ITEMS, changes: int = CHANGES) -> float:
-    """Minutes of virtual time in which every change has run, in its item's order, and every item is released."""
+    """Return the virtual minutes until every change has run, in its item's order, and every item is released."""
     latest = START
     ran = [0] * items
 
@@ -61,7 +63,7 @@ def simulated_minutes(handler_seconds: float, items: int = ITEMS, changes: int =
         nonlocal latest
         clock.advance(handler_seconds)
         latest = max(latest, clock.now)
-        item, number = divmod(int(change.sequence_number) - FIRST_SEQUENCE, changes)
+        item, number = divmod(number_of(change.record), changes)
         if ran[item] != number:
             raise AssertionError(f"change {number} of item {item} runs after {ran[item]} of its changes")
         ran[item] += 1
@@ -81,7 +83,7 @@ def simulated_minutes(handler_seconds: float, items: int = ITEMS, changes: int =
 
 
 def changes_a_second(client: Any, items: int, store: Callable[[Row], Any], changes: int = CHANGES) -> float:
-    """Held changes that one retry run does in a second of real time, with its threads and a handler of nothing."""
+    """Return the held changes that one retry run does in a second of real time, with a handler that does nothing."""
     for row, rows in held(items, changes, time.time()):
         for each in (*rows, row):
             store(each)
@@ -96,12 +98,12 @@ def changes_a_second(client: Any, items: int, store: Callable[[Row], Any], chang
         answer = engine({"table-stream": "retry", "slice": [0, 1]})
         took = time.perf_counter() - began
     if (answer["released"], len(done)) != (items, items * changes):
-        raise AssertionError(f"{answer}: {items} items were to be released")
+        raise AssertionError(f"{answer}: {items} items were expected to be released")
     return items * changes / took
 
 
 def in_memory() -> float:
-    """Changes a second on DynamoDB in memory, the best of three."""
+    """Return the changes a second with DynamoDB in memory, the best of three runs."""
 
     def once() -> float:
         dynamodb = MemoryDynamoDB()
@@ -111,22 +113,17 @@ def in_memory() -> float:
 
 
 def in_emulator() -> float:
-    """Changes a second on the embedded AWS, which does a call in some milliseconds of this machine's own time."""
+    """Return the changes a second with the embedded AWS, which takes some milliseconds a call."""
     from sandbox.emulator import Emulator
 
     with Emulator("eu-central-1") as emulator:
         dynamodb = emulator.client("dynamodb")
-        dynamodb.create_table(
-            TableName="ledger",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        make_table(emulator, "ledger", "pk", "sk")
         return changes_a_second(dynamodb, EMULATED_ITEMS, lambda row: dynamodb.put_item(TableName="ledger", Item=row))
 
 
 def profile() -> None:
-    """Print where a retry run in memory spends its time, on one thread."""
+    """Print a profile of a retry run in memory on one thread."""
     import cProfile
     import pstats
 
@@ -147,7 +144,7 @@ def profile() -> None:
 
 
 def measure(*, quick: bool = False) -> dict[str, float]:
-    """Every figure of this question; quickly with a tenth of the items."""
+    """Return every figure; if `quick`, of a tenth of the items."""
     items = ITEMS // 10 if quick else ITEMS
     released = f"minutes until {items:,} items with {CHANGES} changes each are released"
     simulated = {f"{released}, {took * 1000:g} ms a change": simulated_minutes(took, items) for took in HANDLERS}

@@ -1,4 +1,4 @@
-"""What does the engine cost and gain beside Powertools' BatchProcessor? Run it with: python -m bench engine."""
+"""Compares the engine with Powertools' BatchProcessor. Run it with: python -m bench engine."""
 
 import subprocess
 import sys
@@ -12,70 +12,57 @@ from aws_lambda_powertools.utilities import batch as powertools
 from handler.stream import KeyOrderedProcessor
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
+from tests.fakes.records import record
 
 Run = Callable[[dict[str, Any], Callable[[Any], None]], Any]
-respond = cast(Any, powertools).process_partial_response  # its types leave gaps
+respond = cast(Any, powertools).process_partial_response  # its types are incomplete
 
 RECORDS = 100
 IO_SECONDS = 0.005
 STARTS = 9
 IMPORTS = {"ours": "import handler.stream", "stock": "import aws_lambda_powertools.utilities.batch"}
 NOTE = """\
-Good: at most 8 µs a record of 100, also with a ledger, whose client here answers at once and finds nothing; and an
+Good: at most 8 µs a record of 100, also with a ledger, whose client answers immediately that it is empty; and an
 import that takes no longer than the one before the last change of the engine (give bench.engine.import_ratio
 another copy)."""
-STREAM = "arn:aws:dynamodb:eu-central-1:111122223333:table/orders/stream/2026-01-01T00:00:00.000"
 
 
 def batch(items: int, records: int = RECORDS) -> dict[str, Any]:
-    """An event of some records over some items."""
-    return {"Records": [_record(number, f"item-{number % items}") for number in range(records)]}
-
-
-def _record(number: int, item: str) -> dict[str, Any]:
-    image = {"id": {"S": item}, "n": {"N": str(number)}}
-    body = {
-        "ApproximateCreationDateTime": time.time(),
-        "Keys": {"id": {"S": item}},
-        "NewImage": image,
-        "SequenceNumber": str(10**20 + number),
-        "StreamViewType": "NEW_AND_OLD_IMAGES",
-    }
-    names = {"eventID": f"e{number}", "eventName": "MODIFY", "eventSource": "aws:dynamodb", "eventSourceARN": STREAM}
-    return {**names, "dynamodb": body}
+    """Return an event of `records` records of `items` items."""
+    return {"Records": [record(number, f"item-{number % items}", at=time.time()) for number in range(records)]}
 
 
 def wait(record: Any) -> None:  # noqa: ARG001 - Powertools passes it by this name
-    """A handler that waits for somebody else."""
+    """Wait, as for a call of another service."""
     time.sleep(IO_SECONDS)
 
 
 def nothing(record: Any) -> None:
-    """A handler that costs nothing."""
+    """Do nothing."""
 
 
 def ours() -> Run:
-    """The engine, as the functions run it, without stores."""
+    """Return the engine without stores."""
     processor = KeyOrderedProcessor()
     return lambda event, handler: respond(event, handler, processor)
 
 
 def stock() -> Run:
-    """Powertools as its documentation shows it."""
+    """Return Powertools' processor as its documentation uses it."""
     processor = powertools.BatchProcessor(event_type=powertools.EventType.DynamoDBStreams)
     return lambda event, handler: respond(event, handler, processor)
 
 
 class EmptyLedger:
-    """A client of a ledger in which nothing is held or noted. It has no other call, for a healthy batch makes none."""
+    """A client of an empty ledger. It has no other call, because a healthy batch makes none."""
 
     def query(self, **_: Any) -> dict[str, Any]:
-        """An empty page."""
+        """Return an empty page."""
         return {"Items": []}
 
 
 def with_ledger() -> Run:
-    """The engine with stores, in which nothing is held."""
+    """Return the engine with an empty ledger."""
     engine: Engine | None = None
     client = EmptyLedger()
 
@@ -88,7 +75,7 @@ def with_ledger() -> Run:
 
 
 def import_ratio(first: str, second: str, *, paths: tuple[str, str] = (".", "."), starts: int = STARTS) -> float:
-    """How many times as long a fresh process takes for one import as for another: the median of pairs of starts.
+    """Return the ratio of two import times in fresh processes: the median of pairs of starts.
 
     `paths` are the directories in which they start.
     """
@@ -105,7 +92,7 @@ def import_ratio(first: str, second: str, *, paths: tuple[str, str] = (".", ".")
 
 
 def seconds(run: Callable[[], Any], times: int, timer: Callable[[], float] = time.perf_counter) -> float:
-    """The least of several runs, after one that warms up: what the code takes when nothing else disturbs it."""
+    """Return the shortest of several runs after a warm-up run, which other load disturbs least."""
     run()
     timings = list[float]()
     for _ in range(times):
@@ -116,19 +103,19 @@ def seconds(run: Callable[[], Any], times: int, timer: Callable[[], float] = tim
 
 
 def overhead(run: Run, event: dict[str, Any], times: int) -> float:
-    """CPU of a record beyond calling the function in a bare loop, in µs."""
+    """Return the CPU time a record beyond a bare loop over the handler, in µs."""
     records = event["Records"]
 
     def bare() -> None:
-        for record in records:
-            nothing(record)
+        for each in records:
+            nothing(each)
 
     beyond = seconds(lambda: run(event, nothing), times, time.process_time) - seconds(bare, times, time.process_time)
     return beyond / len(records) * 1e6
 
 
 def measure() -> dict[str, float]:
-    """Every figure of this question."""
+    """Return every figure."""
     engine, peer = ours(), stock()
     spread, hot = batch(RECORDS), batch(1)
     return {

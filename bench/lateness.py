@@ -1,4 +1,4 @@
-"""How late are the changes of healthy items while others fail? In virtual time, beside a stock processor.
+"""Measures how late the changes of healthy items are while others fail, in virtual time, beside a stock processor.
 
 Run it with: python -m bench lateness.
 """
@@ -12,24 +12,24 @@ from typing import Any
 
 from bench.simulation import (
     MAPPING,
-    START,
     InvocationResult,
     MappingSimulation,
-    Planned,
+    PlannedChange,
     Traffic,
     even_traffic,
-    number_of,
     returned,
 )
-from bench.virtual import TIMEOUT_SECONDS, Clock, VirtualFunction, silence
+from bench.virtual import TIMEOUT_SECONDS, VirtualFunction, silence
 from handler.stream.change import Change
 from sandbox.mapping.protocol import Failed
+from tests.fakes.aws import Clock
+from tests.fakes.records import START, number_of
 
 HANDLER_SECONDS, HANG_SECONDS = 0.005, 10.0
 WORKERS = 10
 FAILING_SECONDS = 30.0
 BAD_FROM = START + 10.0
-"""Before that everything goes well."""
+"""Nothing fails before this time."""
 FLOOD_SECONDS = 2.0
 RAISE_GOAL, HANG_GOAL = 2.0, 60.0
 """The latest healthy change, in seconds: while bad items only raise, and while they hang or flood."""
@@ -39,14 +39,14 @@ second on, during 600 s of changes at 20/s and 120 s at 1,000/s. Good is at most
 60 s while they hang or flood. In an outage every item is held, so that no change is a healthy one: the figures are
 of changes after its end, and good is a quarter of the outage, at least 2 minutes, and a minute to drain. At 1,000/s
 the outage is 2 minutes long, since an hour would take this machine half an hour. Stock is Powertools'
-BatchProcessor on the same mapping with bisect and three retries, and with ten workers, which it does not have. It
-lost the changes that its mapping discarded before any handler had succeeded."""
+BatchProcessor on the same mapping with bisect and three retries, and with ten workers, although it has one. Lost
+changes are those that its mapping discarded before a handler succeeded."""
 OURS: Mapping[str, Any] = {"MaximumRecordAgeInSeconds": 86_100}
 STOCK: Mapping[str, Any] = {"MaximumRetryAttempts": 3}
 
 
 class HandlerError(Exception):
-    """What a handler raises for a bad item."""
+    """The handler of a bad item raises this error."""
 
 
 @dataclass(frozen=True)
@@ -58,37 +58,37 @@ class Scenario:
     seconds: float
     goal: float
     bad: int = 0
-    """So many of the items fail from the tenth second on."""
+    """The number of items that fail from the tenth second on."""
     hangs: bool = False
     one_of: int = 0
-    """One of so many changes fails for 30 s."""
+    """One change in this number fails for 30 s."""
     flood: int = 0
-    """So many further items, one change each, that fail and come within 2 s."""
+    """The number of further items, with one failing change each, within 2 s."""
     outage: float = 0.0
-    """So many seconds, from the tenth on, in which every handler raises."""
+    """Seconds, from the tenth on, in which every handler raises."""
     items: int = 1_000
     batch: int = 100
     lanes: int = 1
 
     @property
     def mapping(self) -> dict[str, Any]:
-        """What the mapping is created with beside the common settings."""
+        """The mapping's options beside the common ones."""
         return {"BatchSize": self.batch, "ParallelizationFactor": self.lanes}
 
 
 class ScenarioRun:
-    """A scenario's changes, and what a handler does with each."""
+    """One run of a scenario: its changes, and the handler's behaviour."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         when = (BAD_FROM + FLOOD_SECONDS * number / scenario.flood for number in range(scenario.flood))
-        flood: list[Planned] = list(zip(when, count(scenario.items), strict=False))
+        flood: list[PlannedChange] = list(zip(when, count(scenario.items), strict=False))
         self.traffic = Traffic(even_traffic(scenario.rate, scenario.seconds, scenario.items), flood)
         self._first_tries: dict[int, float] = {}
         self._failing_items = set[int]()
 
     def handle(self, number: int, now: float) -> tuple[float, bool]:
-        """Run a change's handler; when it ends, and whether it fails."""
+        """Run a change's handler; return its end and whether it fails."""
         scenario, fails = self.scenario, self._fails(number, now)
         end = now + (HANG_SECONDS if fails and scenario.hangs else HANDLER_SECONDS)
         if not fails:
@@ -117,7 +117,7 @@ class ScenarioRun:
 
 
 def scenarios(*, quick: bool = False) -> list[Scenario]:
-    """The table's rows; quickly without outages and with less traffic."""
+    """Return the table's scenarios; if `quick`, without outages and with less traffic."""
     rows: list[Scenario] = []
     for rate, seconds, outage in ((20.0, 600.0, 3_600.0), (1_000.0, 120.0, 120.0)):
         some = seconds / 4 if quick else seconds
@@ -140,7 +140,7 @@ def scenarios(*, quick: bool = False) -> list[Scenario]:
 
 
 def ours(scenario: Scenario) -> ScenarioRun:
-    """The engine, with retry runs every minute, until each change that can have its effect has it."""
+    """Run the engine, with a retry run every minute, until each change that can have its effect has it."""
     scenario_run = ScenarioRun(scenario)
 
     def handle(change: Change, clock: Clock) -> None:
@@ -164,9 +164,9 @@ def ours(scenario: Scenario) -> ScenarioRun:
 
 
 def stock(scenario: Scenario) -> ScenarioRun:
-    """Powertools' BatchProcessor as the sandbox runs it: it goes on after a failure, and reports the failures.
+    """Run Powertools' BatchProcessor, which continues after a failure and reports the failures.
 
-    It is given ten workers, which it does not have: one after the other it could not follow 1,000 changes a second.
+    The simulation gives it ten workers, because one worker is too slow for 1,000 changes a second.
     """
     scenario_run = ScenarioRun(scenario)
 
@@ -186,7 +186,7 @@ def stock(scenario: Scenario) -> ScenarioRun:
 
 
 def measure(scenario: Scenario) -> dict[str, Any]:
-    """One row of the table."""
+    """Return one row of the table."""
     mine, peer = ours(scenario), stock(scenario)
     late = mine.traffic.lateness(mine.is_healthy)
     peers = [seconds for seconds in peer.traffic.lateness(peer.is_healthy) if seconds != float("inf")]

@@ -1,4 +1,4 @@
-"""One shard in virtual time: its changes, the mapping that delivers them, and when each has its effect."""
+"""One shard in virtual time: its changes, the mapping that delivers them, and the time of each effect."""
 
 import heapq
 import itertools
@@ -9,82 +9,63 @@ from typing import Any
 
 from sandbox.mapping.configuration import Configuration
 from sandbox.mapping.machine import MappingMachine
-from sandbox.mapping.protocol import Action, Describe, Discard, InvocationResult, Invoke, Read, Returned
+from sandbox.mapping.protocol import InvocationResult, Invoke, Read, Returned
+from tests.fakes.records import START, STREAM, number_of, record
+from tests.fakes.stream import PAGE, drive
 
-STREAM = "arn:aws:dynamodb:eu-central-1:111122223333:table/orders/stream/2026-01-01T00:00:00.000"
-START = 1_800_000_000.0
-"""When a simulation begins, in seconds since 1970."""
-MOST_READ = 1_000
-"""Records that one GetRecords returns at most."""
 SETTLE_SECONDS = 2 * 3600.0
-"""How long a simulation goes on after the last change for the sake of what is held."""
-FIRST_SEQUENCE = 10**20
+"""How long a simulation runs after the last change, so that held items are released."""
 
-Planned = tuple[float, int]
-"""A change to come: when it is made, in seconds since 1970, and the number of its item."""
+PlannedChange = tuple[float, int]
+"""A change to come: its time in seconds since 1970, and the number of its item."""
 
 
-def even_traffic(rate: float, seconds: float, items: int, seed: int = 1) -> Iterator[Planned]:
-    """Changes at an even rate, each of some item or other."""
+def even_traffic(rate: float, seconds: float, items: int, seed: int = 1) -> Iterator[PlannedChange]:
+    """Yield changes at an even rate, each of a random item."""
     rng = Random(seed)  # noqa: S311 - no secret
     return ((START + number / rate, rng.randrange(items)) for number in range(int(rate * seconds)))
 
 
-def record(number: int, created: float, item: int) -> dict[str, Any]:
-    """The stream record of a change, about 500 bytes."""
-    keys = {"id": {"S": f"item-{item}"}}
-    body = {
-        "ApproximateCreationDateTime": int(created),
-        "Keys": keys,
-        "NewImage": {**keys, "n": {"N": str(number)}, "status": {"S": "paid"}},
-        "SequenceNumber": str(FIRST_SEQUENCE + number),
-        "StreamViewType": "NEW_AND_OLD_IMAGES",
-    }
-    names = {"eventID": f"e{number}", "eventName": "MODIFY", "eventSource": "aws:dynamodb", "eventSourceARN": STREAM}
-    return {**names, "dynamodb": body}
-
-
-def number_of(stream_record: Mapping[str, Any]) -> int:
-    """A change's number in its simulation."""
-    return int(stream_record["dynamodb"]["SequenceNumber"]) - FIRST_SEQUENCE
-
-
 class Traffic:
-    """The changes of a simulation, made as time goes by, and what became of them."""
+    """The changes of a simulation, made as time passes, and what became of them."""
 
-    def __init__(self, *planned: Iterable[Planned]) -> None:
+    def __init__(self, *planned: Iterable[PlannedChange]) -> None:
         self._planned = heapq.merge(*planned)
         self._next = next(self._planned, None)
         self.created, self.items = array("d"), array("q")
         self.effect = array("d")
-        """When a change first had its effect; 0 before that."""
+        """The time of a change's first effect; 0 before the effect."""
         self.lost = set[int]()
-        """Changes that the mapping gave up and that had no effect."""
+        """Changes that the mapping discarded before they had an effect."""
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether no change is still to be made or read."""
+        """Whether every change is made and read."""
         return self._next is None
 
-    def read(self, now: float) -> list[dict[str, Any]]:
-        """What GetRecords gives: changes that are made by now and were not read."""
+    def lineage(self) -> list[tuple[str, str | None]]:
+        """Return the one shard."""
+        return [("shard", None)]
+
+    def page(self, read: Read, now: float) -> tuple[list[dict[str, Any]], bool]:  # noqa: ARG002 - one shard
+        """Return the changes that are made by now and not read yet; the shard never ends."""
         records = list[dict[str, Any]]()
-        while self._next is not None and self._next[0] <= now and len(records) < MOST_READ:
+        while self._next is not None and self._next[0] <= now and len(records) < PAGE:
             created, item = self._next
-            records.append(record(len(self.created), created, item))
+            records.append(record(len(self.created), f"item-{item}", at=int(created)))
             self.created.append(created)
             self.items.append(item)
             self.effect.append(0.0)
             self._next = next(self._planned, None)
-        return records
+        return records, False
 
     def apply(self, number: int, now: float) -> None:
-        """A change has its effect."""
+        """Note that a change has its effect."""
         if not self.effect[number]:
             self.effect[number] = now
 
     def lateness(self, is_healthy: Callable[[int], bool]) -> list[float]:
-        """Seconds from each healthy change to its effect, ascending; infinite where it has none."""
+        """Return the seconds from each healthy change to its effect, ascending; infinite without an effect."""
         pairs = zip(self.created, self.effect, strict=True)
         return sorted(
             effect - created if effect else float("inf")
@@ -94,14 +75,14 @@ class Traffic:
 
 
 InvokeFunction = Callable[[Sequence[Mapping[str, Any]], float], tuple[InvocationResult, float]]
-"""Runs a batch that is delivered now; what came of it, and when."""
+"""Runs a batch that is delivered now; returns the invocation's result and end."""
 
 
 class MappingSimulation:
-    """A mapping that delivers a shard's changes, and the schedule that retries once a minute.
+    """A mapping that delivers a shard's changes, and the schedule that starts a retry run once a minute.
 
-    An invocation runs whole when it begins: the ledger shows its later writes too early. The mapping hears of it when
-    it ends.
+    An invocation runs as a whole when it begins, so the ledger shows the invocation's later writes too early. The
+    mapping receives the result when the invocation ends.
     """
 
     def __init__(
@@ -118,15 +99,14 @@ class MappingSimulation:
         self._order = itertools.count()
 
     def run(self, is_settled: Callable[[], bool] = lambda: True) -> float:
-        """Deliver every change, and retry until all is settled or two hours have passed; the end."""
-        now, rest_since = START, None
+        """Deliver every change, retry until all is settled or two hours have passed, and return the end."""
+        now, idle_since = START, None
         next_retry = START + 60.0 if self._retry else float("inf")
         while True:
-            for action in self._machine.advance(now):
-                self._act(action, now)
+            self._advance(now)
             if self._traffic.is_exhausted and self._machine.is_idle():
-                rest_since = rest_since or now
-                if is_settled() or now - rest_since > SETTLE_SECONDS:
+                idle_since = idle_since or now
+                if is_settled() or now - idle_since > SETTLE_SECONDS:
                     return now
             due = self._machine.due()
             end = self._running[0][0] if self._running else float("inf")
@@ -138,16 +118,12 @@ class MappingSimulation:
                 self._retry(next_retry)
                 next_retry += 60.0
 
-    def _act(self, action: Action, now: float) -> None:
-        match action:
-            case Describe():
-                self._machine.discover([("shard", None)])
-            case Read():
-                self._machine.receive(action, self._traffic.read(now), now)
-            case Invoke():
+    def _advance(self, now: float) -> None:
+        for action in drive(self._machine, self._traffic, now):
+            if isinstance(action, Invoke):
                 result, end = self._invoke([each.event for each in action.records], now)
                 heapq.heappush(self._running, (end, next(self._order), action, result))
-            case Discard():
+            else:
                 numbers = (number_of(each.event) for each in action.records)
                 self._traffic.lost.update(number for number in numbers if not self._traffic.effect[number])
 
@@ -157,9 +133,9 @@ MAPPING: dict[str, Any] = {
     "BisectBatchOnFunctionError": True,
     "FunctionResponseTypes": ("ReportBatchItemFailures",),
 }
-"""What the engine's mapping and the stock processor's have in common."""
+"""The options that the engine's mapping and the stock processor's mapping share."""
 
 
 def returned(answer: Mapping[str, Any], end: float) -> tuple[InvocationResult, float]:
-    """A function's answer as the mapping hears of it."""
+    """Return a function's answer as the mapping receives it."""
     return Returned(answer), end

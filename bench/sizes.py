@@ -1,4 +1,4 @@
-"""How much CPU does a change take, and how many does a function of some memory do in a second? Measured and derived.
+"""Measures the CPU time of a change, and derives how many changes a function of some memory does in a second.
 
 Run it with: python -m bench sizes. The function runs in a process of its own, as in Lambda, against the embedded AWS,
 whose process is not counted.
@@ -13,13 +13,13 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from bench.simulation import record
 from handler.stream import Change, put_if_newer
 from handler.stream.entry import Consumer, consumer
 from handler.stream.telemetry import logger
 from infra.rules.sizes import changes_a_second
 from sandbox import ROOT
 from sandbox.emulator import CREDENTIAL, Emulator
+from tests.fakes.records import record
 
 BATCH = 100
 BATCHES, QUICK_BATCHES = 20, 4
@@ -50,11 +50,11 @@ KINDS: dict[str, Callable[[], Consumer]] = {
     "put_if_newer": lambda: consumer(_mirror),
     "claim": lambda: consumer(claim=True)(_nothing),
 }
-"""Consumers by the effect that they have for each change; all of them have a ledger."""
+"""Consumers by their effect; each one has a ledger."""
 
 
 def least_seconds(kind: str, batches: int) -> float:
-    """CPU of this process for one change, in the cheapest of some batches after one that warms up."""
+    """Return this process's CPU seconds a change, in the cheapest of some batches after a warm-up batch."""
     handler = KINDS[kind]()
     context = SimpleNamespace(
         aws_request_id="sizes", function_name="sizes", get_remaining_time_in_millis=lambda: 60_000
@@ -62,17 +62,17 @@ def least_seconds(kind: str, batches: int) -> float:
     took = list[float]()
     for batch in range(batches + 1):
         changes = range(batch * BATCH, (batch + 1) * BATCH)
-        event = {"Records": [record(number, time.time(), number % BATCH) for number in changes]}
+        event = {"Records": [record(number, f"item-{number % BATCH}", at=int(time.time())) for number in changes]}
         start = time.process_time()
         answer = handler(event, context)
         took.append(time.process_time() - start)
         if answer != {"batchItemFailures": []}:
-            raise AssertionError(f"{kind}: {answer}: no change was to fail")
+            raise AssertionError(f"{kind}: {answer}: a change failed")
     return min(took[1:]) / BATCH
 
 
 def batch_seconds(kind: str, emulator: Emulator, batches: int) -> float:
-    """The same of a new process, which has the environment variables of a function."""
+    """Return `least_seconds` of a new process with the environment variables of a function."""
     variables = {
         "AWS_LAMBDA_FUNCTION_NAME": "sizes",
         "AWS_ENDPOINT_URL": emulator.endpoint,
@@ -94,21 +94,26 @@ def batch_seconds(kind: str, emulator: Emulator, batches: int) -> float:
     return float(json.loads(ran.stderr.splitlines()[-1]))
 
 
+def make_table(emulator: Emulator, table: str, *keys: str) -> None:
+    """Create a table with these key attributes, all of them strings."""
+    emulator.client("dynamodb").create_table(
+        TableName=table,
+        KeySchema=[
+            {"AttributeName": name, "KeyType": kind} for name, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+        ],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
 def make_tables(emulator: Emulator) -> None:
-    """Make the ledger, and the table that the mirror writes."""
-    for table, keys in ((LEDGER, ("pk", "sk")), (MIRROR, ("id",))):
-        emulator.client("dynamodb").create_table(
-            TableName=table,
-            KeySchema=[
-                {"AttributeName": name, "KeyType": kind} for name, kind in zip(keys, ("HASH", "RANGE"), strict=False)
-            ],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys],
-            BillingMode="PAY_PER_REQUEST",
-        )
+    """Create the ledger and the table that the mirror writes."""
+    make_table(emulator, LEDGER, "pk", "sk")
+    make_table(emulator, MIRROR, "id")
 
 
 def measure(*, quick: bool = False, progress: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
-    """The table's rows."""
+    """Return the table's rows."""
     rows: list[dict[str, Any]] = []
     with Emulator("eu-central-1") as emulator:
         make_tables(emulator)

@@ -14,9 +14,10 @@ from handler.stream.change import Change
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
 from handler.stream.testing.dynamodb import MemoryDynamoDB
+from tests.fakes.aws import Clock, LambdaContext
 
 LEDGER_SECONDS = 0.005
-"""One call of DynamoDB from a function in its Region: single-digit milliseconds by AWS's own word."""
+"""One call of DynamoDB from a function in its Region: AWS promises single-digit milliseconds."""
 TIMEOUT_SECONDS = 60.0
 """The time-out of a consumer's function unless set otherwise."""
 
@@ -24,25 +25,10 @@ Result = TypeVar("Result")
 Tables = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
 
-class Clock:
-    """Seconds since 1970 in one environment."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass; also the engine's `sleep`."""
-        self.now += seconds
-
-
 class VirtualWorkers:
-    """An executor whose workers each have a time of their own: the one that is furthest behind takes the next step.
+    """An executor whose workers each have their own time: the worker that is furthest behind takes the next step.
 
-    A step (a handler, and what the engine does after it) is not divided: another worker sees what it changed at once.
+    A step (a handler, and what the engine does after it) is atomic: another worker sees its changes immediately.
     """
 
     def __init__(self, clock: Clock, number: int) -> None:
@@ -52,9 +38,9 @@ class VirtualWorkers:
         self,
         items: Sequence[Iterator[None]],
         left: Callable[[], float] | None,
-        on_deadline: Callable[[], None],  # noqa: ARG002 - no handler here runs that long
+        on_deadline: Callable[[], None],  # noqa: ARG002 - no handler runs that long here
     ) -> None:
-        """Run the items to their ends; the clock is then the time of the last worker to end."""
+        """Run the items to their ends; set the clock to the end of the last worker."""
         clock, waiting = self._clock, deque(items)
         began = end = clock.now
         busy = [(began, worker, waiting.popleft()) for worker in range(min(self._number, len(waiting)))]
@@ -75,7 +61,7 @@ class VirtualWorkers:
 
 
 class VirtualDynamoDB(MemoryDynamoDB):
-    """One environment's client of tables that all share: each call takes time, and is shown to `observe` first."""
+    """One environment's client of shared tables. Each call takes time, and `observe` sees each call first."""
 
     def __init__(
         self,
@@ -95,24 +81,10 @@ class VirtualDynamoDB(MemoryDynamoDB):
         try:
             result = act()
         except ClientError:
-            answered({})  # refused by a condition
+            answered({})  # a condition refused the write
             raise
         answered(result)
         return result
-
-
-class LambdaContext:
-    """Lambda's context of an invocation."""
-
-    function_name = "consumer"
-    aws_request_id = "request"
-
-    def __init__(self, clock: Clock, timeout: float) -> None:
-        self._clock, self._ends = clock, clock.now + timeout
-
-    def get_remaining_time_in_millis(self) -> float:
-        """Until Lambda ends the invocation."""
-        return (self._ends - self._clock.now) * 1000
 
 
 class _Services:
@@ -126,7 +98,7 @@ class _Services:
         self._function.asked.append((self._clock.now, json.loads(Payload)))
 
     def put_object(self, **_: Any) -> None:
-        """Keep a parked change."""
+        """Count a parked change."""
         self._function.parked += 1
 
 
@@ -134,7 +106,7 @@ Handler = Callable[[Change, Clock], None]
 
 
 class VirtualFunction:
-    """A consumer's function: as many environments as run at once, each with its engine, on one ledger.
+    """A consumer's function: one environment for each concurrent invocation, each with its engine, on one ledger.
 
     Attributes
     ----------
@@ -164,7 +136,7 @@ class VirtualFunction:
         self._environments: list[tuple[Clock, Engine]] = []
 
     def __call__(self, event: Mapping[str, Any], start: float) -> tuple[dict[str, Any], float]:
-        """Run an invocation that begins now; its answer and its end."""
+        """Run an invocation that begins at `start`; return its answer and its end."""
         clock, engine = self._environment(start)
         clock.now = start
         answer = engine(event, LambdaContext(clock, TIMEOUT_SECONDS))
@@ -173,13 +145,13 @@ class VirtualFunction:
         return answer, clock.now
 
     def retry(self, start: float) -> dict[str, Any]:
-        """Run what the schedule invokes, and its helpers; the scheduled run's answer."""
+        """Run a scheduled retry run and its helpers; return the scheduled run's answer."""
         answer, _ = self({"table-stream": "retry"}, start)
         self.answer_asked()
         return answer
 
     def answer_asked(self) -> None:
-        """Run the invocations that the function has asked for."""
+        """Run the invocations that the function requested."""
         while self.asked:
             at, event = self.asked.pop(0)
             self(event, at)
@@ -209,7 +181,7 @@ class _Nowhere:
         return len(text)
 
     def flush(self) -> None:
-        """There is nothing to flush."""
+        """Do nothing."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The calls and units on which the figures of cost rest. Prices and times are not shown here."""
+"""The calls and units behind the figures of `bench cost`. Prices and times are not tested here."""
 
 from bench.cost import run
 
@@ -26,6 +26,6 @@ def test_a_failing_change_costs_eight_writes_until_it_is_forgotten():
     assert bill.calls["DeleteItem"] == 2
     assert bill.used["write units"] == 8
     reads_of_retry_runs = bill.used["retry runs"]
-    reads_of_the_item = 2  # its changes, and at the end what a death may have left of them
+    reads_of_the_item = 2  # its changes, and at the end changes that a crash may have left
     assert bill.used["read units"] == 2 * bill.batches + reads_of_retry_runs + reads_of_the_item
     assert healthy.used["write units"] == 0

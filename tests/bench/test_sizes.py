@@ -1,4 +1,4 @@
-"""What is measured is the real effect, in another process. How much CPU it takes is not shown here."""
+"""The measured functions have their real effects, in another process. CPU times are not tested here."""
 
 from bench.sizes import BATCH, LEDGER, MIRROR, batch_seconds, make_tables
 from sandbox.emulator import Emulator

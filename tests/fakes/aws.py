@@ -7,23 +7,26 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] # botocore has none
 
-from handler.stream.testing.dynamodb import MemoryDynamoDB
+from tests.fakes.dynamodb import ClockedDynamoDB, touched
 from tests.fakes.records import START
 
-Item = dict[str, Any]
 Result = TypeVar("Result")
 Hook = Callable[[Callable[[], Any]], Any]
 """Replaces a call: the hook receives the call, and may make it, refuse it, or act before or after it."""
 
 
 class Clock:
-    """A clock, in seconds since 1970, that a test moves."""
+    """Epoch seconds that pass when a test advances the clock."""
 
     def __init__(self, now: float = START) -> None:
         self.now = now
 
     def __call__(self) -> float:
         return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; also the engine's `sleep`."""
+        self.now += seconds
 
 
 class LambdaContext:
@@ -82,12 +85,11 @@ def before(do: Callable[[], Any]) -> Hook:
     return in_turn(hook)
 
 
-class HookedDynamoDB(MemoryDynamoDB):
-    """MemoryDynamoDB with a log of its calls, and hooks that replace calls.
+class HookedDynamoDB(ClockedDynamoDB):
+    """ClockedDynamoDB with a log of its calls, and hooks that replace calls.
 
     The name of a call is the operation and the kind of row or the table: "Query note", "UpdateItem hold",
-    "BatchWriteItem change", "UpdateItem description", "PutItem mirror". Powertools reads the machine's clock, so the
-    times of claims are converted to `clock` in requests, and back in responses.
+    "BatchWriteItem change", "UpdateItem description", "PutItem mirror".
 
     Attributes
     ----------
@@ -100,13 +102,12 @@ class HookedDynamoDB(MemoryDynamoDB):
     def __init__(
         self, keys: Mapping[str, tuple[str, ...]] | None = None, clock: Callable[[], float] = time.time
     ) -> None:
-        super().__init__(keys)
-        self._clock = clock
+        super().__init__(keys, clock)
         self.calls: list[str] = []
         self.on: dict[str, Hook] = {}
 
     def perform(self, operation: str, request: Mapping[str, Any], act: Callable[[], Result]) -> Result:
-        name = f"{operation} {_touched(request)}"
+        name = f"{operation} {touched(request)}"
         self.calls.append(name)
         perform = super().perform
 
@@ -114,64 +115,6 @@ class HookedDynamoDB(MemoryDynamoDB):
             return perform(operation, request, act)
 
         return self.on[name](run) if name in self.on else run()
-
-    def put_item(self, **request: Any) -> dict[str, Any]:
-        values = request.get("ExpressionAttributeValues", {})
-        if ":now_in_millis" in values:
-            now = self._clock()
-            shifted = {":now": {"N": str(int(now))}, ":now_in_millis": {"N": str(int(now * 1000))}}
-            moved = {"Item": self._moved(request["Item"]), "ExpressionAttributeValues": {**values, **shifted}}
-            request = {**request, **moved}
-        try:
-            return super().put_item(**request)
-        except ClientError as error:
-            response: Any = error.response
-            if "Item" in response:
-                response["Item"] = self._moved(response["Item"], back=True)
-            raise
-
-    def update_item(self, **request: Any) -> dict[str, Any]:
-        values = request.get("ExpressionAttributeValues", {})
-        if ":status" in values:
-            expiry = {":expiry": {"N": str(int(float(values[":expiry"]["N"]) + self._shift()))}}
-            request = {**request, "ExpressionAttributeValues": {**values, **expiry}}
-        return super().update_item(**request)
-
-    def _shift(self) -> float:
-        return self._clock() - time.time()
-
-    def _moved(self, item: Item, *, back: bool = False) -> Item:
-        shift = -self._shift() if back else self._shift()
-        moved = {}
-        for name, unit in (("expiry", 1), ("in_progress_expiration", 1000)):
-            if "status" in item and name in item:
-                moved[name] = {"N": str(int(float(item[name]["N"]) + shift * unit))}
-        return {**item, **moved}
-
-
-def _touched(request: Mapping[str, Any]) -> str:
-    """Return the kind of the ledger's row in a request, or the table's name."""
-    if "TransactItems" in request:
-        return "items"
-    if "RequestItems" in request:
-        [(table, wanted)] = request["RequestItems"].items()
-        [first, *_] = wanted["Keys"] if "Keys" in wanted else map(_written, wanted)
-        return _kind(table, first)
-    values = request.get("ExpressionAttributeValues", {})
-    return _kind(request["TableName"], request.get("Key") or request.get("Item") or {"pk": values[":pk"]})
-
-
-def _written(write: Mapping[str, Any]) -> Item:
-    return write["PutRequest"]["Item"] if "PutRequest" in write else write["DeleteRequest"]["Key"]
-
-
-def _kind(table: str, key: Mapping[str, Any]) -> str:
-    if "pk" not in key:
-        return table
-    parts = key["pk"]["S"].split("#")
-    if parts[0] != "hold" or len(parts) == 2:
-        return parts[0]
-    return "description" if key.get("sk") == {"S": "!"} and "table" not in key else "change"
 
 
 class S3:

@@ -1,89 +1,61 @@
-"""A stream with shards, in memory: what a mapping reads in tests, and what it does not imitate.
+"""A stream in memory, its reader, and the part of a mapping's driver that reads.
 
 Not imitated: iterators that expire, pages of 1 MB, throttled reads, records that appear late in an open shard.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from sandbox.mapping.machine import RETENTION_SECONDS
-from sandbox.mapping.protocol import Position
+from sandbox.mapping.machine import RETENTION_SECONDS, MappingMachine
+from sandbox.mapping.protocol import Describe, Discard, Invoke, Position, Read
+from tests.fakes.records import number_of, record, sequence
 
-ARN = "arn:aws:dynamodb:eu-central-1:000000000000:table/orders/stream/2026-01-01T00:00:00.000"
 PAGE = 1000
+"""Records that one GetRecords returns at most."""
+
+Event = Mapping[str, Any]
+Lineage = list[tuple[str, str | None]]
+"""The shards of a stream by name, each with its parent's name."""
 
 
 class TrimmedError(Exception):
-    """Retention has passed the position that was to be read."""
-
-
-def sequence(number: int) -> str:
-    """A sequence number as long as AWS's."""
-    return f"{10**20 + number}"
+    """Retention has passed the position to read."""
 
 
 def change(
-    number: int, item: str = "a", at: float = 0, *, name: str = "MODIFY", image: Mapping[str, Any] | None = None
+    number: int, item: str = "a", at: float = 0, *, name: str = "MODIFY", image: Event | None = None
 ) -> dict[str, Any]:
-    """A stream record as Lambda's event has it; `number` is its place in the stream, `at` its epoch seconds.
-
-    The item's key is a text; an item such as `n=1.0` has the number that it tells as its key.
-    """
-    is_number, _, digits = item.partition("=")
-    keys = {"id": {"N": digits} if digits else {"S": is_number}}
-    images = {} if name == "REMOVE" else {"NewImage": {**keys, **(image or {"v": {"N": str(number)}})}}
-    return {
-        "eventID": f"event-{number}",
-        "eventName": name,
-        "eventVersion": "1.1",
-        "eventSource": "aws:dynamodb",
-        "awsRegion": "eu-central-1",
-        "dynamodb": {
-            "ApproximateCreationDateTime": at,
-            "Keys": keys,
-            **images,
-            "SequenceNumber": sequence(number),
-            "SizeBytes": 30,
-            "StreamViewType": "NEW_AND_OLD_IMAGES",
-        },
-        "eventSourceARN": ARN,
-    }
-
-
-def number(event: Mapping[str, Any]) -> int:
-    """The place of a record in the stream."""
-    return int(event["dynamodb"]["SequenceNumber"]) - 10**20
-
-
-def created(event: Mapping[str, Any]) -> float:
-    """When the change was made, in epoch seconds."""
-    return event["dynamodb"]["ApproximateCreationDateTime"]
+    """Return the record of a change at `at`, in epoch seconds; `image` sets the new image beside the key."""
+    images: dict[str, Any] = {} if image is None else {"NewImage": {"id": {"S": item}, **image}}
+    return record(number, item, name=name, at=at, **images)
 
 
 @dataclass
 class Shard:
+    """One shard of a stream."""
+
     parent: str | None = None
     records: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     closed: bool = False
     trimmed: int = 0  # records that retention took from the front
 
     def find(self, wanted: str) -> int:
-        """Index of a sequence number that is still here."""
-        for index, record in enumerate(self.records):
-            if record["dynamodb"]["SequenceNumber"] == wanted:
+        """Return the index of a sequence number, or raise TrimmedError."""
+        for index, each in enumerate(self.records):
+            if each["dynamodb"]["SequenceNumber"] == wanted:
                 return index
         raise TrimmedError(wanted)
 
 
 class Stream:
-    """Shards by name, in the order in which they were opened."""
+    """Shards by name, in the order in which they opened."""
 
     def __init__(self) -> None:
         self.shards = {"shard-0": Shard()}
 
     def put(self, *changes: dict[str, Any], shard: str | None = None) -> None:
-        """Append to a shard; to the newest one unless said."""
+        """Append records to a shard, by default to the newest one."""
         self.shards[shard or list(self.shards)[-1]].records.extend(changes)
 
     def split(self, parent: str, *children: str) -> None:
@@ -91,11 +63,12 @@ class Stream:
         self.shards[parent].closed = True
         self.shards |= {child: Shard(parent) for child in children}
 
-    def lineage(self) -> list[tuple[str, str | None]]:
+    def lineage(self) -> Lineage:
+        """Return every shard with its parent."""
         return [(name, shard.parent) for name, shard in self.shards.items()]
 
     def trim(self, now: float) -> Iterator[dict[str, Any]]:
-        """Take away, and yield, what retention has passed."""
+        """Remove, and yield, each record that is older than the retention period."""
         for shard in self.shards.values():
             while (
                 shard.records and now - shard.records[0]["dynamodb"]["ApproximateCreationDateTime"] > RETENTION_SECONDS
@@ -104,7 +77,7 @@ class Stream:
                 yield shard.records.pop(0)
 
     def resolve(self, name: str, position: Position) -> int:
-        """A position as GetShardIterator takes it, as a count of records since the shard was opened."""
+        """Return a GetShardIterator position as a count of records since the shard opened."""
         shard = self.shards[name]
         if position.kind == "LATEST":
             return shard.trimmed + len(shard.records)
@@ -112,10 +85,61 @@ class Stream:
             return shard.trimmed
         return shard.trimmed + shard.find(position.sequence) + (position.kind == "AFTER_SEQUENCE_NUMBER")
 
-    def read(self, name: str, place: int, limit: int = PAGE) -> tuple[list[dict[str, Any]], bool]:
-        """Records from a place on, and whether the shard has ended with them."""
+    def read(self, name: str, offset: int) -> tuple[list[dict[str, Any]], bool]:
+        """Return records from an offset on, and whether the shard ends with these records."""
         shard = self.shards[name]
-        if place < shard.trimmed:
-            raise TrimmedError(str(place))
-        page = shard.records[place - shard.trimmed :][:limit]
-        return page, shard.closed and place + len(page) == shard.trimmed + len(shard.records)
+        if offset < shard.trimmed:
+            raise TrimmedError(str(offset))
+        page = shard.records[offset - shard.trimmed :][:PAGE]
+        return page, shard.closed and offset + len(page) == shard.trimmed + len(shard.records)
+
+
+class Source(Protocol):
+    """What a mapping reads."""
+
+    def lineage(self) -> Lineage:
+        """Return every shard with its parent."""
+        ...
+
+    def page(self, read: Read, now: float) -> tuple[Sequence[Event], bool]:
+        """Return the next records, and whether the shard ends with these records; raise TrimmedError."""
+        ...
+
+
+class StreamReader:
+    """Reads a stream for one mapping, with one iterator a shard; `expire` receives each record that is trimmed."""
+
+    def __init__(self, stream: Stream, expire: Callable[[Event], None] = lambda event: None) -> None:
+        self._stream, self._expire = stream, expire
+        self._iterators: dict[str, tuple[Position, int]] = {}
+        self.lineage = stream.lineage
+
+    def page(self, read: Read, now: float) -> tuple[list[dict[str, Any]], bool]:
+        """Return the next records, and whether the shard ends with these records; raise TrimmedError."""
+        for event in self._stream.trim(now):
+            self._expire(event)
+        position, offset = self._iterators.pop(read.shard, (None, 0))
+        if position != read.position:
+            offset = self._stream.resolve(read.shard, read.position)
+        page, ended = self._stream.read(read.shard, offset)
+        after = Position("AFTER_SEQUENCE_NUMBER", sequence(number_of(page[-1]))) if page else read.position
+        self._iterators[read.shard] = (after, offset + len(page))
+        return page, ended
+
+
+def drive(mapping: MappingMachine, source: Source, now: float) -> Iterator[Invoke | Discard]:
+    """Do every read that is due; yield each invocation and discard, for the caller to do."""
+    while actions := mapping.advance(now):
+        for action in actions:
+            match action:
+                case Describe():
+                    mapping.discover(source.lineage())
+                case Read():
+                    try:
+                        page, ended = source.page(action, now)
+                    except TrimmedError:
+                        mapping.skip_trimmed(action)
+                    else:
+                        mapping.receive(action, page, now, ended=ended)
+                case _:
+                    yield action

@@ -13,9 +13,8 @@ from handler.stream.ledger.notes import Note
 from handler.stream.ledger.rows import HoldRow, digest_of, read_changes
 from tests.fakes.aws import S3, Clock, HookedDynamoDB, Lambda, LambdaContext
 from tests.fakes.executor import InlineExecutor
-from tests.fakes.records import STREAM, record
+from tests.fakes.records import FIRST, STREAM, record
 
-FIRST = 10**20
 FAILS = ValueError("down")
 Behavior = BaseException | Callable[[], object] | None
 Trouble = Behavior | list[Any]

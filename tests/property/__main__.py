@@ -1,4 +1,4 @@
-"""Proves the engine, or replays one history and prints it.
+"""Simulates histories of the engine, or replays one history and prints it.
 
 python -m tests.property --histories NUMBER [--first SEED]
 python -m tests.property SEED CHANGES ITEMS BATCH [SUBJECT]
@@ -18,13 +18,13 @@ parser.add_argument("--histories", type=int, metavar="NUMBER")
 parser.add_argument("--first", type=int, metavar="SEED")
 parser.add_argument("--processes", type=int, metavar="NUMBER")
 parser.add_argument("history", nargs="*", metavar="SEED CHANGES ITEMS BATCH [SUBJECT]")
-asked = parser.parse_args()
-if asked.histories:
-    sys.exit(simulate(asked.histories, asked.first, asked.processes))
-seed, changes, items, batch = (int(argument) for argument in asked.history[:4])
-name = " ".join(asked.history[4:])
+arguments = parser.parse_args()
+if arguments.histories:
+    sys.exit(simulate(arguments.histories, arguments.first, arguments.processes))
+seed, changes, items, batch = (int(argument) for argument in arguments.history[:4])
+name = " ".join(arguments.history[4:])
 subject = MUTANTS[name] if name else ENGINE
 lines: list[str] = []
 history = History(seed, Sizes(changes, items, batch), subject, lines.append).run()
 print(f"{subject.name}, {history.consumer_kind} consumer, {history.options}\n{history.faults}\n{history.settings}")
-print(*lines, *(breaches(history) or ["every law holds"]), sep="\n")
+print(*lines, *(breaches(history) or ["Every law holds."]), sep="\n")

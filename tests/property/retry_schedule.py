@@ -1,4 +1,4 @@
-"""What asks for retry runs: the schedule of every minute, runs that ask for helpers, and an operator."""
+"""Everything that starts retry runs: the schedule once a minute, a run that asks for helpers, and an operator."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from sandbox.mapping.protocol import Returned
-from tests.fakes.stream import number
+from tests.fakes.records import number_of
 from tests.property.function.function import SimulatedFunction
 from tests.property.function.services import records_in
 from tests.property.history.faults import MINUTE, Faults, is_during
@@ -15,13 +15,13 @@ from tests.property.virtual_clock import VirtualClock
 
 REQUEST = "table-stream"
 CLOCKS_DIFFER = 5.0
-"""Seconds by which what an environment takes to be due, or leased, may differ from the truth."""
+"""Seconds by which an environment's due and lease times may differ from the true time: twice 2 s, and 1 s spare."""
 
 
 class RetrySchedule:
-    """Invokes the function with retry requests, every minute in which anything could be due.
+    """Invokes the function with a retry request in every minute in which a hold could be due.
 
-    A run that would find nothing due does nothing, and is left out: histories last for days.
+    Runs that would find no due hold are left out, because histories last for days.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class RetrySchedule:
             clock.at(clock.now + rng.uniform(0, faults.operator), self._operate)
 
     def look(self) -> None:
-        """See when a retry run could find anything due."""
+        """Schedule the next retry run that could find a due hold."""
         soonest = self._soonest()
         if soonest == math.inf:
             return
@@ -122,7 +122,7 @@ class RetrySchedule:
             return
         keys = self._rng.sample(sorted(parked), self._rng.randint(1, len(parked)))
         records = [parked[key] for key in keys]
-        numbers = [number(record) for record in records]
+        numbers = [number_of(record) for record in records]
         self._journal.excuse(numbers, "a redrive")
         self._journal.asked_to_redrive.update(numbers)
 

@@ -1,4 +1,4 @@
-"""Many histories, on all processors: their breaches, each with the command that replays it, and what they incidents."""
+"""Simulates many histories on all processors; prints each breach with the command that replays it."""
 
 import os
 import time
@@ -17,24 +17,24 @@ CHUNK = 50
 
 
 class Simulation(NamedTuple):
-    """What some histories came to."""
+    """The breaches and incidents of some histories."""
 
     histories: int
     breaches: list[str]
     incidents: Counter[str]
-    """Kinds of trouble, counted."""
+    """Counts of each kind of incident."""
     histories_with: Counter[str]
-    """The same, counted by histories."""
+    """The number of histories with each kind of incident."""
 
 
 def sizes_of(seed: int) -> Sizes:
-    """The size of a history of this seed."""
+    """Return the size of the history of a seed."""
     rng = Random(f"sizes {seed}")
     return Sizes(changes=rng.randint(1, 30), items=rng.randint(1, 6), batch=rng.randint(1, 10))
 
 
 def breaches_of(seed: int, sizes: Sizes, subject: Subject = ENGINE) -> tuple[list[str], Counter[str]]:
-    """The breaches of one history, each with the command that replays it; and its incidents."""
+    """Simulate a history; return its breaches, each with the command that replays it, and its incidents."""
     replay = f"python -m tests.property {seed} {sizes.changes} {sizes.items} {sizes.batch}"
     try:
         history = History(seed, sizes, subject).run()
@@ -46,7 +46,7 @@ def breaches_of(seed: int, sizes: Sizes, subject: Subject = ENGINE) -> tuple[lis
 
 
 def shrink(seed: int, sizes: Sizes) -> list[str]:
-    """The breaches of the smallest history of this seed that still breaks a law."""
+    """Return the breaches of the smallest history of a seed that still breaks a law."""
     breach_lines = breaches_of(seed, sizes)[0]
     for changes in range(1, sizes.changes):
         smaller = Sizes(changes, min(sizes.items, changes), sizes.batch)
@@ -56,7 +56,7 @@ def shrink(seed: int, sizes: Sizes) -> list[str]:
 
 
 def simulate_seeds(seeds: list[int]) -> Simulation:
-    """The histories of these seeds, one after the other."""
+    """Simulate the histories of these seeds, one after the other."""
     breach_lines, incidents, histories_with = list[str](), Counter[str](), Counter[str]()
     for seed in seeds:
         seed_breaches, kinds = breaches_of(seed, sizes_of(seed))
@@ -68,7 +68,7 @@ def simulate_seeds(seeds: list[int]) -> Simulation:
 
 
 def simulations(histories: int, first: int, processes: int) -> Iterator[Simulation]:
-    """So many histories, in parts as they are done."""
+    """Simulate histories on several processes; yield each part when it is done."""
     seeds = list(range(first, first + histories))
     chunks = [seeds[start : start + CHUNK] for start in range(0, histories, CHUNK)]
     if processes == 1:
@@ -79,7 +79,7 @@ def simulations(histories: int, first: int, processes: int) -> Iterator[Simulati
 
 
 def simulate(histories: int, first: int | None = None, processes: int | None = None) -> int:
-    """Run histories, and print what they came to; the exit code."""
+    """Simulate histories, print their breaches and incidents, and return the exit code."""
     began = time.monotonic()
     first = Random().randrange(2**40) if first is None else first
     incidents, histories_with, breach_lines, done = Counter[str](), Counter[str](), list[str](), 0
@@ -90,8 +90,8 @@ def simulate(histories: int, first: int | None = None, processes: int | None = N
         for breach in simulation.breaches:
             print(breach, flush=True)
         breach_lines += simulation.breaches
-    print(f"\nincidents in {done} histories from seed {first}, in {time.monotonic() - began:.0f} s:")
+    print(f"\nIncidents in {done} histories from seed {first}, in {time.monotonic() - began:.0f} s:")
     for kind, count in sorted(incidents.items()):
         print(f"{count:9}  in {histories_with[kind]:6}  {kind}")
-    print(f"\n{len(breach_lines)} breaches" if breach_lines else "\nevery law holds in every history")
+    print(f"\n{len(breach_lines)} breaches" if breach_lines else "\nEvery law holds in every history.")
     return 1 if breach_lines else 0

@@ -1,4 +1,4 @@
-"""What a partly failing batch costs: 100 records of 20 items, one handler call in ten failing, a plain consumer."""
+"""The invocations of a partly failing batch: 100 records of 20 items, one handler call in ten fails."""
 
 from collections import defaultdict
 from random import Random
@@ -9,7 +9,7 @@ RECORDS, ITEMS, TRANSIENT, SEEDS = 100, "abcdefghijklmnopqrst", 0.1, 60
 
 
 def invocations(seed: int) -> int:
-    """How many invocations it takes, retry runs included; repeats and regressions are errors."""
+    """Return the number of invocations, retry runs included; fail on a repeat or a reordered effect."""
     random_ = Random(seed)
     harness = ConsumerHarness()
     batch = "".join(random_.choice(ITEMS) for _ in range(RECORDS))

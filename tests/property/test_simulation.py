@@ -1,6 +1,6 @@
-"""The laws in histories drawn at random; `make simulate` looks at more of them, other ones each time.
+"""The laws hold in random histories; `make simulate` runs more histories, with other seeds each time.
 
-A history that breaks a law is printed with the command that replays it, step by step.
+Each breach is printed with the command that replays its history, step by step.
 """
 
 import subprocess
@@ -21,22 +21,22 @@ SIZES = Sizes(changes=24, items=5, batch=8)
 INCIDENTS = {
     *("plain consumer", "fenced consumer", "claimed consumer", "a note of the engine before holds"),
     *("handler: transient", "handler: poison", "handler: permanent", "handler: outage", "hang", "linger"),
-    *("batch throttled", "lost answer of a batch", "second delivery", "mapping replaced mid-invocation"),
-    *("split of a shard", "batches cut anew", "time-out", "deadline with a handler running", "repeat by the SDK"),
-    *("death of the change itself", "death between two changes", "death before an effect", "death after an effect"),
-    *("death before read of holds", "death after read of holds", "death before write of a hold"),
-    *("death after write of a hold", "death before write of changes", "death after write of changes"),
-    *("death after count of a delivery", "death of a claim's holder", "lease after a death"),
-    *("write of a hold: lost", "write of a hold: answer lost", "write of a hold: throttled"),
-    *("write of changes: answer lost", "write of changes: done in part", "read of changes: done in part"),
-    *("read of holds: lost", "read of a note: answer lost", "write of a note: failed", "park: refused"),
+    *("handler: undecodable", "batch throttled", "lost answer of a batch", "second delivery"),
+    *("mapping replaced mid-invocation", "batch size changed", "split of a shard", "time-out", "repeat by the SDK"),
+    *("deadline with a handler running", "crash by the change itself", "crash between two changes"),
+    *("crash before an effect", "crash after an effect", "crash before Query hold", "crash after Query hold"),
+    *("crash before UpdateItem hold", "crash after UpdateItem hold", "crash before BatchWriteItem change"),
+    *("crash after BatchWriteItem change", "crash after UpdateItem alone", "crash of a claim's holder"),
+    *("lease after a crash", "UpdateItem hold: lost", "UpdateItem hold: answer lost", "UpdateItem hold: throttled"),
+    *("BatchWriteItem change: answer lost", "BatchWriteItem change: done in part", "Query change: done in part"),
+    *("Query hold: lost", "Query note: answer lost", "PutItem note: failed", "PutObject: refused"),
     *("hold: hold", "hold: append", "hold: lease", "hold: progress", "hold: hand back", "hold: release"),
     *("hold: redrive", "hold: removal", "retry run", "retry run dropped", "helper run", "redrive run", "skip run"),
     *("batch beside batch", "retry beside batch", "retry beside retry", "redrive beside retry", "everything made due"),
     *("parked: PermanentError", "parked: Undecodable", "parked: GivenUp", "parked: Skipped", "repeated effect"),
     *("discarded: RecordAgeExceeded", "expired"),
 }
-"""Kinds of trouble that the histories of this suite must meet: a kind that never occurs is not tested."""
+"""Incidents that must occur in this suite's histories: a kind that never occurs is not tested."""
 
 LAW_BROKEN_BY = {
     "stock": "no_effect_is_repeated_or_reordered",
@@ -67,15 +67,15 @@ LAW_BROKEN_BY = {
     "back-off of a day": "a_hold_is_due_within_its_back_off",
     "deaths are never counted": "no_change_is_lost",
 }
-"""Each planted mutant, and the law that notices it."""
+"""Each mutant, and the law that it breaks."""
 
 RARE = {"release ignores the tail": (122, Sizes(30, 2, 3)), "a released hold counts as settled": (154, Sizes(60, 2, 4))}
-"""Mistakes that show only where a retry run and a batch meet within milliseconds, each with a history that has that."""
+"""Mutants that show only if a retry run and a batch meet within milliseconds, each with such a history."""
 
 
 @pytest.fixture(scope="module")
 def simulation() -> Simulation:
-    """The same histories each time: the suite judges the change at hand."""
+    """The same histories each time, so that a failure comes from the code."""
     return simulate_seeds(list(range(HISTORIES)))
 
 
@@ -84,12 +84,12 @@ def test_every_law_holds_in_every_history(simulation: Simulation) -> None:
     assert simulation.histories == HISTORIES
 
 
-def test_the_histories_meet_every_kind_of_trouble(simulation: Simulation) -> None:
+def test_every_kind_of_incident_occurs(simulation: Simulation) -> None:
     assert INCIDENTS - simulation.incidents.keys() == set()
 
 
 def histories(mutant: str) -> Iterator[tuple[int, Sizes]]:
-    """The histories in which a mutant is looked for."""
+    """Yield the histories that a mutant runs in."""
     if mutant in RARE:
         yield RARE[mutant]
     yield from ((seed, SIZES) for seed in range(HISTORIES))
@@ -97,7 +97,7 @@ def histories(mutant: str) -> Iterator[tuple[int, Sizes]]:
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_each_mutant_breaks_its_law(mutant: str) -> None:
-    """By its law, in a history in which the engine itself breaks none."""
+    """The mutant breaks its law in a history in which the engine breaks none."""
     law = LAW_BROKEN_BY[mutant]
     for seed, sizes in histories(mutant):
         breaches, _ = breaches_of(seed, sizes, MUTANTS[mutant])
@@ -107,7 +107,7 @@ def test_each_mutant_breaks_its_law(mutant: str) -> None:
 
 
 def test_each_law_is_broken_by_a_mutant_or_named_here() -> None:
-    """The others are kept by the engine's own tests, and watched here."""
+    """The engine's own tests guard the laws that no mutant here breaks."""
     assert LAW_BROKEN_BY.keys() == MUTANTS.keys()
     assert {law.__name__ for law in LAWS} - set(LAW_BROKEN_BY.values()) == {
         "no_change_near_its_age_limit_is_reported",
@@ -121,8 +121,8 @@ def test_each_law_is_broken_by_a_mutant_or_named_here() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_seed_is_one_history(seed: int) -> None:
-    """Also where runs overlap."""
+def test_a_seed_always_gives_the_same_history(seed: int) -> None:
+    """The histories are the same even if runs overlap."""
     first, second = list[str](), list[str]()
     for lines in (first, second):
         History(seed, SIZES, trace=lines.append).run()

@@ -1,4 +1,4 @@
-"""Runs overlap as the clock says, the same way every time, and errors end the whole history."""
+"""Tasks overlap as the clock schedules them, the same way every time, and an error ends everything."""
 
 import threading
 
@@ -18,7 +18,7 @@ def traced(clock: VirtualClock, trace: list[tuple[float, str]], name: str, *naps
 
 
 def test_runs_overlap_without_nesting() -> None:
-    """The first ends while the second goes on, and a third begins in between."""
+    """The first task ends while the second continues, and a third one begins in between."""
     clock, trace = VirtualClock(start=0.0), list[tuple[float, str]]()
     traced(clock, trace, "a", 2, 2)
     clock.at(1, lambda: traced(clock, trace, "b", 4))

@@ -1,15 +1,14 @@
-"""Runs items in steps, in an order that a seed decides; a handler may let others go on in its midst."""
+"""An executor that interleaves items in an order that a seed decides."""
 
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 
 class InterleavingExecutor:
-    """An executor for the engine: in place of threads, one step at a time.
+    """An executor that takes one step at a time instead of running threads.
 
-    Two items never run at the same instant, as threads can: what one step does to the engine's state is never seen half
-    done. Locks are therefore not put to the test. The first item begins first, as workers pull them. Whoever lets time
-    pass calls `on_deadline`, once, where the time is over.
+    Steps are atomic, so no item sees a half-done change of the engine's state, and locks are not tested. The first item
+    begins first, as workers pull items in order. The environment calls `on_deadline` once, when time is short.
     """
 
     def __init__(self, rng: Random, workers: int) -> None:
@@ -26,7 +25,7 @@ class InterleavingExecutor:
         """Run the items to their ends."""
         self._items, self._busy = list(items), []
         self.on_deadline = on_deadline if left else None
-        for _ in range(3):  # up to its first change, once more where something is held, and that change
+        for _ in range(3):  # to its first change, once more if the item is held, and through this change
             self._step(1)
         while self._items:
             self._step(self._workers)
@@ -34,17 +33,17 @@ class InterleavingExecutor:
         self.at_end()
 
     def step_others(self) -> None:
-        """Called by a handler: items that could run beside it go on for a while."""
+        """Let other items take up to two steps; a running handler calls this."""
         for _ in range(self._rng.randint(0, 2)):
             self._step(self._workers)
 
     def finish_others(self) -> None:
-        """Called by a handler that runs on: all that can run beside it ends."""
+        """Run other items to their ends; a handler that overruns calls this."""
         while len(self._items) > len(self._busy) and len(self._busy) < self._workers:
             self._step(self._workers)
 
     def _step(self, first: int) -> None:
-        """A step of one of the first items."""
+        """Take a step of one of the first items."""
         free = [item for item in self._items[:first] if item not in self._busy]
         if not free or len(self._busy) >= self._workers:
             return

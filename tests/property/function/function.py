@@ -1,4 +1,4 @@
-"""The function of a history: its environments, its invocations, and what each of them leaves to be excused."""
+"""The function of a history: its environments, its invocations, and the repeats that each of them allows."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,7 @@ from typing import Any, cast
 from handler.stream.engine.workers import SimulatedCrash
 from handler.stream.environment import Environment
 from sandbox.mapping.protocol import Failed, InvocationResult, Returned
-from tests.fakes.stream import number
+from tests.fakes.records import number_of
 from tests.property.function import network, threads
 from tests.property.function.handler import SimulatedHandler
 from tests.property.function.lambda_environment import TIMEOUT_SECONDS, LambdaEnvironment
@@ -21,7 +21,7 @@ from tests.property.virtual_clock import VirtualClock
 
 
 class SimulatedFunction:
-    """Runs what it is asked for as Lambda does, in a warm environment if there is one."""
+    """Invokes the function as Lambda does, in a warm environment if there is one."""
 
     def __init__(
         self,
@@ -40,15 +40,15 @@ class SimulatedFunction:
         self._handler = SimulatedHandler(consumer_kind, trace)
         self._warm: list[LambdaEnvironment] = []
         self.objects: dict[str, bytes] = {}
-        """The failure bucket's."""
+        """The objects of the failure bucket."""
         self.running: list[Run] = []
         self.dynamodb = SharedDynamoDB(clock, journal)
         self.start_helper: Callable[[dict[str, Any]], None] = lambda event: None
-        """Starts a helper of a retry run."""
+        """Starts a helper run."""
 
     def deliver(self, events: list[dict[str, Any]], began: Callable[[Run], None]) -> tuple[Run, InvocationResult]:
-        """One batch, from its beginning to its answer or its death."""
-        return self.invoke("batch", {"Records": events}, [number(event) for event in events], began)
+        """Invoke the function with a batch; return the run and its result."""
+        return self.invoke("batch", {"Records": events}, [number_of(event) for event in events], began)
 
     def invoke(
         self,
@@ -57,7 +57,7 @@ class SimulatedFunction:
         numbers: list[int] | None = None,
         began: Callable[[Run], None] = lambda run: None,
     ) -> tuple[Run, InvocationResult]:
-        """One invocation; `began` is told of its run before it does anything."""
+        """Invoke the function; call `began` with the run before the run starts. Return the run and its result."""
         clock, journal = self._clock, self._journal
         environment = self._warm.pop(self._rng.randrange(len(self._warm))) if self._warm else self._cold()
         run = Run(kind, numbers or [], clock.now, clock.now + TIMEOUT_SECONDS)
@@ -93,13 +93,13 @@ class SimulatedFunction:
         return run, outcome
 
     def mirrored(self, item: str) -> int | None:
-        """The change that the fenced target shows of an item; None where it is removed or was never there."""
+        """Return the change that the fenced target shows of an item; None if the item is removed or was never there."""
         key = item.partition("=")[2] or item
         found = self.dynamodb.tables.get(TARGET, {}).get(key, {}).get("")
-        return int(found["v"]["N"]) if found and "v" in found else None
+        return int(found["n"]["N"]) if found and "n" in found else None
 
     def client_of_effects(self) -> Any:
-        """The client that fenced handlers write with; nothing is at fault with it."""
+        """Return the client of fenced handlers, which has no faults."""
         return self._subject.effects(self.dynamodb)
 
     def _count_overlaps(self, run: Run) -> None:
@@ -107,14 +107,14 @@ class SimulatedFunction:
         self._journal.incidents.update(f"{run.kind} beside {kind}" for kind in kinds)
 
     def _account(self, run: Run) -> None:
-        """Take down what may be repeated after a run."""
+        """Journal which effects may be repeated after a run."""
         journal = self._journal
         answer: Any = run.answer
         if isinstance(answer, dict):
             failures = cast("dict[str, Any]", answer).get("batchItemFailures", ())
             run.reported = {int(each["itemIdentifier"]) - 10**20 for each in failures}
         if run.has_crashed:
-            journal.excuse(run.effects - run.recorded_done, "a death")
+            journal.excuse(run.effects - run.recorded_done, "a crash")
             journal.deaths.update(run.claimed)
             journal.killed.update(run.running_at_crash)
         if run.note_failed:

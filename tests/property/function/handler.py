@@ -1,35 +1,39 @@
-"""The consumer's own code in a history: what it does in the history, and what goes wrong there."""
+"""The consumer's handler in a history: its effects and its failures."""
 
 from collections import defaultdict
 from collections.abc import Callable
 
-from handler.stream.change import Change, PermanentError
+from handler.stream.change import Change, MalformedChangeError, PermanentError
 from handler.stream.effects import put_if_newer
-from tests.fakes.stream import number
+from tests.fakes.records import number_of
 from tests.property.function.lambda_environment import RESERVE_SECONDS, TIMEOUT_SECONDS, LambdaEnvironment
 from tests.property.function.names import TARGET
 from tests.property.history.faults import is_during
 from tests.property.history.journal import Effect, Overlap, Run
 
 SLOW_SECONDS = 4.5
-"""A failure that takes nearly half a handler's time; the engine's clock may differ from the clock's."""
+"""Seconds of a slow failure: nearly half of the handler time-out, because the engine's clock may differ."""
+
+
+def _reason(error: Exception) -> str:
+    return "undecodable" if isinstance(error, MalformedChangeError) else str(error)
 
 
 class TroubleError(Exception):
-    """Something that a handler needs fails."""
+    """A handler fails."""
 
 
 class SimulatedHandler:
-    """The function of a change; `consumer_kind` is what protects its effects: plain (nothing), fenced or claimed."""
+    """A handler whose effects are plain, fenced or claimed, as `consumer_kind` says."""
 
     def __init__(self, consumer_kind: str, trace: Callable[[str], None]) -> None:
         self._consumer_kind, self._trace = consumer_kind, trace
         self._inside: defaultdict[str, list[tuple[Run, int]]] = defaultdict(list)
-        """By item: handlers that have begun and not ended."""
+        """The running handlers of each item."""
 
     def __call__(self, environment: LambdaEnvironment, changed: Change) -> None:
-        """Handle a change in an environment."""
-        journal, run, each = environment.journal, environment.run, number(changed.raw)
+        """Handle a change in one environment."""
+        journal, run, each = environment.journal, environment.run, number_of(changed.raw)
         item = journal.item_of[each]
         self._watch_overlap(environment, item, each)
         run.first = run.first or each
@@ -45,7 +49,7 @@ class SimulatedHandler:
             if run.kind == "batch":
                 environment.failures_in_a_row = 0
         except Exception as error:
-            journal.incidents[f"handler: {error}"] += 1
+            journal.incidents[f"handler: {_reason(error)}"] += 1
             journal.failures[each].append((environment.clock.now, str(error)))
             run.failed.add(each)
             environment.failures_in_a_row += run.kind == "batch"
@@ -75,7 +79,7 @@ class SimulatedHandler:
         self._meanwhile(environment)
         environment.may_crash("before an effect")
         if each in handlers.killers and not is_fixed:
-            environment.journal.incidents["death of the change itself"] += 1
+            environment.journal.incidents["crash by the change itself"] += 1
             environment.crash()
         if early and (hangs or lingers):
             self._outstay(environment, ends=not hangs)
@@ -90,7 +94,7 @@ class SimulatedHandler:
         environment.may_crash("after an effect")
 
     def _meanwhile(self, environment: LambdaEnvironment) -> None:
-        if not environment.faults.handlers.slow:  # one after the other, the slow would last longer than any handler may
+        if not environment.faults.handlers.slow:  # a nested slow handler would exceed the handler time-out
             environment.executor.step_others()
 
     def _may_fail(self, environment: LambdaEnvironment, each: int, *, is_fixed: bool) -> None:

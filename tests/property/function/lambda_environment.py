@@ -1,10 +1,11 @@
-"""One Lambda environment: it lives from invocation to invocation, runs one at a time, and may die at any step."""
+"""One Lambda environment, which runs one invocation after the other and may crash at any step."""
 
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
 from handler.stream.engine.workers import SimulatedCrash
+from tests.fakes.aws import LambdaContext
 from tests.property.function import threads
 from tests.property.function.executor import InterleavingExecutor
 from tests.property.history.faults import Faults
@@ -12,30 +13,16 @@ from tests.property.history.journal import Journal, Run
 from tests.property.virtual_clock import VirtualClock
 
 TIMEOUT_SECONDS = 60.0
-"""The function's, in seconds."""
+"""The function's time-out."""
 RESERVE_SECONDS = 2.0
-"""Seconds kept at an invocation's end: what the contract promises, whatever the engine's constant is."""
+"""Seconds that the contract reserves at an invocation's end, whatever the engine's constant is."""
 
 EntryPoint = Callable[[dict[str, Any], Any], Any]
-"""An environment's entry point: takes an event and a context, gives the answer."""
-
-
-class LambdaContext:
-    """Lambda's context, as far as the engine and Powertools look at it."""
-
-    function_name = function_version = aws_request_id = "simulated"
-    invoked_function_arn = "arn:aws:lambda:eu-central-1:000000000000:function:simulated"
-    memory_limit_in_mb = 256
-
-    def __init__(self, clock: VirtualClock, deadline: float) -> None:
-        self._clock, self._deadline = clock, deadline
-
-    def get_remaining_time_in_millis(self) -> int:
-        return max(0, int((self._deadline - self._clock.now) * 1000))
+"""An environment's entry point: takes an event and a context, returns the answer."""
 
 
 class LambdaEnvironment:
-    """An environment with its clock. All time that passes in an invocation passes through `spend`."""
+    """An environment with its own clock. All time in an invocation passes by `spend`."""
 
     def __init__(self, clock: VirtualClock, rng: Random, faults: Faults, journal: Journal, workers: int) -> None:
         self.clock, self.rng, self.faults, self.journal = clock, rng, faults, journal
@@ -49,24 +36,24 @@ class LambdaEnvironment:
         self._is_on_deadline_running = False
 
     def local_time(self) -> float:
-        """The time, as this environment knows it."""
+        """Return the time of this environment's clock, which may be skewed."""
         return self.clock.now + self._skew
 
     def begin(self, run: Run) -> LambdaContext:
-        """Take an invocation."""
+        """Begin a run, and return its context."""
         self.run, self._is_on_deadline_running = run, False
-        return LambdaContext(self.clock, run.deadline)
+        return LambdaContext(lambda: self.clock.now, run.deadline - self.clock.now)
 
     # Time
 
     def pause(self, seconds: float) -> None:
-        """How the engine waits: other items go on meanwhile."""
+        """Wait as the engine's `sleep`; other items may take steps meanwhile."""
         if not self.faults.handlers.slow and self.run.kind == "batch":
             self.executor.step_others()
         self.spend(seconds)
 
     def spend(self, seconds: float, *, outstays: bool = False) -> None:
-        """Let time pass; at the reserve the engine is told, at the deadline Lambda ends it."""
+        """Let time pass. At the reserve `on_deadline` runs; at the deadline the function crashes."""
         clock, run = self.clock, self.run
         end = clock.now + seconds
         last = run.deadline - RESERVE_SECONDS
@@ -88,7 +75,7 @@ class LambdaEnvironment:
             raise SimulatedCrash
 
     def _run_on_deadline(self) -> None:
-        """The engine's last chance, beside the handlers that still run."""
+        """Run the engine's `on_deadline` beside the handlers that still run."""
         on_deadline, self.executor.on_deadline = self.executor.on_deadline, None
         if on_deadline is None:
             return
@@ -112,21 +99,21 @@ class LambdaEnvironment:
         self.clock.start(speak)
 
     def _join(self) -> None:
-        """As in Lambda, the thread that waits for the others is the one that speaks."""
+        """Wait until `on_deadline` returns, because the thread that waits for the workers runs it."""
         while self._is_on_deadline_running:
             self.spend(threads.WAIT_SECONDS)
 
-    # SimulatedCrash
+    # Crashes
 
     def may_crash(self, where: str) -> None:
-        """The function dies here, by a chance that the history has."""
+        """Crash the function with the history's probability."""
         crash = self.faults.lambdas.crash
         if crash and self.clock.now < self.faults.quiet_at and self.rng.random() < crash:
-            self.journal.incidents[f"death {where}"] += 1
+            self.journal.incidents[f"crash {where}"] += 1
             self.crash()
 
     def crash(self) -> None:
-        """The function ends here and now."""
+        """Crash the function."""
         run = self.run
         if not run.has_crashed:
             run.has_crashed = True

@@ -1,3 +1,3 @@
-"""Names that a history gives to its resources."""
+"""The names of a history's resources."""
 
 LEDGER, BUCKET, CONSUMER, TARGET = "ledger", "failures", "consumer", "mirror"

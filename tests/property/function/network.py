@@ -1,4 +1,4 @@
-"""A request's way to a service and back, with all that can go wrong on it."""
+"""The network between an environment and the services, with its faults."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,24 +14,24 @@ FATES = (LOST, REFUSED, THROTTLED, ANSWER_LOST, ANSWER_LOST, PARTLY)
 
 
 class LostError(Exception):
-    """botocore's ReadTimeoutError, as far as it matters: nobody knows whether the request was carried out."""
+    """Stands for botocore's ReadTimeoutError: the service may have carried out the request."""
 
 
 class ClientConfig(NamedTuple):
-    """How a client talks to its service."""
+    """A client's time-out and attempts."""
 
     read_timeout_seconds: float
     attempts: int
 
 
 LEDGER_CLIENT = ClientConfig(read_timeout_seconds=1.0, attempts=2)
-"""The ledger's own client (the contract's time-outs)."""
+"""The ledger's client, with the time-outs of the contract."""
 HANDLER_CLIENTS = ClientConfig(read_timeout_seconds=3.5, attempts=2)
-"""Other clients, whose attempts end within a handler's time."""
+"""Other clients, whose attempts end within the handler time-out."""
 
 
 class Request(NamedTuple):
-    """One request; `act` does at the service what is asked for, `partly` only some of it."""
+    """One request; `act` carries out the request, `partly` only a part of it."""
 
     name: str
     act: Callable[[], Any]
@@ -41,7 +41,7 @@ class Request(NamedTuple):
 
 
 def send(environment: LambdaEnvironment, config: ClientConfig, request: Request) -> Any:
-    """The answer, as boto3's client gives it: with the SDK's own repeats, each of which may be carried out."""
+    """Send a request with the SDK's own retries, each of which the service may carry out; return the answer."""
     journal, name = environment.journal, request.name
     error: Exception = LostError(name)
     for attempt in range(config.attempts):
@@ -78,7 +78,7 @@ def _carried_out(request: Request, *, in_part: bool) -> Any:
     act = request.partly if in_part and request.partly else request.act
     try:
         return act()
-    except ClientError as refusal:  # an answer like another: it may be lost, and the SDK does not repeat it
+    except ClientError as refusal:  # a refusal is an answer: it may be lost, and the SDK does not retry it
         return refusal
 
 

@@ -1,7 +1,7 @@
-"""Locks and events on simulated time, in place of the engine's own: whoever waits lets time pass.
+"""Locks and events on virtual time, in place of the engine's own. A wait lets virtual time pass.
 
-The engine's threads are runs of the clock, or steps of one another; a real lock that is held while a request travels
-would stop the whole history.
+The engine's threads are tasks of the virtual clock, or steps of an executor. A real lock would stop the whole
+history if a task held the lock during a request.
 """
 
 import threading
@@ -11,7 +11,7 @@ WAIT_SECONDS = 0.02
 
 
 class Waiting(Protocol):
-    """Whoever can let time pass."""
+    """An environment that lets time pass."""
 
     def spend(self, seconds: float) -> None: ...
 
@@ -21,7 +21,7 @@ class _Current(threading.local):
 
 
 current = _Current()
-"""The environment that this thread runs at the moment."""
+"""The environment that this thread runs now."""
 
 
 def _wait() -> None:
@@ -30,7 +30,7 @@ def _wait() -> None:
 
 
 class RLock:
-    """As threading's."""
+    """Stands for threading's class of this name."""
 
     def __init__(self) -> None:
         self._owner: int | None = None
@@ -54,16 +54,16 @@ Lock = RLock
 
 
 class Event:
-    """As threading's."""
+    """Stands for threading's class of this name."""
 
     def __init__(self) -> None:
         self._is_set = False
 
     def set(self) -> None:
-        """Let those who wait go on."""
+        """End every wait."""
         self._is_set = True
 
     def wait(self) -> None:
-        """Return once it is set."""
+        """Return when the event is set."""
         while not self._is_set:
             _wait()

@@ -1,4 +1,4 @@
-"""Faults of a history, all drawn from its seed; each kind is absent from most histories."""
+"""The faults of a history, all drawn from its seed. Most histories have few kinds of faults."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,116 +6,116 @@ from random import Random
 
 MINUTE, HOUR = 60.0, 3600.0
 QUIET_AFTER = 2 * HOUR
-"""Faults that come by chance end after so much time, or later where a longer one is drawn."""
+"""Random faults end 2 h after the start, so that the history can settle."""
 
 Span = tuple[float, float]
-"""From when, until when: epoch seconds."""
+"""Start and end, in epoch seconds."""
 
 
 def is_during(span: Span | None, now: float) -> bool:
-    """Whether it is now."""
+    """Return whether a moment is in a span."""
     return span is not None and span[0] <= now < span[1]
 
 
 @dataclass(frozen=True)
 class HandlerFaults:
-    """Faults of the consumer's own code and of what it needs: chances for each try, and changes by their numbers."""
+    """Faults of the consumer's code and of its dependencies: probabilities a try, and changes by number."""
 
     transient: float
     """A try fails."""
     poison: frozenset[int]
-    """Changes of which every try fails."""
+    """Changes whose every try fails."""
     permanent: frozenset[int]
     """Changes that raise PermanentError."""
     undecodable: frozenset[int]
     """Changes whose record is malformed."""
     killers: frozenset[int]
-    """Changes of which the function dies."""
+    """Changes that crash the function."""
     stuck: frozenset[int]
     """Changes whose handler never ends."""
     flood: frozenset[int]
-    """Changes of many items, all of which fail."""
+    """A burst of changes of many items, all of which fail."""
     fixed_at: float
-    """When a deployment mends poison, floods, killers and stuck handlers; infinity where none does."""
+    """When a deployment fixes poison, flood, crashing and stuck handlers; infinite without such a deployment."""
     outage: Span | None
-    """Every try fails."""
+    """The span in which every try fails."""
     hang: float
-    """A handler runs until the function's time is over, its effect done or not."""
+    """A handler runs until the function's time-out, before or after its effect."""
     linger: float
-    """A handler runs into the reserve, and ends well or not."""
+    """A handler runs into the time that the engine reserves at an invocation's end, and then returns or fails."""
     slow: bool
-    """Handlers take seconds, so that a batch does not end in its time."""
+    """Handlers take seconds, so that a batch does not end within the function's time-out."""
 
 
 @dataclass(frozen=True)
 class LambdaFaults:
-    """What Lambda does wrong."""
+    """Faults of Lambda and of the mapping."""
 
     crash: float
-    """The function dies: around an effect, between two changes, before or after a service has done what was asked."""
+    """The function crashes: around an effect, between two changes, before or after a service carries out a request."""
     late: float
-    """An invocation has little time left from the start."""
+    """An invocation starts with little time left."""
     throttled: Span | None
-    """The function is not run: no concurrency is left for it."""
+    """Lambda throttles the function."""
     lost_answer: float
-    """The function has done its work; Lambda says it failed."""
+    """Lambda reports a failure although the function returned."""
     cut_off: float
-    """Lambda says that an invocation has failed, and it goes on."""
+    """Lambda reports a failure while the invocation continues."""
     second: float
-    """The same batch is delivered once more, to another environment, while the first runs or later."""
+    """Another environment receives the same batch, during the first invocation or later."""
     replaced: bool
-    """The mapping is replaced, while the function runs, by a new one that starts at the oldest record."""
+    """A new mapping, which starts at the oldest record, replaces the mapping while the function runs."""
     recut: float
-    """The mapping cuts what is not settled anew, by another batch size."""
+    """An update of the batch size makes the mapping cut its unsettled records again."""
     cold: float
-    """An environment is not used again."""
+    """Lambda drops an environment after an invocation."""
     skewed: bool
     """Clocks of environments differ by up to four seconds."""
     refused: bool
-    """The mapping's destination refuses."""
+    """The mapping's on-failure destination refuses records."""
     stalled: float
-    """The mapping is disabled for so many seconds; 0 where it is not."""
+    """Seconds for which the mapping is disabled."""
     tick_dropped: float
-    """A retry run that the schedule asks for does not take place."""
+    """A scheduled retry run does not start."""
     tick_late: float
-    """A retry run begins up to a minute late."""
+    """A retry run starts up to a minute late."""
     tick_twice: float
-    """A retry run takes place twice."""
+    """A retry run starts twice."""
 
 
 @dataclass(frozen=True)
 class StoreFaults:
-    """What ledger and failure store do wrong."""
+    """Faults of the ledger and of the failure bucket."""
 
     flaky: float
-    """A request fails, is lost or is done in part; or its answer is lost."""
+    """A request fails, is lost or is carried out in part; or its answer is lost."""
     laggy: bool
     """Requests take up to half a second."""
     ledger_down: Span | None
-    """No request to the ledger is answered."""
+    """The ledger answers no request."""
     ledger_throttled: Span | None
-    """Most writes to the ledger are refused."""
+    """The ledger throttles most writes."""
     store_down: Span | None
-    """Every request to the failure store fails."""
+    """Every request to the failure bucket fails."""
     purge: float
-    """How soon time to live takes what has expired: the chance at each retry run."""
+    """The probability, at each retry run, that DynamoDB removes the expired rows."""
 
 
 @dataclass(frozen=True)
 class Faults:
-    """All of one history."""
+    """All faults of one history."""
 
     handlers: HandlerFaults
     lambdas: LambdaFaults
     stores: StoreFaults
     quiet_at: float
-    """When the faults that come by chance are over."""
+    """When random faults end."""
     operator: float
-    """How often, in seconds, an operator redrives, skips, or makes everything due; 0: never."""
+    """Seconds between an operator's requests to redrive, to skip or to make everything due; 0: no operator."""
 
     @property
     def is_calm(self) -> bool:
-        """Whether handlers fail, succeed or take their time, and that is all."""
+        """Whether only handlers fail or are slow."""
         stores, lambdas, handlers = self.stores, self.lambdas, self.handlers
         chances = lambdas.crash + lambdas.lost_answer + lambdas.cut_off + lambdas.second + stores.flaky
         chances += handlers.hang + handlers.linger + lambdas.late + lambdas.tick_dropped + lambdas.stalled
@@ -124,21 +124,21 @@ class Faults:
 
     @property
     def ended_at(self) -> float:
-        """When all faults are over but those of single changes."""
+        """When all faults end, except those of single changes."""
         stores, lambdas, handlers = self.stores, self.lambdas, self.handlers
         spans = (stores.ledger_down, stores.ledger_throttled, stores.store_down, lambdas.throttled, handlers.outage)
         return max([self.quiet_at, *(span[1] for span in spans if span)])
 
     @property
     def failing_changes(self) -> frozenset[int]:
-        """Changes that fail by themselves."""
+        """Changes that fail by themselves, whatever else happens."""
         handlers = self.handlers
         failing = handlers.poison | handlers.permanent | handlers.undecodable | handlers.killers | handlers.stuck
         return failing | handlers.flood
 
 
 def draw(rng: Random, theme: str, item_of: Mapping[int, str], flood: frozenset[int], start: float) -> Faults:
-    """The faults of one history with these changes; a theme lets those meet that trace little alone."""
+    """Draw the faults of one history with these changes. A theme combines faults that rarely meet by chance."""
     changes = sorted(item_of.keys() - flood)
 
     def chance(of: float, *values: float) -> float:
@@ -155,7 +155,7 @@ def draw(rng: Random, theme: str, item_of: Mapping[int, str], flood: frozenset[i
         return begin, begin + rng.choice(lengths)
 
     def rest_of_item(of: float) -> frozenset[int]:
-        """From some change on, all of its item."""
+        """Draw a change, and return this change and the item's later ones."""
         first = rng.choice(changes) if rng.random() < of else max(changes) + 1
         return frozenset(each for each in changes if each >= first and item_of[each] == item_of[first])
 

@@ -1,9 +1,9 @@
-"""One history: a stream, a mapping, a schedule and a function on one clock, with everything that can go wrong."""
+"""One history: a stream, a mapping, a schedule and a function on one virtual clock, with injected faults."""
 
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -13,20 +13,18 @@ from handler.stream.change import Change
 from handler.stream.effects import put_if_newer
 from handler.stream.environment import Environment
 from sandbox.mapping.configuration import Assumptions, Configuration
-from sandbox.mapping.machine import RETENTION_SECONDS, MappingMachine
+from sandbox.mapping.machine import MappingMachine
 from sandbox.mapping.protocol import (
     RETENTION_PASSED,
-    Describe,
     Discard,
     Failed,
     Invoke,
-    Position,
-    Read,
     Returned,
     Throttled,
 )
-from tests.fakes.stream import ARN, Stream, TrimmedError, number, sequence
-from tests.fakes.stream import change as stream_record
+from tests.fakes.records import STREAM, number_of
+from tests.fakes.records import record as stream_record
+from tests.fakes.stream import Stream, StreamReader, drive
 from tests.property.function.function import SimulatedFunction
 from tests.property.function.names import CONSUMER, LEDGER, TARGET
 from tests.property.history.faults import HOUR, draw, is_during
@@ -40,11 +38,11 @@ START = 1_700_000_000.0
 RECORD_AGE = 86_100
 """The mapping's own limit, 23 h 55 min."""
 MOST_RECUTS = 12
-"""Each also forgets the back-off, as an update does: without end they would be a history without end."""
+"""At most 12 changes of the batch size a history: each one resets the back-off, so an unlimited number never ends."""
 
 
 class History:
-    """A history of `sizes`, drawn from `seed`; after `run` its `journal` are there for the laws to judge."""
+    """A history of `sizes`, drawn from `seed`. After `run`, the laws check its `journal`."""
 
     def __init__(
         self, seed: int, sizes: Sizes, subject: Subject = ENGINE, trace: Callable[[str], None] | None = None
@@ -67,7 +65,7 @@ class History:
             back_off=lambda tries: min(3.0 ** min(tries - 1, 9), 100.0),
         )
         self.options: dict[str, Any] = {
-            "EventSourceArn": ARN,
+            "EventSourceArn": STREAM,
             "FunctionName": "simulated",
             "StartingPosition": "TRIM_HORIZON",
             "BatchSize": rng.randint(1, sizes.batch * (5 if flooded or is_short_of_time else 1)),
@@ -80,7 +78,6 @@ class History:
         self._poll = 3.0 if theme == "busy items" else 60.0
         self.stream = Stream()
         self._shard_of: dict[str, str] = {}
-        self._iterators: dict[tuple[int, str], tuple[Position, int]] = {}
         self._last_write = self.plan.writes[-1].when
         self.faults = draw(rng, theme, self.journal.item_of, self.plan.flood, START)
         self.function = SimulatedFunction(
@@ -98,7 +95,7 @@ class History:
         self._begin()
 
     def run(self) -> "History":
-        """Let it happen."""
+        """Simulate the history, and return it."""
         effects = aws.use_clients({"dynamodb": self.function.client_of_effects()})
         with _quiet(), SIMULATED(), self._subject.substitution(), effects:
             self._upgrade()
@@ -108,11 +105,11 @@ class History:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether the mapping has settled all that it has read."""
+        """Whether the mapping has settled every record that it read."""
         return self.mapping.is_idle()
 
     def is_lost(self) -> bool:
-        """Whether the answer of an invocation that ends now is lost."""
+        """Draw whether the answer of an invocation that ends now is lost."""
         by_chance = self.clock.now < self.faults.quiet_at
         return by_chance and self._rng.random() < self.faults.lambdas.lost_answer
 
@@ -120,7 +117,7 @@ class History:
         if self._trace_line:
             self._trace_line(f"{self.clock.now - START:10.2f} s  {text}")
 
-    # What is known beforehand
+    # Set-up
 
     def _expect(self, write: Write) -> None:
         journal = self.journal
@@ -140,13 +137,13 @@ class History:
             self.clock.at(begin + stalled, lambda: self._configure(Enabled=True))
 
     def _upgrade(self) -> None:
-        """What the engine before holds has left behind."""
+        """Write the note that an engine without holds left in the ledger, and journal what this engine had done."""
         journal, noted = self.journal, self.plan.noted
         if not noted:
             return
         journal.incidents["a note of the engine before holds"] += 1
         ledger = self.function.dynamodb.tables.setdefault(LEDGER, {})
-        note = old_note(self._rng, noted, ARN, CONSUMER, START)
+        note = old_note(self._rng, noted, STREAM, CONSUMER, START)
         ledger[note["pk"]["S"]] = {note["sk"]["S"]: note}
         former = Run("the engine before holds", list(noted), START, START, START)
         for each, state in noted.items():
@@ -161,12 +158,12 @@ class History:
 
     def _record(self, write: Write) -> dict[str, Any]:
         handlers = self.faults.handlers
-        record = stream_record(write.number, write.item, int(write.when), name=write.kind)
+        record = stream_record(write.number, write.item, at=int(write.when), name=write.kind)
         if write.number in handlers.undecodable and write.number not in self.plan.noted:
             if write.number % 2 or write.kind == "REMOVE":
                 record["eventName"] = "STRANGE"
             else:
-                record["dynamodb"]["NewImage"]["v"] = {"N": "no number"}
+                record["dynamodb"]["NewImage"]["n"] = {"N": "no number"}
         return record
 
     def _write(self, write: Write) -> None:
@@ -194,62 +191,40 @@ class History:
         journal.unsettled |= journal.delivered
         for run in self.function.running:
             run.is_doubled = True
+        self._reader = StreamReader(self.stream, self._expire)
         self.mapping = MappingMachine(
             Configuration.model_validate(self.options), self._assumptions, poll_seconds=self._poll
         )
-        self._turn(self.mapping)
+        self._advance(self.mapping)
 
     def _configure(self, **options: Any) -> None:
         self.options |= options
         self.mapping.configure(Configuration.model_validate(self.options))
-        self._turn(self.mapping)
+        self._advance(self.mapping)
 
-    def _turn(self, mapping: MappingMachine) -> None:
-        while mapping is self.mapping and (actions := mapping.advance(self.clock.now)):
-            for action in actions:
-                self._act(mapping, action)
-        over = self.clock.now > self._last_write and mapping.is_drained(self._last_write)
-        due = mapping.due()
-        if mapping is self.mapping and due is not None and not over:
-            self.clock.at(max(due, self.clock.now), lambda: self._due(mapping, due))
-
-    def _due(self, mapping: MappingMachine, when: float) -> None:
-        if mapping.due() == when:
-            self._turn(mapping)
-
-    def _act(self, mapping: MappingMachine, action: object) -> None:
-        match action:
-            case Describe():
-                mapping.discover(self.stream.lineage())
-            case Read():
-                self._read(mapping, action)
-            case Discard():
-                self._discard(action)
-            case Invoke():
-                self._invoke(mapping, action)
-            case _:
-                raise AssertionError(action)
-
-    def _read(self, mapping: MappingMachine, action: Read) -> None:
-        now = self.clock.now
-        if now > START + RETENTION_SECONDS:
-            settled = self.journal.delivered - self.journal.unsettled
-            self.journal.expired |= {number(event) for event in self.stream.trim(now)} - settled
-        reader = id(mapping), action.shard
-        position, place = self._iterators.pop(reader, (None, 0))
-        try:
-            if position != action.position:
-                place = self.stream.resolve(action.shard, action.position)
-            page, ended = self.stream.read(action.shard, place)
-        except TrimmedError:
-            mapping.skip_trimmed(action)
+    def _advance(self, mapping: MappingMachine) -> None:
+        if mapping is not self.mapping:
             return
-        after = Position("AFTER_SEQUENCE_NUMBER", sequence(number(page[-1]))) if page else action.position
-        self._iterators[reader] = (after, place + len(page))
-        mapping.receive(action, page, now, ended=ended)
+        for action in drive(mapping, self._reader, self.clock.now):
+            if isinstance(action, Invoke):
+                self._invoke(mapping, action)
+            else:
+                self._discard(action)
+        is_finished = self.clock.now > self._last_write and mapping.is_drained(self._last_write)
+        due = mapping.due()
+        if due is not None and not is_finished:
+            self.clock.at(max(due, self.clock.now), lambda: self._advance_if_due(mapping, due))
+
+    def _advance_if_due(self, mapping: MappingMachine, when: float) -> None:
+        if mapping.due() == when:
+            self._advance(mapping)
+
+    def _expire(self, event: Mapping[str, Any]) -> None:
+        if number_of(event) not in self.journal.delivered - self.journal.unsettled:
+            self.journal.expired.add(number_of(event))
 
     def _discard(self, action: Discard) -> None:
-        journal, numbers = self.journal, [number(record.event) for record in action.records]
+        journal, numbers = self.journal, [number_of(record.event) for record in action.records]
         self._trace(f"discarded {numbers}: {action.condition}")
         journal.unsettled.difference_update(numbers)
         if action.condition == RETENTION_PASSED:
@@ -266,7 +241,7 @@ class History:
             mapping.complete(action, Throttled(), now)
             return
         events = [dict(record.event) for record in action.records]
-        batch_delivery = _BatchDelivery(self, mapping, action, [number(event) for event in events])
+        batch_delivery = _BatchDelivery(self, mapping, action, [number_of(event) for event in events])
         self.clock.start(lambda: batch_delivery.run(self.function.deliver(events, batch_delivery.begins)))
         if now >= self.faults.quiet_at:
             return
@@ -287,21 +262,21 @@ class History:
         self.journal.excuse_delivered("a doubled delivery")
 
     def answered(self, mapping: MappingMachine, action: Invoke, outcome: Returned | Failed) -> None:
-        """The mapping is told what came of an invocation."""
+        """Pass the result of an invocation to its mapping."""
         if mapping is not self.mapping:
             self.journal.incidents["mapping replaced mid-invocation"] += 1
             self.journal.excuse_delivered("a doubled delivery")
             return
         mapping.complete(action, outcome, self.clock.now)
         if self._recuts and self._rng.random() < self.faults.lambdas.recut:
-            self.journal.incidents["batches cut anew"] += 1
+            self.journal.incidents["batch size changed"] += 1
             self._recuts -= 1
             self._configure(BatchSize=self._rng.randint(1, self._rng.choice([4, self._sizes.batch])))
-        self._turn(mapping)
+        self._advance(mapping)
 
 
 class _BatchDelivery:
-    """One invocation by the mapping, and what the mapping is told of it."""
+    """One invocation by the mapping, and the result that the mapping receives."""
 
     def __init__(self, history: History, mapping: MappingMachine, action: Invoke, numbers: list[int]) -> None:
         self._history, self._mapping, self._action = history, mapping, action
@@ -310,13 +285,13 @@ class _BatchDelivery:
         self._is_answered = False
 
     def begins(self, run: Run) -> None:
-        """The run begins."""
+        """Journal that the run begins."""
         self.began = run
         self._history.journal.delivered.update(self.numbers)
         self._history.journal.unsettled.update(self.numbers)
 
     def run(self, ended: tuple[Run, Returned | Failed | Throttled]) -> None:
-        """The run has ended."""
+        """Take in the run's end, and answer the mapping."""
         run, outcome = ended
         history = self._history
         journal = history.journal
@@ -333,7 +308,7 @@ class _BatchDelivery:
         self._answer(outcome)
 
     def cut_off(self) -> None:
-        """Lambda says that the run has failed, and it goes on."""
+        """Answer that the run has failed, while the run continues."""
         if self._is_answered or self.began is None:
             return
         self._history.journal.incidents["answer before the run's end"] += 1
@@ -347,7 +322,7 @@ class _BatchDelivery:
 
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
-    """The engine's log lines and metrics are not what is proven here."""
+    """Drop the engine's log lines and metrics: the laws read the journal."""
     logging.disable(logging.CRITICAL)
     try:
         with contextlib.redirect_stdout(io.StringIO()):

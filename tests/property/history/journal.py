@@ -1,4 +1,4 @@
-"""Journal of a history that the laws judge. Changes are told by their numbers; times are epoch seconds."""
+"""The journal of a history, which the laws check. Changes are named by number; times are epoch seconds."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ class Run:
     """One invocation of the function."""
 
     kind: str
-    """What it was asked for: batch, retry, helper, redrive, skip."""
+    """The kind of its request: batch, retry, helper, redrive or skip."""
     numbers: list[int]
     """The changes of its batch."""
     start: float
@@ -22,47 +22,47 @@ class Run:
     answer: Any = None
     has_crashed: bool = False
     is_doubled: bool = False
-    """One of its changes is delivered to another run at the same time or after this one's end."""
+    """Another run receives one of its changes at the same time, or after this run's end."""
     first: int | None = None
     """The change whose handler began first."""
     attempts: Counter[int] = field(default_factory=Counter[int])
     failed: set[int] = field(default_factory=set[int])
     effects: set[int] = field(default_factory=set[int])
-    """Effects."""
+    """Changes that had their effect."""
     finished: set[int] = field(default_factory=set[int])
-    """Changes whose handler has ended well."""
+    """Changes whose handler returned."""
     parked: set[int] = field(default_factory=set[int])
     running: set[int] = field(default_factory=set[int])
-    """Changes whose handler has begun and not ended."""
+    """Changes whose handler runs now."""
     running_at_crash: set[int] = field(default_factory=set[int])
-    """Those of them at the function's death."""
+    """Changes whose handler ran when the function crashed."""
     interrupted: set[int] = field(default_factory=set[int])
-    """Those of them at the time of the deadline."""
+    """Changes whose handler ran, or whose claim was open, at the deadline."""
     claimed: set[int] = field(default_factory=set[int])
-    """Changes whose claim is taken and not marked."""
+    """Changes whose claim is taken and not marked as done."""
     recorded_done: set[int] = field(default_factory=set[int])
-    """Changes of which the ledger says, in this run's words, that they are done."""
+    """Changes that this run recorded as done in the ledger."""
     reported: set[int] = field(default_factory=set[int])
     ledger_failed: bool = False
-    """A call to the ledger did not do what it was asked for, as far as the engine can know."""
+    """The engine received an error, or a partial answer, from the ledger."""
     note_failed: bool = False
     bucket_failed: bool = False
     holds_in_doubt: set[str] = field(default_factory=set[str])
-    """Holds whose last call failed."""
+    """Holds whose last write ended in an error, so that the engine does not know the result."""
     leased: list[str] = field(default_factory=list[str])
     makes_all_due: bool = False
-    """It was asked to take everything as due."""
+    """Its request makes every hold due."""
     due_holds: set[str] = field(default_factory=set[str])
-    """Holds that were due as a retry run began, and that nobody had leased."""
+    """Holds that were due, and not leased, when a retry run began."""
     waiting_since: dict[str, float] = field(default_factory=dict[str, float])
-    """The same, with those that could be due by a clock that is wrong; and since when each of them fails."""
+    """The due holds, and those that a skewed clock makes due, each with the time since when it waits."""
     suspects: set[str] = field(default_factory=set[str])
-    """Those of them of which a function may have died."""
+    """Holds of this queue that may have crashed a function."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a handler has done in the history."""
+    """The effect of one handler."""
 
     number: int
     item: str
@@ -71,7 +71,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Parked:
-    """A change put into the failure store."""
+    """A change in the failure bucket."""
 
     number: int
     when: float
@@ -81,7 +81,7 @@ class Parked:
 
 @dataclass(frozen=True)
 class Transition:
-    """One write that moved a hold's row; `kind` is what it did."""
+    """One write to a hold's row; `kind` says what the write did."""
 
     kind: str
     when: float
@@ -91,14 +91,14 @@ class Transition:
     before: Row
     after: Row
     in_a_row: int
-    """Failures in a row, without a success between them, in the environment that wrote it."""
+    """Consecutive failures of batch handlers in the environment that wrote the row."""
     taken: frozenset[int]
-    """Changes that the hold has taken in with it."""
+    """Changes that this write added to the hold."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two handlers that ran at once for one item."""
+    """Two handlers that ran at the same time for one item."""
 
     item: str
     numbers: tuple[int, int]
@@ -106,7 +106,7 @@ class Overlap:
 
 
 class Journal:
-    """All that has happened."""
+    """Everything that happened in a history."""
 
     def __init__(self) -> None:
         self.item_of: dict[int, str] = {}
@@ -114,51 +114,51 @@ class Journal:
         self.changes_of: defaultdict[str, list[int]] = defaultdict(list)
         """The changes of each item, in order."""
         self.source: dict[str, int | None] = {}
-        """Each item's last change; None where it was removed."""
+        """Each item's last change; None if this change removed the item."""
         self.runs: list[Run] = []
         self.delivered: set[int] = set()
         self.unsettled: set[int] = set()
-        """Changes that the mapping has delivered, and will deliver again unless it is told that they are settled."""
+        """Changes that the mapping has delivered and not settled."""
         self.doubled: set[int] = set()
-        """Changes that were delivered to two runs at once, or once more after they were settled."""
+        """Changes that two runs received at the same time, or that came again after they were settled."""
         self.effects: list[Effect] = []
         self.finished: dict[int, list[float]] = {}
-        """Ends of handlers that ended well."""
+        """The times at which a change's handler returned."""
         self.failures: defaultdict[int, list[tuple[float, str]]] = defaultdict(list)
-        """Of each change: when a try failed, and why."""
+        """Each change's failed tries: the time and the reason."""
         self.slow_failures: list[float] = []
-        """When changes failed in batches after half of a handler's time."""
+        """The times of failures in batches that took half of the handler time-out."""
         self.parked: dict[int, list[Parked]] = {}
         self.discarded: dict[int, tuple[float, str]] = {}
-        """Changes that the mapping gave up, and on which condition."""
+        """Changes that the mapping discarded: the time and the condition."""
         self.refused: set[int] = set()
-        """Those of them that the destination refused."""
+        """Discarded changes that the destination refused."""
         self.expired: set[int] = set()
         self.excused: dict[int, str] = {}
-        """Changes whose effects may be repeated, or come late, and the reason."""
+        """Changes whose effect may be repeated or late, each with the reason."""
         self.redriven: dict[int, list[float]] = {}
-        """When the function said that it has put a change back."""
+        """The times at which the function answered that it holds a redriven change again."""
         self.asked_to_redrive: set[int] = set()
         self.asked_to_skip: set[str] = set()
         """Items."""
         self.killed: Counter[int] = Counter()
-        """How often the function died while a change's handler ran."""
+        """Crashes of the function while a change's handler ran."""
         self.deaths: Counter[int] = Counter()
-        """How often a claim's holder died."""
+        """Crashes of the holder of a change's claim."""
         self.failed_marks: Counter[int] = Counter()
         self.transitions: list[Transition] = []
         self.overlaps: list[Overlap] = []
         self.overran: set[int] = set()
-        """Changes, a run's first apart, whose handlers had not their time, though they took less than a handler may."""
+        """Changes, except the first of a run, whose handler met the function's time-out within its own time-out."""
         self.incidents: Counter[str] = Counter()
-        """Kinds of trouble, counted."""
+        """Counts of each kind of incident."""
 
     def excuse(self, numbers: Iterable[int], reason: str) -> None:
-        """Repeats may follow of these."""
+        """Allow repeated effects of these changes."""
         self.excused = dict.fromkeys(numbers, reason) | self.excused
 
     def mark_doubled(self, run: Run | None, numbers: Iterable[int]) -> None:
-        """These are delivered to a second run."""
+        """Take in that a second run receives these changes."""
         if run is not None:
             run.is_doubled = True
         numbers = set(numbers)
@@ -166,18 +166,18 @@ class Journal:
         self.excuse(numbers, "a doubled delivery")
 
     def excuse_delivered(self, reason: str) -> None:
-        """Repeats may follow of whatever has been delivered by now."""
+        """Allow repeated effects of every change that is delivered by now."""
         self.excuse(self.delivered, reason)
 
     def failed_or_came_first(self, each: int) -> Iterator[float]:
-        """When tries of a change failed, and when the change before it was settled."""
+        """Yield the times at which tries of a change failed and at which the item's change before was settled."""
         yield from (when for when, _ in self.failures[each])
         before = max((other for other in self.changes_of[self.item_of[each]] if other < each), default=0)
         yield from self.finished.get(before, ())
         yield from (parked.when for parked in self.parked.get(before, ()))
 
     def count_incidents(self) -> Counter[str]:
-        """Trouble that this history has met, and what became of its changes."""
+        """Count the history's incidents and what became of its changes."""
         counts = Counter(self.incidents)
         for parked in self.parked.values():
             counts.update(f"parked: {each.reason}" for each in parked)
@@ -188,7 +188,7 @@ class Journal:
         counts["refused by the destination"] += len(self.refused)
         counts["expired"] += len(self.expired)
         counts["failed mark"] += sum(self.failed_marks.values())
-        counts["death of a claim's holder"] += sum(self.deaths.values())
+        counts["crash of a claim's holder"] += sum(self.deaths.values())
         counts["repeated effect"] += len(self.effects) - len({effect.number for effect in self.effects})
         counts["redriven"] += sum(map(len, self.redriven.values()))
         return +counts

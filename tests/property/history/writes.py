@@ -1,4 +1,4 @@
-"""Writes of a history, all drawn beforehand: which item changes when, and what the engine before holds had done."""
+"""The writes of a history, all drawn beforehand, and the note that an engine without holds may have left."""
 
 import zlib
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from random import Random
 from typing import Any
 
 THEMES = {"any": 58, "flood": 5, "short of time": 13, "overlaps": 12, "busy items": 12}
-"""What a history is about, and how many in a hundred are: rare coincidences must happen often enough."""
+"""The themes of histories, with their percentages: rare coincidences must happen often enough."""
 NUMBER_KEYS = ("n=1", "n=1.0", "n=1.00", "n=10", "n=10.0")
-"""Keys whose numbers are equal once they are normalised; they are different items all the same."""
+"""Keys that are different items although their normalized numbers are equal."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large a history is: changes written, items changed, the mapping's largest batch."""
+    """The size of a history: its changes, its items and its largest batch size."""
 
     changes: int
     items: int
@@ -33,13 +33,13 @@ class Write:
 
 @dataclass(frozen=True)
 class Plan:
-    """All writes of a history."""
+    """All writes of one history."""
 
     writes: list[Write]
     flood: frozenset[int]
-    """The changes of a burst: many items, one change each."""
+    """The changes of a burst: one change of each of many items."""
     noted: dict[int, str] = field(default_factory=dict[int, str])
-    """What the engine before holds had noted of the first changes, by its letters."""
+    """The states of the first changes in the note of an engine without holds."""
 
 
 def plan(rng: Random, theme: str, sizes: Sizes, start: float) -> Plan:
@@ -72,7 +72,7 @@ def plan(rng: Random, theme: str, sizes: Sizes, start: float) -> Plan:
 
 
 def _noted(rng: Random, writes: list[Write]) -> Iterator[tuple[int, str]]:
-    """States that an engine could have come to: the first undone, and none done behind an undone one of its item."""
+    """Draw states that a note can have: the first change is undone, and so is an item's rest after an undone change."""
     undone: set[str] = set()
     for write in writes:
         state = "." if write.number == 1 or write.item in undone else rng.choice("..+++x")
@@ -81,7 +81,7 @@ def _noted(rng: Random, writes: list[Write]) -> Iterator[tuple[int, str]]:
 
 
 def old_note(rng: Random, noted: dict[int, str], stream: str, consumer: str, now: float) -> dict[str, Any]:
-    """A note as the engine before holds wrote it: with clocks of items, and of the checkpoint."""
+    """Return a note in the format of the engine without holds, with the clocks of items and of the checkpoint."""
     before, clock, parts = 0, 0, list[str]()
     for number, state in noted.items():
         sequence = 10**20 + number

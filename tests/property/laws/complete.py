@@ -1,4 +1,4 @@
-"""(a) Nothing is lost, and nothing is given up without its reason."""
+"""Laws of completeness: no change is lost, and none is parked without a reason."""
 
 from collections.abc import Iterator
 
@@ -9,16 +9,16 @@ from tests.property.history.journal import Parked
 from tests.property.retry_schedule import CLOCKS_DIFFER
 
 MOST_DEATHS_ALONE = 4
-"""Deliveries of a change alone that may end in a death: before it is old enough to be counted, two that are counted."""
+"""Deliveries of a change alone that may end in a crash: two before the engine counts, and two that it counts."""
 AGE_MARGIN = 120.0
-"""Seconds after an invocation's end in which what it reports is delivered again."""
+"""Seconds after an invocation's end in which the mapping delivers a reported change again."""
 
 
 def no_change_is_lost(history: History) -> Iterator[str]:
-    """(a) Each change is done, parked, or discarded whole before our code ran; at the end, no item is held."""
+    """Each change is done, parked, or discarded before the function ran; at the end, no item is held."""
     journal = history.journal
     if not history.is_at_rest:
-        yield "the mapping does not come to rest"
+        yield "the mapping is not idle at the end"
     for digest, row in history.function.dynamodb.observer.held().items():
         yield f"{history.function.dynamodb.observer.item_of[digest]} is still held at the end: {row}"
     for each in sorted(
@@ -29,13 +29,13 @@ def no_change_is_lost(history: History) -> Iterator[str]:
     for each, (_, condition) in journal.discarded.items():
         if condition != AGE_EXCEEDED:
             yield f"change {each} was discarded by the mapping: {condition}"
-        died_of_it = [run for run in journal.runs if run.numbers == [each] and each in run.running_at_crash]
-        if len(died_of_it) > MOST_DEATHS_ALONE:
-            yield f"change {each} was discarded after the function had died of it {len(died_of_it)} times"
+        crashes = [run for run in journal.runs if run.numbers == [each] and each in run.running_at_crash]
+        if len(crashes) > MOST_DEATHS_ALONE:
+            yield f"change {each} was discarded after it had crashed the function {len(crashes)} times"
 
 
 def no_change_near_its_age_limit_is_reported(history: History) -> Iterator[str]:
-    """(a) Our code has run, so the mapping must not discard it; but for a ledger that did not answer."""
+    """The mapping would discard such a change although the function ran. A failing ledger is excepted."""
     journal = history.journal
     for run in journal.runs:
         for each in run.reported if not run.ledger_failed else ():
@@ -44,18 +44,18 @@ def no_change_near_its_age_limit_is_reported(history: History) -> Iterator[str]:
 
 
 def a_redriven_change_is_done_or_parked_again(history: History) -> Iterator[str]:
-    """(a) From the moment at which the function says that it has put a change back."""
+    """A change that the function answers to hold again is done or parked afterwards."""
     journal = history.journal
     for each, times in journal.redriven.items():
         done = journal.finished.get(each, [])
         ends = [*done, *(parked.when for parked in journal.parked[each])]
-        is_claimed = history.consumer_kind == "claimed" and bool(done)  # it is done, and its claim says so
+        is_claimed = history.consumer_kind == "claimed" and bool(done)  # its claim says that it is done
         if max(ends) < max(times) and not is_claimed:
-            yield f"change {each} was put back, and neither done nor parked since"
+            yield f"change {each} was redriven, and neither done nor parked afterwards"
 
 
 def no_change_is_parked_without_a_reason(history: History) -> Iterator[str]:
-    """(a) And none is given up before its time: it has failed so long, or followed one that had."""
+    """A change is given up only after it, or a change before it, failed for the configured time."""
     journal, handlers = history.journal, history.faults.handlers
     for each, all_parked in journal.parked.items():
         item = journal.item_of[each]
@@ -74,14 +74,14 @@ def no_change_is_parked_without_a_reason(history: History) -> Iterator[str]:
 
 
 def _fails_elsewhere(history: History) -> bool:
-    """Whether a change may fail without its handler: where the function dies, or its claim cannot be written."""
+    """Return whether a change may fail without its handler: by a crash, or if its claim cannot be written."""
     stores = history.faults.stores
     ledger_fails = stores.flaky or stores.laggy or stores.ledger_down or stores.ledger_throttled
     return history.faults.lambdas.crash > 0 or (history.consumer_kind == "claimed" and bool(ledger_fails))
 
 
 def _failing_since(history: History, parked: Parked) -> float:
-    """When the change first failed, or became the first that waits."""
+    """Return when the change first failed, or became the first waiting change."""
     journal = history.journal
     waits = [
         transition.when

@@ -1,4 +1,4 @@
-"""(b), (c) and (g): each effect once and in its item's turn, and never two handlers at once for one item."""
+"""Laws of order: each effect once and in its item's order, and one handler at a time for an item."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from tests.property.history.history import History
 
 
 def no_effect_is_repeated_or_reordered(history: History) -> Iterator[str]:
-    """(b) But for what is excused; under a fence, never."""
+    """An excused change may repeat its effect, except behind a fence."""
     journal = history.journal
     latest: dict[str, int] = {}
     for effect in journal.effects:
@@ -18,7 +18,7 @@ def no_effect_is_repeated_or_reordered(history: History) -> Iterator[str]:
 
 
 def the_mirror_equals_its_source(history: History) -> Iterator[str]:
-    """(c) Of every item of which no change was parked, discarded or lost."""
+    """The target of fenced writes equals the source, for each item without parked, discarded or expired changes."""
     journal = history.journal
     if history.consumer_kind != "fenced":
         return
@@ -29,17 +29,17 @@ def the_mirror_equals_its_source(history: History) -> Iterator[str]:
 
 
 def a_claimed_effect_happens_once(history: History) -> Iterator[str]:
-    """(c) And once more for each death of its holder, and for each mark that failed, which is counted as such."""
+    """It may happen once more for each crash of the claim's holder and for each failed mark."""
     journal = history.journal
     if history.consumer_kind != "claimed":
         return
     for each, count in Counter(effect.number for effect in journal.effects).items():
         allowed = 1 + journal.deaths[each] + (journal.failed_marks[each] if each in journal.excused else 0)
         if count > allowed:
-            yield f"the claimed effect of {each} happened {count} times, at most {allowed} are accounted for"
+            yield f"the claimed effect of {each} happened {count} times; at most {allowed} are allowed"
 
 
 def an_item_has_one_handler_at_a_time(history: History) -> Iterator[str]:
-    """(g) At a time; but for deliveries that were doubled."""
+    """Doubled deliveries are excepted."""
     for overlap in history.journal.overlaps:
-        yield f"handlers of {overlap.numbers[0]} and {overlap.numbers[1]} run at once for {overlap.item}"
+        yield f"handlers of {overlap.numbers[0]} and {overlap.numbers[1]} run at the same time for {overlap.item}"

@@ -1,4 +1,4 @@
-"""(d) to (f): who waits, for what, and how long."""
+"""Laws of waiting: which item is held, why, and for how long."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -11,15 +11,15 @@ from tests.property.history.journal import Run, Transition
 from tests.property.retry_schedule import CLOCKS_DIFFER
 
 IN_A_ROW = 20
-"""Failures in a row from which on what comes is held untried."""
+"""Consecutive failures after which an item is held without a try."""
 SLOW_FAILURES, CAREFUL_SECONDS = 2, 60.0 + 60.0 + CLOCKS_DIFFER
-"""After so many slow failures within a minute an item is held untried, until a minute after the last one."""
+"""After two slow failures within a minute, items are held without a try until a minute after the last one."""
 FEW = 6
-"""With fewer items tried it is chance which were older: items that were held together are as old as each other."""
+"""With fewer tried items the order is chance, because items that were held together have the same age."""
 TRIES_IN_PLACE = 3
 ALONE_SECONDS = 30.0
 NEW_TURNS_SECONDS = 45.0
-"""New turns begin in a retry run's first 50 s."""
+"""A retry run begins new turns in its first 50 s; 5 s are spare."""
 
 
 def _time_was_short(history: History, run: Run) -> bool:
@@ -27,18 +27,18 @@ def _time_was_short(history: History, run: Run) -> bool:
 
 
 def a_failure_causes_no_redelivery(history: History) -> Iterator[str]:
-    """(d) What is reported, is so for want of time, or because the ledger did not do what it was asked for."""
+    """A run reports changes only if time is short or the ledger fails."""
     for run in history.journal.runs:
         if run.reported and not run.ledger_failed and not _time_was_short(history, run):
-            yield f"{sorted(run.reported)} of the batch {run.numbers} come again"
+            yield f"{sorted(run.reported)} of the batch {run.numbers} are delivered again"
 
 
 def no_change_is_held_without_a_reason(history: History) -> Iterator[str]:
-    """(d) A healthy item waits only where 20 failures came in a row or two were slow, or its time is too short."""
+    """A change is held without a try only after 20 failures in a row or two slow ones, or near its age limit."""
     for transition in history.journal.transitions:
         first = number_in(transition.after.get("next", ""))
         if transition.kind == "hold" and first is not None and not _may_be_held(history, transition, first):
-            yield f"change {first} was held untried"
+            yield f"change {first} was held without a try"
 
 
 def _may_be_held(history: History, transition: Transition, first: int) -> bool:
@@ -53,7 +53,7 @@ def _may_be_held(history: History, transition: Transition, first: int) -> bool:
     return bool(
         first in run.failed | journal.doubled
         or transition.in_a_row >= IN_A_ROW
-        or (stores.laggy and journal.slow_failures)  # a slow ledger makes other failures seem slow
+        or (stores.laggy and journal.slow_failures)  # a slow ledger makes failures seem slow
         or _is_careful(journal.slow_failures, transition.when)
         or cannot_be_parked
         or unclaimed
@@ -67,7 +67,7 @@ def _is_careful(slow_failures: Sequence[float], now: float) -> bool:
 
 
 def no_change_is_tried_too_often(history: History) -> Iterator[str]:
-    """(d) Up to three times in its batch, so that no batch waits for longer; once in a retry run."""
+    """A change is tried up to three times in a batch, and once in a retry run."""
     for run in history.journal.runs:
         most = TRIES_IN_PLACE if run.kind == "batch" else 1
         for each, tries in run.attempts.items():
@@ -76,7 +76,7 @@ def no_change_is_tried_too_often(history: History) -> Iterator[str]:
 
 
 def a_hold_is_due_within_its_back_off(history: History) -> Iterator[str]:
-    """(e) A quarter of the time that its first change has failed, at least a minute and at most an hour."""
+    """The back-off is a quarter of the time since the first change failed, between a minute and an hour."""
     journal = history.journal
     first_since: dict[int, float] = {}
     for transition in journal.transitions:
@@ -106,7 +106,7 @@ def _back_off(failing: float) -> float:
 
 
 def no_item_is_tried_before_it_is_due(history: History) -> Iterator[str]:
-    """(e) Also where two retry runs overlap."""
+    """No item is tried early, even if two retry runs overlap."""
     for transition in history.journal.transitions:
         is_retry = transition.run.kind in ("retry", "helper") and not transition.run.makes_all_due
         if is_retry and transition.kind == "lease" and transition.before["due"] > transition.when + CLOCKS_DIFFER:
@@ -114,7 +114,7 @@ def no_item_is_tried_before_it_is_due(history: History) -> Iterator[str]:
 
 
 def every_due_item_is_tried(history: History) -> Iterator[str]:
-    """(e) By each retry run that has time for it; where it has not, some of the old and some of the young."""
+    """Each retry run with enough time tries every due item; a shorter one tries some of the old and of the young."""
     journal = history.journal
     times = [transition.when for transition in journal.transitions]
     has_helpers = any(run.kind == "helper" for run in journal.runs)
@@ -144,7 +144,7 @@ def _starves(run: Run, touched: set[str]) -> bool:
 
 
 def held_items_recover_after_an_outage(history: History) -> Iterator[str]:
-    """(f) Within a quarter of its length, an hour at most, and the time that the waiting changes take."""
+    """Items are released within a quarter of the outage, at most an hour, and the time that their changes take."""
     journal, handlers = history.journal, history.faults.handlers
     if handlers.outage is None or not history.faults.is_calm or handlers.transient:
         return
@@ -166,10 +166,10 @@ def held_items_recover_after_an_outage(history: History) -> Iterator[str]:
 
 
 def no_handler_starts_without_enough_time(history: History) -> Iterator[str]:
-    """But for the first of a batch, which is always started."""
+    """The first change of a batch is excepted: it always starts."""
     faults = history.faults
     handlers = faults.handlers
     hang = handlers.hang or handlers.linger or handlers.stuck
     if not hang and faults.stores.ledger_down is None and not faults.stores.flaky and not faults.stores.laggy:
         for each in sorted(history.journal.overran):
-            yield f"the function's time was over in the midst of {each}"
+            yield f"the function timed out while the handler of {each} ran"

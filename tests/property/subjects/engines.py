@@ -1,4 +1,4 @@
-"""What is put to the proof: the engine, with its locks on simulated time."""
+"""The subjects of simulations: the engine, with its locks on virtual time."""
 
 import contextlib
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from tests.property.subjects.substitution import Substitution, substitute
 
 
 class _NoMetrics:
-    """Metrics are not what is proven here, and would take a third of the time."""
+    """Drops metrics, which would take a third of the time; the tests of handler/ check them."""
 
     def __init__(self, **_: Any) -> None: ...
 
@@ -31,12 +31,12 @@ class _NoMetrics:
 SIMULATED = substitute(
     (batch_run, "threading", threads), (turn, "threading", threads), (telemetry, "EphemeralMetrics", _NoMetrics)
 )
-"""What the engine has in a history in place of its own: locks on simulated time, and no metrics."""
+"""Locks on virtual time, and no metrics: what every history substitutes in the engine."""
 
 
 @dataclass(frozen=True)
 class EngineParts:
-    """What a Lambda environment is made of."""
+    """The arguments of an environment's engine."""
 
     function: Function
     settings: Environment
@@ -49,25 +49,25 @@ class EngineParts:
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that processes batches, and what it may raise instead of answering."""
+    """A program that processes batches, and the errors that it may raise."""
 
     name: str
     build: Callable[[EngineParts], EntryPoint]
     raises: tuple[type[Exception], ...] = ()
     effects: Callable[[Any], Any] = lambda client: client
-    """What a fenced handler is given for its client."""
+    """Wraps the client of fenced handlers."""
     substitution: Substitution = contextlib.nullcontext
-    """What its mistake replaces in the engine, while a history lasts."""
+    """The substitution that makes the engine a mutant during a history."""
 
 
 def engine(parts: EngineParts) -> Engine:
-    """The engine with its stores."""
+    """Return the engine with its stores."""
     settings = replace(parts.settings, ledger_table=LEDGER, failure_bucket=BUCKET, powertools_service_name=CONSUMER)
     return assembled(parts, settings)
 
 
 def assembled(parts: EngineParts, settings: Environment) -> Engine:
-    """The engine with these settings."""
+    """Return the engine with these settings."""
     return Engine(
         parts.function,
         settings,

@@ -1,4 +1,4 @@
-"""The engine with a mistake in how it holds, each of them one that a draft had or that a review found."""
+"""Mutants whose mistake is in the holds; each mistake was in a draft or came up in a review."""
 
 import hashlib
 import json
@@ -27,14 +27,14 @@ from handler.stream.ledger.rows import HoldRow, WaitingChange
 from handler.stream.ledger.table import key_of
 from handler.stream.ledger.writes import RefusedError
 from tests.property.subjects.engines import Subject, engine
-from tests.property.subjects.substitution import substitute
+from tests.property.subjects.substitution import reading_eventually, substitute
 
 # pyright: reportPrivateUsage=false
 # Mistakes are planted inside the engine: they have no other way in.
 
 
 class _NoLease(Holds):
-    """Whoever comes takes the item, and whoever had it goes on."""
+    """Two invocations may have the lease of one item."""
 
     def lease(self, row: HoldRow, lease: Lease, *, now: float, due: float, due_by: float) -> HoldRow:
         return self._update(
@@ -43,7 +43,7 @@ class _NoLease(Holds):
 
 
 class _NoOwner(retry_module.Invocation):
-    """Every invocation is the same owner."""
+    """Every invocation has the same owner name."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -51,14 +51,14 @@ class _NoOwner(retry_module.Invocation):
 
 
 class _LeaseOfASecond(Holds):
-    """A lease that its invocation outlasts."""
+    """A lease that ends before its invocation."""
 
     def lease(self, row: HoldRow, lease: Lease, *, now: float, due: float, due_by: float) -> HoldRow:
         return super().lease(row, replace(lease, until=now + 1), now=now, due=due, due_by=due_by)
 
 
 class _ReleaseWithoutTail(Holds):
-    """An item is released whatever was appended meanwhile."""
+    """A release ignores changes that were appended meanwhile."""
 
     def release(self, row: HoldRow, last: str, now: float) -> HoldRow:
         while True:
@@ -72,7 +72,7 @@ class _ReleaseWithoutTail(Holds):
 
 
 class _DeleteAtRelease(Holds):
-    """Nothing is left of a hold that has ended."""
+    """A release deletes the hold's row."""
 
     def release(self, row: HoldRow, last: str, now: float) -> HoldRow:
         released = super().release(row, last, now)
@@ -81,14 +81,14 @@ class _DeleteAtRelease(Holds):
 
 
 class _OnlyTheFirst(Holds):
-    """Of an item's changes only the failing one is held."""
+    """A hold contains only the failing change."""
 
     def hold(self, digest: str, changes: Sequence[Change], error: BaseException, **more: Any) -> HoldRow:
         return super().hold(digest, changes[:1], error, **more)
 
 
 class _NoLeaseAtTheDeadline(Holds):
-    """An item whose handler still runs is anybody's."""
+    """A hold at the deadline has no lease although its handler still runs."""
 
     def hold(self, digest: str, changes: Sequence[Change], error: BaseException, **more: Any) -> HoldRow:
         more["lease"] = None
@@ -96,7 +96,7 @@ class _NoLeaseAtTheDeadline(Holds):
 
 
 class _RedrivenLookAtTails(Holds):
-    """A redriven change is taken as settled where its item's hold has come further."""
+    """A redriven change counts as settled if its item's hold has a later tail."""
 
     def redrive(self, digest: str, changes: Sequence[Change], now: float) -> HoldRow:
         there = self.read_row(digest)
@@ -108,7 +108,7 @@ class _RedrivenLookAtTails(Holds):
 
 
 class _RowBeforeChanges(Holds):
-    """The row that makes changes count is written before they are."""
+    """A hold's row is written before its change rows."""
 
     def hold(self, digest: str, changes: Sequence[Change], error: BaseException, **more: Any) -> HoldRow:
         with _Deferred(self):
@@ -120,7 +120,7 @@ class _RowBeforeChanges(Holds):
 
 
 class _Deferred:
-    """Keeps back a hold's change rows until its row is written."""
+    """Delays a hold's change rows until the hold's row is written."""
 
     def __init__(self, holds: Holds) -> None:
         self._holds, self._table = holds, holds._table
@@ -133,7 +133,7 @@ class _Deferred:
         self._kept += puts
 
     def __enter__(self) -> None:
-        setattr(self._holds, "_table", self)  # noqa: B010 - it stands in for a table
+        setattr(self._holds, "_table", self)  # noqa: B010 - it replaces a table
 
     def __exit__(self, kind: Any, *_: object) -> None:
         self._holds._table = self._table
@@ -141,46 +141,18 @@ class _Deferred:
             self._table.put_and_delete(self._kept)
 
 
-class _Stale:
-    """A table whose pages may be stale."""
-
-    def __init__(self, table: Any) -> None:
-        self._table = table
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._table, name)
-
-    def query_page(self, *arguments: Any, **bounds: Any) -> Any:
-        client = self._table._dynamodb
-        self._table._dynamodb = lambda: _StaleClient(client())
-        try:
-            return self._table.query_page(*arguments, **bounds)
-        finally:
-            self._table._dynamodb = client
-
-    def query_all(self, partition: str, **bounds: Any) -> Iterator[Any]:
-        yield from self.query_page(partition, **bounds)[0]
-
-
-class _StaleClient:
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def query(self, **request: Any) -> Any:
-        return self._client.query(**{**request, "ConsistentRead": False})
-
-
 class _EmptyReads(Holds):
-    """Changes are read eventually, and what is missing is not missed."""
+    """Waiting changes are read eventually, and missing changes go unnoticed."""
 
     def read_waiting(self, row: HoldRow) -> list[WaitingChange]:
         partition, last = self._changes_partition(row.digest), holds_module.END_OF_PARTS
-        items, _ = _Stale(self._table).query_page(partition, start=row.next or "0", end=f"{row.tail}#{last}")
+        with reading_eventually(self._table):
+            items, _ = self._table.query_page(partition, start=row.next or "0", end=f"{row.tail}#{last}")
         return rows_module.read_changes(items)
 
 
 class _ReleasesAnyway(Turn):
-    """An item of which nothing was found to be waiting is released."""
+    """An item is released if no waiting change was read."""
 
     def release_or_reload(self) -> bool:
         self._row = self._holds.release(self._row, self._row.tail, self._now())
@@ -188,7 +160,7 @@ class _ReleasesAnyway(Turn):
 
 
 class _GoneIsSettled(Holding):
-    """A hold that has ended has settled whatever comes."""
+    """A released hold settles each change that comes later."""
 
     def _refused(self, refused: RefusedError, positions: Collection[int]) -> deque[int]:
         row = holds_module.stored_row(refused)
@@ -199,7 +171,7 @@ class _GoneIsSettled(Holding):
 
 
 class _NoteBeforeHold(BatchRun):
-    """The note at the deadline says what is held before it is."""
+    """The note at the deadline calls changes held before they are."""
 
     def _on_deadline(self) -> None:
         for left in list(self._running.values()):
@@ -209,7 +181,7 @@ class _NoteBeforeHold(BatchRun):
 
 
 class _ReportsFailures(BatchRun):
-    """A batch of which nothing succeeds is reported."""
+    """A batch is reported if none of its changes succeeds."""
 
     def _hold(self, positions: Collection[int], error: BaseException, *, tries: int, **more: Any) -> deque[int]:
         if tries and DONE not in self._state.states:
@@ -218,7 +190,7 @@ class _ReportsFailures(BatchRun):
 
 
 class _RunsPastHolds(BatchRun):
-    """Later changes of a held item run as they come."""
+    """Later changes of a held item run at once."""
 
     def _read(self) -> bool:
         readable = super()._read()
@@ -227,7 +199,7 @@ class _RunsPastHolds(BatchRun):
 
 
 class _CutsOff(RetryRun):
-    """The longest failing come first, and after 20 failures the run ends."""
+    """The items that fail longest come first, and the run ends after 20 failures."""
 
     def _may_begin_turn(self) -> bool:
         failing = sum(tries for tries in FAILED_TURNS.values())
@@ -248,7 +220,7 @@ class _CountsFailures(Turn):
 
 
 def _normalised(change: Change) -> str:
-    """An item's name by its key's values, not by their text."""
+    """Return a digest of the key's normalized numbers instead of their text."""
     keys = {
         name: str(Decimal(value["N"]).normalize()) if "N" in value else value
         for name, value in change.record["dynamodb"]["Keys"].items()
@@ -278,7 +250,7 @@ HOLDS_MUTANTS = (
         "no lease",
         (holds_module, "Holds", _NoLease),
         (retry_module, "Invocation", _NoOwner),
-        *[(module, "Invocation", _NoOwner) for module in (processor_module,)],
+        (processor_module, "Invocation", _NoOwner),
     ),
     _held("a lease of a second", _LeaseOfASecond),
     _held("release ignores the tail", _ReleaseWithoutTail),

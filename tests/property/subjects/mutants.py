@@ -1,4 +1,4 @@
-"""What must not pass: the stock processor, and the engine with one rule undone, each noticed by a law."""
+"""The mutants: the stock processor, and engines with one mistake each. Each mutant must break a law."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ from handler.stream.entry import Engine
 from handler.stream.ledger.notes import DONE, UNDONE, Note, Notes
 from tests.property.subjects.engines import ENGINE, EngineParts, EntryPoint, Subject, assembled, engine
 from tests.property.subjects.holds import HOLDS_MUTANTS
-from tests.property.subjects.substitution import substitute
+from tests.property.subjects.substitution import reading_eventually, substitute
 
 __all__ = ["ENGINE", "MUTANTS"]
 
@@ -49,32 +49,17 @@ class _NoNotes(Notes):
 
 
 class _NotesOfDoneOnly(Notes):
-    """A note says what is done, and leaves out what is not."""
+    """A note contains only the done changes."""
 
     def write(self, stream: str, under: int, note: Note, now: float) -> None:
         done = {sequence: state for sequence, state in note.states.items() if state != UNDONE}
         super().write(stream, under, Note(done), now)
 
 
-class _Eventually:
-    """A client whose reads may be stale."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def query(self, **request: Any) -> Any:
-        return self._client.query(**{**request, "ConsistentRead": False})
-
-
 class _NotesReadEventually(Notes):
     def read(self, stream: str, first: int) -> Note:
-        table = self._table
-        former = table._dynamodb  # pyright: ignore[reportPrivateUsage] -- a mutant has no other way in
-        table._dynamodb = lambda: _Eventually(former())  # pyright: ignore[reportPrivateUsage] -- as above
-        try:
+        with reading_eventually(self._table):
             return super().read(stream, first)
-        finally:
-            table._dynamodb = former  # pyright: ignore[reportPrivateUsage] -- as above
 
 
 class _NoteNotCarried(Note):
@@ -83,21 +68,21 @@ class _NoteNotCarried(Note):
 
 
 class _NotesNotCarried(Notes):
-    """What a shorter batch leaves unused of a note is forgotten."""
+    """The rest of a note is forgotten after a shorter batch."""
 
     def read(self, stream: str, first: int) -> Note:
         return _NoteNotCarried(super().read(stream, first).states)
 
 
 class _NotesOfLies(Notes):
-    """All that a note names is called done."""
+    """A note calls each of its changes done."""
 
     def read(self, stream: str, first: int) -> Note:
         return Note(dict.fromkeys(super().read(stream, first).states, DONE))
 
 
 class _Unfenced:
-    """A client whose writes ask for nothing."""
+    """A client whose writes have no condition."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

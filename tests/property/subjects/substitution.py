@@ -1,4 +1,4 @@
-"""How a mistake is planted in the engine: by names of its modules that mean something else for one history."""
+"""Substitutes names of the engine's modules during one history, to make a mutant."""
 
 import contextlib
 from collections.abc import Callable, Generator
@@ -22,5 +22,26 @@ def _replaced(replacements: tuple[tuple[Any, str, Any], ...]) -> Generator[None]
 
 
 def substitute(*replacements: tuple[ModuleType | type, str, Any]) -> Substitution:
-    """In these modules or classes, these names mean these values."""
+    """Return a context that gives these names of modules or classes other values."""
     return lambda: _replaced(replacements)
+
+
+class _EventualClient:
+    """A client whose queries are eventually consistent."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def query(self, **request: Any) -> Any:
+        return self._client.query(**{**request, "ConsistentRead": False})
+
+
+@contextlib.contextmanager
+def reading_eventually(table: Any) -> Generator[None]:
+    """Make the queries of a ledger table eventually consistent."""
+    former = table._dynamodb
+    table._dynamodb = lambda: _EventualClient(former())
+    try:
+        yield
+    finally:
+        table._dynamodb = former

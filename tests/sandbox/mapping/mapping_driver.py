@@ -1,12 +1,13 @@
-"""Drives a mapping over a stream in memory: the function is a Python function, its run takes no time."""
+"""Drives a mapping over a stream in memory; its function is a Python function whose invocations take no time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sandbox.mapping.configuration import Assumptions, Configuration
 from sandbox.mapping.machine import MappingMachine
-from sandbox.mapping.protocol import Describe, Discard, InvocationResult, Invoke, Position, Read, Returned
-from tests.fakes.stream import ARN, Stream, TrimmedError, number, sequence
+from sandbox.mapping.protocol import Discard, InvocationResult, Invoke, Returned
+from tests.fakes.records import STREAM, number_of, sequence
+from tests.fakes.stream import Stream, StreamReader, drive
 
 Function = Callable[[list[int]], InvocationResult]
 DELAYED = Assumptions(back_off=lambda tries: 1.0)
@@ -17,7 +18,7 @@ def succeed(_: list[int]) -> InvocationResult:
 
 
 def partial(*failing: int) -> Function:
-    """A function that reports those of `failing` that it is given."""
+    """Return a function that reports those of `failing` that are in its batch."""
 
     def function(numbers: list[int]) -> InvocationResult:
         reported = [{"itemIdentifier": sequence(each)} for each in numbers if each in failing]
@@ -27,12 +28,12 @@ def partial(*failing: int) -> Function:
 
 
 def configuration(**options: Any) -> Configuration:
-    request = {"EventSourceArn": ARN, "FunctionName": "f", "StartingPosition": "TRIM_HORIZON"}
+    request = {"EventSourceArn": STREAM, "FunctionName": "f", "StartingPosition": "TRIM_HORIZON"}
     return Configuration.model_validate({**request, **options})
 
 
 class Driver:
-    """A mapping with its stream, its function and a clock that only goes where something is due."""
+    """A mapping with its stream, its function and a clock that jumps from one due moment to the next."""
 
     def __init__(
         self,
@@ -48,27 +49,29 @@ class Driver:
         self.options = dict(options or {})
         self.mapping = MappingMachine(configuration(**self.options), assumptions, poll)
         self.invoked: list[list[int]] = []
-        self.attempts: list[tuple[float, int]] = []  # when, and the mapping's count
+        self.attempts: list[tuple[float, int]] = []  # the time, and the mapping's count
         self.discarded: list[Discard] = []
-        self.held: list[Invoke] = []  # given out and not answered
+        self.held: list[Invoke] = []  # invocations without an answer
         self.hold = False
-        self._iterators: dict[str, tuple[Position, int]] = {}
+        self._reader = StreamReader(self.stream)
 
     @property
     def gone(self) -> list[tuple[str, list[int], int]]:
-        """Of each discard: its condition, its records, its count of invocations."""
-        return [(each.condition, [number(r.event) for r in each.records], each.invocations) for each in self.discarded]
+        """Each discard's condition, records and count of invocations."""
+        return [(each.condition, numbers_of([each])[0], each.invocations) for each in self.discarded]
 
     def configure(self, **options: Any) -> None:
         self.options |= options
         self.mapping.configure(configuration(**self.options))
 
     def run(self, until: float) -> None:
-        """Do all that is due up to a moment, in epoch seconds."""
+        """Do everything that is due up to a moment, in epoch seconds."""
         while True:
-            while actions := self.mapping.advance(self.now):
-                for action in actions:
-                    self._do(action)
+            for action in drive(self.mapping, self._reader, self.now):
+                if isinstance(action, Discard):
+                    self.discarded.append(action)
+                else:
+                    self._invoke(action)
             due = self.mapping.due()
             if due is None or due > until:
                 self.now = until
@@ -77,40 +80,15 @@ class Driver:
 
     def answer(self, invocation: Invoke) -> None:
         self.held.remove(invocation)
-        numbers = [number(record.event) for record in invocation.records]
-        self.mapping.complete(invocation, self.function(numbers), self.now)
+        self.mapping.complete(invocation, self.function(numbers_of([invocation])[0]), self.now)
 
-    def _do(self, action: object) -> None:
-        match action:
-            case Describe():
-                self.mapping.discover(self.stream.lineage())
-            case Read():
-                self._read(action)
-            case Invoke():
-                self.invoked.append([number(record.event) for record in action.records])
-                self.attempts.append((self.now, action.attempt))
-                self.held.append(action)
-                if not self.hold:
-                    self.answer(action)
-            case Discard():
-                self.discarded.append(action)
-            case _:
-                raise AssertionError(action)
-
-    def _read(self, action: Read) -> None:
-        position, place = self._iterators.pop(action.shard, (None, 0))
-        list(self.stream.trim(self.now))
-        try:
-            if position != action.position:
-                place = self.stream.resolve(action.shard, action.position)
-            page, ended = self.stream.read(action.shard, place)
-        except TrimmedError:
-            self.mapping.skip_trimmed(action)
-            return
-        after = Position("AFTER_SEQUENCE_NUMBER", sequence(number(page[-1]))) if page else action.position
-        self._iterators[action.shard] = (after, place + len(page))
-        self.mapping.receive(action, page, self.now, ended=ended)
+    def _invoke(self, invocation: Invoke) -> None:
+        self.invoked += numbers_of([invocation])
+        self.attempts.append((self.now, invocation.attempt))
+        self.held.append(invocation)
+        if not self.hold:
+            self.answer(invocation)
 
 
-def numbers_of(invocations: Sequence[Invoke]) -> list[list[int]]:
-    return [[number(record.event) for record in invocation.records] for invocation in invocations]
+def numbers_of(actions: Sequence[Invoke | Discard]) -> list[list[int]]:
+    return [[number_of(each.event) for each in action.records] for action in actions]

@@ -10,7 +10,8 @@ import pytest
 from handler.stream.failures import read_failure
 from sandbox.mapping.destinations import failure_record, send
 from sandbox.mapping.protocol import AGE_EXCEEDED, RETRIES_EXHAUSTED, Discard, Record
-from tests.fakes.stream import ARN, change, sequence
+from tests.fakes.records import STREAM, sequence
+from tests.fakes.stream import change
 
 FUNCTION = "arn:aws:lambda:eu-central-1:000000000000:function:f"
 NOW = 1657720081.25  # 2022-07-13T13:48:01.250Z
@@ -42,7 +43,7 @@ def discard(condition: str = RETRIES_EXHAUSTED, error: str | None = "Unhandled")
 
 
 def record(given: Discard) -> dict[str, Any]:
-    return failure_record(given, function_arn=FUNCTION, stream_arn=ARN, now=NOW)
+    return failure_record(given, function_arn=FUNCTION, stream_arn=STREAM, now=NOW)
 
 
 def sent(destination: str) -> list[tuple[str, str, dict[str, Any]]]:
@@ -70,7 +71,7 @@ def test_the_record_is_what_was_recorded_on_aws() -> None:
             "approximateArrivalOfFirstRecord": "2022-07-13T13:47:46Z",
             "approximateArrivalOfLastRecord": "2022-07-13T13:47:47Z",
             "batchSize": 2,
-            "streamArn": ARN,
+            "streamArn": STREAM,
         },
     }
 
@@ -98,7 +99,7 @@ def test_a_bucket_gets_the_whole_event_under_the_time_of_the_record() -> None:
 def test_what_a_bucket_gets_is_a_failure_record_to_the_tools() -> None:
     [(_, _, parameters)] = sent("arn:aws:s3:::failures")
     failure = read_failure(parameters["Body"])
-    assert (failure.condition, failure.stream_arn) == (RETRIES_EXHAUSTED, ARN)
+    assert (failure.condition, failure.stream_arn) == (RETRIES_EXHAUSTED, STREAM)
     assert failure.records == tuple(each.event for each in RECORDS)
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from sandbox.mapping.configuration import Assumptions
 from sandbox.mapping.protocol import AGE_EXCEEDED, RETRIES_EXHAUSTED, Failed, InvocationResult, Returned, Throttled
-from tests.fakes.stream import Stream, change, sequence
+from tests.fakes.records import sequence
+from tests.fakes.stream import Stream, change
 from tests.sandbox.mapping.mapping_driver import Driver, Function, partial
 
 PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}

@@ -17,7 +17,7 @@ from infra import filters
 from infra.filters import EventName, Test
 from sandbox.mapping.filters import any_of
 from sandbox.mapping.poller import lambda_record
-from tests.fakes.stream import ARN
+from tests.fakes.records import STREAM
 
 serialize = cast("Callable[[Any], Any]", cast("Any", TypeSerializer()).serialize)
 MISSING = object()
@@ -40,7 +40,7 @@ def record(
     got: dict[str, Any] = {"eventName": name, "dynamodb": {"Keys": image({"id": "1"}), **images}}
     if expired:
         got["userIdentity"] = {"PrincipalId": "dynamodb.amazonaws.com", "Type": "Service"}
-    return lambda_record(got, ARN)
+    return lambda_record(got, STREAM)
 
 
 def insertion(value: Any) -> dict[str, Any]:
