@@ -19,6 +19,7 @@ from sandbox.program.not_imitated import Asides, PassedOver
 from sandbox.resources.catalog import resource
 from sandbox.resources.resource_type import Aws, ResourceType, changed
 from sandbox.schedule import MINUTE_SECONDS
+from sandbox.scheduler import Scheduler
 
 STACK = "local"
 
@@ -194,7 +195,8 @@ class Sandbox:
         quick = {"MINUTE_SECONDS": f"{MINUTE_SECONDS:g}"}
         self.emulator = Emulator(region, port=port, environment=quick | dict(environment or {}))
         self.poller = Poller(self.emulator.client, observe)
-        self.aws = Aws(self.emulator.client, region, self.poller)
+        self.scheduler = Scheduler(self.poller)
+        self.aws = Aws(self.emulator.client, region, self.poller, self.scheduler)
 
     def deploy(
         self, program: Callable[[], None] | Path = ROOT, *, stack: str = STACK, config: Mapping[str, str] | None = None
@@ -227,7 +229,7 @@ class Sandbox:
         A run that fails leaves what there is.
         """
         done = self._run(deployment, program, stack, config)
-        self.poller.make_all_due()
+        self.scheduler.make_all_due()
         return done
 
     def _run(
@@ -256,10 +258,12 @@ class Sandbox:
             That takes longer than `within` seconds.
         """
         deadline = time.monotonic() + within
-        while not self.poller.is_idle(released=released):
+        conditions = [self.scheduler.is_idle] if released else []
+        while not self.poller.is_idle(*conditions):
             self.emulator.check()
             if time.monotonic() > deadline:
-                holding = [f"{name} ({items} items at its last run)" for name, items in self.poller.held().items()]
+                held = self.scheduler.held_items().items()
+                holding = [f"{name} ({items} items at its last run)" for name, items in held]
                 still = f"; held by {', '.join(sorted(holding))}" if released and holding else ""
                 raise DeployError(f"the consumers have not come to rest within {within:.0f} s{still}")
             time.sleep(0.02)

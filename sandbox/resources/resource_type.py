@@ -39,7 +39,7 @@ class ResourceError(SandboxError):
 
 
 class Mappings(Protocol):
-    """Does the work of event source mappings and schedules: the emulator's own mappings know nothing of failures."""
+    """Does the work of event source mappings: the emulator's own mappings know nothing of failures."""
 
     def attach(self, uuid: str, request: Mapping[str, Any]) -> None:
         """Begin the work of a mapping."""
@@ -53,16 +53,20 @@ class Mappings(Protocol):
         """Stop the work of a mapping."""
         ...
 
+    def pause(self, function_name: str) -> AbstractContextManager[None]:
+        """Begin no invocation of a function while it is updated."""
+        ...
+
+
+class Schedules(Protocol):
+    """Fires the schedules of functions, which the emulator never does."""
+
     def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
         """Invoke a function with this input by a schedule; a second call changes the input."""
         ...
 
     def unschedule(self, function_arn: str) -> None:
         """End a function's schedule."""
-        ...
-
-    def pause(self, function_name: str) -> AbstractContextManager[None]:
-        """Begin no invocation of a function while it is updated."""
         ...
 
 
@@ -73,6 +77,7 @@ class Aws:
     client: Callable[[str], Any]
     region: str
     mappings: Mappings
+    schedules: Schedules
 
 
 class ResourceType:

@@ -4,6 +4,7 @@ import io
 import zipfile
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,13 @@ from sandbox.program.values import Archive
 from sandbox.resources.resource_type import Aws
 from tests.local import REGION, LocalAws
 from tests.sandbox.making import Maker, Mappings
+from tests.sandbox.mapping.source import Source
 
 
 @pytest.fixture
 def maker(aws: LocalAws) -> Generator[Maker]:
     mappings = Mappings()
-    maker = Maker(Aws(aws.client, REGION, mappings), mappings)
+    maker = Maker(Aws(aws.client, REGION, mappings, mappings), mappings)
     yield maker
     for made, identity, inputs in reversed(maker.made):
         made.delete(identity, inputs)
@@ -35,3 +37,17 @@ def code(tmp_path: Path) -> Callable[[str], Archive]:
         return Archive(str(path))
 
     return write
+
+
+@pytest.fixture
+def source(aws: LocalAws) -> Generator[Callable[..., Source]]:
+    """`source("name", BatchSize=7)`: a table and a function of these names, with a poller for the mapping."""
+    sources: list[Source] = []
+
+    def create(name: str, **options: Any) -> Source:
+        sources.append(Source(aws, name, **options))
+        return sources[-1]
+
+    yield create
+    for each in sources:
+        each.close()

@@ -80,4 +80,4 @@ class Maker:
 
 def nowhere() -> Aws:
     """Where nothing is made."""
-    return Aws(lambda service: None, REGION, Mappings())
+    return Aws(lambda service: None, REGION, Mappings(), Mappings())

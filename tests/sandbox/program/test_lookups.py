@@ -30,7 +30,7 @@ def test_where_and_who(aws: LocalAws):
     ],
 )
 def test_the_partition_of_a_region(region: str, partition: str, suffix: str, reverse: str):
-    found = answer("aws:index/getPartition:getPartition", {}, Aws(lambda service: None, region, Mappings()))
+    found = answer("aws:index/getPartition:getPartition", {}, Aws(lambda service: None, region, Mappings(), Mappings()))
     expected = {"id": partition, "partition": partition, "dnsSuffix": suffix, "reverseDnsPrefix": reverse}
     assert found == expected
 
