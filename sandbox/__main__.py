@@ -60,7 +60,7 @@ def up(port: int | None, outputs: Path | None) -> int:
                 continue
             deployed, done = now, redeployed(sandbox, deployment)
             names = Names.from_outputs(deployment.outputs)
-            display.forget()
+            display.forget_failures()
             write(outputs, deployment.outputs)
             told = tell(deployment, told)
             print(done, flush=True)

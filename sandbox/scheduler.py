@@ -42,7 +42,7 @@ class Scheduler:
             self._schedules = {each: of for each, of in self._schedules.items() if each.arn != function_arn}
 
     def make_all_due(self) -> None:
-        """Have every function retry all its held items at once, whatever the back-off."""
+        """Have every function retry all its held items at once, regardless of the back-off."""
         with self._loop.changed:
             for schedule in self._schedules.values():
                 schedule.make_all_due(time.time())

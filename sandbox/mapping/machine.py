@@ -148,7 +148,7 @@ class MappingMachine:
         return not pending and not any(shard.unsettled or shard.must_reread for shard in self._shards.values())
 
     def is_drained(self, since: float) -> bool:
-        """Return whether the mapping is idle, and read every shard to its end in a read issued at or after `since`."""
+        """Return whether the mapping is idle, and reads issued at or after `since` found every shard at its end."""
         return self.is_idle() and all(shard.end_read_at >= since for shard in self._shards.values())
 
     def discover(self, lineage: Iterable[tuple[str, str | None]]) -> None:

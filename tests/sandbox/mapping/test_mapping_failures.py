@@ -26,7 +26,7 @@ def stream_of(*numbers: int, at: float = 0) -> Stream:
 
 
 def older_and_younger(younger_at: float, *younger: int) -> Stream:
-    """A stream with record 1, made at 0 s, and later records."""
+    """A stream with record 1, created at 0 s, and later records."""
     stream = stream_of(1)
     stream.put(*(change(number, at=younger_at) for number in younger))
     return stream
@@ -266,7 +266,7 @@ def test_throttling_ends_at_the_age_limit() -> None:
 
 
 def test_the_back_off_restarts_after_progress_or_a_split() -> None:
-    """The rest of a batch counts as attempted once, whatever came before."""
+    """The rest of a batch counts as attempted once, however often its batch was attempted."""
     growing = Assumptions(back_off=lambda attempts: 10.0**attempts)
     answers = iter([partial(1), partial(1), partial(2), partial(2), partial()])
     progress = Driver(PARTIAL, lambda batch: next(answers)(batch), growing, stream_of(1, 2))
