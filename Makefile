@@ -56,10 +56,12 @@ LOCKS := requirements.txt handler/requirements.txt requirements-dev.txt sandbox/
 # Only wheels are shipped, and Lambda's runtime has the SDK: it stays out unless handler/requirements.in asks for it.
 FOR_handler/requirements.txt := --only-binary :all: --excludes /dev/stdin
 SDK := $(if $(shell grep -iE '^(boto3|botocore|s3transfer)([^a-z0-9._-]|$$)' handler/requirements.in),,boto3 botocore s3transfer)
+# Dependabot takes these options from a lock's first lines.
+EVERY_PYTHON := --universal --python-version 3.11
 # $(call compile,LOCK,OUTPUT): versions that stand in OUTPUT stay, unless told --upgrade. One lock is for every Python
 # from 3.11 on and every platform: its markers say which lines are for which.
 compile = printf '%s\n' $(SDK) | .venv/bin/uv pip compile --quiet --generate-hashes --no-annotate --no-emit-index-url \
-	--universal --python-version 3.11 --custom-compile-command 'make lock' $(FOR_$(1)) $(1:.txt=.in) -o $(2)
+	$(EVERY_PYTHON) --custom-compile-command 'make lock, by uv pip compile $(EVERY_PYTHON)' $(FOR_$(1)) $(1:.txt=.in) -o $(2)
 
 lock: .venv/.installed  ## Lock every requirements.in again, at the newest versions (with UPGRADE= only what changed)
 	$(foreach lock,$(LOCKS),$(call compile,$(lock),$(lock)) $(UPGRADE) &&) true

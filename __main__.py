@@ -80,6 +80,6 @@ if settings.mail_from:
         )
     )
 
-pulumi.export("tables", {made.table.name: made.table.outputs for made in (users, orders, orders_mirror)})
-pulumi.export("consumers", {made.name: made.outputs for made in consumers})
+pulumi.export("tables", {table.table.name: table.table.outputs for table in (users, orders, orders_mirror)})
+pulumi.export("consumers", {consumer.name: consumer.outputs for consumer in consumers})
 pulumi.export("stores", stores.outputs)

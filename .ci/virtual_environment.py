@@ -25,19 +25,19 @@ PIP_INSTALL = [
 def main(directory: Path, locks: list[Path]) -> str | None:
     """Create what is missing of `directory` and install `locks` into it; the sentence to stop with where that fails."""
     if sys.version_info < OLDEST:
-        needed, found = (".".join(map(str, version)) for version in (OLDEST, sys.version_info[:3]))
-        return f"Python {needed} or newer is needed, this is {found}: name one, as in make PYTHON=python3.13"
+        needed, current = (".".join(map(str, version)) for version in (OLDEST, sys.version_info[:3]))
+        return f"Python {needed} or newer is needed, this is {current}: name one, as in make PYTHON=python3.13"
     python = directory / "bin" / "python"
     if not python.exists():
-        made = run([sys.executable, "-m", "venv", str(directory)])
-        if made.returncode:
-            cause = made.stdout.strip().splitlines()[-1]
+        process = run([sys.executable, "-m", "venv", str(directory)])
+        if process.returncode:
+            cause = process.stdout.strip().splitlines()[-1]
             return f"{directory} could not be made: {cause}. On Debian and Ubuntu: apt install python3-venv"
     print(f"installing {' and '.join(map(str, locks))} into {directory} (once)", flush=True)
-    installed = run([str(python), *PIP_INSTALL, *(word for lock in locks for word in ("-r", str(lock)))])
-    if installed.returncode:
-        errors = [line for line in installed.stdout.splitlines() if line.startswith("ERROR: ")]
-        cause = errors[-1][len("ERROR: ") :].rstrip(".") if errors else f"pip failed with code {installed.returncode}"
+    process = run([str(python), *PIP_INSTALL, *(word for lock in locks for word in ("-r", str(lock)))])
+    if process.returncode:
+        errors = [line for line in process.stdout.splitlines() if line.startswith("ERROR: ")]
+        cause = errors[-1][len("ERROR: ") :].rstrip(".") if errors else f"pip failed with code {process.returncode}"
         reachable = "Is the package index reachable? " if "No matching distribution" in cause else ""
         return f"{directory} is not complete: {cause}. {reachable}Mend that and run make again."
     (directory / ".installed").touch()

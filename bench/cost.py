@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from bench.shard import MAPPING, Delivery, InvocationResult, Shard, place_of, returned, traffic
-from bench.virtual import Clock, Function, Tables, silence
+from bench.simulation import MAPPING, InvocationResult, MappingSimulation, Traffic, even_traffic, number_of, returned
+from bench.virtual import Clock, Tables, VirtualFunction, silence
 from handler.stream.change import Change
 
 MILLION = 1_000_000
@@ -73,18 +73,18 @@ class Meter:
                 self._write(tables, request["TableName"], request["Item"], request["Item"])
                 return lambda _: None
             case _:
-                before = _found(tables, request["TableName"], request["Key"])
+                before = _item_of(tables, request["TableName"], request["Key"])
                 return lambda answer: self._wrote(before, answer.get("Attributes"))
 
     def _queried(self, answer: Mapping[str, Any]) -> None:
         self.units["read units"] += max(1, ceil(sum(map(size, answer["Items"])) / READ_UNIT))
 
     def _got(self, asked: int, answer: Mapping[str, Any]) -> None:
-        found = [size(item) for items in answer["Responses"].values() for item in items]
-        self.units["read units"] += asked - len(found) + sum(ceil(each / READ_UNIT) for each in found)
+        sizes = [size(item) for items in answer["Responses"].values() for item in items]
+        self.units["read units"] += asked - len(sizes) + sum(ceil(each / READ_UNIT) for each in sizes)
 
     def _write(self, tables: Tables, table: str, key: Item, after: Item | None) -> None:
-        self._wrote(_found(tables, table, key), after)
+        self._wrote(_item_of(tables, table, key), after)
 
     def _wrote(self, before: Item | None, after: Item | None) -> None:
         largest = max(size(before) if before else 0, size(after) if after else 0)
@@ -100,7 +100,7 @@ def size(item: Item) -> int:
     return total
 
 
-def _found(tables: Tables, table: str, key: Item) -> Item | None:
+def _item_of(tables: Tables, table: str, key: Item) -> Item | None:
     return tables.get(table, {}).get(key["pk"]["S"], {}).get(key["sk"]["S"])
 
 
@@ -127,17 +127,17 @@ class Bill:
 def run(*, changes: int, rate: float, failing: int, items: int = ITEMS, batch: int = 100) -> Bill:
     """Count a run of `changes` at `rate` a second, of which each `failing`-th fails until its retry run (0: none)."""
     meter = Meter()
-    shard = Shard(traffic(rate, changes / rate, items))
+    traffic = Traffic(even_traffic(rate, changes / rate, items))
     is_batch, batch_seconds = False, list[float]()
 
     def handle(change: Change, clock: Clock) -> None:
         clock.advance(0.005)
-        place = place_of(change.record)
-        if is_batch and failing and place % failing == 0:
+        number = number_of(change.record)
+        if is_batch and failing and number % failing == 0:
             raise HandlerError
-        shard.apply(place, clock.now)
+        traffic.apply(number, clock.now)
 
-    function = Function(handle, meter)
+    function = VirtualFunction(handle, meter)
 
     def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[InvocationResult, float]:
         nonlocal is_batch
@@ -148,11 +148,11 @@ def run(*, changes: int, rate: float, failing: int, items: int = ITEMS, batch: i
         return answer
 
     def is_settled() -> bool:
-        return all(shard.effect) and not function.tables.get("ledger", {}).get("hold#consumer")
+        return all(traffic.effect) and not function.tables.get("ledger", {}).get("hold#consumer")
 
     with silence():
         mapping = {**MAPPING, "BatchSize": batch, "MaximumRecordAgeInSeconds": 86_100}
-        Delivery(shard, mapping, invoke, function.retry).run(is_settled)
+        MappingSimulation(traffic, mapping, invoke, function.retry).run(is_settled)
     retry_seconds = function.seconds - sum(batch_seconds)
     used = {
         "write units": meter.units["write units"],
@@ -161,13 +161,13 @@ def run(*, changes: int, rate: float, failing: int, items: int = ITEMS, batch: i
         "retry GB-seconds": retry_seconds * MEMORY_GB,
         "parked": function.parked,
     }
-    return Bill(len(shard.effect), len(batch_seconds), meter.calls, used)
+    return Bill(len(traffic.effect), len(batch_seconds), meter.calls, used)
 
 
 def idle_month() -> float:
     """Dollars that a consumer's retry runs cost in a month without changes."""
     meter = Meter()
-    function = Function(lambda _, __: None, meter)
+    function = VirtualFunction(lambda _, __: None, meter)
     with silence():
         function.retry(0.0)
     once = {**meter.units, "retry runs": 1, "retry GB-seconds": function.seconds * MEMORY_GB}

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench.shard import FIRST, START, record
-from bench.virtual import Clock, Function, Tables, silence
+from bench.simulation import FIRST_SEQUENCE, START, record
+from bench.virtual import Clock, Tables, VirtualFunction, silence
 from handler.stream.change import Change
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
@@ -32,7 +32,7 @@ def held(items: int, changes: int, now: float) -> Iterator[tuple[Row, list[Row]]
     """Hold rows of items that are due, each with the rows of its changes, as an hour's outage leaves them."""
     for item in range(items):
         waiting = [
-            Change(record(item * changes + place, now - OUTAGE_SECONDS + place, item)) for place in range(changes)
+            Change(record(item * changes + number, now - OUTAGE_SECONDS + number, item)) for number in range(changes)
         ]
         digest, last = digest_of(waiting[0]), waiting[-1]
         numbers = {"v": 1, "since": now - OUTAGE_SECONDS, "due": now, "lease": 0, "deaths": 0, "given_up": 0}
@@ -61,12 +61,12 @@ def simulated_minutes(handler_seconds: float, items: int = ITEMS, changes: int =
         nonlocal latest
         clock.advance(handler_seconds)
         latest = max(latest, clock.now)
-        item, place = divmod(int(change.sequence_number) - FIRST, changes)
-        if ran[item] != place:
-            raise AssertionError(f"change {place} of item {item} runs after {ran[item]} of its changes")
+        item, number = divmod(int(change.sequence_number) - FIRST_SEQUENCE, changes)
+        if ran[item] != number:
+            raise AssertionError(f"change {number} of item {item} runs after {ran[item]} of its changes")
         ran[item] += 1
 
-    function = Function(handle)
+    function = VirtualFunction(handle)
     fill(function.tables, items, changes, START)
     start, left = START, items
     with silence():

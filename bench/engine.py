@@ -29,19 +29,19 @@ STREAM = "arn:aws:dynamodb:eu-central-1:111122223333:table/orders/stream/2026-01
 
 def batch(items: int, records: int = RECORDS) -> dict[str, Any]:
     """An event of some records over some items."""
-    return {"Records": [_record(place, f"item-{place % items}") for place in range(records)]}
+    return {"Records": [_record(number, f"item-{number % items}") for number in range(records)]}
 
 
-def _record(place: int, item: str) -> dict[str, Any]:
-    image = {"id": {"S": item}, "n": {"N": str(place)}}
+def _record(number: int, item: str) -> dict[str, Any]:
+    image = {"id": {"S": item}, "n": {"N": str(number)}}
     body = {
         "ApproximateCreationDateTime": time.time(),
         "Keys": {"id": {"S": item}},
         "NewImage": image,
-        "SequenceNumber": str(10**20 + place),
+        "SequenceNumber": str(10**20 + number),
         "StreamViewType": "NEW_AND_OLD_IMAGES",
     }
-    names = {"eventID": f"e{place}", "eventName": "MODIFY", "eventSource": "aws:dynamodb", "eventSourceARN": STREAM}
+    names = {"eventID": f"e{number}", "eventName": "MODIFY", "eventSource": "aws:dynamodb", "eventSourceARN": STREAM}
     return {**names, "dynamodb": body}
 
 
@@ -107,12 +107,12 @@ def import_ratio(first: str, second: str, *, paths: tuple[str, str] = (".", ".")
 def seconds(run: Callable[[], Any], times: int, timer: Callable[[], float] = time.perf_counter) -> float:
     """The least of several runs, after one that warms up: what the code takes when nothing else disturbs it."""
     run()
-    found = list[float]()
+    timings = list[float]()
     for _ in range(times):
         start = timer()
         run()
-        found.append(timer() - start)
-    return min(found)
+        timings.append(timer() - start)
+    return min(timings)
 
 
 def overhead(run: Run, event: dict[str, Any], times: int) -> float:

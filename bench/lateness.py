@@ -10,8 +10,18 @@ from itertools import count
 from statistics import median
 from typing import Any
 
-from bench.shard import MAPPING, START, Delivery, InvocationResult, Planned, Shard, place_of, returned, traffic
-from bench.virtual import TIMEOUT_SECONDS, Clock, Function, silence
+from bench.simulation import (
+    MAPPING,
+    START,
+    InvocationResult,
+    MappingSimulation,
+    Planned,
+    Traffic,
+    even_traffic,
+    number_of,
+    returned,
+)
+from bench.virtual import TIMEOUT_SECONDS, Clock, VirtualFunction, silence
 from handler.stream.change import Change
 from sandbox.mapping.protocol import Failed
 
@@ -66,44 +76,44 @@ class Scenario:
         return {"BatchSize": self.batch, "ParallelizationFactor": self.lanes}
 
 
-class World:
+class ScenarioRun:
     """A scenario's changes, and what a handler does with each."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        when = (BAD_FROM + FLOOD_SECONDS * place / scenario.flood for place in range(scenario.flood))
+        when = (BAD_FROM + FLOOD_SECONDS * number / scenario.flood for number in range(scenario.flood))
         flood: list[Planned] = list(zip(when, count(scenario.items), strict=False))
-        self.shard = Shard(traffic(scenario.rate, scenario.seconds, scenario.items), flood)
+        self.traffic = Traffic(even_traffic(scenario.rate, scenario.seconds, scenario.items), flood)
         self._first_tries: dict[int, float] = {}
         self._failing_items = set[int]()
 
-    def handle(self, place: int, now: float) -> tuple[float, bool]:
+    def handle(self, number: int, now: float) -> tuple[float, bool]:
         """Run a change's handler; when it ends, and whether it fails."""
-        scenario, fails = self.scenario, self._fails(place, now)
+        scenario, fails = self.scenario, self._fails(number, now)
         end = now + (HANG_SECONDS if fails and scenario.hangs else HANDLER_SECONDS)
         if not fails:
-            self.shard.apply(place, end)
+            self.traffic.apply(number, end)
         return end, fails
 
-    def _fails(self, place: int, now: float) -> bool:
-        scenario, item = self.scenario, self.shard.items[place]
-        if scenario.one_of and place % scenario.one_of == 0:
+    def _fails(self, number: int, now: float) -> bool:
+        scenario, item = self.scenario, self.traffic.items[number]
+        if scenario.one_of and number % scenario.one_of == 0:
             self._failing_items.add(item)
-            return now < self._first_tries.setdefault(place, now) + FAILING_SECONDS
+            return now < self._first_tries.setdefault(number, now) + FAILING_SECONDS
         is_bad = item < scenario.bad or item >= scenario.items or now < BAD_FROM + scenario.outage
         return now >= BAD_FROM and is_bad
 
-    def is_healthy(self, place: int) -> bool:
+    def is_healthy(self, number: int) -> bool:
         """Whether a change's item never fails; in an outage, whether the change was made after the end."""
         if self.scenario.outage:
-            return self.shard.created[place] >= BAD_FROM + self.scenario.outage
-        item = self.shard.items[place]
+            return self.traffic.created[number] >= BAD_FROM + self.scenario.outage
+        item = self.traffic.items[number]
         return self.scenario.bad <= item < self.scenario.items and item not in self._failing_items
 
     def is_settled(self) -> bool:
         """Whether every change that can have its effect has it."""
-        left = (place for place, effect in enumerate(self.shard.effect) if not effect)
-        return not any(self.scenario.outage or self.is_healthy(place) for place in left)
+        left = (number for number, effect in enumerate(self.traffic.effect) if not effect)
+        return not any(self.scenario.outage or self.is_healthy(number) for number in left)
 
 
 def scenarios(*, quick: bool = False) -> list[Scenario]:
@@ -129,16 +139,16 @@ def scenarios(*, quick: bool = False) -> list[Scenario]:
     return rows
 
 
-def ours(scenario: Scenario) -> World:
+def ours(scenario: Scenario) -> ScenarioRun:
     """The engine, with retry runs every minute, until each change that can have its effect has it."""
-    world = World(scenario)
+    scenario_run = ScenarioRun(scenario)
 
     def handle(change: Change, clock: Clock) -> None:
-        clock.now, fails = world.handle(place_of(change.record), clock.now)
+        clock.now, fails = scenario_run.handle(number_of(change.record), clock.now)
         if fails:
             raise HandlerError
 
-    function = Function(handle, workers=WORKERS)
+    function = VirtualFunction(handle, workers=WORKERS)
 
     def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[InvocationResult, float]:
         answer = returned(*function({"Records": list(records)}, now))
@@ -146,38 +156,40 @@ def ours(scenario: Scenario) -> World:
         return answer
 
     with silence():
-        delivery = Delivery(world.shard, {**MAPPING, **OURS, **scenario.mapping}, invoke, function.retry)
-        delivery.run(world.is_settled)
-    return world
+        simulation = MappingSimulation(
+            scenario_run.traffic, {**MAPPING, **OURS, **scenario.mapping}, invoke, function.retry
+        )
+        simulation.run(scenario_run.is_settled)
+    return scenario_run
 
 
-def stock(scenario: Scenario) -> World:
+def stock(scenario: Scenario) -> ScenarioRun:
     """Powertools' BatchProcessor as the sandbox runs it: it goes on after a failure, and reports the failures.
 
     It is given ten workers, which it does not have: one after the other it could not follow 1,000 changes a second.
     """
-    world = World(scenario)
+    scenario_run = ScenarioRun(scenario)
 
     def invoke(records: Sequence[Mapping[str, Any]], now: float) -> tuple[InvocationResult, float]:
         free, failures = [now] * WORKERS, list[dict[str, str]]()
         for record in records:
             if free[0] >= now + TIMEOUT_SECONDS:
                 return Failed(), now + TIMEOUT_SECONDS
-            end, fails = world.handle(place_of(record), free[0])
+            end, fails = scenario_run.handle(number_of(record), free[0])
             heapq.heapreplace(free, end)
             if fails:
                 failures.append({"itemIdentifier": record["dynamodb"]["SequenceNumber"]})
         return returned({"batchItemFailures": failures}, max(free))
 
-    Delivery(world.shard, {**MAPPING, **STOCK, **scenario.mapping}, invoke).run()
-    return world
+    MappingSimulation(scenario_run.traffic, {**MAPPING, **STOCK, **scenario.mapping}, invoke).run()
+    return scenario_run
 
 
 def measure(scenario: Scenario) -> dict[str, Any]:
     """One row of the table."""
     mine, peer = ours(scenario), stock(scenario)
-    late = mine.shard.lateness(mine.is_healthy)
-    peers = [seconds for seconds in peer.shard.lateness(peer.is_healthy) if seconds != float("inf")]
+    late = mine.traffic.lateness(mine.is_healthy)
+    peers = [seconds for seconds in peer.traffic.lateness(peer.is_healthy) if seconds != float("inf")]
     return {
         "what fails": scenario.name,
         "changes/s": scenario.rate,
@@ -186,5 +198,5 @@ def measure(scenario: Scenario) -> dict[str, Any]:
         "good, s": scenario.goal,
         "stock: latest, s": peers[-1] if peers else None,
         "stock: median, s": median(peers) if peers else None,
-        "stock: lost": len(peer.shard.lost),
+        "stock: lost": len(peer.traffic.lost),
     }

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from bench.shard import record
+from bench.simulation import record
 from handler.stream.entry import Consumer, consumer
 from infra.rules.sizes import changes_a_second
 from sandbox import ROOT
@@ -55,9 +55,9 @@ def least_seconds(kind: str, batches: int) -> float:
         aws_request_id="sizes", function_name="sizes", get_remaining_time_in_millis=lambda: 60_000
     )
     took = list[float]()
-    for number in range(batches + 1):
-        changes = range(number * BATCH, (number + 1) * BATCH)
-        event = {"Records": [record(place, time.time(), place % BATCH) for place in changes]}
+    for batch in range(batches + 1):
+        changes = range(batch * BATCH, (batch + 1) * BATCH)
+        event = {"Records": [record(number, time.time(), number % BATCH) for number in changes]}
         start = time.process_time()
         answer = handler(event, context)
         took.append(time.process_time() - start)
@@ -66,7 +66,7 @@ def least_seconds(kind: str, batches: int) -> float:
     return min(took[1:]) / BATCH
 
 
-def seconds(kind: str, emulator: Emulator, batches: int) -> float:
+def batch_seconds(kind: str, emulator: Emulator, batches: int) -> float:
     """The same of a new process, which has the environment variables of a function."""
     variables = {
         "AWS_LAMBDA_FUNCTION_NAME": "sizes",
@@ -110,7 +110,7 @@ def measure(*, quick: bool = False, progress: Callable[[str], None] = lambda _: 
         make_tables(emulator)
         for kind in KINDS:
             progress(f"{kind} for each change")
-            cpu = seconds(kind, emulator, QUICK_BATCHES if quick else BATCHES)
+            cpu = batch_seconds(kind, emulator, QUICK_BATCHES if quick else BATCHES)
             rates = {f"{memory:,} MB": changes_a_second(memory, cpu) for memory in MEMORIES}
             rows.append({"for each change": kind, "ms CPU": cpu * 1000, **rates})
     return rows

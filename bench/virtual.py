@@ -57,9 +57,9 @@ class VirtualWorkers:
         """Run the items to their ends; the clock is then the time of the last worker to end."""
         clock, waiting = self._clock, deque(items)
         began = end = clock.now
-        busy = [(began, place, waiting.popleft()) for place in range(min(self._number, len(waiting)))]
+        busy = [(began, worker, waiting.popleft()) for worker in range(min(self._number, len(waiting)))]
         while busy:
-            clock.now, place, item = busy[0]
+            clock.now, worker, item = busy[0]
             try:
                 next(item)
             except StopIteration:
@@ -70,7 +70,7 @@ class VirtualWorkers:
                 item = waiting.popleft()
             if left is not None and left() <= 0:
                 raise AssertionError("a handler runs into the deadline, which virtual workers do not imitate")
-            heapq.heapreplace(busy, (clock.now, place, item))
+            heapq.heapreplace(busy, (clock.now, worker, item))
         clock.now = end
 
 
@@ -101,7 +101,7 @@ class VirtualDynamoDB(MemoryDynamoDB):
         return result
 
 
-class Context:
+class LambdaContext:
     """Lambda's context of an invocation."""
 
     function_name = "consumer"
@@ -118,7 +118,7 @@ class Context:
 class _Services:
     """Lambda and S3 as the engine of one environment calls them."""
 
-    def __init__(self, function: "Function", clock: Clock) -> None:
+    def __init__(self, function: "VirtualFunction", clock: Clock) -> None:
         self._function, self._clock = function, clock
 
     def invoke(self, *, Payload: bytes, **_: Any) -> None:  # noqa: N803 - boto3's name
@@ -133,7 +133,7 @@ class _Services:
 Handler = Callable[[Change, Clock], None]
 
 
-class Function:
+class VirtualFunction:
     """A consumer's function: as many environments as run at once, each with its engine, on one ledger.
 
     Attributes
@@ -167,7 +167,7 @@ class Function:
         """Run an invocation that begins now; its answer and its end."""
         clock, engine = self._environment(start)
         clock.now = start
-        answer = engine(event, Context(clock, TIMEOUT_SECONDS))
+        answer = engine(event, LambdaContext(clock, TIMEOUT_SECONDS))
         self.invocations += 1
         self.seconds += clock.now - start
         return answer, clock.now

@@ -1,1 +1,1 @@
-"""What runs in Lambda: one module a consumer, and `handler.stream`, which they share."""
+"""The code that Lambda runs: one module per consumer, and `handler.stream`, which all consumers share."""

@@ -1,4 +1,4 @@
-"""Logs every change of every table that it reads."""
+"""Log every change of every table that the consumer reads."""
 
 from handler.stream import Change, consumer
 from handler.stream.telemetry import logger

@@ -1,12 +1,11 @@
-"""Keeps a second table equal to the first, whatever is delivered twice or late."""
+"""Keep a second table equal to the first, also if Lambda delivers a change twice or late."""
 
 import os
 
-from handler.stream import Change, consumer
-from handler.stream.effects import put_if_newer
+from handler.stream import Change, consumer, put_if_newer
 
 
 @consumer
 def handler(change: Change) -> None:
-    """Write the item as it is after the change, or a tombstone, unless a newer change has been written."""
+    """Write the new image, or a tombstone for a removed item, unless the mirror already has a newer change."""
     put_if_newer(change, os.environ["MIRROR_TABLE"])

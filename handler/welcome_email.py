@@ -1,14 +1,13 @@
-"""Sends one e-mail to each new user, in the user's language."""
+"""Send one e-mail to each new user, in the user's language."""
 
 import os
 from typing import NamedTuple
 
-from handler.stream import Change, PermanentError, consumer
-from handler.stream.aws import client
+from handler.stream import Change, PermanentError, client, consumer
 
 
 class Template(NamedTuple):
-    """A mail; {name} stands for the user's name."""
+    """Subject and text of an e-mail; `{name}` in the text becomes the user's name."""
 
     subject: str
     text: str
@@ -22,12 +21,12 @@ TEMPLATES = {
 
 
 class NoTemplateError(PermanentError):
-    """There is no template in the user's language."""
+    """No template exists in the user's language."""
 
 
 @consumer(claim=True)
 def handler(change: Change) -> None:
-    """Welcome the user whose item was inserted; English where the item names no language."""
+    """Welcome the user whose item was inserted, in English if the item has no language."""
     user = change.new_image or {}
     language = user.get("language", "en")
     if language not in TEMPLATES:

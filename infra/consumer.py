@@ -10,12 +10,19 @@ import pulumi_aws as aws
 from infra import grants
 from infra.archive import Package
 from infra.grants import Grant, Statement
-from infra.internal import further
-from infra.internal.consumer_args import FUNCTION_OWNED, MAPPING_DEFAULTS, MAPPING_OWNED, Environment, facts, refusals
-from infra.internal.further import FurtherArgs
+from infra.internal import passed_arguments
+from infra.internal.consumer_args import (
+    FUNCTION_OWNED,
+    MAPPING_DEFAULTS,
+    MAPPING_OWNED,
+    Environment,
+    inputs_for_rules,
+    refusals,
+)
+from infra.internal.passed_arguments import PassedArgs
 from infra.internal.registry import Children
 from infra.internal.retries import retry_every_minute
-from infra.internal.roles import Policies
+from infra.internal.role_policies import RolePolicies
 from infra.rules.view import CONSUMER
 from infra.settings import Tuning
 from infra.stores import Stores
@@ -63,7 +70,7 @@ class StreamConsumer(pulumi.ComponentResource):
         Further arguments of its function, by pulumi_aws's names: `vpc_config`, whose rights come with it, layers,
         reserved concurrency, ephemeral storage, SnapStart, and of `logging_config` the levels. With `snap_start` a
         version is published at each update, and the mappings invoke it.
-    formerly
+    former_name
         The name under which it was first deployed with stores. What it holds, claims and parks stays under that name
         for good, and its resources are taken over. After a second rename, the name in between is an alias in `opts`.
 
@@ -92,30 +99,32 @@ class StreamConsumer(pulumi.ComponentResource):
         on_failure: aws.sqs.Queue | aws.sns.Topic | None = None,
         images: ViewType = "KEYS_ONLY",
         allow_writes_to: Sequence[StreamTable | Table] = (),
-        mapping_args: FurtherArgs | None = None,
-        function_args: FurtherArgs | None = None,
-        formerly: str | None = None,
+        mapping_args: PassedArgs | None = None,
+        function_args: PassedArgs | None = None,
+        former_name: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         self.name = name
         sources = _by_table(name, reads)
         protect = any(table.protect for table in sources)
-        aliases = [pulumi.Alias(name=formerly)] if formerly else None
+        aliases = [pulumi.Alias(name=former_name)] if former_name else None
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None, aliases=aliases))
         super().__init__(CONSUMER, name, {}, opts)
 
         granted = {variable: value for variable, value in environment.items() if isinstance(value, Grant)}
-        self._children = Children(self, protect=protect, only_here=package.target == "host")
+        self._children = Children(self, protect=protect, sandbox_only=package.target == "host")
         self._children.registry.refuse(
-            refusals(name, package, sources, environment, formerly, mapping_args, function_args)
+            refusals(name, package, sources, environment, former_name, mapping_args, function_args)
         )
-        told = facts(sources, granted.values(), stores, images, [grants.table_of(table) for table in allow_writes_to])
-        self._children.tell(self, told)
-        ledger_name = formerly or name
+        told = inputs_for_rules(
+            sources, granted.values(), stores, images, [grants.table_of(table) for table in allow_writes_to]
+        )
+        self._children.describe(self, told)
+        ledger_name = former_name or name
         if stores:
-            stores.enter(name, ledger_name)
+            stores.register_consumer(name, ledger_name)
         key_arn = stores.key_arn if stores else None
-        further_of_function = further.usable(aws.lambda_.FunctionArgs, function_args or {}, FUNCTION_OWNED)
+        further_of_function = passed_arguments.accepted(aws.lambda_.FunctionArgs, function_args or {}, FUNCTION_OWNED)
 
         self.log_group = self._children.make(
             aws.cloudwatch.LogGroup,
@@ -127,15 +136,15 @@ class StreamConsumer(pulumi.ComponentResource):
         if on_failure is not None:
             fifo = on_failure.fifo_queue if isinstance(on_failure, aws.sqs.Queue) else on_failure.fifo_topic
             given = {"fifo_queue" if isinstance(on_failure, aws.sqs.Queue) else "fifo_topic": fifo}
-            self._children.tell(on_failure, {"name": on_failure.name, **given})
+            self._children.describe(on_failure, {"name": on_failure.name, **given})
         destination, deliver = _destination(on_failure, stores)
-        statements = [grants.write_logs(self.log_group.arn), *_rights(ledger_name, sources, stores, deliver)]
+        statements = [grants.write_logs(self.log_group.arn), *_statements(ledger_name, sources, stores, deliver)]
         if tuning.tracing:
             statements += [grants.trace()]
         if further_of_function.get("vpc_config"):
             statements += [grants.join_network()]
         statements += [right for grant in granted.values() for right in grant.statements]
-        policies = Policies(name, self.role, self._children)
+        policies = RolePolicies(name, self.role, self._children)
         policy = policies.add("policy", statements)
         variables = _variables(name, ledger_name, environment, stores, tuning)
         self.function = self._function(package, variables, tuning, key_arn, policy, further_of_function)
@@ -144,7 +153,7 @@ class StreamConsumer(pulumi.ComponentResource):
             needed += [policies.add("variables", [grants.decrypt_variables(key_arn, self.function.arn)])]
         if stores:
             needed += [policies.add("helpers", [grants.invoke(self.function.arn)])]
-        policies.close("role")
+        policies.exclude_others("role")
         if stores:
             retry_every_minute(
                 *(name, self.function),
@@ -157,7 +166,7 @@ class StreamConsumer(pulumi.ComponentResource):
         further_of_mapping = {
             **MAPPING_DEFAULTS,
             **of_filters,
-            **further.usable(aws.lambda_.EventSourceMappingArgs, mapping_args or {}, MAPPING_OWNED),
+            **passed_arguments.accepted(aws.lambda_.EventSourceMappingArgs, mapping_args or {}, MAPPING_OWNED),
         }
         invoked = self.function.qualified_arn if further_of_function.get("snap_start") else self.function.name
         self.mappings = {
@@ -183,7 +192,7 @@ class StreamConsumer(pulumi.ComponentResource):
         tuning: Tuning,
         key_arn: pulumi.Input[str] | None,
         policy: pulumi.Resource,
-        given: FurtherArgs,
+        given: PassedArgs,
     ) -> aws.lambda_.Function:
         levels: Any = given.get("logging_config")
         logging: Any = dict(cast("dict[str, Any]", levels)) if isinstance(levels, dict) else {}
@@ -216,7 +225,7 @@ class StreamConsumer(pulumi.ComponentResource):
         invoked: pulumi.Input[str],
         destination: Destination,
         tuning: Tuning,
-        given: FurtherArgs,
+        given: PassedArgs,
         needed: Sequence[pulumi.Resource],
     ) -> aws.lambda_.EventSourceMapping:
         return self._children.make(
@@ -237,7 +246,7 @@ class StreamConsumer(pulumi.ComponentResource):
             # new mapping of the same stream and function is refused while the old one is there. Another view type is
             # another stream, whose ARN no preview knows: only the trigger shows there that the mapping is replaced.
             opts=pulumi.ResourceOptions(
-                depends_on=self._children.registry.cleared(*needed),
+                depends_on=self._children.registry.once_checked(*needed),
                 delete_before_replace=True,
                 replacement_trigger=table.view_type,
                 aliases=[pulumi.Alias(name=f"{self.name}-{former}") for former in table.former_names],
@@ -255,7 +264,7 @@ def _by_table(consumer: str, reads: Sequence[Changes]) -> dict[Table, list[str]]
     return {table: patterns if all(patterns) else [] for table, patterns in alternatives.items()}
 
 
-def _rights(
+def _statements(
     ledger_name: str,
     sources: Iterable[Table],
     stores: Stores | None,

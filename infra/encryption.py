@@ -7,7 +7,14 @@ import pulumi_aws as aws
 
 from infra.internal.registry import Children
 
-USES = ("Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext")
+LOG_ACTIONS = (
+    "Encrypt",
+    "Decrypt",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+)
 
 
 class EncryptionKey(pulumi.ComponentResource):
@@ -81,7 +88,7 @@ def _policy(opts: pulumi.InvokeOutputOptions) -> pulumi.Output[str]:
         "Sid": "LogsOfThisAccount",
         "Effect": "Allow",
         "Principal": {"Service": pulumi.Output.format("logs.{0}.amazonaws.com", region)},
-        "Action": [f"kms:{use}" for use in USES],
+        "Action": [f"kms:{use}" for use in LOG_ACTIONS],
         "Resource": "*",
         "Condition": {"StringLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
     }

@@ -24,10 +24,10 @@ SET_KEYS = {"S": "SS", "N": "NS", "B": "BS"}
 LEAF_KEYS = (*SET_KEYS, *SET_KEYS.values(), "BOOL", "NULL")
 """Every type that a filter sees. It sees no map (M) and no list (L), only what is in them."""
 
-DIGITS = 38
+MAX_DIGITS = 38
 """Significant digits of a number (DynamoDB's limit)."""
 
-LONGEST = 4_096
+MAX_PATTERN_LENGTH = 4_096
 """Characters of a pattern (Lambda's limit)."""
 
 ABSENT = {"exists": False}
@@ -92,7 +92,7 @@ def ignoring_case(text: str) -> Condition:
 
 def contains(member: str | int | Decimal | bytes) -> Condition:
     """The attribute is a set with this member. No filter tests a whole set, the absence of a member, or a list."""
-    type_key, rule = _equals("contains", member)
+    type_key, rule = _typed_value("contains", member)
     if type_key not in SET_KEYS:
         raise pulumi.RunError(f"contains({member!r}): a set has strings, numbers or bytes as members")
     return Condition({SET_KEYS[type_key]: [rule]})
@@ -107,13 +107,13 @@ def not_in(*values: str | int | Decimal | bytes) -> Condition:
         raise pulumi.RunError(
             "not_in takes values and no conditions, as Lambda's anything-but does; filter in the handler"
         )
-    tested = [_equals("not_in", value) for value in values]
-    kinds = {type_key for type_key, _ in tested}
+    values_and_types = [_typed_value("not_in", value) for value in values]
+    kinds = {type_key for type_key, _ in values_and_types}
     if len(kinds) != 1 or not kinds <= SET_KEYS.keys():
         raise pulumi.RunError(
-            f"{_call('not_in', values)}: name strings, numbers or bytes, at least one, and all of one type"
+            f"{_call_text('not_in', values)}: name strings, numbers or bytes, at least one, and all of one type"
         )
-    return Condition({kinds.pop(): [{"anything-but": [rule for _, rule in tested]}]})
+    return Condition({kinds.pop(): [{"anything-but": [rule for _, rule in values_and_types]}]})
 
 
 def any_of(*tests: Test) -> AnyOf:
@@ -131,7 +131,7 @@ def numeric(*comparison: object) -> NoReturn:
     pulumi.RunError
         Always: AWS takes such a filter and then lets nothing through (recorded on AWS).
     """
-    raise pulumi.RunError(_compares_numbers(_call("numeric", comparison)))
+    raise pulumi.RunError(_numeric_refusal(_call_text("numeric", comparison)))
 
 
 def pattern(
@@ -165,15 +165,17 @@ def pattern(
     for name, node in images.get("Keys", {}).items():
         if _passes_absence(node):
             raise pulumi.RunError(f"{name}: a key is always there; test its value, or leave the test out")
-    named = _events(events, images, expired=expired)
-    said: dict[str, Any] = {"eventName": sorted(named)} if named else {}
+    event_names = _events(events, images, expired=expired)
+    document: dict[str, Any] = {"eventName": sorted(event_names)} if event_names else {}
     if expired is not None:
-        said["userIdentity"] = EXPIRED if expired else NOT_EXPIRED
+        document["userIdentity"] = EXPIRED if expired else NOT_EXPIRED
     if images:
-        said["dynamodb"] = images
-    text = json.dumps(said, separators=(",", ":")) if said else ""
-    if len(text) > LONGEST:
-        raise pulumi.RunError(f"a filter of {len(text)} characters: Lambda takes {LONGEST:,}; filter in the handler")
+        document["dynamodb"] = images
+    text = json.dumps(document, separators=(",", ":")) if document else ""
+    if len(text) > MAX_PATTERN_LENGTH:
+        raise pulumi.RunError(
+            f"a filter of {len(text)} characters: Lambda takes {MAX_PATTERN_LENGTH:,}; filter in the handler"
+        )
     return text
 
 
@@ -185,10 +187,10 @@ def type_key(name: str, test: Test) -> str:
     pulumi.RunError
         It asks for several.
     """
-    asked = sorted({key for rules in _alternatives(name, test) for key in rules})
-    if len(asked) > 1:
-        raise pulumi.RunError(f"{name}: a test of several types, {', '.join(asked)}; an attribute here has one")
-    return asked[0]
+    types = sorted({key for rules in _alternatives(name, test) for key in rules})
+    if len(types) > 1:
+        raise pulumi.RunError(f"{name}: a test of several types, {', '.join(types)}; an attribute here has one")
+    return types[0]
 
 
 def _events(
@@ -200,13 +202,13 @@ def _events(
             f"expired=True with {', '.join(sorted(others))}: only a REMOVE is an expiry; take "
             'changes("REMOVE", expired=True), and changes of the other events beside it'
         )
-    lacking: dict[str, EventName] = {"NewImage": "REMOVE", "OldImage": "INSERT"}
+    event_without_image: dict[str, EventName] = {"NewImage": "REMOVE", "OldImage": "INSERT"}
     every: set[EventName] = {"REMOVE"} if expired else set(get_args(EventName))
-    possible = set(events or every) - {event for image, event in lacking.items() if image in images}
+    possible = set(events or every) - {event for image, event in event_without_image.items() if image in images}
     if not possible:
         raise pulumi.RunError("a filter that no change passes: a REMOVE has no new image, an INSERT no old one")
     passes_missing_image = any(
-        all(map(_passes_absence, images[image].values())) for image in lacking if image in images
+        all(map(_passes_absence, images[image].values())) for image in event_without_image if image in images
     )
     return possible if events or passes_missing_image else set()
 
@@ -224,15 +226,15 @@ def _passes_absence(node: Mapping[str, Any]) -> bool:
 
 def _node(name: str, test: Test) -> dict[str, Any]:
     """The part of the pattern under the attribute's name."""
-    joined: dict[str, list[Any]] = {}
-    apart: list[dict[str, Any]] = []
+    by_type: dict[str, list[Any]] = {}
+    separate: list[dict[str, Any]] = []
     for rules in _alternatives(name, test):
         [(key, first), *others] = rules.items()
         if others or key == "M":
-            apart.append(rules)
+            separate.append(rules)
         else:
-            joined.setdefault(key, []).extend(first)
-    alternatives = [{key: rules} for key, rules in joined.items()] + apart
+            by_type.setdefault(key, []).extend(first)
+    alternatives = [{key: rules} for key, rules in by_type.items()] + separate
     return alternatives[0] if len(alternatives) == 1 else {"$or": alternatives}
 
 
@@ -248,11 +250,11 @@ def _alternatives(name: str, test: Test) -> Iterator[dict[str, Any]]:
                 raise pulumi.RunError(f"{name}: a map with no member to test")
             yield {"M": {member: _node(f"{name}.{member}", inner) for member, inner in test.items()}}
         case _:
-            key, rule = _equals(name, test)
+            key, rule = _typed_value(name, test)
             yield {key: [rule]}
 
 
-def _equals(name: str, value: object) -> tuple[str, Any]:
+def _typed_value(name: str, value: object) -> tuple[str, Any]:
     """The type and the text of a value in a stream record."""
     match value:
         case bool():
@@ -261,10 +263,10 @@ def _equals(name: str, value: object) -> tuple[str, Any]:
             return "S", value
         case bytes():
             return "B", base64.b64encode(value).decode()
-        case int() | Decimal() if text := _plain(Decimal(value)):
+        case int() | Decimal() if text := _number_text(Decimal(value)):
             return "N", text
         case range():
-            raise pulumi.RunError(_compares_numbers(f"{name} = {value!r}"))
+            raise pulumi.RunError(_numeric_refusal(f"{name} = {value!r}"))
         case None:
             hint = "take null() for DynamoDB's null, and absent() for no attribute"
         case set() | frozenset():
@@ -279,29 +281,29 @@ def _equals(name: str, value: object) -> tuple[str, Any]:
 def _leaf_key(test: str, kind: type) -> str:
     if kind not in TYPE_KEYS:
         raise pulumi.RunError(
-            f"{test}({kind.__name__}): a filter sees leaves only: {', '.join(of.__name__ for of in TYPE_KEYS)}; test "
-            "one member of a map, or of a set with contains(...)"
+            f"{test}({kind.__name__}): a filter sees leaves only: {', '.join(each.__name__ for each in TYPE_KEYS)}; "
+            "test one member of a map, or of a set with contains(...)"
         )
     return TYPE_KEYS[kind]
 
 
-def _call(name: str, arguments: Sequence[object]) -> str:
+def _call_text(name: str, arguments: Sequence[object]) -> str:
     return f"{name}({', '.join(map(repr, arguments))})"
 
 
-def _compares_numbers(said: str) -> str:
+def _numeric_refusal(call: str) -> str:
     return (
-        f"{said}: AWS takes a comparison of numbers and then never matches it, since a stream record has numbers as "
+        f"{call}: AWS takes a comparison of numbers and then never matches it, since a stream record has numbers as "
         "text; name the numbers with any_of(...), store what the filter needs as a text or a bool, or compare in the "
         "handler"
     )
 
 
-def _plain(number: Decimal) -> str:
+def _number_text(number: Decimal) -> str:
     """The number as a stream record writes it, without exponent or idle zeros; empty if DynamoDB cannot hold it."""
     if not number.is_finite():
         return ""
     text = format(number, "f")
     text = text.rstrip("0").rstrip(".") if "." in text else text
     digits = text.lstrip("-").replace(".", "").strip("0")
-    return "" if len(digits) > DIGITS else text if digits else "0"
+    return "" if len(digits) > MAX_DIGITS else text if digits else "0"

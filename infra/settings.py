@@ -2,6 +2,7 @@
 
 import json
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pulumi
@@ -19,23 +20,24 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from infra import engine
-from infra.archive.modules import module_of
+from infra.archive.handler_module import module_of
+from infra.archive.sources import ROOT
 from infra.archive.targets import Target
-from infra.rules.mappings import DAY
+from infra.rules.mappings import DAY_SECONDS
 
-ENGINE = {to_camel(name): value for name, value in engine.MAPPING.items()}
+MAPPING_FIELDS = {to_camel(name): value for name, value in engine.MAPPING.items()}
 """How a mapping itself gives up, by Pulumi's names."""
 
-GONE = {
+REMOVED_FIELDS = {
     "maximumRetryAttempts": "a failing item is held and retried for giveUpAfter, however often that is",
     "bisectBatchOnFunctionError": "it is always on, so that the change that ends the function is found",
     "maximumRecordAgeInSeconds": "a failing item is held, outside the stream, for giveUpAfter, and the mapping's own "
-    f"limit is {engine.RECORD_AGE}",
+    f"limit is {engine.RECORD_AGE_SECONDS}",
     "giveUpAloneAfter": "giveUpAfter is for every item, whether others succeed or not",
 }
 """Fields that Tuning had, and what replaced each."""
 
-IN_CODE = "; another value is for StreamConsumer(mapping_args={...})"
+SET_IN_CODE = "; another value is for StreamConsumer(mapping_args={...})"
 
 
 class Tuning(BaseModel):
@@ -79,9 +81,9 @@ class Tuning(BaseModel):
         default=1, ge=1, le=10, description="batches of one shard at once, Lambda's limits"
     )
     give_up_after: int = Field(
-        default=7 * DAY,  # long enough to notice, mend and deploy, over a weekend too
+        default=7 * DAY_SECONDS,  # long enough to notice, mend and deploy, over a weekend too
         ge=60,
-        le=30 * DAY,
+        le=30 * DAY_SECONDS,
         description="seconds for which a failing item is retried; from a minute, for one retry, to 30 days",
     )
     handler_timeout: int = Field(
@@ -96,16 +98,17 @@ class Tuning(BaseModel):
 
     @field_validator("handler_timeout")
     @classmethod
-    def _leaves_time_for_others(cls, seconds: int, info: ValidationInfo) -> int:
+    def _check_share_of_timeout(cls, seconds: int, info: ValidationInfo) -> int:
         timeout = info.data.get("timeout")
         if timeout is not None and seconds * 6 > timeout:
             raise ValueError(f"must be at most a sixth of timeout ({timeout}), so that several changes get their turn")
         return seconds
 
 
-def _has_a_module(consumer: str) -> str:
+def _check_module(consumer: str, info: ValidationInfo) -> str:
     try:
-        module_of(consumer)
+        if info.context:
+            module_of(consumer, info.context["root"])
     except pulumi.RunError as error:
         raise ValueError(str(error)) from error
     return consumer
@@ -139,7 +142,7 @@ class Settings(BaseModel):
         default_factory=dict[str, str],
         description="a table's name to the ARN of its stream that may end, as the refusal of another view type says",
     )
-    tunings: dict[Annotated[str, AfterValidator(_has_a_module)], Tuning] = Field(
+    tunings: dict[Annotated[str, AfterValidator(_check_module)], Tuning] = Field(
         default_factory=dict, alias="tuning", description="a consumer's name to its sizes"
     )
 
@@ -148,8 +151,8 @@ class Settings(BaseModel):
         return self.tunings.get(consumer) or Tuning()
 
     @classmethod
-    def load(cls) -> Self:
-        """Read the stack's configuration.
+    def load(cls, root: Path = ROOT) -> Self:
+        """Read the stack's configuration; `root` is the project's directory, where the consumers' modules are.
 
         Raises
         ------
@@ -157,27 +160,24 @@ class Settings(BaseModel):
             Something in it is unknown or out of bounds; the message lists everything at once.
         """
         prefix = f"{pulumi.get_project()}:"
-        given = {key.removeprefix(prefix): value for key, value in _configuration().items() if key.startswith(prefix)}
-        values = {name: _parsed(name, value) for name, value in given.items()}
+        texts = {key.removeprefix(prefix): text for key, text in _all_config().items() if key.startswith(prefix)}
+        values = {name: _parse(name, text) for name, text in texts.items()}
         try:
-            settings, errors, cause = cls.model_validate(values, by_alias=True, by_name=False), [], None
+            return cls.model_validate(values, by_alias=True, by_name=False, context={"root": root})
         except ValidationError as error:
-            settings, errors, cause = None, error.errors(include_url=False), error
-        lines = [_line(prefix, error) for error in errors]
-        if lines or not settings:
+            lines = [f"\n  {_describe(prefix, each)}" for each in error.errors(include_url=False)]
+            count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
             raise pulumi.RunError(
-                f"the configuration of stack {pulumi.get_stack()} has {len(lines)} "
-                f"error{'s' if len(lines) > 1 else ''}:\n" + "\n".join(f"  {line}" for line in lines)
-            ) from cause
-        return settings
+                f"the configuration of stack {pulumi.get_stack()} has {count}:{''.join(lines)}"
+            ) from error
 
 
-def _configuration() -> dict[str, str]:
+def _all_config() -> dict[str, str]:
     """Every key of every namespace: unlike `pulumi.Config`, which finds only what it is asked for."""
     return {**pulumi.runtime.get_config_env(), **CONFIG.get()}
 
 
-def _parsed(name: str, value: str) -> Any:
+def _parse(name: str, value: str) -> Any:
     """The value as the stack file has it: the CLI hands objects over as JSON."""
     if name not in ("tuning", "confirmedDrained"):
         return value
@@ -187,7 +187,7 @@ def _parsed(name: str, value: str) -> Any:
         return value
 
 
-def _line(prefix: str, error: ErrorDetails) -> str:
+def _describe(prefix: str, error: ErrorDetails) -> str:
     """One error: the key, its value unless secret, what is wrong, and where the bound comes from."""
     path = [str(part) for part in error["loc"] if part != "[key]"]
     model = Tuning if len(path) > 2 else Settings
@@ -199,14 +199,14 @@ def _line(prefix: str, error: ErrorDetails) -> str:
     cause = str(error.get("ctx", {}).get("error") or error["msg"].removeprefix("String ").removeprefix("Input "))
     if "[key]" in error["loc"]:
         return f"{key}: {cause}"
-    if unknown and model is Tuning and path[-1] in GONE:
-        cause = f"no longer a setting: {GONE[path[-1]]}" + (IN_CODE if path[-1] in ENGINE else "")
+    if unknown and model is Tuning and path[-1] in REMOVED_FIELDS:
+        cause = f"no longer a setting: {REMOVED_FIELDS[path[-1]]}" + (SET_IN_CODE if path[-1] in MAPPING_FIELDS else "")
     elif unknown:
-        begun = [name for name in fields if name.lower().startswith(path[-1].lower())]
-        near = begun if len(begun) == 1 else get_close_matches(path[-1], fields, n=1, cutoff=0.8)
+        completions = [name for name in fields if name.lower().startswith(path[-1].lower())]
+        near = completions if len(completions) == 1 else get_close_matches(path[-1], fields, n=1, cutoff=0.8)
         cause = "no such key; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}")
-    elif (named := path[-1] if path[-1] in fields else path[0]) in fields:
-        cause += f" ({fields[named].description})"
+    elif (field := path[-1] if path[-1] in fields else path[0]) in fields:
+        cause += f" ({fields[field].description})"
     value = "[secret]" if _is_secret(prefix + path[0]) else json.dumps(error["input"])
     return f"{key} = {value}: {cause}"
 

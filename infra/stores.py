@@ -7,7 +7,7 @@ import pulumi_aws as aws
 
 from infra.encryption import EncryptionKey, encrypted_with
 from infra.internal.registry import Children
-from infra.rules.mappings import DAY
+from infra.rules.mappings import DAY_SECONDS
 
 
 class Stores(pulumi.ComponentResource):
@@ -44,7 +44,7 @@ class Stores(pulumi.ComponentResource):
         children = Children(self, protect=protect)
         self.key_arn = encryption_key.arn if encryption_key else None
         self.consumers = {}
-        self._retention = retention_in_days * DAY
+        self._retention = retention_in_days * DAY_SECONDS
         self.bucket = children.make(aws.s3.Bucket, f"{name}-failures", force_destroy=not protect)
         children.make(
             aws.s3.BucketPublicAccessBlock,
@@ -110,7 +110,7 @@ class Stores(pulumi.ComponentResource):
         self.register_outputs(self.outputs)
         children.registry.check()
 
-    def enter(self, consumer: str, ledger_name: str) -> None:
+    def register_consumer(self, consumer: str, ledger_name: str) -> None:
         """Note that `consumer` keeps what is its own under `ledger_name`.
 
         Raises
@@ -121,7 +121,7 @@ class Stores(pulumi.ComponentResource):
         if other := self.consumers.get(ledger_name):
             raise pulumi.RunError(
                 f"{consumer} and {other} would both be {ledger_name} in the ledger, and each would run what the other "
-                "holds: once nothing is held there, take formerly= from the one that has it"
+                "holds: once nothing is held there, take former_name= from the one that has it"
             )
         self.consumers[ledger_name] = consumer
 
@@ -131,7 +131,7 @@ class Stores(pulumi.ComponentResource):
         A change fails for `give_up_after` seconds at most, and may be redriven from the failure bucket until that
         forgets it. The day beside these is the stream's 24 h.
         """
-        return self._retention + give_up_after + DAY
+        return self._retention + give_up_after + DAY_SECONDS
 
 
 def _policy(bucket: pulumi.Output[str], account: pulumi.Output[str]) -> pulumi.Output[str]:

@@ -13,8 +13,8 @@ import pulumi_aws as aws
 from infra import filters
 from infra.encryption import EncryptionKey, encrypted_with
 from infra.filters import EventName, Test
-from infra.internal import further
-from infra.internal.further import FurtherArgs
+from infra.internal import passed_arguments
+from infra.internal.passed_arguments import PassedArgs
 from infra.internal.registry import Children, Registry
 from infra.internal.updates import guard_updates
 from infra.rules.view import EXISTING_TABLE, ResourceView
@@ -24,10 +24,10 @@ KeyType = type[str] | type[int] | type[Decimal] | type[bytes]
 Key = str | tuple[str, KeyType]
 """A key attribute's name, a string unless a type stands beside it."""
 
-STREAM = re.compile(r"(?P<table>arn:[^:]+:dynamodb:[a-z0-9-]+:\d{12}:table/[^/]+)/stream/[^/]+")
+STREAM_ARN = re.compile(r"(?P<table>arn:[^:]+:dynamodb:[a-z0-9-]+:\d{12}:table/[^/]+)/stream/[^/]+")
 
-HAS_NEW = ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
-HAS_OLD = ("OLD_IMAGE", "NEW_AND_OLD_IMAGES")
+VIEWS_WITH_NEW = ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
+VIEWS_WITH_OLD = ("OLD_IMAGE", "NEW_AND_OLD_IMAGES")
 
 
 OWNED = {
@@ -81,7 +81,10 @@ class Table:
             The filter could never match.
         """
         keys, new, old = keys or {}, new or {}, old or {}
-        for image, tests, views, lacking in (("new", new, HAS_NEW, "REMOVE"), ("old", old, HAS_OLD, "INSERT")):
+        for image, tests, views, lacking in (
+            ("new", new, VIEWS_WITH_NEW, "REMOVE"),
+            ("old", old, VIEWS_WITH_OLD, "INSERT"),
+        ):
             if tests and self.view_type not in views:
                 raise pulumi.RunError(
                     f"{self.name}: a filter on the {image} image never matches: its stream's view type is "
@@ -152,7 +155,7 @@ class StreamTable(pulumi.ComponentResource):
         encryption_key: EncryptionKey | None = None,
         protect: bool = False,
         confirmed_drained: str | None = None,
-        table_args: FurtherArgs | None = None,
+        table_args: PassedArgs | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         given = table_args or {}
@@ -160,8 +163,8 @@ class StreamTable(pulumi.ComponentResource):
         super().__init__("table-stream:index:StreamTable", name, {}, opts)
         children = Children(self, protect=bool(opts.protect))
         keys, (hash_key, *range_key) = _keys(name, key, sort)
-        children.registry.refuse(further.refusals(name, "table_args", aws.dynamodb.TableArgs, given, OWNED))
-        passed_on = further.usable(aws.dynamodb.TableArgs, given, OWNED)
+        children.registry.refuse(passed_arguments.refusals(name, "table_args", aws.dynamodb.TableArgs, given, OWNED))
+        passed_on = passed_arguments.accepted(aws.dynamodb.TableArgs, given, OWNED)
         expires = former_ttl if ttl is None else ttl
         attributes = [{"name": attribute, "type": kind} for attribute, kind in keys.items()]
         # The provider keeps the old value of some arguments when they are left out, so each is always given.
@@ -223,7 +226,7 @@ class StreamTable(pulumi.ComponentResource):
         kinds = {attribute.name: attribute.type for attribute in found.attributes}
         ttl = {"enabled": found.ttl.enabled, "attributeName": found.ttl.attribute_name} if found.ttl else None
         replicas = [{"regionName": replica.region_name} for replica in found.replicas or ()]
-        _tell_of_existing(name, found.arn, names, kinds, found.stream_view_type, ttl=ttl, replicas=replicas)
+        _describe_existing(name, found.arn, names, kinds, found.stream_view_type, ttl=ttl, replicas=replicas)
         return Table(
             *(name, found.name, found.arn, found.stream_arn),
             {attribute: kinds[attribute] for attribute in names},
@@ -254,7 +257,7 @@ class StreamTable(pulumi.ComponentResource):
         pulumi.RunError
             `stream_arn` is no stream's.
         """
-        match = STREAM.fullmatch(stream_arn)
+        match = STREAM_ARN.fullmatch(stream_arn)
         if not match:
             raise pulumi.RunError(
                 f"{name}: {stream_arn} is no stream of a table, as in "
@@ -266,12 +269,12 @@ class StreamTable(pulumi.ComponentResource):
             "dynamodb:GetRecords and dynamodb:GetShardIterator by a resource policy of the stream"
             + (f", and kms:Decrypt by the policy of {key_arn}" if key_arn else "")
         )
-        _tell_of_existing(name, match["table"], names, keys, view_type)
+        _describe_existing(name, match["table"], names, keys, view_type)
         # Calls of another account's table name it by its ARN.
         return Table(name, match["table"], match["table"], stream_arn, keys, view_type, protect, key_arn=key_arn)
 
 
-def _tell_of_existing(
+def _describe_existing(
     name: str, arn: str, keys: Sequence[str], attributes: Mapping[str, str], view_type: str, **more: Any
 ) -> None:
     """Tell the rules of a table that another program made, in the shape of one that this program makes."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from handler.stream.change import encode_item
+from handler.stream.codec import encode_item
 from ops import OpsError
 from ops.stack import Client, Stack
 
 EVENTS = ("INSERT", "MODIFY", "REMOVE")
-MIRRORS = {"orders": "orders-mirror"}
+MIRROR_TABLES = {"orders": "orders-mirror"}
 """What the mirror copies where, by the tables' names in the program."""
 POLL_SECONDS = 1.0
 """CloudWatch Logs takes five searches a second of an account."""
@@ -46,7 +46,7 @@ class Item:
         return {**self.key, **encode_item({"smoke": marker, "version": number})}
 
 
-class Smoke:
+class SmokeTest:
     """One run, planned when it is made: only reads until `run`.
 
     `welcome-email` and consumers that are not this program's are left out: what they do reaches people, or is not known
@@ -62,10 +62,12 @@ class Smoke:
         self.marker = f"smoke-{uuid.uuid4().hex}"
         self._stack, self._client = stack, client
         readers = {name: consumer.mappings for name, consumer in stack.consumers.items()}
-        logged = list(readers.get("change-log", ()))
-        mirrored = [table for table in readers.get("mirror", ()) if MIRRORS.get(table) in stack.tables]
-        self.pairs = [("change-log", table) for table in logged] + [("mirror", table) for table in mirrored]
-        self.untried = sorted(readers.keys() - {consumer for consumer, _ in self.pairs})
+        logged_tables = list(readers.get("change-log", ()))
+        mirrored_tables = [table for table in readers.get("mirror", ()) if MIRROR_TABLES.get(table) in stack.tables]
+        self.pairs = [("change-log", table) for table in logged_tables] + [
+            ("mirror", table) for table in mirrored_tables
+        ]
+        self.untried_consumers = sorted(readers.keys() - {consumer for consumer, _ in self.pairs})
         if not self.pairs:
             raise SmokeError("the stack has neither a change-log nor a mirror: there is nothing that smoke can look at")
         self.items = {
@@ -79,15 +81,17 @@ class Smoke:
         }
 
     def _key(self, table: str) -> dict[str, Any]:
-        described = self._client("dynamodb").describe_table(TableName=self._stack.tables[table].name)["Table"]
-        kinds = {each["AttributeName"]: each["AttributeType"] for each in described["AttributeDefinitions"]}
-        names = [each["AttributeName"] for each in described["KeySchema"]]
-        if wrong := [name for name in names if kinds[name] != "S"]:
-            raise SmokeError(f"{table}: the key {wrong[0]} is of type {kinds[wrong[0]]}; only strings can be marked")
+        description = self._client("dynamodb").describe_table(TableName=self._stack.tables[table].name)["Table"]
+        kinds = {each["AttributeName"]: each["AttributeType"] for each in description["AttributeDefinitions"]}
+        names = [each["AttributeName"] for each in description["KeySchema"]]
+        if unmarkable := [name for name in names if kinds[name] != "S"]:
+            raise SmokeError(
+                f"{table}: the key {unmarkable[0]} is of type {kinds[unmarkable[0]]}; only strings can be marked"
+            )
         # Of each table its own: the log of a consumer that reads several does not name them.
         return encode_item(dict.fromkeys(names, f"{self.marker}-{table}"))
 
-    def run(self, within: float, seen: Callable[[Effect, float], None]) -> list[Effect]:
+    def run(self, timeout_seconds: float, on_effect: Callable[[Effect, float], None]) -> list[Effect]:
         """Change the items and wait for each change's effects; what was missing, after which no further change is made.
 
         The items are deleted however it ends. The mirror's tombstone stays and expires by itself: without it, a repeat
@@ -95,9 +99,9 @@ class Smoke:
 
         Parameters
         ----------
-        within
+        timeout_seconds
             Seconds for the effects of one change.
-        seen
+        on_effect
             Told each effect, and the seconds since its change.
 
         Raises
@@ -111,43 +115,43 @@ class Smoke:
                 for item in self.items.values():
                     put = {"TableName": item.name, "Item": item.version(self.marker, number)}
                     self._client("dynamodb").put_item(**put)
-                if missing := self._missing(event, started, within, seen):
+                if missing := self._wait_for_effects(event, started, timeout_seconds, on_effect):
                     return missing
         finally:
             self._remove()
-        return self._missing(EVENTS[2], started, within, seen)
+        return self._wait_for_effects(EVENTS[2], started, timeout_seconds, on_effect)
 
     def _remove(self) -> None:
-        left: list[str] = []
+        failures: list[str] = []
         for item in self.items.values():
             try:
                 self._client("dynamodb").delete_item(TableName=item.name, Key=item.key)
             except Exception as error:
-                left.append(f"{json.dumps(item.key)} in {item.name} ({error})")
-        if left:
-            raise SmokeError(f"could not be deleted, do it by hand: {'; '.join(left)}")
+                failures.append(f"{json.dumps(item.key)} in {item.name} ({error})")
+        if failures:
+            raise SmokeError(f"could not be deleted, do it by hand: {'; '.join(failures)}")
 
-    def _missing(
-        self, event: str, started: float, within: float, seen: Callable[[Effect, float], None]
+    def _wait_for_effects(
+        self, event: str, started: float, timeout_seconds: float, on_effect: Callable[[Effect, float], None]
     ) -> list[Effect]:
-        begun = time.monotonic()
+        waiting_since = time.monotonic()
         missing = [Effect(consumer, table, event) for consumer, table in self.pairs]
         while True:
-            there = set(self._effects({effect.consumer for effect in missing}, started))
-            for effect in [effect for effect in missing if effect in there]:
+            visible = set(self._effects({effect.consumer for effect in missing}, started))
+            for effect in [effect for effect in missing if effect in visible]:
                 missing.remove(effect)
-                seen(effect, time.monotonic() - begun)
-            if not missing or time.monotonic() - begun > within:
+                on_effect(effect, time.monotonic() - waiting_since)
+            if not missing or time.monotonic() - waiting_since > timeout_seconds:
                 return missing
             time.sleep(POLL_SECONDS)
 
     def _effects(self, consumers: Iterable[str], started: float) -> Iterator[Effect]:
         if "change-log" in consumers:
-            yield from self._logged(started)
+            yield from self._effects_in_log(started)
         if "mirror" in consumers:
-            yield from self._mirrored()
+            yield from self._effects_in_mirror()
 
-    def _logged(self, started: float) -> Iterator[Effect]:
+    def _effects_in_log(self, started: float) -> Iterator[Effect]:
         search = self._client("logs").get_paginator("filter_log_events")
         for table in (table for consumer, table in self.pairs if consumer == "change-log"):
             pages = search.paginate(
@@ -160,9 +164,9 @@ class Smoke:
                 if entry.get("message") == "change" and entry["dynamodb"]["Keys"] == self.items[table].key:
                     yield Effect("change-log", table, entry["event_name"])
 
-    def _mirrored(self) -> Iterator[Effect]:
+    def _effects_in_mirror(self) -> Iterator[Effect]:
         for table in (table for consumer, table in self.pairs if consumer == "mirror"):
-            name, key = self._stack.tables[MIRRORS[table]].name, self.items[table].key
-            found = self._client("dynamodb").get_item(TableName=name, Key=key, ConsistentRead=True).get("Item", {})
-            version = int(found["version"]["N"]) if "version" in found else 3  # a tombstone, or nothing
+            name, key = self._stack.tables[MIRROR_TABLES[table]].name, self.items[table].key
+            copy = self._client("dynamodb").get_item(TableName=name, Key=key, ConsistentRead=True).get("Item", {})
+            version = int(copy["version"]["N"]) if "version" in copy else 3  # a tombstone, or nothing
             yield Effect("mirror", table, EVENTS[version - 1])

@@ -17,38 +17,38 @@ Client = Callable[[str], Any]
 """boto3's client of a service."""
 
 
-class Table(BaseModel):
+class TableOutputs(BaseModel):
     """A table, as the program exports it."""
 
     name: str
     arn: str
 
 
-class Consumer(BaseModel):
+class ConsumerOutputs(BaseModel):
     """A consumer, as the program exports it; `mappings` is by the names in the program of the tables that it reads."""
 
     log_group: str = Field(alias="logGroup")
     mappings: dict[str, str]
 
 
-class Bucket(BaseModel):
+class FailureBucketOutputs(BaseModel):
     """The failure bucket."""
 
     bucket: str
 
 
-class Stores(BaseModel):
+class StoresOutputs(BaseModel):
     """Where failures are kept."""
 
-    failures: Bucket
+    failures: FailureBucketOutputs
 
 
 class Stack(BaseModel):
     """The stack's outputs, as far as the commands use them."""
 
-    tables: dict[str, Table] = Field(min_length=1)
-    consumers: dict[str, Consumer]
-    stores: Stores
+    tables: dict[str, TableOutputs] = Field(min_length=1)
+    consumers: dict[str, ConsumerOutputs]
+    stores: StoresOutputs
 
     @classmethod
     def load(cls, outputs: Path | None, name: str | None) -> "Stack":
@@ -61,7 +61,7 @@ class Stack(BaseModel):
         """
         try:
             if outputs is None:
-                text = _asked(name)
+                text = _cli_outputs(name)
             else:
                 text = sys.stdin.read() if outputs == Path("-") else outputs.read_text(encoding="utf-8")
         except OSError as error:
@@ -69,9 +69,9 @@ class Stack(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
             raise OpsError(
-                f"these are not the outputs of this program, as pulumi stack output --json prints them: {wrong}"
+                f"these are not the outputs of this program, as pulumi stack output --json prints them: {problems}"
             ) from error
 
     def client(self, service: str) -> Any:
@@ -81,14 +81,14 @@ class Stack(BaseModel):
         return cast("Any", boto3).client(service, region_name=region, config=config)
 
 
-def _asked(name: str | None) -> str:
+def _cli_outputs(name: str | None) -> str:
     command = ["pulumi", "stack", "output", "--json", *(["--stack", name] if name else [])]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, check=False, env=os.environ | {"PULUMI_SKIP_UPDATE_CHECK": "true"}
         )
     except FileNotFoundError as error:
         raise OpsError("pulumi is not on the PATH: install its CLI, or give the outputs as --outputs FILE") from error
-    if done.returncode:
-        raise OpsError(f"{' '.join(command)} failed: {done.stderr.strip()}")
-    return done.stdout
+    if process.returncode:
+        raise OpsError(f"{' '.join(command)} failed: {process.stderr.strip()}")
+    return process.stdout

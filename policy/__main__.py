@@ -27,66 +27,66 @@ from infra import rules
 from infra.rules.view import UNKNOWN, ResourceView
 
 
-def plain(value: Any) -> Any:
+def python_value(value: Any) -> Any:
     """Plain Python of an input: an Unknown for what raises when it is looked at, whole numbers as int."""
     match value:
         case float():
             return int(value) if value.is_integer() else value
         case Mapping():
-            return {key: _known(value, key) for key in cast("Mapping[str, Any]", value)}
+            return {key: _part_or_unknown(value, key) for key in cast("Mapping[str, Any]", value)}
         case Sequence() if not isinstance(value, str):
-            return [_known(value, index) for index in range(len(cast("Sequence[Any]", value)))]
+            return [_part_or_unknown(value, index) for index in range(len(cast("Sequence[Any]", value)))]
         case _:
             return value
 
 
-def _known(container: Any, key: Any) -> Any:
+def _part_or_unknown(container: Any, key: Any) -> Any:
     try:
-        return plain(container[key])
+        return python_value(container[key])
     except UnknownValueError:
         return UNKNOWN
 
 
-def resource(found: PolicyResource | ResourceValidationArgs) -> ResourceView:
+def view_of(found: PolicyResource | ResourceValidationArgs) -> ResourceView:
     """A resource as the rules see it."""
     parent = found.parent if isinstance(found, PolicyResource) else None
     links = found.property_dependencies if isinstance(found, PolicyResource) else {}
     return ResourceView(
         found.resource_type,
         found.name,
-        plain(found.props),
+        python_value(found.props),
         found.urn,
         {name: [each.urn for each in targets] for name, targets in links.items()},
         parent.urn if parent else "",
     )
 
 
-def level(rule: rules.Rule | rules.StackRule) -> EnforcementLevel:
+def enforcement_level(rule: rules.Rule | rules.StackRule) -> EnforcementLevel:
     """How the pack enforces a rule unless its configuration says otherwise."""
     return EnforcementLevel.ADVISORY if rule.level is rules.Level.ADVICE else EnforcementLevel.MANDATORY
 
 
-def of_one(rule: rules.Rule) -> Policy:
+def resource_policy(rule: rules.Rule) -> Policy:
     """The policy of a rule for one resource."""
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
         if args.resource_type in rule.types:
-            for message in rule.check(resource(args)):
+            for message in rule.check(view_of(args)):
                 report(message, args.urn)
 
-    return ResourceValidationPolicy(rule.name, rule.about, validate, level(rule))
+    return ResourceValidationPolicy(rule.name, rule.about, validate, enforcement_level(rule))
 
 
-def of_all(rule: rules.StackRule) -> Policy:
+def stack_policy(rule: rules.StackRule) -> Policy:
     """The policy of a rule that compares resources."""
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
-        for found, message in rule.check([resource(each) for each in args.resources]):
+        for found, message in rule.check([view_of(each) for each in args.resources]):
             report(message, found.urn)
 
-    return StackValidationPolicy(rule.name, rule.about, validate, level(rule))
+    return StackValidationPolicy(rule.name, rule.about, validate, enforcement_level(rule))
 
 
 if __name__ == "__main__":
-    ones = [of_one(rule) for rule in rules.RULES if not rule.by_facts]
-    PolicyPack("table-stream", ones + [of_all(rule) for rule in rules.STACK_RULES if not rule.by_facts])
+    ones = [resource_policy(rule) for rule in rules.RULES if not rule.program_only]
+    PolicyPack("table-stream", ones + [stack_policy(rule) for rule in rules.STACK_RULES if not rule.program_only])

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, cast
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 
-from handler.stream.change import decode, encode_item
+from handler.stream.codec import decode, encode_item
 from sandbox import SandboxError
 
 BATCH = 25

@@ -16,8 +16,8 @@ MAY_IMPORT = {
     "handler.stream": ("handler.stream",),
     "handler": ("handler.stream",),
     "sandbox.mapping": ("sandbox.mapping",),
-    "sandbox": ("sandbox", "infra.archive.sources", "handler.stream.change", "handler.stream.failures"),
-    "ops": ("ops", "handler.stream.change", "handler.stream.failures"),
+    "sandbox": ("sandbox", "infra.archive.sources", "handler.stream.codec", "handler.stream.failures"),
+    "ops": ("ops", "handler.stream.codec", "handler.stream.failures"),
     "policy": ("policy", "infra.rules"),
 }
 

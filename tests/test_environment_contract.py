@@ -11,7 +11,7 @@ from handler.stream.engine.batch_run import RECORD_AGE_SECONDS
 from handler.stream.entry import REQUEST
 from handler.stream.environment import Environment
 from infra import engine
-from infra.internal.consumer_args import OF_ENGINE
+from infra.internal.consumer_args import ENGINE_VARIABLES
 from infra.rules import consumers
 from sandbox import ROOT
 from sandbox.program.in_process import run, stack_config
@@ -46,7 +46,7 @@ def given() -> dict[str, set[str]]:
     """Variables of each function of the program, tracing switched on."""
     tracing = '{"change-log": {"tracing": true}, "mirror": {"tracing": true}, "welcome-email": {"tracing": true}}'
     recorder = Recorder()
-    run(ROOT, stack="local", config=stack_config("local") | {"table-stream:tuning": tracing}, backend=recorder)
+    run(ROOT, stack="local", config=stack_config("local") | {"tuning": tracing}, backend=recorder)
     return {
         registration.inputs["handler"].split(".")[1]: set(registration.inputs["environment"]["variables"])
         for (kind, _), registration in recorder.registered.items()
@@ -70,7 +70,7 @@ def test_the_engine_reads_its_environment_in_one_place() -> None:
 
 
 def test_both_sides_know_the_same_record_age() -> None:
-    assert RECORD_AGE_SECONDS == engine.RECORD_AGE
+    assert RECORD_AGE_SECONDS == engine.RECORD_AGE_SECONDS
 
 
 def test_both_sides_know_the_fence_s_attributes() -> None:
@@ -78,7 +78,7 @@ def test_both_sides_know_the_fence_s_attributes() -> None:
 
 
 def test_no_variable_of_the_engine_can_be_given_by_a_program() -> None:
-    assert OF_ENGINE == ENGINE
+    assert ENGINE_VARIABLES == ENGINE
 
 
 def test_the_schedule_asks_what_the_engine_answers() -> None:

@@ -21,7 +21,7 @@ from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] --
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- as above
 
 from handler.stream.failures import read_failure
-from ops.smoke import Smoke
+from ops.smoke import SmokeTest
 from ops.stack import Stack
 from sandbox import ROOT
 from sandbox.emulator import ACCOUNT
@@ -64,7 +64,7 @@ def guarded() -> Generator[LocalAws]:
 @pytest.fixture(scope="module")
 def outputs(guarded: LocalAws) -> dict[str, Any]:
     """The whole program's outputs, deployed; it goes with its emulator."""
-    outputs = guarded.deploy(config=stack_config("local") | {"table-stream:encryption": "customer"}).outputs
+    outputs = guarded.deploy(config=stack_config("local") | {"encryption": "customer"}).outputs
     role = outputs["consumers"]["welcome-email"]["role"]
     allowed = [action for statement in statements(guarded, role) for action in statement["Action"]]
     allow(guarded, role, "anywhere", [action for action in allowed if action in ANYWHERE], "*")
@@ -331,7 +331,7 @@ def test_smoke_needs_what_its_document_grants_and_nothing_else(guarded: LocalAws
         made.meta.events.register("before-call", call)
         return made
 
-    assert Smoke(stack, client).run(60, lambda effect, _: None) == []
+    assert SmokeTest(stack, client).run(60, lambda effect, _: None) == []
     assert called == granted
 
 

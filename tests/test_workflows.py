@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
+from virtual_environment import OLDEST
+
+from infra.archive.targets import PYTHON
 
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = {path.stem: path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")}
@@ -22,6 +25,13 @@ def test_every_stack_is_previewed_under_a_role_of_its_own(workflow: str) -> None
     assert {each["stack"] for each in matrix} >= STACKS
     for each in matrix:
         assert each["role"] == f"${{{{ vars.PREVIEW_ROLE_{each['stack'].upper()} }}}}"
+
+
+def test_pull_requests_are_tested_on_every_python_that_is_supported() -> None:
+    versions = jobs("pr")["check"]["strategy"]["matrix"]["python"]
+    oldest, newest = OLDEST[1], int(versions[-1].partition(".")[2])
+    assert versions == [f"3.{minor}" for minor in range(oldest, newest + 1)]
+    assert ".".join(map(str, PYTHON)) in versions
 
 
 def test_every_stack_is_deployed_after_the_one_before_it() -> None:
@@ -43,14 +53,14 @@ def test_a_fork_gets_a_notice_where_others_get_a_preview() -> None:
     """Each job's condition is the other's opposite, term by term."""
     opposite = {"==": "!=", "!=": "==", "&&": "||"}
     preview, notice = (jobs("pr")[job]["if"] for job in ("preview", "no-preview"))
-    assert re.sub(r"==|!=|&&", lambda found: opposite[found[0]], preview) == notice
+    assert re.sub(r"==|!=|&&", lambda match: opposite[match[0]], preview) == notice
 
 
 def test_actions_are_pinned_by_hash_each_at_one_version() -> None:
     uses = [line for text in WORKFLOWS.values() for line in re.findall(r"uses: (.*)", text) if "./" not in line]
-    pinned = [re.fullmatch(r"([\w-]+/[\w-]+)@[0-9a-f]{40} # v\d+\.\d+\.\d+", each) for each in uses]
-    assert all(pinned), uses
-    assert len(set(uses)) == len({found[1] for found in pinned if found})
+    matches = [re.fullmatch(r"([\w-]+/[\w-]+)@[0-9a-f]{40} # v\d+\.\d+\.\d+", each) for each in uses]
+    assert all(matches), uses
+    assert len(set(uses)) == len({match[1] for match in matches if match})
 
 
 def test_the_cli_is_of_the_sdk_s_version() -> None:

@@ -1,4 +1,4 @@
-"""boto3 clients: made when first needed, once an environment, with time-outs below a handler's time."""
+"""boto3 clients: one per service and execution environment, with time-outs below the handler's."""
 
 import threading
 from collections.abc import Generator, Mapping
@@ -8,33 +8,31 @@ from typing import Any, cast
 from handler.stream.environment import current
 
 RETRIED_FROM_SECONDS = 4.0
-"""Of a handler's time: with less there is one attempt, since botocore waits up to a second before another."""
+"""The handler time-out from which a client makes two attempts: botocore waits up to 1 s before the second one."""
 
 _clients: dict[str, Any] = {}
-_lock = threading.Lock()  # boto3 makes clients one at a time; made clients are free of threads
-
+_lock = threading.Lock()  # boto3 creates clients in one thread at a time; the clients themselves are thread-safe
 
 LEDGER = "ledger"
-"""The name of the ledger's own DynamoDB client, whose time-outs are shorter than those of a handler's clients."""
+"""The name of the ledger's own DynamoDB client, which has shorter time-outs than the handlers' clients."""
 
 
 def client(service: str) -> Any:
-    """The boto3 client of a service, shared by all threads.
+    """Return the boto3 client of a service, which all threads share.
 
-    Its attempts, two where there is time for them, together end within HANDLER_TIMEOUT_SECONDS (10 unless set): a
-    hanging service is then a failure that can be tried again, not the function's time-out. The ledger's client gives
-    up after 3 s: two attempts of at most 1.5 s, so that the reserve at an invocation's end holds a call.
+    All attempts of a call end within HANDLER_TIMEOUT_SECONDS (10 s by default), so that a service which hangs fails
+    the change and not the whole invocation. The ledger's client gives up after 3 s, two attempts of 1.5 s each.
     """
     if service not in _clients:
         with _lock:
             if service not in _clients:
-                _clients[service] = _make(service)
+                _clients[service] = _make_client(service)
     return _clients[service]
 
 
 @contextmanager
-def stand_in(clients: Mapping[str, Any]) -> Generator[None]:
-    """Let tests' own clients, by service, be what `client` gives."""
+def use_clients(clients: Mapping[str, Any]) -> Generator[None]:
+    """For tests: let `client` return these clients, by service."""
     before = dict(_clients)
     _clients.update(clients)
     try:
@@ -44,8 +42,8 @@ def stand_in(clients: Mapping[str, Any]) -> Generator[None]:
         _clients.update(before)
 
 
-def _make(service: str) -> Any:
-    # 0.2 s, which a consumer without AWS calls does not pay
+def _make_client(service: str) -> Any:
+    # this import takes 0.2 s, which a consumer without AWS calls does not pay
     import boto3  # pyright: ignore[reportMissingTypeStubs] # it has none
     from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] # it has none
 
@@ -66,7 +64,7 @@ def _make(service: str) -> Any:
 
 
 def error_code(error: BaseException) -> str | None:
-    """The AWS error code of a botocore ClientError; None for any other error."""
+    """Return the AWS error code of a botocore ClientError, or None for any other error."""
     response = getattr(error, "response", None)
     if not isinstance(response, Mapping):
         return None

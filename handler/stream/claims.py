@@ -1,7 +1,8 @@
-"""Claims: an effect outside DynamoDB done once, and once more only where its holder dies in between."""
+"""Claims: each effect outside DynamoDB happens once, and again only if the function dies before it marks the claim."""
 
 import os
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
 
 from aws_lambda_powertools.shared.functions import strtobool
 from aws_lambda_powertools.utilities.idempotency import (
@@ -13,23 +14,23 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyPe
 
 from handler.stream.change import Change
 from handler.stream.engine.batch import Function, call
-from handler.stream.engine.workers import Death
-from handler.stream.telemetry import count, logger
+from handler.stream.engine.workers import SimulatedCrash
+from handler.stream.telemetry import emit_counts, logger
 
 LONGEST_RUN_MILLIS = 900_000
-"""Lambda's longest invocation: how long a claim is held where no context tells the time that is left."""
+"""Lambda's longest invocation in ms: the time that a claim is held if the context has no remaining time."""
 
 
 class ClaimsDisabledError(Exception):
-    """Powertools was told to skip claims, which would repeat effects without a word."""
+    """A variable makes Powertools skip claims, which would silently repeat effects."""
 
 
 class _HandlerError(Exception):
-    """Carries what a handler raised past Powertools, which gives a claim back for an Exception only, no SystemExit."""
+    """Wraps a handler's error: Powertools deletes a claim after an Exception, but not after a SystemExit."""
 
 
-class _Attempt:
-    """One run of a handler under its claim: what really happened, whatever becomes of the claim."""
+class _ClaimedRun:
+    """One run of a handler under a claim, and its result, also if Powertools cannot update the claim."""
 
     def __init__(self, change: Change) -> None:
         self.change = change
@@ -37,11 +38,10 @@ class _Attempt:
         self.error: BaseException | None = None
 
 
-class _Ledger(DynamoDBPersistenceLayer):
-    """Powertools' layer on a ledger with a sort key: a partition a claim, where Powertools would fill one for all.
+class _ClaimStore(DynamoDBPersistenceLayer):
+    """Powertools' persistence layer on the ledger, with a partition per claim instead of one partition for all.
 
-    Its calls: `put_item` under a condition, which answers with the claim that stands in its way, `update_item`,
-    `delete_item`.
+    It calls `put_item` with a condition, `update_item` and `delete_item`.
     """
 
     def _get_key(self, idempotency_key: str) -> dict[str, Any]:
@@ -54,34 +54,42 @@ class _Ledger(DynamoDBPersistenceLayer):
 class Claims:
     """The claims of one consumer: partition `claim#<consumer>#<event id>`, sort key `claim`.
 
-    A claim is kept for `remember` seconds: longer than its change can come again. Raises ClaimsDisabledError.
+    A claim expires after `remember_seconds`, which is longer than Lambda can deliver its change or an operator can
+    redrive it.
+
+    Raises
+    ------
+    ClaimsDisabledError
+        If POWERTOOLS_IDEMPOTENCY_DISABLED is set.
     """
 
-    def __init__(self, dynamodb: Any, table: str, consumer: str, remember: float) -> None:
+    def __init__(self, dynamodb: Any, table: str, consumer: str, remember_seconds: float) -> None:
         if strtobool(os.environ.get("POWERTOOLS_IDEMPOTENCY_DISABLED", "false")):
             raise ClaimsDisabledError(
                 f"POWERTOOLS_IDEMPOTENCY_DISABLED is on, and {consumer} claims its changes: unset it"
             )
         self._consumer = consumer
-        self._config = IdempotencyConfig(expires_after_seconds=int(remember), raise_on_no_idempotency_key=True)
-        self._ledger = _Ledger(table, key_attr="pk", expiry_attr="expiry", boto3_client=dynamodb)
+        self._config = IdempotencyConfig(expires_after_seconds=int(remember_seconds), raise_on_no_idempotency_key=True)
+        self._ledger = _ClaimStore(table, key_attr="pk", expiry_attr="expiry", boto3_client=dynamodb)
 
     def begin(self, context: Any) -> None:
-        """Hold claims no longer than this invocation can last."""
-        timed = context if hasattr(context, "get_remaining_time_in_millis") else _NoContext()
-        self._config.register_lambda_context(cast(Any, timed))
+        """Limit the claims of this invocation to the time that it has left."""
+        if not hasattr(context, "get_remaining_time_in_millis"):
+            context = SimpleNamespace(get_remaining_time_in_millis=lambda: LONGEST_RUN_MILLIS)
+        self._config.register_lambda_context(context)
 
-    def claimed(self, function: Function) -> Function:
-        """The function, run once a change.
+    def wrap(self, function: Function) -> Function:
+        """Return a function that claims each change before it runs `function`.
 
-        What it returns raises what the function raised, or Powertools' errors where the claim is another's or cannot be
-        written. A claim that cannot be marked done counts as done here: the effect has happened.
+        The returned function raises the error of `function`. It raises Powertools' errors if another invocation holds
+        the claim or the claim cannot be written. If the claim cannot be marked as done after the effect, the change
+        still counts as done.
         """
 
-        def effect(*, event_id: str, attempt: _Attempt) -> None:  # noqa: ARG001 - Powertools reads it by its name
+        def effect(*, event_id: str, attempt: _ClaimedRun) -> None:  # noqa: ARG001 - Powertools reads event_id by name
             try:
                 call(function, attempt.change)
-            except Death:
+            except SimulatedCrash:
                 raise
             except BaseException as error:
                 attempt.error = error
@@ -97,21 +105,16 @@ class Claims:
         )
 
         def run(change: Change) -> None:
-            attempt = _Attempt(change)
+            attempt = _ClaimedRun(change)
             try:
                 once(event_id=change.event_id, attempt=attempt)
             except (IdempotencyPersistenceLayerError, _HandlerError) as error:
                 if not attempt.done and attempt.error is None:
                     raise
                 if isinstance(error, IdempotencyPersistenceLayerError):
-                    count({"FailedMarks": 1})
+                    emit_counts({"FailedMarks": 1})
                     logger.exception("the claim cannot be marked", event_id=change.event_id)
             if attempt.error is not None:
                 raise attempt.error
 
         return run
-
-
-class _NoContext:
-    def get_remaining_time_in_millis(self) -> int:
-        return LONGEST_RUN_MILLIS

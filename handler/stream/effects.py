@@ -1,65 +1,67 @@
-"""Effects in DynamoDB that stay right when they are repeated: fenced writes, and transactions with a claim."""
+"""Effects in DynamoDB that may be repeated: fenced writes, and transactions with a claim."""
 
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handler.stream.aws import client, error_code
-from handler.stream.change import Change, PermanentError, encode_item
+from handler.stream.change import Change, PermanentError
+from handler.stream.codec import encode_item
 from handler.stream.environment import current
 
 VERSION, EXPIRY = "change_version", "expiry"
-"""The fence's own attributes in a target table; its time to live is on `expiry`."""
+"""The attributes of the fence in a target table; the table's time to live (TTL) uses `expiry`."""
 
 
 class OtherSourceError(PermanentError):
-    """The target's item was written from another source table, whose changes have no order with this one's."""
+    """The target's item comes from another source table, and changes of two tables have no common order."""
 
 
 class UnfencedItemError(PermanentError):
-    """The item cannot carry a fence: it is too large for it, or uses its attribute names."""
+    """The item is too large to add a fence, or uses the attribute names of the fence."""
 
 
 def put_if_newer(
     change: Change, table: str, item: Mapping[str, Any] | None = None, *, key: Mapping[str, Any] | None = None
 ) -> bool:
-    """Write a whole item that no older change can ever overwrite, whatever is repeated.
+    """Write a whole item, unless this or a newer change has already written it.
 
-    A removal leaves a tombstone, an item of the key and the fence, for as long as an older change could still come
-    (REMEMBER_SECONDS from the write). A consumer that uses it must see every change of the item, or it would not see a
-    removal: its filters name keys only. One call: `put_item` under a condition.
+    A removal writes a tombstone, an item with only the key and the fence. The tombstone expires REMEMBER_SECONDS after
+    the write, when no older change can arrive any more. A consumer that calls this function must receive every change
+    of an item, or it could miss a removal: its filters may use keys only.
+
+    The function calls `put_item` once, with a condition.
 
     Parameters
     ----------
     change : Change
-        Whose version is the fence.
+        The change whose version becomes the fence.
     table : str
         The target table.
     item : mapping, optional
-        What to write; the change's new image unless given.
+        The item to write; by default the change's new image.
     key : mapping, optional
-        Given without an item: what to remove. A removed item's own key is removed without being told.
+        The key to remove if there is no item; by default the change's own key.
 
     Returns
     -------
     bool
-        False where this or a newer change has been written already.
+        False if this or a newer change has already been written.
 
     Raises
     ------
     OtherSourceError
-        Where the item there comes from another table.
+        If the target's item comes from another source table.
     UnfencedItemError
-        Where the item uses the fence's attribute names, or is over DynamoDB's 400 KB with them.
+        If the item uses the fence's attribute names, or is larger than DynamoDB's 400 KB with the fence.
     """
     content = item if item is not None or key is not None else change.new_image
     fence: dict[str, Any] = {VERSION: change.version}
     if content is None:
         content = change.keys if key is None else key
         fence[EXPIRY] = int(time.time() + current().remember_seconds)
-    taken = {VERSION, EXPIRY} & content.keys()
-    if taken:
-        raise UnfencedItemError(f"{change!r}: {', '.join(sorted(taken))} is the fence's own in {table}; rename it")
+    if reserved := {VERSION, EXPIRY} & content.keys():
+        raise UnfencedItemError(f"{change!r}: the fence in {table} reserves {', '.join(sorted(reserved))}; rename it")
     source = f"{change.stream.table_arn}/stream/"
     try:
         client("dynamodb").put_item(
@@ -73,39 +75,39 @@ def put_if_newer(
     except Exception as error:
         match error_code(error):
             case "ConditionalCheckFailedException":
-                there: str = getattr(error, "response", {})["Item"][VERSION].get("S", "something else")
-                if there.startswith(source):
+                version: str = getattr(error, "response", {})["Item"][VERSION].get("S", "another source")
+                if version.startswith(source):
                     return False
-                raise OtherSourceError(f"{change!r}: the item in {table} was written from {there}") from error
+                raise OtherSourceError(f"{change!r}: the item in {table} was written from {version}") from error
             case "ValidationException" if "size" in str(error):
-                raise UnfencedItemError(f"{change!r}: too large for {table} with its fence: {error}") from error
+                raise UnfencedItemError(f"{change!r}: too large for {table} with the fence: {error}") from error
             case _:
                 raise
     return True
 
 
 def transact(change: Change, items: Sequence[Mapping[str, Any]]) -> bool:
-    """Write the items and a claim on the change in one transaction: the right way to keep counters.
+    """Write items and a claim on the change in one transaction, for example to keep counters.
 
-    One call: `transact_write_items`. The claim is the ledger's `claim#<consumer>#<event id>`, sort key `transact`, so a
-    change has one transaction a consumer.
+    The claim has the partition `claim#<consumer>#<event id>` and the sort key `transact` in the ledger, so a consumer
+    can make one transaction per change. The function calls `transact_write_items` once.
 
     Parameters
     ----------
     change : Change
-        What is claimed.
+        The change to claim.
     items : sequence
-        At most 99 of DynamoDB's `TransactItems`, as boto3's client takes them.
+        Up to 99 `TransactItems` of DynamoDB, as boto3's client takes them.
 
     Returns
     -------
     bool
-        False where the change's transaction has been done already.
+        False if an earlier call has already made the change's transaction.
 
     Raises
     ------
     botocore.exceptions.ClientError
-        Where it is cancelled for another reason, such as a condition of one of the items.
+        If DynamoDB cancels the transaction for another reason, such as a condition of one of the items.
     """
     settings = current()
     claim = {

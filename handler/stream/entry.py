@@ -1,4 +1,4 @@
-"""@consumer: a function of a Change → a Lambda entry point."""
+"""`@consumer` makes a function of a Change the entry point of a Lambda function."""
 
 import functools
 import json
@@ -13,29 +13,45 @@ from handler.stream.engine.batch import Function, InvalidBatchError, refuse_asyn
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.workers import Executor
 from handler.stream.environment import Environment
-from handler.stream.failures import Bucket
+from handler.stream.failures import FailureBucket
 from handler.stream.ledger import Ledger
 from handler.stream.processor import KeyOrderedProcessor
-from handler.stream.telemetry import begin, traced
+from handler.stream.telemetry import begin, with_tracing
 
 REQUEST = "table-stream"
-"""The key of an event that is a request of ours, and no batch."""
+"""The key of an event that is a request to the engine and not a batch."""
 
 
 class NoLedgerError(Exception):
-    """A consumer has no ledger, and claims its changes or is asked about held items."""
+    """A consumer without a ledger claims its changes, or receives a request about held items."""
 
 
 class UnknownRequestError(ValueError):
-    """The event is neither a batch nor a request that a consumer answers."""
+    """The event is neither a batch nor a known request."""
 
 
 class Engine:
-    """A consumer's function with all that `settings` give it: what one Lambda environment runs.
+    """A consumer's function with its processor and its claims, as one Lambda execution environment runs it.
 
-    `client` gives the boto3 client of "dynamodb", "s3" and "lambda", and of "ledger" the ledger's own DynamoDB client,
-    when first needed; executor, clock and sleep are the processor's. Raises NoLedgerError and ClaimsDisabledError where
-    changes cannot be claimed.
+    Parameters
+    ----------
+    function : callable
+        The handler of one change.
+    settings : Environment
+        The function's environment variables.
+    claim : bool
+        Whether each change is claimed before the handler runs.
+    client : callable
+        Returns boto3's client of "dynamodb", "s3" or "lambda", or the ledger's own DynamoDB client for "ledger".
+    executor, clock, sleep
+        As in KeyOrderedProcessor.
+
+    Raises
+    ------
+    NoLedgerError
+        If changes are claimed, but there is no ledger.
+    ClaimsDisabledError
+        If changes are claimed, but a variable makes Powertools skip claims.
     """
 
     def __init__(
@@ -52,18 +68,18 @@ class Engine:
         name, table, bucket = settings.consumer, settings.ledger_table, settings.failure_bucket
         if claim and not table:
             raise NoLedgerError(f"{name} claims its changes, but LEDGER_TABLE is not set: give the consumer stores")
-        self._function = traced(function) if settings.tracing else function
+        self._function = with_tracing(function) if settings.tracing else function
         self._claims = None
         if claim:
-            from handler.stream.claims import Claims  # 0.1 s, which only a consumer that claims pays
+            from handler.stream.claims import Claims  # this import takes 0.1 s, which only a claiming consumer pays
 
             self._claims = Claims(client("dynamodb"), table, name, settings.remember_seconds)
-            self._function = self._claims.claimed(self._function)
+            self._function = self._claims.wrap(self._function)
         self._client = client
         self._processor = KeyOrderedProcessor(
             settings,
             ledger=Ledger(functools.partial(client, aws.LEDGER), table, name, sleep) if table else None,
-            failures=Bucket(functools.partial(client, "s3"), bucket, name) if bucket else None,
+            failures=FailureBucket(functools.partial(client, "s3"), bucket, name) if bucket else None,
             executor=executor,
             clock=clock,
             sleep=sleep,
@@ -77,25 +93,25 @@ class Engine:
         )
 
     def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
-        """Answer a batch, or a request: `retry`, `skip` or `redrive`.
+        """Process a batch, or a `retry`, `skip` or `redrive` request.
 
         Parameters
         ----------
         event : dict
-            `{"Records": [...]}`, a batch: the answer names the records that are to come again.
-            `{"table-stream": "retry"}`, from the schedule: runs the changes of held items that are due, with
-            `"now": true` of all; the answer counts items.
-            `{"table-stream": "skip", "item": digest}`: parks the item's first waiting change.
-            `{"table-stream": "redrive", "records": [...]}`: puts stream records into their items' holds.
+            `{"Records": [...]}` is a batch; the response lists the records that Lambda must deliver again.
+            `{"table-stream": "retry"}` comes from the schedule: it runs the waiting changes of the held items that are
+            due, or of all held items with `"now": true`; the response counts items.
+            `{"table-stream": "skip", "item": digest}` parks the item's first waiting change.
+            `{"table-stream": "redrive", "records": [...]}` puts stream records into the holds of their items.
 
         Raises
         ------
         InvalidBatchError
-            Before anything runs.
+            If the batch is invalid; no handler has started.
         UnknownRequestError
-            For any other event.
+            If the event is an unknown request.
         NoLedgerError
-            For a request to a consumer without stores.
+            If a consumer without stores receives a request.
         """
         if not isinstance(event, dict):
             raise InvalidBatchError(f"the event is {event!r}, not an object with Records")
@@ -104,12 +120,12 @@ class Engine:
         if self._claims:
             self._claims.begin(context)
         if REQUEST in event:
-            return self._answer(event, context)
+            return self._answer_request(event, context)
         self._processor(event.get("Records"), self._function, context).process()
         return self._processor.response()
 
-    def _answer(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
-        from handler.stream.held_items import repair, retry  # a batch of a cold environment need not wait for them
+    def _answer_request(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        from handler.stream.held_items import repair, retry  # a cold start with a batch does not pay for these
 
         ledger = self._processor.ledger
         if ledger is None:
@@ -121,7 +137,7 @@ class Engine:
                     *(self._processor, ledger, self._function, invocation),
                     invoke=self._invoke,
                     everything=event.get("now") is True,
-                    part=_part(event.get("slice")),
+                    part=_parse_slice(event.get("slice")),
                 ).run()
             case {"table-stream": "skip", "item": str(digest)}:
                 return repair.skip(self._processor, ledger, invocation, digest)
@@ -129,25 +145,25 @@ class Engine:
                 return repair.redrive(ledger, invocation, records)
             case _:
                 raise UnknownRequestError(
-                    f"{ {name: event[name] for name in sorted(event)}!r} is no request that a consumer answers: "
-                    'they are {"table-stream": "retry"}, {"table-stream": "skip", "item": "<digest>"} and '
+                    f"{ {name: event[name] for name in sorted(event)}!r} is not a request that a consumer answers; "
+                    'the requests are {"table-stream": "retry"}, {"table-stream": "skip", "item": "<digest>"} and '
                     '{"table-stream": "redrive", "records": [...]}'
                 )
 
 
-def _part(value: Any) -> tuple[int, int] | None:
-    """A helper's share of the items: `[1, 3]` is the second of three. Raises UnknownRequestError."""
+def _parse_slice(value: Any) -> tuple[int, int] | None:
+    """Return a helper's slice of the held items: `[1, 3]` is the second of three. Raises UnknownRequestError."""
     match value:
         case None:
             return None
-        case [int(number), int(of)] if 0 <= number < of:
-            return number, of
+        case [int(index), int(slices)] if 0 <= index < slices:
+            return index, slices
         case _:
             raise UnknownRequestError(f"slice is {value!r}, not two numbers such as [1, 3]")
 
 
 class Consumer:
-    """What Lambda calls: `handler(event, context)`. The function itself stays at hand as `function`."""
+    """The entry point that Lambda calls as `handler(event, context)`; `function` is the decorated function."""
 
     def __init__(self, function: Function, *, claim: bool = False) -> None:
         refuse_async(function)
@@ -155,17 +171,17 @@ class Consumer:
         self.function, self.claims = function, claim
         if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             settings = Environment.read()
-            environment.fix(settings)
+            environment.set_current(settings)
             if settings.ledger_table:
-                aws.client(aws.LEDGER)  # made while Lambda starts the environment, with a whole processor to itself
+                aws.client(aws.LEDGER)  # Lambda gives the start of an environment a full CPU
 
     @functools.cached_property
     def engine(self) -> Engine:
-        """The engine of this environment."""
+        """The engine of this execution environment."""
         return Engine(self.function, environment.current(), claim=self.claims)
 
     def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
-        """Answer a batch or a request."""
+        """Process a batch or a request; see Engine."""
         return self.engine(event, context)
 
 
@@ -179,15 +195,15 @@ def consumer(function: Function | None = None, /, *, claim: bool = False) -> Con
     Parameters
     ----------
     function : callable
-        A plain function; whatever it raises means *try again*, a `PermanentError` means *never*.
+        A plain function. A `PermanentError` parks the change; after any other exception the engine retries it.
     claim : bool
-        For effects outside DynamoDB: each change is claimed in the ledger first, so that it is done once, and once more
-        only for each time that the function dies in between.
+        Whether to claim each change in the ledger before the handler runs, for effects outside DynamoDB. The effect
+        happens once, and again only if the function dies before it marks the claim.
 
     Raises
     ------
     AsyncHandlerError
-        For an `async def`.
+        If the function is a coroutine or a generator function.
     """
     if function is None:
         return functools.partial(Consumer, claim=claim)

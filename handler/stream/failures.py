@@ -1,11 +1,12 @@
-"""The failure record: one object a parked change, in the shape of the mapping's own."""
+"""The failure record of a parked change: one object in S3, in the format of the mapping's failure record."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from handler.stream.aws import error_code
-from handler.stream.change import Change, from_json, padded, text_of, to_json
+from handler.stream.change import Change
+from handler.stream.codec import from_json, padded, text_of, to_json
 
 
 class UnreadableFailureError(Exception):
@@ -14,22 +15,22 @@ class UnreadableFailureError(Exception):
 
 @dataclass(frozen=True)
 class Failure:
-    """What a failure record says, whether the engine or the mapping wrote it."""
+    """The content of a failure record, written by the engine or by the mapping."""
 
     condition: str
-    """Why it is here: the mapping's RetryAttemptsExhausted or RecordAgeExceeded; the engine's PermanentError,
-    Undecodable, GivenUp, HoldFull, Skipped or OutOfSequence."""
+    """The reason: RetryAttemptsExhausted or RecordAgeExceeded by the mapping; PermanentError, Undecodable, GivenUp,
+    HoldFull, Skipped or OutOfSequence by the engine."""
     error: str | None
-    """As far as the record tells it."""
+    """Type and text of the error, if the record has them."""
     stream_arn: str
     records: tuple[dict[str, Any], ...]
-    """Whole; empty where the record is a pointer (SQS, SNS)."""
+    """The stream records; none if the failure record is only a pointer (SQS, SNS)."""
     at: str
-    """When it was written (ISO 8601)."""
+    """When the failure record was written (ISO 8601)."""
 
 
 def read_failure(text: str | bytes) -> Failure:
-    """Read a failure record, in each variant that AWS has been seen to write; raises UnreadableFailureError."""
+    """Read a failure record in any format that AWS is known to write. Raises UnreadableFailureError."""
     try:
         body: dict[str, Any] = from_json(text)
         payload: Any = body.get("payload") or {}
@@ -47,14 +48,14 @@ def read_failure(text: str | bytes) -> Failure:
 
 
 def failure_key(consumer: str, change: Change) -> str:
-    """The object's name: the same each time a change is parked, in stream order within a stream."""
-    stream = change.place
+    """Return the object's key: the same each time the change is parked; keys of a stream sort in stream order."""
+    stream = change.stream_or_unknown
     name = f"{padded(change.sequence_number)}-{change.record.get('eventID')}"
     return f"engine/{consumer}/{stream.table_name}/{stream.label}/{name}"
 
 
 def failure_body(change: Change, error: BaseException, reason: str, context: Any, now: float) -> str:
-    """One change in the shape of the mapping's S3 record; `functionError` tells the error, `shardId` is not known."""
+    """Return one change in the format of the mapping's S3 record, except that `shardId` is null (unknown)."""
     arrived = change.created_seconds
     arrival = None if arrived is None else _time(arrived, "seconds")
     body = {
@@ -90,24 +91,24 @@ def _time(seconds: float, precision: str) -> str:
 
 
 class FailureStore(Protocol):
-    """Where changes are parked."""
+    """A store in which changes are parked."""
 
     def park(self, change: Change, body: str, /) -> None:
-        """Keep the change's failure record; a second time it leaves the first. Raises where it cannot."""
+        """Store the change's failure record unless it is already stored. Raises the store's error if that fails."""
         ...
 
 
-class Bucket:
-    """The failure store in S3; `s3` gives boto3's client when it is first needed.
+class FailureBucket:
+    """The failure store in S3; `s3` returns boto3's client.
 
-    Its one call: `put_object(Bucket, Key, Body, ContentType, IfNoneMatch="*")`.
+    Its only call is `put_object(Bucket, Key, Body, ContentType, IfNoneMatch="*")`.
     """
 
     def __init__(self, s3: Any, bucket: str, consumer: str) -> None:
         self._s3, self._bucket, self._consumer = s3, bucket, consumer
 
     def park(self, change: Change, body: str, /) -> None:
-        """Write the change's object unless it is there already, which keeps the first one's lifetime."""
+        """Write the change's object unless it exists, so that the first object keeps its lifetime."""
         try:
             self._s3().put_object(
                 Bucket=self._bucket,

@@ -1,4 +1,4 @@
-"""KeyOrderedProcessor: each item's changes in order, different items at once, failing items held."""
+"""KeyOrderedProcessor: it runs each item's changes in order and different items concurrently."""
 
 import time
 from collections.abc import Callable
@@ -16,25 +16,25 @@ from handler.stream.ledger import Ledger
 
 
 class KeyOrderedProcessor:
-    """Processes one stream's batches, one at a time; with Powertools, `process_partial_response` takes it.
+    """Processes one stream's batches, one at a time; Powertools' `process_partial_response` accepts it.
 
     Parameters
     ----------
     settings : Environment
-        Times and number of workers.
+        Time-outs and number of workers.
     ledger : Ledger or None
-        Where failing items are held and progress is noted. Without it a failing change is reported with its item's
-        later changes, and a batch that is reported in part repeats what it had done.
+        Where failing items are held and progress is noted. Without a ledger, a failing change is reported with its
+        item's later changes, and Lambda delivers changes again that are already done.
     failures : FailureStore or None
-        Where changes are parked; without it a PermanentError is an ordinary failure, and no change is given up.
+        Where changes are parked. Without a store, a PermanentError is an ordinary failure and no change is given up.
     executor : Executor or None
-        Runs the items; the environment's own threads unless given.
+        Runs the items; by default threads of this execution environment.
     clock : callable
-        Seconds since 1970.
+        Returns the time in seconds since 1970.
     sleep : callable
-        Waits about so many seconds before a change is tried again.
+        Waits about so many seconds before a retry.
     invoke : callable or None
-        Invokes the function again, asynchronously, with a context and a payload: for retry runs beside the shard.
+        Invokes this function asynchronously, with a context and a payload, for a retry run in another environment.
 
     Example
     -------
@@ -43,7 +43,7 @@ class KeyOrderedProcessor:
         ...     return process_partial_response(event, record_handler, processor, context)
     """
 
-    event_type = type("EventType", (), {"value": "DynamoDBStreams"})  # what Powertools looks at
+    event_type = type("EventType", (), {"value": "DynamoDBStreams"})  # Powertools reads this attribute
 
     def __init__(
         self,
@@ -63,12 +63,12 @@ class KeyOrderedProcessor:
         self.health = Health(max(self.settings.handler_timeout_seconds / 2, LEAST_SLOW_SECONDS))
 
     def __call__(self, records: Any, record_handler: Function, lambda_context: Any = None) -> Self:
-        """Take a batch.
+        """Take a batch, to be run by `process`.
 
         Raises
         ------
         InvalidBatchError
-            Where it is none; no handler has started.
+            If the records are not a batch of one stream; no handler has started.
         """
         refuse_async(record_handler)
         invocation = Invocation(lambda_context, self.clock)
@@ -81,9 +81,9 @@ class KeyOrderedProcessor:
     def __exit__(self, *_: object) -> None: ...
 
     def process(self) -> None:
-        """Run the changes that are not settled; return when no handler runs any more."""
+        """Run the changes that are not yet settled; return when every handler has ended."""
         self._run.run()
 
     def response(self) -> dict[str, list[dict[str, str]]]:
-        """The answer to Lambda: the sequence numbers that are to come again, ascending."""
+        """Return the response to Lambda: the sequence numbers to deliver again, ascending."""
         return {"batchItemFailures": [{"itemIdentifier": number} for number in self._run.undone_numbers()]}

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from infra.archive.targets import Target, environment
 
-RUNTIME_HAS: Mapping[str, tuple[str, str]] = {
+RUNTIME_SDK: Mapping[str, tuple[str, str]] = {
     "boto3": ("1.35.0", "1.999"),
     "botocore": ("1.35.0", "1.999"),
     "s3transfer": ("0.10.0", "0.999"),
@@ -28,10 +28,10 @@ Which was the first with Python 3.13 is not documented: 1.35 was current when Py
 class Lock:
     """The lines that apply to a target."""
 
-    asked: tuple[Requirement, ...]  # by requirements.in
-    left_out: tuple[Requirement, ...]  # names that requirements.in asks for, but not on the target
-    text: str  # the lock for pip: no comments, no markers, and not the runtime's own SDK
-    elsewhere: Mapping[str, str]  # markers of the lock's other lines by name
+    requirements: tuple[Requirement, ...]  # by requirements.in
+    inapplicable: tuple[Requirement, ...]  # names that requirements.in asks for, but not on the target
+    pip_input: str  # the lock for pip: no comments, no markers, and not the runtime's own SDK
+    other_markers: Mapping[str, str]  # markers of the lock's other lines by name
 
 
 def read(handler: Path, target: Target) -> Lock:
@@ -42,23 +42,23 @@ def read(handler: Path, target: Target) -> Lock:
     pulumi.RunError
         A line is not a requirement.
     """
-    locked = list(_entries(handler / "requirements.txt"))
-    wanted = handler / "requirements.in"
-    every = [line for line, _ in (_entries(wanted) if wanted.exists() else locked) if line]
-    asked = tuple(line for line in every if applies(line, target))
-    names = {canonicalize_name(line.name) for line in asked}
-    without = set[str]() if names & RUNTIME_HAS.keys() else RUNTIME_HAS.keys()
+    entries = list(_read_entries(handler / "requirements.txt"))
+    direct = handler / "requirements.in"
+    every = [line for line, _ in (_read_entries(direct) if direct.exists() else entries) if line]
+    requirements = tuple(line for line in every if applies(line, target))
+    names = {canonicalize_name(line.name) for line in requirements}
+    excluded_sdk = set[str]() if names & RUNTIME_SDK.keys() else RUNTIME_SDK.keys()
     kept = [
         (line, options)
-        for line, options in locked
-        if not line or (applies(line, target) and canonicalize_name(line.name) not in without)
+        for line, options in entries
+        if not line or (applies(line, target) and canonicalize_name(line.name) not in excluded_sdk)
     ]
     return Lock(
-        asked=asked,
-        left_out=tuple(line for line in every if canonicalize_name(line.name) not in names),
-        text="".join(f"{_unmarked(line)} {options}".strip() + "\n" for line, options in kept),
-        elsewhere={
-            canonicalize_name(line.name): str(line.marker) for line, _ in locked if line and not applies(line, target)
+        requirements=requirements,
+        inapplicable=tuple(line for line in every if canonicalize_name(line.name) not in names),
+        pip_input="".join(f"{_without_marker(line)} {options}".strip() + "\n" for line, options in kept),
+        other_markers={
+            canonicalize_name(line.name): str(line.marker) for line, _ in entries if line and not applies(line, target)
         },
     )
 
@@ -68,23 +68,23 @@ def applies(requirement: Requirement, target: Target, extra: str = "") -> bool:
     return requirement.marker is None or requirement.marker.evaluate({**environment(target), "extra": extra})
 
 
-def runtime_satisfies(requirement: Requirement) -> bool:
+def met_by_runtime(requirement: Requirement) -> bool:
     """Whether every version that Lambda's runtime may have is one that `requirement` takes."""
-    versions = RUNTIME_HAS.get(canonicalize_name(requirement.name), ())
-    return bool(versions) and all(takes(requirement.specifier, version) for version in versions)
+    versions = RUNTIME_SDK.get(canonicalize_name(requirement.name), ())
+    return bool(versions) and all(allows(requirement.specifier, version) for version in versions)
 
 
-def takes(specifier: SpecifierSet, version: str) -> bool:
+def allows(specifier: SpecifierSet, version: str) -> bool:
     """Whether `specifier` takes `version`, a pre-release too: a lock that names one means it."""
     return specifier.contains(version, prereleases=True)
 
 
-def _entries(path: Path) -> Iterator[tuple[Requirement | None, str]]:
+def _read_entries(path: Path) -> Iterator[tuple[Requirement | None, str]]:
     """Each requirement of a file with its options; None with those that stand alone, such as an index."""
     text = path.read_text(encoding="utf-8").replace("\\\n", " ")
     for line in filter(None, (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())):
-        if included := re.fullmatch(r"(?:-r|--requirement)[\s=]*(.+)", line):
-            yield from _entries(path.parent / included[1])
+        if include := re.fullmatch(r"(?:-r|--requirement)[\s=]*(.+)", line):
+            yield from _read_entries(path.parent / include[1])
         elif line.startswith("-"):
             yield None, line
         else:
@@ -98,10 +98,10 @@ def _entries(path: Path) -> Iterator[tuple[Requirement | None, str]]:
                 ) from error
 
 
-def _unmarked(requirement: Requirement | None) -> str:
+def _without_marker(requirement: Requirement | None) -> str:
     """`requirement` without its marker, which pip would judge for the interpreter that it runs on."""
     if requirement is None:
         return ""
-    bare = Requirement(str(requirement))
-    bare.marker = None
-    return str(bare)
+    copy = Requirement(str(requirement))
+    copy.marker = None
+    return str(copy)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 NOT_SHIPPED = tuple(PurePosixPath(name) for name in ("requirements.in", "requirements.txt", "stream/testing"))
 """By path below handler/: what only the build and the tests need."""
 
-DROPPINGS = (
+LEFTOVERS = (
     *("__pycache__", "*.pyc"),
     *(".git", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"),
     *(".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".idea", ".vscode"),
@@ -22,7 +22,7 @@ DROPPINGS = (
 )
 """By name, wherever it stands: what interpreters, tools, file managers and editors leave behind."""
 
-_DROPPING = re.compile("|".join(translate(pattern) for pattern in DROPPINGS))
+_LEFTOVER = re.compile("|".join(translate(pattern) for pattern in LEFTOVERS))
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ def files(handler: Path) -> Iterator[Path]:
     """Everything below `handler` that is shipped, in order, except directories. Links are yielded, not followed."""
     for path in sorted(handler.rglob("*")):
         inside = PurePosixPath(path.relative_to(handler))
-        left_out = any(inside.is_relative_to(other) for other in NOT_SHIPPED) or any(map(_DROPPING.match, inside.parts))
-        if not left_out and (path.is_symlink() or not path.is_dir()):
+        excluded = any(inside.is_relative_to(other) for other in NOT_SHIPPED) or any(map(_LEFTOVER.match, inside.parts))
+        if not excluded and (path.is_symlink() or not path.is_dir()):
             yield path
 
 
-def sources(handler: Path) -> list[Source]:
+def read_sources(handler: Path) -> list[Source]:
     """The shipped files with their contents. A link to a file within `handler` becomes a copy of that file.
 
     Raises
@@ -51,16 +51,16 @@ def sources(handler: Path) -> list[Source]:
     pulumi.RunError
         Another link is there, or something that is no file; the message names each.
     """
-    found = list(files(handler))
-    if refused := [reason for path in found if (reason := _refusal(path, handler))]:
-        raise pulumi.RunError("\n".join(refused))
+    paths = list(files(handler))
+    if refusals := [reason for path in paths if (reason := _refusal(path, handler))]:
+        raise pulumi.RunError("\n".join(refusals))
     return [
         Source(
             name=PurePosixPath("handler", path.relative_to(handler)).as_posix(),
             data=path.read_bytes(),
             executable=bool(path.stat().st_mode & 0o100),  # the owner's bit, which is what git keeps
         )
-        for path in found
+        for path in paths
     ]
 
 

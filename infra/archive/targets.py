@@ -35,7 +35,7 @@ def architecture(target: Target) -> str:
     return "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"
 
 
-def described(target: Target) -> str:
+def display_name(target: Target) -> str:
     """`target` in a message: `arm64 (Python 3.13)`."""
     return f"{target} (Python {_version(target)})"
 

@@ -22,10 +22,10 @@ from packaging.utils import (
 )
 from packaging.version import Version
 
-from infra.archive.lock import RUNTIME_HAS, Lock, applies, runtime_satisfies, takes
-from infra.archive.targets import Target, described, pip_options
+from infra.archive.lock import RUNTIME_SDK, Lock, allows, applies, met_by_runtime
+from infra.archive.targets import Target, display_name, pip_options
 
-NAMED = 3  # files of a release without a wheel for the target, in the message about it
+MAX_FILES_NAMED = 3  # files of a release without a wheel for the target, in the message about it
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ def download(lock: Lock, target: Target, directory: Path) -> list[Wheel]:
         with tempfile.TemporaryDirectory(dir=directory.parent) as work:
             downloads = Path(work, "wheels")
             downloads.mkdir()
-            _pip(lock, target, Path(work))
+            _pip_download(lock, target, Path(work))
             try:
                 downloads.rename(directory)
             except OSError:
                 if not directory.exists():  # if it does, another build was first, and what it has is the same
                     raise
-    return [_wheel(path) for path in sorted(directory.glob("*.whl"))]
+    return [_read_wheel(path) for path in sorted(directory.glob("*.whl"))]
 
 
-def check(lock: Lock, wheels: Sequence[Wheel], target: Target) -> None:
+def check_requirements(lock: Lock, wheels: Sequence[Wheel], target: Target) -> None:
     """Refuse wheels that lack what they, or handler/requirements.in, ask for on `target`.
 
     Raises
@@ -71,69 +71,69 @@ def check(lock: Lock, wheels: Sequence[Wheel], target: Target) -> None:
     pulumi.RunError
         The message names every requirement that neither a wheel nor Lambda's runtime meets, and who has it.
     """
-    there = {wheel.name: wheel for wheel in wheels}
-    todo: list[tuple[Wheel | None, Requirement]] = [(None, requirement) for requirement in lock.asked]
+    by_name = {wheel.name: wheel for wheel in wheels}
+    todo: list[tuple[Wheel | None, Requirement]] = [(None, requirement) for requirement in lock.requirements]
     todo += [(wheel, Requirement(wheel.name)) for wheel in wheels]
     seen = set[tuple[str, str]]()
-    lacking = set[str]()
+    unmet = set[str]()
     while todo:
-        by, requirement = todo.pop()
-        wheel = there.get(canonicalize_name(requirement.name))
-        if wheel and takes(requirement.specifier, wheel.version):
+        requirer, requirement = todo.pop()
+        wheel = by_name.get(canonicalize_name(requirement.name))
+        if wheel and allows(requirement.specifier, wheel.version):
             for extra in {"", *requirement.extras} - {extra for name, extra in seen if name == wheel.name}:
                 seen.add((wheel.name, extra))
                 todo += [(wheel, each) for each in wheel.requires if applies(each, target, extra)]
-        elif wheel or not by or not runtime_satisfies(requirement):
-            lacking.add(_lacks(by, requirement, wheel, lock, target))
-    if lacking:
-        raise pulumi.RunError("\n".join(sorted(lacking)))
+        elif wheel or not requirer or not met_by_runtime(requirement):
+            unmet.add(_unmet(requirer, requirement, wheel, lock, target))
+    if unmet:
+        raise pulumi.RunError("\n".join(sorted(unmet)))
 
 
-def _lacks(by: Wheel | None, requirement: Requirement, wheel: Wheel | None, lock: Lock, target: Target) -> str:
+def _unmet(requirer: Wheel | None, requirement: Requirement, wheel: Wheel | None, lock: Lock, target: Target) -> str:
     name = canonicalize_name(requirement.name)
-    who = f"{by} needs" if by else "handler/requirements.in asks for"
+    who = f"{requirer} needs" if requirer else "handler/requirements.in asks for"
     if wheel:
         return f"{who} {requirement}, but handler/requirements.txt has {wheel}: run make lock"
-    if name in lock.elsewhere:
-        where = f"which handler/requirements.txt has only where {lock.elsewhere[name]}"
-        return f"{who} {requirement}, {where}, and so not for {described(target)}: run make lock"
-    if by and name in RUNTIME_HAS:
-        oldest, _ = RUNTIME_HAS[name]
+    if name in lock.other_markers:
+        where = f"which handler/requirements.txt has only where {lock.other_markers[name]}"
+        return f"{who} {requirement}, {where}, and so not for {display_name(target)}: run make lock"
+    if requirer and name in RUNTIME_SDK:
+        oldest, _ = RUNTIME_SDK[name]
         runtime = f"and Lambda's runtime has some {name} from {oldest} on, as Lambda chooses"
         return f"{who} {requirement}, {runtime}: name {name} in handler/requirements.in, which ships it; run make lock"
     return (
-        f"{who} {requirement}, which handler/requirements.txt lacks for {described(target)}: run make lock; if that "
+        f"{who} {requirement}, which handler/requirements.txt lacks for {display_name(target)}: run make lock; if that "
         "does not help, name it in handler/requirements.in"
     )
 
 
-def _pip(lock: Lock, target: Target, work: Path) -> None:
+def _pip_download(lock: Lock, target: Target, work: Path) -> None:
     """Have pip download what `lock` names to the directory `wheels` within `work`."""
     requirements, log = work / "requirements.txt", work / "log"
-    requirements.write_text(lock.text, encoding="utf-8")
+    requirements.write_text(lock.pip_input, encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(requirements)]
     command += ["-d", str(work / "wheels"), "--log", str(log), *pip_options(target)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if not done.returncode:
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not process.returncode:
         return
-    missing = re.search(r"satisfies the requirement ([\w.-]+)(?:\[.*\])?==([\w.!+-]+)", done.stderr)
-    if missing and (files := _files_of(missing[1], Version(missing[2]), log.read_text("utf-8", "replace"))):
-        others = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    not_found = re.search(r"satisfies the requirement ([\w.-]+)(?:\[.*\])?==([\w.!+-]+)", process.stderr)
+    if not_found and (files := _release_files(not_found[1], Version(not_found[2]), log.read_text("utf-8", "replace"))):
+        others = f" and {len(files) - MAX_FILES_NAMED} more" if len(files) > MAX_FILES_NAMED else ""
         raise pulumi.RunError(
-            f"{missing[1]} {missing[2]} of handler/requirements.txt has no wheel for {described(target)}, and the "
-            f"archive takes wheels only; the index has {', '.join(files[:NAMED])}{others}. Take a version that has "
-            "such a wheel, or build one (pip wheel) and put it on an index of your own"
+            f"{not_found[1]} {not_found[2]} of handler/requirements.txt has no wheel for {display_name(target)}, and "
+            f"the archive takes wheels only; the index has {', '.join(files[:MAX_FILES_NAMED])}{others}. Take a "
+            "version that has such a wheel, or build one (pip wheel) and put it on an index of your own"
         )
-    lines = done.stderr.splitlines() or ["nothing"]
-    said = next((line for line in lines if line.startswith("ERROR")), lines[-1])
+    lines = process.stderr.splitlines() or ["nothing"]
+    error = next((line for line in lines if line.startswith("ERROR")), lines[-1])
     raise pulumi.RunError(
-        f"handler/requirements.txt could not be downloaded for {target}; pip said: {said}\n"
+        f"handler/requirements.txt could not be downloaded for {target}; pip said: {error}\n"
         f"Is the package index reachable, does {sys.executable} have pip, and is the lock whole (make lock)?"
     )
 
 
-def _files_of(name: str, version: Version, log: str) -> list[str]:
+def _release_files(name: str, version: Version, log: str) -> list[str]:
     """Files of a release among those that pip's log names."""
     files = {unquote(file) for file in re.findall(r"[^/\s]+(?:\.whl|\.tar\.gz|\.zip)\b", log)}
     return sorted(file for file in files if _release(file) == (canonicalize_name(name), version))
@@ -147,15 +147,17 @@ def _release(file: str) -> tuple[str, Version] | None:
         return None
 
 
-def _wheel(path: Path) -> Wheel:
-    name, version, *_ = parse_wheel_filename(path.name)
-    with zipfile.ZipFile(path) as opened:
-        about = next(each for each in opened.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", each))
-        lines = parse_email(opened.read(about))[0].get("requires_dist", [])
-    return Wheel(path=path, name=name, version=str(version), requires=tuple(_requirements(path.name, lines)))
+def _read_wheel(path: Path) -> Wheel:
+    wheel_name, version, *_ = parse_wheel_filename(path.name)
+    with zipfile.ZipFile(path) as archive:
+        metadata = next(name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
+        lines = parse_email(archive.read(metadata))[0].get("requires_dist", [])
+    return Wheel(
+        path=path, name=wheel_name, version=str(version), requires=tuple(_parse_requirements(path.name, lines))
+    )
 
 
-def _requirements(wheel: str, lines: Iterable[str]) -> Iterator[Requirement]:
+def _parse_requirements(wheel: str, lines: Iterable[str]) -> Iterator[Requirement]:
     for line in lines:
         try:
             yield Requirement(line)

@@ -9,17 +9,17 @@ import pulumi_aws as aws
 
 from infra import engine
 from infra.archive import Package
-from infra.archive.modules import module_of
+from infra.archive.handler_module import module_of
 from infra.grants import Grant
-from infra.internal import further
-from infra.internal.further import FurtherArgs
+from infra.internal import passed_arguments
+from infra.internal.passed_arguments import PassedArgs
 from infra.stores import Stores
 from infra.table import Table, ViewType
 
 Environment = Mapping[str, pulumi.Input[str] | Grant]
 """Environment variables: a value, or a value with rights."""
 
-OF_ENGINE = {
+ENGINE_VARIABLES = {
     *("POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "GIVE_UP_AFTER_SECONDS", "BATCHING_WINDOW_SECONDS"),
     *("HANDLER_TIMEOUT_SECONDS", "WORKERS", "TRACING"),
     *("FAILURE_BUCKET", "LEDGER_NAME", "LEDGER_TABLE", "REMEMBER_SECONDS"),
@@ -30,7 +30,7 @@ a tombstone must last."""
 LEDGER_NAME = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
 """How a consumer is written, so that a right to what is its own is to nothing else."""
 
-FILTERS = 5
+MAX_FILTERS = 5
 """Filters of one mapping (Lambda's quota, unless raised)."""
 
 IN_TUNING = "set {} in the consumer's tuning"
@@ -60,7 +60,7 @@ MAPPING_OWNED = {
 }
 """Arguments of a mapping that the component sets, or that the engine cannot work with, and what sets them."""
 
-MAPPING_DEFAULTS: FurtherArgs = {**engine.MAPPING, "metrics_config": {"metrics": ["EventCount"]}}
+MAPPING_DEFAULTS: PassedArgs = {**engine.MAPPING, "metrics_config": {"metrics": ["EventCount"]}}
 """EventCount tells what was discarded and what reached the destination, which no other metric does."""
 
 FUNCTION_OWNED = {
@@ -94,9 +94,9 @@ def refusals(
     package: Package,
     sources: Mapping[Table, Sequence[str]],
     environment: Environment,
-    formerly: str | None,
-    mapping_args: FurtherArgs | None,
-    function_args: FurtherArgs | None,
+    former_name: str | None,
+    mapping_args: PassedArgs | None,
+    function_args: PassedArgs | None,
 ) -> Iterator[str]:
     """What is wrong with a consumer's own arguments."""
     try:
@@ -104,20 +104,20 @@ def refusals(
     except pulumi.RunError as error:
         yield str(error)
     for table, patterns in sources.items():
-        if len(patterns) > FILTERS:
+        if len(patterns) > MAX_FILTERS:
             yield (
-                f"{name} has {len(patterns)} filters on {table.name}: Lambda takes {FILTERS} a mapping; join some, or "
-                "filter in the handler"
+                f"{name} has {len(patterns)} filters on {table.name}: Lambda takes {MAX_FILTERS} a mapping; join some, "
+                "or filter in the handler"
             )
-    if formerly is not None and (not LEDGER_NAME.fullmatch(formerly) or formerly == name):
-        yield f"{name} was formerly {formerly!r}: not the name of another consumer, as in formerly='order-mirror'"
-    if taken := sorted(OF_ENGINE & environment.keys()):
+    if former_name is not None and (not LEDGER_NAME.fullmatch(former_name) or former_name == name):
+        yield f"{name} was formerly {former_name!r}: not the name of another consumer, as in former_name='order-mirror'"
+    if taken := sorted(ENGINE_VARIABLES & environment.keys()):
         yield f"{name} uses {', '.join(taken)}: the engine's own; take another name"
-    yield from further.refusals(
+    yield from passed_arguments.refusals(
         *(name, "mapping_args", aws.lambda_.EventSourceMappingArgs), mapping_args or {}, MAPPING_OWNED
     )
     given = function_args or {}
-    yield from further.refusals(name, "function_args", aws.lambda_.FunctionArgs, given, FUNCTION_OWNED)
+    yield from passed_arguments.refusals(name, "function_args", aws.lambda_.FunctionArgs, given, FUNCTION_OWNED)
     levels: Any = given.get("logging_config") or {}
     if not isinstance(levels, dict):
         yield f"{name}: function_args: logging_config is merged with the component's, so it is given as a dictionary"
@@ -125,7 +125,7 @@ def refusals(
         yield f"{name}: function_args may not set {part} of logging_config: the engine logs JSON to its own group"
 
 
-def facts(
+def inputs_for_rules(
     sources: Mapping[Table, Sequence[str]],
     granted: Iterable[Grant],
     stores: Stores | None,

@@ -20,10 +20,10 @@ from infra.rules.view import MAPPING, UNKNOWN, ResourceView, Unknown
 Made = TypeVar("Made", bound=pulumi.Resource)
 Inputs = ParamSpec("Inputs")
 
-ATTRIBUTE = "_table_stream_registry"
+MONITOR_ATTRIBUTE = "_table_stream_registry"
 """Where the monitor of a run, of which each run has its own, keeps the registry."""
 
-FREE = {"policy", "tags", "variables"}
+DATA_ARGUMENTS = {"policy", "tags", "variables"}
 """Arguments whose own keys are data, not names of pulumi_aws."""
 
 
@@ -31,35 +31,34 @@ FREE = {"policy", "tags", "variables"}
 class Entry:
     """A resource with the arguments that it is registered with."""
 
-    made: pulumi.Resource
-    type: str
-    name: str
+    resource: pulumi.Resource
     arguments: Mapping[str, Any]
     parent: pulumi.Resource | None
     protect: bool
-    only_here: bool
-    _seen: list[asyncio.Future[ResourceView]] = field(default_factory=list[asyncio.Future[ResourceView]])
+    sandbox_only: bool
+    _view: list[asyncio.Future[ResourceView]] = field(default_factory=list[asyncio.Future[ResourceView]])
 
-    def seen(self) -> asyncio.Future[ResourceView]:
+    def view(self) -> asyncio.Future[ResourceView]:
         """What the rules see of it, once its inputs are known, or known to come with the update."""
-        if not self._seen:
-            self._seen.append(asyncio.ensure_future(self._registered()))
-        return self._seen[0]
+        if not self._view:
+            self._view.append(asyncio.ensure_future(self._resolve_view()))
+        return self._view[0]
 
-    async def _registered(self) -> ResourceView:
+    async def _resolve_view(self) -> ResourceView:
         inputs: dict[str, Any] = {}
         dependencies: dict[str, set[str]] = {}
         for name, value, camel in _members(self.arguments, camel=True):
             inputs[name] = await _resolved(value, dependencies.setdefault(name, set()), camel=camel)
-        if isinstance(self.made, aws.dynamodb.Table):
-            inputs["arn"] = await _resolved(self.made.arn, set())
+        if isinstance(self.resource, aws.dynamodb.Table):
+            inputs["arn"] = await _resolved(self.resource.arn, set())
         # A mapping waits for the rules; they need no URN of it.
-        urn = f"{self.type}::{self.name}" if self.type == MAPPING else await _urn(self.made)
+        kind, own_name = self.resource.pulumi_resource_type, self.resource.pulumi_resource_name
+        urn = f"{kind}::{own_name}" if kind == MAPPING else await _urn(self.resource)
         parent = await _urn(self.parent) if self.parent else ""
         return ResourceView(
-            *(self.type, self.name, inputs, urn, dependencies, parent),
+            *(kind, own_name, inputs, urn, dependencies, parent),
             protect=self.protect,
-            only_here=self.only_here,
+            sandbox_only=self.sandbox_only,
         )
 
 
@@ -71,8 +70,8 @@ class Registry:
     existing: list[ResourceView] = field(default_factory=list[ResourceView])  # tables that other programs made
     refusals: list[str] = field(default_factory=list[str])
     _names: dict[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
-    _complete: list[int] = field(default_factory=list[int])  # how many entries there were as each component ended
-    _judged: int = 0
+    _component_ends: list[int] = field(default_factory=list[int])  # how many entries there were as each component ended
+    _checked_count: int = 0
     _error: pulumi.RunError | None = None
     _warned: set[str] = field(default_factory=set[str])
 
@@ -80,11 +79,11 @@ class Registry:
     def of_this_run(cls) -> Self:
         """The registry of the program that is running."""
         monitor: Any = get_monitor()
-        if not hasattr(monitor, ATTRIBUTE):
-            setattr(monitor, ATTRIBUTE, cls())
-        return getattr(monitor, ATTRIBUTE)
+        if not hasattr(monitor, MONITOR_ATTRIBUTE):
+            setattr(monitor, MONITOR_ATTRIBUTE, cls())
+        return getattr(monitor, MONITOR_ATTRIBUTE)
 
-    def name(self, parent: pulumi.Resource, kind: str, name: str) -> None:
+    def reserve_name(self, parent: pulumi.Resource, kind: str, name: str) -> None:
         """Give a resource its name.
 
         Raises
@@ -97,7 +96,9 @@ class Registry:
         if other != component:
             raise pulumi.RunError(f"{component} and {other} would both make {name}: rename one of them")
 
-    def admit(self, kind: str, name: str, arguments: Mapping[str, Any], *, protect: bool, only_here: bool) -> None:
+    def check_before_registering(
+        self, kind: str, name: str, arguments: Mapping[str, Any], *, protect: bool, sandbox_only: bool
+    ) -> None:
         """Let a resource be registered of which no output is known yet.
 
         Raises
@@ -106,8 +107,8 @@ class Registry:
             In an update: a rule refuses it by what is known. A preview tells everything at once, in `check`.
         """
         if not pulumi.runtime.is_dry_run():
-            resource = ResourceView(kind, name, _known(arguments), protect=protect, only_here=only_here)
-            self._judge(rules.of_each([resource]), warn=False)
+            resource = ResourceView(kind, name, _known(arguments), protect=protect, sandbox_only=sandbox_only)
+            self._raise_or_warn(rules.resource_findings([resource]), warn=False)
 
     def refuse(self, messages: Iterable[str]) -> None:
         """Refuse the program, beside what the rules find.
@@ -128,10 +129,10 @@ class Registry:
         The program ends with a pulumi.RunError where something cannot work, or is unsafe and protected. Its message
         lists all of that. A component asks for the check when it is complete.
         """
-        self._complete.append(len(self.entries))
-        pulumi.Output.from_input(self._judge_first(len(self.entries)))
+        self._component_ends.append(len(self.entries))
+        pulumi.Output.from_input(self._check_first(len(self.entries)))
 
-    def cleared(self, *needed: pulumi.Resource) -> pulumi.Input[Sequence[pulumi.Resource]]:
+    def once_checked(self, *needed: pulumi.Resource) -> pulumi.Input[Sequence[pulumi.Resource]]:
         """What a mapping that is registered next depends on: `needed`, once the rules have passed it.
 
         In an update that is when all that was declared before it, and the mapping itself, is judged: none of it can
@@ -139,30 +140,30 @@ class Registry:
         """
         if pulumi.runtime.is_dry_run():
             return needed
-        return pulumi.Output.from_input(self._cleared(len(self.entries) + 1, needed))
+        return pulumi.Output.from_input(self._once_checked(len(self.entries) + 1, needed))
 
-    async def _cleared(self, count: int, needed: Sequence[pulumi.Resource]) -> Sequence[pulumi.Resource]:
-        await self._judge_first(count)
+    async def _once_checked(self, count: int, needed: Sequence[pulumi.Resource]) -> Sequence[pulumi.Resource]:
+        await self._check_first(count)
         return needed
 
-    async def _judge_first(self, count: int) -> None:
+    async def _check_first(self, count: int) -> None:
         """Judge the first `count` entries, and in a preview, where none waits for the verdict, all of them.
 
         Complete components behind them that are known are judged with them, so that few verdicts do for all.
         """
         if pulumi.runtime.is_dry_run():
             count = len(self.entries)
-        await asyncio.gather(*(entry.seen() for entry in self.entries[:count]))
-        if count > self._judged:
-            seen = [entry.seen() for entry in self.entries]
+        await asyncio.gather(*(entry.view() for entry in self.entries[:count]))
+        if count > self._checked_count:
+            seen = [entry.view() for entry in self.entries]
             done = next((number for number, each in enumerate(seen) if not each.done()), len(seen))
-            known = max([count, *(end for end in self._complete if end <= done)])
-            self._judged = known
-            self._judge(rules.findings([*self.existing, *(each.result() for each in seen[:known])]), warn=True)
+            known = max([count, *(end for end in self._component_ends if end <= done)])
+            self._checked_count = known
+            self._raise_or_warn(rules.findings([*self.existing, *(each.result() for each in seen[:known])]), warn=True)
         elif self._error:
             raise self._error
 
-    def _judge(self, findings: Iterable[Finding], *, warn: bool) -> None:
+    def _raise_or_warn(self, findings: Iterable[Finding], *, warn: bool) -> None:
         found = list(findings)
         errors = [message for level, resource, message in found if _is_error(level, resource)]
         if errors or self.refusals:
@@ -182,10 +183,10 @@ class Children:
     `only_here` is whether they are for the sandbox alone (`ResourceView.only_here`).
     """
 
-    def __init__(self, component: pulumi.ComponentResource, *, protect: bool, only_here: bool = False) -> None:
+    def __init__(self, component: pulumi.ComponentResource, *, protect: bool, sandbox_only: bool = False) -> None:
         self.component = component
         self.protect = protect
-        self.only_here = only_here
+        self.sandbox_only = sandbox_only
         self.registry = Registry.of_this_run()
 
     def make(
@@ -209,7 +210,7 @@ class Children:
         statements: Sequence[pulumi.Input[policies.Statement | None]],
     ) -> aws.iam.RolePolicy:
         """Make a policy within a role. A preview does not know its text, so its statements are judged."""
-        inputs = {"role": role.name, "policy": policies.policy(statements)}
+        inputs = {"role": role.name, "policy": policies.policy_document(statements)}
         return self._make(aws.iam.RolePolicy, name, inputs, {"policy": {"Statement": statements}})
 
     def _make(
@@ -219,20 +220,23 @@ class Children:
         inputs: Mapping[str, Any],
         judged: Mapping[str, Any] | None = None,
     ) -> Made:
-        kind_of = cast("str", kind.pulumi_type)  # pyright: ignore[reportFunctionMemberAccess] -- of every resource class
-        self.registry.name(self.component, kind_of, name)
+        resource_type = cast("str", kind.pulumi_type)  # pyright: ignore[reportFunctionMemberAccess] -- of every resource class
+        self.registry.reserve_name(self.component, resource_type, name)
         own = {key: value for key, value in inputs.items() if key != "opts"}
         opts = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self.component), inputs.get("opts"))
         arguments = own | dict(judged or {})
-        self.registry.admit(kind_of, name, arguments, protect=self.protect, only_here=self.only_here)
+        self.registry.check_before_registering(
+            resource_type, name, arguments, protect=self.protect, sandbox_only=self.sandbox_only
+        )
         made = kind(name, **own, opts=opts)
-        self.tell(made, arguments, self.component)
+        self.describe(made, arguments, self.component)
         return made
 
-    def tell(self, made: pulumi.Resource, arguments: Mapping[str, Any], parent: pulumi.Resource | None = None) -> None:
+    def describe(
+        self, made: pulumi.Resource, arguments: Mapping[str, Any], parent: pulumi.Resource | None = None
+    ) -> None:
         """Tell the rules of a resource, made here or elsewhere, what they look at of it."""
-        kind_of, name = made.pulumi_resource_type, made.pulumi_resource_name
-        self.registry.entries.append(Entry(made, kind_of, name, arguments, parent, self.protect, self.only_here))
+        self.registry.entries.append(Entry(made, arguments, parent, self.protect, self.sandbox_only))
 
 
 def _is_error(level: Level, resource: ResourceView) -> bool:
@@ -254,22 +258,22 @@ def _known(value: Any, *, camel: bool = True) -> Any:
     return value
 
 
-async def _resolved(value: Any, made_of: set[str], *, camel: bool = True) -> Any:
+async def _resolved(value: Any, origins: set[str], *, camel: bool = True) -> Any:
     """The same, each output awaited; `made_of` takes the URNs of the resources that the outputs come from."""
     if isinstance(value, pulumi.Output):
         output = cast("pulumi.Output[Any]", value)
         urns = {await _urn(each) for each in await output.resources()}
-        made_of |= urns
+        origins |= urns
         known = await output.is_known()
-        return await _resolved(await output.future(), made_of, camel=camel) if known else Unknown(frozenset(urns))
+        return await _resolved(await output.future(), origins, camel=camel) if known else Unknown(frozenset(urns))
     if isinstance(value, Awaitable):
-        return await _resolved(await cast("Awaitable[Any]", value), made_of, camel=camel)
+        return await _resolved(await cast("Awaitable[Any]", value), origins, camel=camel)
     if isinstance(value, PulumiUnknown):
         return UNKNOWN
     if isinstance(value, Mapping) or _is_args(value):
-        return {key: await _resolved(part, made_of, camel=free) for key, part, free in _members(value, camel=camel)}
+        return {key: await _resolved(part, origins, camel=free) for key, part, free in _members(value, camel=camel)}
     if isinstance(value, (list, tuple)):
-        return [await _resolved(part, made_of, camel=camel) for part in cast("Sequence[Any]", value)]
+        return [await _resolved(part, origins, camel=camel) for part in cast("Sequence[Any]", value)]
     return value
 
 
@@ -281,5 +285,7 @@ def _members(value: Any, *, camel: bool) -> Iterator[tuple[str, Any, bool]]:
     """Names as the engine has them, values, and whether the names within are Pulumi's, too."""
     items = cast("Mapping[str, Any]", value if isinstance(value, Mapping) else vars(value)).items()
     yield from (
-        (to_camel(key) if camel else key, part, camel and key not in FREE) for key, part in items if part is not None
+        (to_camel(key) if camel else key, part, camel and key not in DATA_ARGUMENTS)
+        for key, part in items
+        if part is not None
     )

@@ -8,12 +8,12 @@ import pulumi_aws as aws
 
 from infra import engine, grants
 from infra.internal.registry import Children
-from infra.internal.roles import Policies
+from infra.internal.role_policies import RolePolicies
 
 EVERY = "rate(1 minute)"
 """The shortest that a schedule can be; the engine decides which items are due."""
 
-EVENT_AGE = 60
+EVENT_AGE_SECONDS = 60
 """Seconds after which a call that could not be made is dropped: AWS's least, and by then the next one comes."""
 
 
@@ -36,16 +36,16 @@ def retry_every_minute(
         f"{name}-invocations",
         function_name=function.name,
         maximum_retry_attempts=0,  # the next minute's call does what a failed one has left
-        maximum_event_age_in_seconds=EVENT_AGE,
+        maximum_event_age_in_seconds=EVENT_AGE_SECONDS,
     )
     caller = children.make(
         aws.iam.Role,
         f"{name}-retry-role",
         assume_role_policy=_assumed_by_scheduler(account),
     )
-    policies = Policies(name, caller, children)
+    policies = RolePolicies(name, caller, children)
     right = policies.add("retry-policy", [grants.invoke(function.arn)])
-    policies.close("retry-role")
+    policies.exclude_others("retry-role")
     return children.make(
         aws.scheduler.Schedule,
         f"{name}-retry",
@@ -56,7 +56,7 @@ def retry_every_minute(
             "arn": function.arn,
             "role_arn": caller.arn,
             "input": json.dumps(engine.RETRY),
-            "retry_policy": {"maximum_retry_attempts": 0, "maximum_event_age_in_seconds": EVENT_AGE},
+            "retry_policy": {"maximum_retry_attempts": 0, "maximum_event_age_in_seconds": EVENT_AGE_SECONDS},
         },
         opts=pulumi.ResourceOptions(depends_on=[right, settings, *depends_on]),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pulumi
 
-from infra.rules.rights import ON_ALL
+from infra.rules.permissions import ON_ALL
 
 Statement = Mapping[str, Any]
 """One statement of a policy; what stands in it may be an output."""
@@ -29,7 +29,7 @@ def everywhere(*actions: str) -> Statement:
     return {"Sid": sid} | dict(allow(actions, ["*"]))
 
 
-def policy(statements: Sequence[pulumi.Input[Statement | None]]) -> pulumi.Output[str]:
+def policy_document(statements: Sequence[pulumi.Input[Statement | None]]) -> pulumi.Output[str]:
     """The document of a role's policy; a right that several bring along, such as that to a key, stands once."""
 
     def document(said: Sequence[Statement | None]) -> str:

@@ -2,7 +2,7 @@
 
 import pulumi
 
-from infra.rules.view import within
+from infra.rules.view import value_at
 
 
 def guard_updates(table: str, confirmed_drained: str | None) -> pulumi.ResourceHook:
@@ -23,9 +23,9 @@ def guard_updates(table: str, confirmed_drained: str | None) -> pulumi.ResourceH
                 "Stop the writers, wait until every reader's IteratorAge is 0, and confirm with: "
                 f"pulumi config set --path '{pulumi.get_project()}:confirmedDrained.{table}' {stream}"
             )
-        expires, named = within(old, "ttl", "attributeName"), within(new, "ttl", "attributeName")
-        if within(old, "ttl", "enabled") and expires != named:
-            move = f", and an hour later update with ttl={named!r}" if within(new, "ttl", "enabled") else ""
+        expires, named = value_at(old, "ttl", "attributeName"), value_at(new, "ttl", "attributeName")
+        if value_at(old, "ttl", "enabled") and expires != named:
+            move = f", and an hour later update with ttl={named!r}" if value_at(new, "ttl", "enabled") else ""
             raise pulumi.RunError(
                 f"{table}: the time to live is on, by {expires}: AWS switches it off by that name alone. Update with "
                 f"former_ttl={expires!r} in place of ttl{move}"

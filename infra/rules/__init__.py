@@ -9,7 +9,7 @@ from infra.rules import access, consumers, functions, mappings, names, tables
 from infra.rules.rule import RULES, STACK_RULES, Level, Rule, StackRule
 from infra.rules.view import ResourceView
 
-__all__ = ["RULES", "STACK_RULES", "Finding", "Level", "Rule", "StackRule", "findings", "of_each"]
+__all__ = ["RULES", "STACK_RULES", "Finding", "Level", "Rule", "StackRule", "findings", "resource_findings"]
 
 MODULES = (access, consumers, functions, mappings, names, tables)
 """Where the rules are. Importing a module registers its rules."""
@@ -19,7 +19,7 @@ Finding = tuple[Level, ResourceView, str]
 """A level, the resource that is to be mended, and a message that begins with its name."""
 
 
-def of_each(resources: Iterable[ResourceView]) -> Iterator[Finding]:
+def resource_findings(resources: Iterable[ResourceView]) -> Iterator[Finding]:
     """What the rules about one resource say of each of these."""
     for resource in resources:
         for rule in RULES:
@@ -30,7 +30,7 @@ def of_each(resources: Iterable[ResourceView]) -> Iterator[Finding]:
 
 def findings(resources: Sequence[ResourceView]) -> Iterator[Finding]:
     """What all rules say of these."""
-    yield from of_each(resources)
+    yield from resource_findings(resources)
     for rule in STACK_RULES:
         for resource, message in rule.check(resources):
             yield rule.level, resource, message

@@ -7,13 +7,13 @@ from typing import Any
 
 from infra.rules.rule import Level, rule, stack_rule
 from infra.rules.tables import attribute_types, key_types, ttl_attribute
-from infra.rules.view import CONSUMER, EXISTING_TABLE, ResourceView, Tables, listed, of, within
+from infra.rules.view import CONSUMER, EXISTING_TABLE, ResourceView, Tables, as_list, of_type, value_at
 
 VERSION, EXPIRY = "change_version", "expiry"
 """The attributes of a fenced item (handler/stream/effects.py)."""
 
 
-@rule(Level.UNSAFE, CONSUMER, by_facts=True)
+@rule(Level.UNSAFE, CONSUMER, program_only=True)
 def consumer_without_stores(consumer: ResourceView) -> Iterator[str]:
     """A consumer keeps what fails."""
     if consumer.inputs.get("stores") is False:
@@ -23,10 +23,10 @@ def consumer_without_stores(consumer: ResourceView) -> Iterator[str]:
         )
 
 
-@stack_rule(Level.REFUSED, by_facts=True)
+@stack_rule(Level.REFUSED, program_only=True)
 def poor_view(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A stream carries the images that its reader needs."""
-    for consumer, table, _ in _read(resources):
+    for consumer, table, _ in _reads(resources):
         view, images = table.inputs.get("streamViewType"), consumer.inputs.get("images")
         if isinstance(view, str) and isinstance(images, str) and not _images(images) <= _images(view):
             yield (
@@ -36,10 +36,10 @@ def poor_view(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView,
             )
 
 
-@stack_rule(Level.UNSAFE, by_facts=True)
+@stack_rule(Level.UNSAFE, program_only=True)
 def fenced_filters(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A consumer whose writes are fenced sees every change of an item: its filters name keys only."""
-    for consumer, table, patterns in _read(resources):
+    for consumer, table, patterns in _reads(resources):
         for pattern in map(json.loads, patterns if consumer.inputs.get("fenced") else ()):
             named = [*pattern.keys() - {"dynamodb"}, *(pattern.get("dynamodb", {}).keys() - {"Keys"})]
             if named:
@@ -51,15 +51,15 @@ def fenced_filters(resources: Sequence[ResourceView]) -> Iterator[tuple[Resource
                 )
 
 
-@stack_rule(Level.REFUSED, by_facts=True)
+@stack_rule(Level.REFUSED, program_only=True)
 def fenced_items(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """The items of a source can be written, fenced, into each target."""
     sources: dict[str, list[ResourceView]] = defaultdict(list)
-    for consumer, table, _ in _read(resources):
+    for consumer, table, _ in _reads(resources):
         sources[consumer.urn].append(table)
-    for consumer, target, own_items in _fenced(resources):
+    for consumer, target, own_items in _fenced_writes(resources):
         into = f"{consumer.name} into {target.name}"
-        faults = {source.name: list(_faults(source, target)) for source in sources[consumer.urn]}
+        faults = {source.name: list(_misfits(source, target)) for source in sources[consumer.urn]}
         if not own_items and all(faults.values()):  # of several sources one is enough: which one is meant is not said
             for name, faulty in faults.items():
                 yield from (
@@ -78,21 +78,22 @@ def fenced_items(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceVi
             )
 
 
-def _faults(source: ResourceView, target: ResourceView) -> Iterator[str]:
+def _misfits(source: ResourceView, target: ResourceView) -> Iterator[str]:
     """Why a source's images cannot be written, fenced, into a target."""
     if taken := sorted({*attribute_types(source), ttl_attribute(source)} & {VERSION, EXPIRY}):
         yield f"its items have {' and '.join(taken)}, an attribute of the fence, and would be parked; rename it"
     if key_types(source) and key_types(target) and key_types(source) != key_types(target):
-        yield f"the keys differ ({_said(source)} and {_said(target)}), and every write would be refused; take the same"
+        keys = f"{_key_description(source)} and {_key_description(target)}"
+        yield f"the keys differ ({keys}), and every write would be refused; take the same"
     view = source.inputs.get("streamViewType")
     if isinstance(view, str) and "NEW" not in _images(view):
         yield f"its changes have no new image (streamViewType {view}), and would be parked; take NEW_AND_OLD_IMAGES"
 
 
-@stack_rule(Level.UNSAFE, by_facts=True)
+@stack_rule(Level.UNSAFE, program_only=True)
 def fenced_without_expiry(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """The tombstones of fenced writes expire."""
-    for consumer, target, _ in _fenced(resources):
+    for consumer, target, _ in _fenced_writes(resources):
         known = target.type != EXISTING_TABLE or "ttl" in target.inputs
         if known and "STRONG" not in _consistencies(target) and ttl_attribute(target) != EXPIRY:
             yield (
@@ -102,12 +103,12 @@ def fenced_without_expiry(resources: Sequence[ResourceView]) -> Iterator[tuple[R
             )
 
 
-@stack_rule(Level.ADVICE, by_facts=True)
+@stack_rule(Level.ADVICE, program_only=True)
 def strong_consistency(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A table with multi-Region strong consistency takes no transaction."""
     tables = Tables(resources)
-    for consumer in of(resources, CONSUMER):
-        written = {each for write in listed(consumer.inputs.get("writes")) for each in tables.identities(write)}
+    for consumer in of_type(resources, CONSUMER):
+        written = {each for write in as_list(consumer.inputs.get("writes")) for each in tables.identities(write)}
         for table in map(tables.__getitem__, sorted(written)):
             if "STRONG" in _consistencies(table):
                 yield (
@@ -117,31 +118,31 @@ def strong_consistency(resources: Sequence[ResourceView]) -> Iterator[tuple[Reso
                 )
 
 
-def _read(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, ResourceView, list[str]]]:
+def _reads(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, ResourceView, list[str]]]:
     """Each consumer with each table that it reads, and the filter patterns."""
     tables = Tables(resources)
-    for consumer in of(resources, CONSUMER):
-        for read in listed(consumer.inputs.get("reads")):
-            for identity in tables.identities(within(read, "table")):
-                yield consumer, tables[identity], listed(within(read, "patterns"))
+    for consumer in of_type(resources, CONSUMER):
+        for read in as_list(consumer.inputs.get("reads")):
+            for identity in tables.identities(value_at(read, "table")):
+                yield consumer, tables[identity], as_list(value_at(read, "patterns"))
 
 
-def _fenced(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, ResourceView, bool]]:
+def _fenced_writes(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, ResourceView, bool]]:
     """Each consumer with each target of its fenced writes, and whether these are items of the handler's own."""
     tables = Tables(resources)
-    for consumer in of(resources, CONSUMER):
-        for fenced in listed(consumer.inputs.get("fenced")):
-            for identity in tables.identities(within(fenced, "table")):
-                yield consumer, tables[identity], within(fenced, "ownItems") is True
+    for consumer in of_type(resources, CONSUMER):
+        for fenced in as_list(consumer.inputs.get("fenced")):
+            for identity in tables.identities(value_at(fenced, "table")):
+                yield consumer, tables[identity], value_at(fenced, "ownItems") is True
 
 
 def _images(view: str) -> set[str]:
     return {image for image in ("NEW", "OLD") if image in view.split("_")}
 
 
-def _said(table: ResourceView) -> str:
+def _key_description(table: ResourceView) -> str:
     return ", ".join(f"{name} {kind}".strip() for name, kind in key_types(table).items())
 
 
 def _consistencies(table: ResourceView) -> list[Any]:
-    return [within(replica, "consistencyMode") for replica in listed(table.inputs.get("replicas"))]
+    return [value_at(replica, "consistencyMode") for replica in as_list(table.inputs.get("replicas"))]

@@ -11,11 +11,11 @@ from infra.rules.view import (
     MAPPING,
     QUEUE,
     ResourceView,
-    linked,
-    number,
-    of,
+    as_number,
+    links,
+    of_type,
     reads_a_stream,
-    within,
+    value_at,
 )
 
 RUNTIMES = {
@@ -38,7 +38,7 @@ def runtime_near_its_end(function: ResourceView, today: date | None = None) -> I
     runtime = function.inputs.get("runtime")
     end = RUNTIMES.get(runtime) if isinstance(runtime, str) else None
     today = today or datetime.now(UTC).date()
-    if end and today > end - NOTICE and not function.only_here:
+    if end and today > end - NOTICE and not function.sandbox_only:
         yield (
             f"runtime {runtime}: Lambda deprecates it on {end}, and refuses updates of its functions some weeks later; "
             f"take {list(RUNTIMES)[-1]}"
@@ -59,7 +59,7 @@ SWITCHES = {
 def powertools_switches(function: ResourceView) -> Iterator[str]:
     """Powertools can read its switches, and its idempotency, which claims changes, is on."""
     for name in sorted(SWITCHES):
-        value = within(function.inputs, "environment", "variables", name)
+        value = value_at(function.inputs, "environment", "variables", name)
         if not isinstance(value, str):
             continue
         if value.lower() not in (*ON, *OFF):
@@ -71,7 +71,7 @@ def powertools_switches(function: ResourceView) -> Iterator[str]:
 @stack_rule(Level.REFUSED)
 def no_concurrency(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A function that reads a stream may run."""
-    for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
+    for mapping, function in links(resources, MAPPING, "functionName", FUNCTION):
         if reads_a_stream(mapping) and function.inputs.get("reservedConcurrentExecutions") == 0:
             yield (
                 function,
@@ -83,13 +83,14 @@ def no_concurrency(resources: Sequence[ResourceView]) -> Iterator[tuple[Resource
 @stack_rule(Level.ADVICE)
 def batch_over_time(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A full batch of small changes fits into a function's time."""
-    consumers = {consumer.urn for consumer in of(resources, CONSUMER)}
-    for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
-        workers = within(function.inputs, "environment", "variables", "WORKERS")
-        batch, timeout = number(mapping.inputs.get("batchSize"), 0), number(function.inputs.get("timeout", 3), 900)
-        memory = number(function.inputs.get("memorySize", 128), 10_240)
+    consumers = {consumer.urn for consumer in of_type(resources, CONSUMER)}
+    for mapping, function in links(resources, MAPPING, "functionName", FUNCTION):
+        workers = value_at(function.inputs, "environment", "variables", "WORKERS")
+        batch = as_number(mapping.inputs.get("batchSize"), 0)
+        timeout = as_number(function.inputs.get("timeout", 3), 900)
+        memory = as_number(function.inputs.get("memorySize", 128), 10_240)
         if mapping.parent in consumers and isinstance(workers, str) and workers.isdecimal():
-            needed = sizes.seconds(batch, memory, int(workers))
+            needed = sizes.batch_seconds(batch, memory, int(workers))
             if needed > timeout:
                 yield (
                     mapping,
@@ -102,11 +103,11 @@ def batch_over_time(resources: Sequence[ResourceView]) -> Iterator[tuple[Resourc
 @stack_rule(Level.ADVICE)
 def message_comes_back_early(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A queue hides a message for six times as long as its function may take."""
-    functions = {mapping.urn: function for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION)}
-    for mapping, queue in linked(resources, MAPPING, "eventSourceArn", QUEUE):
+    functions = {mapping.urn: function for mapping, function in links(resources, MAPPING, "functionName", FUNCTION)}
+    for mapping, queue in links(resources, MAPPING, "eventSourceArn", QUEUE):
         if function := functions.get(mapping.urn):
-            hidden = number(queue.inputs.get("visibilityTimeoutSeconds", 30), 43_200)  # SQS's most
-            timeout = number(function.inputs.get("timeout", 3), 0)
+            hidden = as_number(queue.inputs.get("visibilityTimeoutSeconds", 30), 43_200)  # SQS's most
+            timeout = as_number(function.inputs.get("timeout", 3), 0)
             if hidden < 6 * timeout:
                 yield (
                     queue,

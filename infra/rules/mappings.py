@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from infra.engine import RECORD_AGE
+from infra.engine import RECORD_AGE_SECONDS
 from infra.rules.rule import Level, rule, stack_rule
 from infra.rules.view import (
     CONSUMER,
@@ -16,26 +16,26 @@ from infra.rules.view import (
     ResourceView,
     Tables,
     Unknown,
-    flag,
-    linked,
-    listed,
-    number,
-    of,
+    as_flag,
+    as_list,
+    as_number,
+    links,
+    of_type,
     reads_a_stream,
-    within,
+    value_at,
 )
 
-DAY = 86_400
+DAY_SECONDS = 86_400
 """Seconds for which a stream keeps its records (AWS's limit)."""
 
-READERS, READERS_OF_REPLICATED = 2, 1
+MAX_READERS, MAX_READERS_OF_REPLICATED_TABLE = 2, 1
 """Readers that a stream serves without throttling them all (AWS's recommendation; one where the table has replicas)."""
 
 
 @rule(Level.UNSAFE, MAPPING)
 def mapping_without_destination(mapping: ResourceView) -> Iterator[str]:
     """What a mapping gives up goes to a destination."""
-    given = within(mapping.inputs, "destinationConfig", "onFailure", "destinationArn")
+    given = value_at(mapping.inputs, "destinationConfig", "onFailure", "destinationArn")
     if reads_a_stream(mapping) and not given:
         yield "no destinationConfig.onFailure: what the mapping gives up is gone; name a bucket, which gets it whole"
 
@@ -53,7 +53,7 @@ def position_latest(mapping: ResourceView) -> Iterator[str]:
 @rule(Level.UNSAFE, MAPPING)
 def counted_retries(mapping: ResourceView) -> Iterator[str]:
     """A mapping gives up by age, not by a count of retries."""
-    attempts = number(mapping.inputs.get("maximumRetryAttempts"), -1)
+    attempts = as_number(mapping.inputs.get("maximumRetryAttempts"), -1)
     if reads_a_stream(mapping) and attempts >= 0:
         yield (
             f"maximumRetryAttempts {attempts}: the first outage of a dependency uses them up within minutes, and "
@@ -64,7 +64,7 @@ def counted_retries(mapping: ResourceView) -> Iterator[str]:
 @rule(Level.UNSAFE, MAPPING)
 def no_bisect(mapping: ResourceView) -> Iterator[str]:
     """A batch that ends its function is halved until the change that ends it stands alone."""
-    if reads_a_stream(mapping) and not flag(mapping.inputs.get("bisectBatchOnFunctionError")):
+    if reads_a_stream(mapping) and not as_flag(mapping.inputs.get("bisectBatchOnFunctionError")):
         yield (
             "no bisectBatchOnFunctionError: a change that ends the function holds up the whole batch around it, and is "
             "given up together with it; enable it"
@@ -75,7 +75,7 @@ def no_bisect(mapping: ResourceView) -> Iterator[str]:
 def no_partial_responses(mapping: ResourceView) -> Iterator[str]:
     """A function can say which records of a batch have failed."""
     types = mapping.inputs.get("functionResponseTypes")
-    if reads_a_stream(mapping) and not isinstance(types, Unknown) and "ReportBatchItemFailures" not in listed(types):
+    if reads_a_stream(mapping) and not isinstance(types, Unknown) and "ReportBatchItemFailures" not in as_list(types):
         yield (
             "functionResponseTypes without ReportBatchItemFailures: one failure repeats its whole batch; add it, and "
             "answer with the failed records' sequence numbers"
@@ -89,40 +89,40 @@ def unbounded_age(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceV
     A comparison, since at preview only its dependencies tell that a mapping reads a table.
     """
     tables = Tables(resources)
-    for mapping in of(resources, MAPPING):
+    for mapping in of_type(resources, MAPPING):
         given = mapping.inputs.get("maximumRecordAgeInSeconds")
-        age = -1 if given is None else number(given, 0)
-        if reads_a_stream(mapping) and (age == -1 or (tables.read_by(mapping) and age >= DAY)):
+        age = -1 if given is None else as_number(given, 0)
+        if reads_a_stream(mapping) and (age == -1 or (tables.read_by(mapping) and age >= DAY_SECONDS)):
             yield (
                 mapping,
                 f"{mapping.name}: maximumRecordAgeInSeconds {age}: a record that stops the "
                 "function holds its shard up until the stream, after 24 h, forgets it and those behind it; bound it, "
-                f"{RECORD_AGE} leaves the destination five minutes",
+                f"{RECORD_AGE_SECONDS} leaves the destination five minutes",
             )
 
 
 @stack_rule(Level.UNSAFE)
 def short_age(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A consumer's mapping discards nothing that the stream still keeps for long."""
-    consumers = {consumer.urn for consumer in of(resources, CONSUMER)}
-    for mapping in of(resources, MAPPING):
-        age = number(mapping.inputs.get("maximumRecordAgeInSeconds"), RECORD_AGE)
-        if mapping.parent in consumers and 0 < age < RECORD_AGE:
+    consumers = {consumer.urn for consumer in of_type(resources, CONSUMER)}
+    for mapping in of_type(resources, MAPPING):
+        age = as_number(mapping.inputs.get("maximumRecordAgeInSeconds"), RECORD_AGE_SECONDS)
+        if mapping.parent in consumers and 0 < age < RECORD_AGE_SECONDS:
             yield (
                 mapping,
                 f"{mapping.name}: maximumRecordAgeInSeconds {age}: changes that wait in the stream, at the mapping's "
                 "start or while the ledger cannot be reached, would be discarded without being run; leave it at "
-                f"{RECORD_AGE}",
+                f"{RECORD_AGE_SECONDS}",
             )
 
 
 @stack_rule(Level.UNSAFE)
 def no_second_try(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A change that timed out is tried again before it is too old."""
-    for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
-        age = number(mapping.inputs.get("maximumRecordAgeInSeconds"), -1)
-        window = number(mapping.inputs.get("maximumBatchingWindowInSeconds"), 0)
-        timeout = number(function.inputs.get("timeout", 3), 0)
+    for mapping, function in links(resources, MAPPING, "functionName", FUNCTION):
+        age = as_number(mapping.inputs.get("maximumRecordAgeInSeconds"), -1)
+        window = as_number(mapping.inputs.get("maximumBatchingWindowInSeconds"), 0)
+        timeout = as_number(function.inputs.get("timeout", 3), 0)
         if 0 < age <= window + timeout:
             yield (
                 mapping,
@@ -137,13 +137,13 @@ def too_many_readers(resources: Sequence[ResourceView]) -> Iterator[tuple[Resour
     """A table's stream has at most two readers, and one where the table has replicas."""
     tables = Tables(resources)
     readers: dict[str, list[ResourceView]] = defaultdict(list)
-    for mapping in of(resources, MAPPING):
+    for mapping in of_type(resources, MAPPING):
         for table in tables.read_by(mapping):
             readers[table].append(mapping)
-    replicas = {table.urn for _, table in linked(resources, TABLE_REPLICA, "globalTableArn", TABLE)}
+    replicas = {table.urn for _, table in links(resources, TABLE_REPLICA, "globalTableArn", TABLE)}
     for table, mappings in readers.items():
-        replicated = table in replicas or bool(listed(tables[table].inputs.get("replicas")))
-        most = READERS_OF_REPLICATED if replicated else READERS
+        replicated = table in replicas or bool(as_list(tables[table].inputs.get("replicas")))
+        most = MAX_READERS_OF_REPLICATED_TABLE if replicated else MAX_READERS
         for mapping in mappings[most:]:
             first = " and ".join(each.name for each in mappings[:most])
             serves = "serves one where the table has replicas" if replicated else "serves two"
@@ -160,7 +160,7 @@ def doubled_mapping(resources: Sequence[ResourceView]) -> Iterator[tuple[Resourc
     """A function reads a stream by one mapping."""
     tables = Tables(resources)
     first: dict[tuple[str, str], ResourceView] = {}
-    for mapping, function in linked(resources, MAPPING, "functionName", FUNCTION):
+    for mapping, function in links(resources, MAPPING, "functionName", FUNCTION):
         for table in tables.sources(mapping):
             other = first.setdefault((function.urn, table), mapping)
             if other is not mapping:
@@ -175,6 +175,6 @@ def doubled_mapping(resources: Sequence[ResourceView]) -> Iterator[tuple[Resourc
 def fifo_destination(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """What a mapping gives up goes to a standard queue or topic."""
     for kind, fifo in ((QUEUE, "fifoQueue"), (TOPIC, "fifoTopic")):
-        for mapping, target in linked(resources, MAPPING, "destinationConfig", kind):
+        for mapping, target in links(resources, MAPPING, "destinationConfig", kind):
             if target.inputs.get(fifo) is True:
                 yield mapping, f"{mapping.name} cannot deliver to {target.name}, which is FIFO: take a standard one"

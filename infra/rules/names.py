@@ -16,14 +16,14 @@ from infra.rules.view import (
     TABLE,
     ResourceView,
     Unknown,
-    texts,
-    within,
+    as_strings,
+    value_at,
 )
 
-SUFFIX = "-0a1b2c3"
+PULUMI_SUFFIX = "-0a1b2c3"
 """What Pulumi adds to a resource's name where it makes up the physical one: a dash and seven hexadecimal digits."""
 
-NAMES = {
+NAME_LIMITS = {
     ALIAS: (256, r"alias/[a-zA-Z0-9/_-]+", "letters, digits and /_-, after alias/"),
     BUCKET: (63, r"[a-z0-9][a-z0-9.-]+[a-z0-9]", "small letters, digits and .-"),
     FUNCTION: (64, r"[a-zA-Z0-9_-]+", "letters, digits and _-"),
@@ -35,7 +35,7 @@ NAMES = {
 }
 """The most characters of a name, and which (the services' API references, November 2026)."""
 
-VARIABLES = 4_096
+MAX_VARIABLES_BYTES = 4_096
 """Bytes of a function's variables, names and values together (Lambda's quota)."""
 
 RESERVED = {
@@ -48,7 +48,7 @@ RESERVED = {
 """Variables that Lambda sets itself (Lambda: defined runtime environment variables, November 2026)."""
 
 
-@rule(Level.REFUSED, *NAMES)
+@rule(Level.REFUSED, *NAME_LIMITS)
 def refused_name(resource: ResourceView) -> Iterator[str]:
     """A name is one that AWS takes."""
     argument = "bucket" if resource.type == BUCKET else "name"
@@ -59,10 +59,10 @@ def refused_name(resource: ResourceView) -> Iterator[str]:
         return
     made_up = not isinstance(given, str)
     name = (resource.name.lower() if resource.type == BUCKET else resource.name) if made_up else given
-    physical = name + (SUFFIX if made_up else "")
-    most, pattern, characters = NAMES[resource.type]
+    physical = name + (PULUMI_SUFFIX if made_up else "")
+    most, pattern, characters = NAME_LIMITS[resource.type]
     if (over := len(physical) - most) > 0:
-        own = f" with the {len(SUFFIX)} that Pulumi adds" if made_up else ""
+        own = f" with the {len(PULUMI_SUFFIX)} that Pulumi adds" if made_up else ""
         yield f"a name of {len(physical)} characters{own}: AWS takes {most}; shorten it by {over}"
     if not re.fullmatch(pattern, physical):
         yield f"the name {name!r}: AWS takes {characters}"
@@ -71,13 +71,15 @@ def refused_name(resource: ResourceView) -> Iterator[str]:
 @rule(Level.REFUSED, FUNCTION)
 def refused_variables(function: ResourceView) -> Iterator[str]:
     """A function's environment variables are ones that Lambda takes."""
-    given = within(function.inputs, "environment", "variables")
+    given = value_at(function.inputs, "environment", "variables")
     variables: Mapping[str, Any] = cast("Mapping[str, Any]", given) if isinstance(given, Mapping) else {}
     for name in variables:
         if name in RESERVED:
             yield f"the variable {name}: Lambda sets it itself; take another name"
         elif not re.fullmatch("[a-zA-Z][a-zA-Z0-9_]+", name):
             yield f"the variable {name}: Lambda takes letters, digits and _, at least two, and a letter first"
-    size = sum(len(text.encode()) for text in [*variables, *texts(list(variables.values()))])
-    if size > VARIABLES:
-        yield f"variables of {size} bytes: Lambda takes {VARIABLES}; keep large values in Parameter Store or S3"
+    size = sum(len(text.encode()) for text in [*variables, *as_strings(list(variables.values()))])
+    if size > MAX_VARIABLES_BYTES:
+        yield (
+            f"variables of {size} bytes: Lambda takes {MAX_VARIABLES_BYTES}; keep large values in Parameter Store or S3"
+        )

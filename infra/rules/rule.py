@@ -32,7 +32,9 @@ class Rule:
     level: Level
     types: frozenset[str]
     check: Check
-    by_facts: bool = False  # needs what only this program's components tell of a consumer, so it is none of the pack's
+    program_only: bool = (
+        False  # needs what only this program's components tell of a consumer, so it is none of the pack's
+    )
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class StackRule:
     about: str
     level: Level
     check: StackCheck
-    by_facts: bool = False
+    program_only: bool = False
 
 
 RULES: list[Rule] = []
@@ -52,21 +54,21 @@ STACK_RULES: list[StackRule] = []
 OfOne = TypeVar("OfOne", bound=Check)
 
 
-def rule(level: Level, *types: str, by_facts: bool = False) -> Callable[[OfOne], OfOne]:
+def rule(level: Level, *types: str, program_only: bool = False) -> Callable[[OfOne], OfOne]:
     """Register a rule about each resource of these types."""
 
     def register(check: OfOne) -> OfOne:
-        RULES.append(Rule(*_named(check), level, frozenset(types), check, by_facts))
+        RULES.append(Rule(*_named(check), level, frozenset(types), check, program_only))
         return check
 
     return register
 
 
-def stack_rule(level: Level, *, by_facts: bool = False) -> Callable[[StackCheck], StackCheck]:
+def stack_rule(level: Level, *, program_only: bool = False) -> Callable[[StackCheck], StackCheck]:
     """Register a rule that compares resources."""
 
     def register(check: StackCheck) -> StackCheck:
-        STACK_RULES.append(StackRule(*_named(check), level, check, by_facts))
+        STACK_RULES.append(StackRule(*_named(check), level, check, program_only))
         return check
 
     return register

@@ -26,7 +26,7 @@ def changes_a_second(memory_size: int, cpu_seconds: float) -> float:
     return min(1.0, memory_size / VCPU_MEMORY) / cpu_seconds
 
 
-def seconds(batch_size: int, memory_size: int, workers: int) -> float:
+def batch_seconds(batch_size: int, memory_size: int, workers: int) -> float:
     """How long a full batch takes at least if each of its changes is one write to DynamoDB.
 
     The result is the larger of two bounds: the CPU of all changes, and the waiting of one worker for its part of them.

@@ -4,16 +4,27 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from infra.rules.rule import Level, rule, stack_rule
-from infra.rules.view import BUCKET, BUCKET_PRIVATE, LOG_GROUP, TABLE, ResourceView, linked, listed, of, texts, within
+from infra.rules.view import (
+    BUCKET,
+    BUCKET_PRIVATE,
+    LOG_GROUP,
+    TABLE,
+    ResourceView,
+    as_list,
+    as_strings,
+    links,
+    of_type,
+    value_at,
+)
 
-KEY_BYTES = 255
+MAX_KEY_BYTES = 255
 """Bytes of a key attribute's name (DynamoDB's limit)."""
 
 
 @rule(Level.UNSAFE, TABLE)
 def table_without_recovery(table: ResourceView) -> Iterator[str]:
     """A table can be restored to a point in time."""
-    if not within(table.inputs, "pointInTimeRecovery", "enabled"):
+    if not value_at(table.inputs, "pointInTimeRecovery", "enabled"):
         yield (
             "no pointInTimeRecovery: what a mistake overwrites is gone, and what is derived from it cannot be made "
             "again; enable it"
@@ -33,11 +44,11 @@ def table_without_protection(table: ResourceView) -> Iterator[str]:
 @rule(Level.REFUSED, TABLE)
 def refused_keys(table: ResourceView) -> Iterator[str]:
     """A table's keys are ones that DynamoDB takes."""
-    keys = texts([table.inputs.get("hashKey"), table.inputs.get("rangeKey")])
+    keys = as_strings([table.inputs.get("hashKey"), table.inputs.get("rangeKey")])
     expires = ttl_attribute(table)
     for key in keys:
-        if not 0 < len(key.encode()) <= KEY_BYTES:
-            yield f"the key {key!r}: DynamoDB takes a name of 1 to {KEY_BYTES} bytes"
+        if not 0 < len(key.encode()) <= MAX_KEY_BYTES:
+            yield f"the key {key!r}: DynamoDB takes a name of 1 to {MAX_KEY_BYTES} bytes"
     if len(set(keys)) < len(keys):
         yield f"{keys[0]} is partition and sort key: DynamoDB takes two attributes; leave the sort key out"
     if expires == "":
@@ -61,12 +72,12 @@ def imported_without_stream(table: ResourceView) -> Iterator[str]:
 
 def ttl_attribute(table: ResourceView) -> Any:
     """The attribute of a table's time to live; None where that is off."""
-    return within(table.inputs, "ttl", "attributeName") if within(table.inputs, "ttl", "enabled") else None
+    return value_at(table.inputs, "ttl", "attributeName") if value_at(table.inputs, "ttl", "enabled") else None
 
 
 def attribute_types(table: ResourceView) -> dict[Any, Any]:
     """The attributes that a table declares, its keys and those of its indexes, to their types."""
-    return {within(each, "name"): within(each, "type") for each in listed(table.inputs.get("attributes"))}
+    return {value_at(each, "name"): value_at(each, "type") for each in as_list(table.inputs.get("attributes"))}
 
 
 def key_types(table: ResourceView) -> dict[str, str]:
@@ -87,8 +98,8 @@ def log_without_retention(group: ResourceView) -> Iterator[str]:
 def open_bucket(resources: Sequence[ResourceView]) -> Iterator[tuple[ResourceView, str]]:
     """A bucket's public access is blocked."""
     flags = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
-    blocks = {bucket.urn: block for block, bucket in linked(resources, BUCKET_PRIVATE, "bucket", BUCKET)}
-    for bucket in of(resources, BUCKET):
+    blocks = {bucket.urn: block for block, bucket in links(resources, BUCKET_PRIVATE, "bucket", BUCKET)}
+    for bucket in of_type(resources, BUCKET):
         block = blocks.get(bucket.urn)
         lacking = [flag for flag in flags if not (block and block.inputs.get(flag))]
         if lacking:

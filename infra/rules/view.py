@@ -27,7 +27,7 @@ EXISTING_TABLE = "table-stream:index:ExistingTable"
 class Unknown:
     """Stands for an input, or a part of one, that only the update will know."""
 
-    made_of: frozenset[str] = frozenset()  # URNs of the resources whose outputs it is made of
+    origins: frozenset[str] = frozenset()  # URNs of the resources whose outputs it is made of
 
 
 UNKNOWN = Unknown()
@@ -45,10 +45,10 @@ class ResourceView:
     """URNs of the resources that a property is made of. Previews know them where they do not know ARNs."""
     parent: str = ""
     protect: bool = False
-    only_here: bool = False  # whether it is for the sandbox alone, so that Lambda need not support its run-time
+    sandbox_only: bool = False  # whether it is for the sandbox alone, so that Lambda need not support its run-time
 
 
-def number(value: object, otherwise: int) -> int:
+def as_number(value: object, otherwise: int) -> int:
     """The whole number, which may be written as text or as 60.0; `otherwise` where it is none, or not known."""
     if isinstance(value, bool):
         return otherwise
@@ -58,12 +58,12 @@ def number(value: object, otherwise: int) -> int:
         return otherwise
 
 
-def flag(value: object) -> object:
+def as_flag(value: object) -> object:
     """The truth value, which may be written as text."""
     return value.lower() == "true" if isinstance(value, str) else value
 
 
-def within(value: Any, *path: str) -> Any:
+def value_at(value: Any, *path: str) -> Any:
     """What stands at `path`: an Unknown where that begins to be unknown, None where there is nothing."""
     for name in path:
         if isinstance(value, Unknown):
@@ -72,33 +72,33 @@ def within(value: Any, *path: str) -> Any:
     return value
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """The elements of a list; a single value is a list of one, and None or an Unknown is an empty list."""
     if isinstance(value, (list, tuple)):
         return list(cast("Sequence[Any]", value))
     return [] if value is None or isinstance(value, Unknown) else [value]
 
 
-def texts(value: object) -> list[str]:
+def as_strings(value: object) -> list[str]:
     """The strings of a list, or of a single value."""
-    return [each for each in listed(value) if isinstance(each, str)]
+    return [each for each in as_list(value) if isinstance(each, str)]
 
 
-def of(resources: Sequence[ResourceView], *types: str) -> Iterator[ResourceView]:
+def of_type(resources: Sequence[ResourceView], *types: str) -> Iterator[ResourceView]:
     """Those of some types."""
     return (resource for resource in resources if resource.type in types)
 
 
-def linked(
+def links(
     resources: Sequence[ResourceView], kind: str, by: str, other: str
 ) -> Iterator[tuple[ResourceView, ResourceView]]:
     """Pairs of resources of which the first one's property `by` is made of the second one, or names it."""
-    urns = {resource.urn: resource for resource in of(resources, other)}
-    names = {physical: resource for resource in of(resources, other) for physical in physical_names(resource)}
-    for resource in of(resources, kind):
-        made_of = [urns[urn] for urn in resource.dependencies.get(by, ()) if urn in urns]
-        named = [names[value] for value in texts(resource.inputs.get(by)) if value in names]
-        yield from ((resource, each) for each in {each.urn: each for each in made_of + named}.values())
+    urns = {resource.urn: resource for resource in of_type(resources, other)}
+    names = {physical: resource for resource in of_type(resources, other) for physical in physical_names(resource)}
+    for resource in of_type(resources, kind):
+        origins = [urns[urn] for urn in resource.dependencies.get(by, ()) if urn in urns]
+        named = [names[value] for value in as_strings(resource.inputs.get(by)) if value in names]
+        yield from ((resource, each) for each in {each.urn: each for each in origins + named}.values())
 
 
 def physical_names(resource: ResourceView) -> list[str]:
@@ -120,19 +120,19 @@ class Tables:
 
     def __init__(self, resources: Sequence[ResourceView]) -> None:
         self.by_identity = {
-            resource.urn or resource.inputs["arn"]: resource for resource in of(resources, TABLE, EXISTING_TABLE)
+            resource.urn or resource.inputs["arn"]: resource for resource in of_type(resources, TABLE, EXISTING_TABLE)
         }
         arns = {resource.inputs.get("arn"): identity for identity, resource in self.by_identity.items()}
         self._by_arn = {arn: identity for arn, identity in arns.items() if isinstance(arn, str)}
 
-    def identities(self, reference: Any, made_of: Collection[str] = ()) -> list[str]:
+    def identities(self, reference: Any, origins: Collection[str] = ()) -> list[str]:
         """The tables that an ARN (of a table or its stream), an identity or an Unknown refers to."""
         if isinstance(reference, str) and reference:
             arn = reference.partition("/stream/")[0]
             if ":dynamodb:" in arn and ":table/" in arn:
                 return [self._by_arn.get(arn, arn)]
             return [reference] if reference in self.by_identity else []
-        urns = {*made_of, *(reference.made_of if isinstance(reference, Unknown) else ())}
+        urns = {*origins, *(reference.origins if isinstance(reference, Unknown) else ())}
         return sorted(urn for urn in urns if urn in self.by_identity)
 
     def sources(self, mapping: ResourceView) -> list[str]:
@@ -141,7 +141,7 @@ class Tables:
 
     def read_by(self, mapping: ResourceView) -> list[str]:
         """Identities of the tables whose streams an enabled mapping reads."""
-        return [] if flag(mapping.inputs.get("enabled")) is False else self.sources(mapping)
+        return [] if as_flag(mapping.inputs.get("enabled")) is False else self.sources(mapping)
 
     def name(self, identity: str) -> str:
         """What the program calls a table, or AWS where the program does not know it."""

@@ -57,11 +57,9 @@ PAUSE_SECONDS = 0.3
 """Between two groups of orders, so that the later ones come while the odd order is held."""
 NEEDED = {"tables": {"users", "orders", "orders-mirror"}, "consumers": {"welcome-email", "mirror"}}
 CONFIG = {
-    "table-stream:mailFrom": "hello@example.com",
+    "mailFrom": "hello@example.com",
     # One group of orders is one batch, whatever the speed of this machine.
-    "table-stream:tuning": json.dumps(
-        {"mirror": {"batchSize": TOGETHER * VERSIONS, "maximumBatchingWindowInSeconds": 1}}
-    ),
+    "tuning": json.dumps({"mirror": {"batchSize": TOGETHER * VERSIONS, "maximumBatchingWindowInSeconds": 1}}),
 }
 
 

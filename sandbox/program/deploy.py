@@ -13,7 +13,7 @@ from sandbox import ROOT, SandboxError
 from sandbox.emulator import Emulator
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.mapping.poller import Poller
-from sandbox.program.in_process import InvokeError, Registration, project, run, stack_config
+from sandbox.program.in_process import InvokeError, Registration, namespaced, project, run, stack_config
 from sandbox.program.lookups import answer
 from sandbox.program.not_imitated import Asides, PassedOver
 from sandbox.resources.catalog import resource
@@ -239,8 +239,7 @@ class Sandbox:
         stack: str,
         config: Mapping[str, str] | None,
     ) -> list[str]:
-        if config is None:
-            config = stack_config(stack)
+        config = stack_config(stack) if config is None else namespaced(config, project()["name"])
         self.verify_sender(config)
         return deployment.run(program, stack=stack, config=config)
 

@@ -87,6 +87,11 @@ def project(root: Path = ROOT) -> dict[str, Any]:
     return _yaml(root / "Pulumi.yaml")
 
 
+def namespaced(config: Mapping[str, Any], project_name: str) -> dict[str, Any]:
+    """`config` by full keys: the CLI takes a key without a namespace as one of the project."""
+    return {key if ":" in key else f"{project_name}:{key}": value for key, value in config.items()}
+
+
 def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
     """Pulumi.<stack>.yaml, over the defaults of Pulumi.yaml, as the CLI hands it to the program in PULUMI_CONFIG.
 
@@ -97,11 +102,9 @@ def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
         Pulumi.yaml declares without a default.
     """
     about = project(root)
-    config = dict(_yaml(root / f"Pulumi.{stack}.yaml").get("config") or {})
+    config = namespaced(_yaml(root / f"Pulumi.{stack}.yaml").get("config") or {}, about["name"])
     missing: list[str] = []
-    declarations: dict[str, dict[str, Any]] = about.get("config") or {}
-    for name, declaration in declarations.items():
-        key = name if ":" in name else f"{about['name']}:{name}"
+    for key, declaration in namespaced(about.get("config") or {}, about["name"]).items():
         given = declaration.get("default", declaration.get("value"))
         if key not in config and given is not None:
             config[key] = given
@@ -148,7 +151,11 @@ def run(
     name = project(program if isinstance(program, Path) else ROOT)["name"]
     with contextlib.chdir(directory), _no_collection():
         context.run(
-            *(_run, program, monitor, config), project=name, stack=stack, dry_run=preview, organization="organization"
+            *(_run, program, monitor, namespaced(config, name)),
+            project=name,
+            stack=stack,
+            dry_run=preview,
+            organization="organization",
         )
     return monitor.stack_outputs
 

@@ -1,6 +1,6 @@
 """What is measured is the real effect, in another process. How much CPU it takes is not shown here."""
 
-from bench.sizes import BATCH, LEDGER, MIRROR, make_tables, seconds
+from bench.sizes import BATCH, LEDGER, MIRROR, batch_seconds, make_tables
 from sandbox.emulator import Emulator
 
 
@@ -8,7 +8,7 @@ def test_the_measured_functions_have_their_effects():
     with Emulator("eu-central-1") as emulator:
         make_tables(emulator)
         for kind in ("put_if_newer", "claim"):
-            assert seconds(kind, emulator, batches=1) > 0
+            assert batch_seconds(kind, emulator, batches=1) > 0
         dynamodb = emulator.client("dynamodb")
         mirrored = dynamodb.scan(TableName=MIRROR)["Items"]
         claims = dynamodb.scan(TableName=LEDGER)["Items"]

@@ -32,11 +32,10 @@ SEED, ORDERS, VERSIONS, USERS = 20_261, 20, 12, 24
 POISON = 7
 """The version that can never be processed, of some orders."""
 CONFIG = {
-    "table-stream:target": "host",
-    "table-stream:mailFrom": "hello@example.com",
+    "target": "host",
+    "mailFrom": "hello@example.com",
     # What a killed function has claimed or leased stays its own until its time would have been over.
-    "table-stream:tuning": '{"welcome-email": {"timeout": 6, "handlerTimeout": 1},'
-    ' "mirror": {"timeout": 6, "handlerTimeout": 1}}',
+    "tuning": '{"welcome-email": {"timeout": 6, "handlerTimeout": 1}, "mirror": {"timeout": 6, "handlerTimeout": 1}}',
 }
 CONCURRENT = 10
 """Claims that one function holds at once: its workers."""

@@ -217,9 +217,7 @@ def test_up_redeploys_what_is_edited_over_what_is_there(copy: Path, tmp_path: Pa
     assert told("not redeployed") == ("not redeployed: NameError: name 'Setings' is not defined\n")
     edit(copy / "__main__.py", "settings = Setings.load()", "settings = Settings.load()")
     assert told("nothing") == "nothing to redeploy\n"
-    edit(
-        copy / "Pulumi.local.yaml", "table-stream:mailFrom: hello@example.com", "table-stream:failureRetentionInDays: 9"
-    )
+    edit(copy / "Pulumi.local.yaml", "mailFrom: hello@example.com", "failureRetentionInDays: 9")
     assert "welcome-email-function unmade" in told("redeployed")
 
     after = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from tests.local import LocalAws
 def test_with_a_key_of_its_own_the_program_works_and_keeps_everything_under_it(
     aws: LocalAws, deployed: Callable[..., Deployment]
 ):
-    deployment = deployed(config=stack_config("local") | {"table-stream:encryption": "customer"})
+    deployment = deployed(config=stack_config("local") | {"encryption": "customer"})
     outputs, kms = deployment.outputs, aws.client("kms")
     [key] = [made.outputs["arn"] for made in deployment.made if made.registration.type == "aws:kms/key:Key"]
     alias = "alias/table-stream-local-encryption"

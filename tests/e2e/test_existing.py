@@ -11,7 +11,7 @@ from infra.settings import Tuning
 from infra.table import StreamTable
 from tests.local import LocalAws
 
-HOST = {"table-stream:target": "host"}
+HOST = {"target": "host"}
 
 
 def attach(table_name: str) -> Callable[[], None]:

@@ -24,7 +24,7 @@ def smoke(aws: LocalAws, pipeline: Deployment, tmp_path: Path) -> Callable[..., 
     def run(*arguments: str, outputs: Mapping[str, Any] = pipeline.outputs) -> tuple[int, str, str]:
         (tmp_path / "outputs.json").write_text(json.dumps(outputs), encoding="utf-8")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "ops", "smoke", "--outputs", str(tmp_path / "outputs.json"), *arguments],
             cwd=ROOT,
             env=inherited | aws.sandbox.emulator.variables(),
@@ -34,12 +34,12 @@ def smoke(aws: LocalAws, pipeline: Deployment, tmp_path: Path) -> Callable[..., 
             check=False,
             timeout=100,
         )
-        return done.returncode, done.stdout, done.stderr
+        return process.returncode, process.stdout, process.stderr
 
     return run
 
 
-def marked(aws: LocalAws, pipeline: Deployment, marker: str) -> list[tuple[str, dict[str, Any]]]:
+def marked_items(aws: LocalAws, pipeline: Deployment, marker: str) -> list[tuple[str, dict[str, Any]]]:
     return [
         (name, item)
         for name, table in pipeline.outputs["tables"].items()
@@ -63,7 +63,7 @@ def test_it_sees_every_effect_sends_no_mail_and_cleans_up(
     assert (result["missing"], result["untried"]) == ([], ["welcome-email"])
     aws.settle()
     assert len(aws.mails()) == mails
-    [(table, tombstone)] = marked(aws, pipeline, result["marker"])
+    [(table, tombstone)] = marked_items(aws, pipeline, result["marker"])
     assert table == "orders-mirror"
     assert set(tombstone) == {"customer_id", "order_id", "change_version", "expiry"}
 
@@ -79,16 +79,16 @@ def test_it_says_what_is_missing_and_still_cleans_up(
     finally:
         aws.set_variables(function, MIRROR_TABLE=pipeline.outputs["tables"]["orders-mirror"]["name"])
     assert (code, error) == (1, "")
-    told = out.splitlines()
-    marker = told[0].rpartition(" ")[2]
-    assert sorted(line.split()[1:4] for line in told if line.startswith("✔")) == [
+    lines = out.splitlines()
+    marker = lines[0].rpartition(" ")[2]
+    assert sorted(line.split()[1:4] for line in lines if line.startswith("✔")) == [
         ["change-log", "orders", "INSERT"],
         ["change-log", "users", "INSERT"],
     ]
-    assert [line for line in told if line.startswith("✖")] == ["✖ mirror       orders       INSERT  not within 6 s"]
-    assert told[-1].startswith(f"mirror: see its log group {group}, ")
+    assert [line for line in lines if line.startswith("✖")] == ["✖ mirror       orders       INSERT  not within 6 s"]
+    assert lines[-1].startswith(f"mirror: see its log group {group}, ")
     aws.settle()  # the mirror, mended, has its turn with what waited
-    assert [(name, set(item) - {"change_version", "expiry"}) for name, item in marked(aws, pipeline, marker)] == [
+    assert [(name, set(item) - {"change_version", "expiry"}) for name, item in marked_items(aws, pipeline, marker)] == [
         ("orders-mirror", {"customer_id", "order_id"})
     ]
 

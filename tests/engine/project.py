@@ -72,7 +72,7 @@ class Project:
 
     def configure(self, key: str, value: str) -> None:
         """Set a key of the project's namespace, `tuning.mirror.batchSize` too."""
-        self.run("config", "set", "--path", f"table-stream:{key}", value)
+        self.run("config", "set", "--path", key, value)
 
     def confirm(self, told: str) -> None:
         """Run the command that a refusal names."""

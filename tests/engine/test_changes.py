@@ -177,7 +177,7 @@ def test_aliases_of_a_consumer_and_a_table_reach_their_children_and_the_mapping_
 
 
 def test_a_former_name_does_so_too_and_keeps_what_stands_in_the_ledger(project: Projects, aws: LocalAws) -> None:
-    made, writer, expected = renamed(project, aws, 'formerly="change-log"')
+    made, writer, expected = renamed(project, aws, 'former_name="change-log"')
     assert made.preview() == {"journal-function": "update"}  # its rights are to the same items as before
     with writer.busy():
         made.up()

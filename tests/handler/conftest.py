@@ -1,4 +1,4 @@
-"""What the engine's tests share: its log lines and its counts."""
+"""Fixtures of the engine's tests: log lines, counts and Lambda's environment."""
 
 import io
 import json
@@ -16,7 +16,7 @@ Counts = Callable[[], dict[str, float]]
 
 @pytest.fixture
 def log_lines() -> Iterator[Lines]:
-    """The lines that the one Logger has written so far."""
+    """Return a function that returns the lines logged so far."""
     buffer = io.StringIO()
     written: Any = logger.registered_handler
     before = written.setStream(buffer)
@@ -26,28 +26,28 @@ def log_lines() -> Iterator[Lines]:
 
 @pytest.fixture
 def counts(capsys: pytest.CaptureFixture[str]) -> Counts:
-    """The counts printed since the last call."""
+    """Return a function that returns the counts printed since its last call."""
 
     def read() -> dict[str, float]:
-        found = dict[str, float]()
+        totals = dict[str, float]()
         for line in capsys.readouterr().out.splitlines():
             emf = json.loads(line)
             for metric in emf["_aws"]["CloudWatchMetrics"][0]["Metrics"]:
-                found[metric["Name"]] = found.get(metric["Name"], 0) + sum(emf[metric["Name"]])
-        return found
+                totals[metric["Name"]] = totals.get(metric["Name"], 0) + sum(emf[metric["Name"]])
+        return totals
 
     return read
 
 
 @pytest.fixture
 def in_lambda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As in Lambda, which reads the environment once; what was fixed is put back."""
+    """Set the variables as in Lambda, where the settings are read once; restore the former settings."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "mirror")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("LEDGER_TABLE", "ledger")
     monkeypatch.setenv("FAILURE_BUCKET", "failures")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "mirror")
     monkeypatch.setenv("WORKERS", "2")
-    former = environment.fix(None)
+    former = environment.set_current(None)
     yield
-    environment.fix(former)
+    environment.set_current(former)

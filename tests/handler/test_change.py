@@ -1,4 +1,4 @@
-"""A change says exactly what its record says, and says so only when it is asked."""
+"""Change: its properties have the exact values of the record, and decode them on first use."""
 
 import base64
 from datetime import UTC, datetime
@@ -7,47 +7,33 @@ from typing import Any
 
 import pytest
 
-from handler.stream.change import Change, ImageNotInStreamError, MalformedChangeError, PermanentError, encode
-from tests.handler.fakes import STREAM, record
+from handler.stream.change import Change, ImageNotInStreamError, MalformedChangeError, PermanentError
+from handler.stream.codec import encode
+from handler.stream.testing import as_recorded
+from tests.fakes.records import STREAM, record
 
 B64 = base64.b64encode(b"\x00\xff").decode()
 
 
-def of(value: Any) -> Any:
-    """The native value of one attribute of a new image."""
+def native_value(value: Any) -> Any:
+    """Return the native value of one attribute of a new image."""
     return (Change(record(1, NewImage={"a": value})).new_image or {})["a"]
 
 
 @pytest.mark.parametrize(
     ("wire", "native"),
     [
-        ({"S": ""}, ""),
-        ({"S": "é"}, "é"),
-        ({"N": "0"}, Decimal(0)),
-        ({"N": "-0.10"}, Decimal("-0.10")),
-        ({"N": "1" * 38}, Decimal("1" * 38)),
-        ({"N": "1" * 60}, Decimal("1" * 60)),
-        ({"N": "1" + "0" * 125}, Decimal("1E+125")),
-        (
-            {"N": "9.9999999999999999999999999999999999999E+125"},
-            Decimal("9.9999999999999999999999999999999999999E+125"),
-        ),
-        ({"N": "1E-130"}, Decimal("1E-130")),
-        ({"N": "." + "0" * 129 + "1"}, Decimal("1E-130")),
-        ({"B": B64}, b"\x00\xff"),
-        ({"B": ""}, b""),
-        ({"BOOL": False}, False),
-        ({"NULL": True}, None),
-        ({"SS": ["a", "b"]}, {"a", "b"}),
+        *[({"S": text}, text) for text in ("", "é")],
+        *[({"N": text}, Decimal(text)) for text in ("0", "-0.10", "1" * 38, "1" * 60, f"9.{'9' * 37}E+125", "1E-130")],
+        *[({"N": "1" + "0" * 125}, Decimal("1E+125")), ({"N": "." + "0" * 129 + "1"}, Decimal("1E-130"))],
+        *[({"B": B64}, b"\x00\xff"), ({"B": ""}, b""), ({"BOOL": False}, False), ({"NULL": True}, None)],
+        *[({"SS": ["a", "b"]}, {"a", "b"}), ({"BS": [B64, ""]}, {b"\x00\xff", b""}), ({"L": []}, []), ({"M": {}}, {})],
         ({"NS": ["1", "1E-130", "1" * 60]}, {Decimal(1), Decimal("1E-130"), Decimal("1" * 60)}),
-        ({"BS": [B64, ""]}, {b"\x00\xff", b""}),
-        ({"L": []}, []),
-        ({"M": {}}, {}),
         ({"M": {"": {"L": [{"M": {"n": {"NS": ["2"]}}}, {"NULL": True}]}}}, {"": [{"n": {Decimal(2)}}, None]}),
     ],
 )
 def test_values_are_native_and_exact(wire: Any, native: Any) -> None:
-    value = of(wire)
+    value = native_value(wire)
     assert value == native
     assert type(value) is type(native)
 
@@ -55,47 +41,24 @@ def test_values_are_native_and_exact(wire: Any, native: Any) -> None:
 @pytest.mark.parametrize(
     "wire",
     [
-        {"N": "NaN"},
-        {"N": "Infinity"},
-        {"N": "1_000"},
-        {"N": " 1"},
-        {"N": ""},
-        {"N": "."},
-        {"N": "٣"},
-        {"N": 1},
-        {"S": 1},
-        {"B": "***"},
-        {"B": "YQ"},
-        {"BOOL": "true"},
-        {"NULL": 1},
-        {"SS": "ab"},
-        {"SS": [1]},
-        {"NS": ["x"]},
-        {"BS": [1]},
-        {"L": {}},
-        {"L": ["a"]},
-        {"M": []},
-        {"M": {"x": {"N": "x"}}},
-        {"X": "a"},
-        {},
-        {"S": "a", "N": "1"},
-        "a",
-        None,
-        [],
+        *[{"N": number} for number in ("NaN", "Infinity", "1_000", " 1", "", ".", "٣", 1)],
+        *[{"S": 1}, {"B": "***"}, {"B": "YQ"}, {"BOOL": "true"}, {"NULL": 1}, {"X": "a"}],
+        *[{"SS": "ab"}, {"SS": [1]}, {"NS": ["x"]}, {"BS": [1]}, {"L": {}}, {"L": ["a"]}, {"M": []}],
+        *[{"M": {"x": {"N": "x"}}}, {}, {"S": "a", "N": "1"}, "a", None, []],
     ],
 )
-def test_what_is_no_dynamodb_json_names_the_record_and_the_field(wire: Any) -> None:
+def test_the_error_for_invalid_dynamodb_json_names_the_record_and_the_field(wire: Any) -> None:
     with pytest.raises(MalformedChangeError, match=r"record 'event-1': dynamodb\.NewImage\.a: "):
-        of(wire)
+        native_value(wire)
 
 
 @pytest.mark.parametrize("image", [None, [], "a"])
-def test_an_image_that_is_no_item_is_malformed(image: Any) -> None:
+def test_an_image_that_is_not_an_item_is_malformed(image: Any) -> None:
     with pytest.raises(MalformedChangeError, match=r"dynamodb\.NewImage: .* is not an item"):
         _ = Change(record(1, NewImage=image)).new_image
 
 
-def test_what_cannot_be_decoded_is_permanent_and_only_when_looked_at() -> None:
+def test_an_undecodable_image_is_a_permanent_error_on_first_use() -> None:
     change = Change(record(1, NewImage={"a": {"N": "x"}}))
     assert change.keys == {"id": "a"}
     assert change.old_image == {"id": "a", "n": Decimal(1)}
@@ -108,7 +71,7 @@ def test_an_image_is_decoded_once() -> None:
     assert change.new_image is change.new_image
 
 
-def test_a_change_says_what_its_record_says() -> None:
+def test_a_change_has_the_values_of_its_record() -> None:
     raw = record(7, "x", name="INSERT", at=1_800_000_000)
     change = Change(raw)
     assert change.event_id == "event-7"
@@ -128,8 +91,8 @@ def test_a_change_says_what_its_record_says() -> None:
     assert not change.is_expiry
 
 
-def test_raw_is_a_copy_that_is_made_once() -> None:
-    """A handler may do with it as it likes: what is held or parked is the record as it came."""
+def test_raw_is_a_single_copy() -> None:
+    """A handler may change the copy: the engine holds or parks the record as Lambda delivered it."""
     change = Change(record(1))
     assert change.raw is change.raw
     change.raw["dynamodb"]["Keys"]["id"].clear()
@@ -138,7 +101,7 @@ def test_raw_is_a_copy_that_is_made_once() -> None:
     assert (change.keys, change.new_image) == ({"id": "a"}, {"id": "a", "n": Decimal(1)})
 
 
-def test_removed_and_inserted_items_lack_one_image() -> None:
+def test_removals_and_insertions_lack_one_image() -> None:
     assert Change(record(1, name="REMOVE")).new_image is None
     assert Change(record(1, name="INSERT")).old_image is None
 
@@ -160,30 +123,31 @@ def test_an_image_that_the_view_type_leaves_out_raises(view: str, has: set[str],
             assert getattr(Change(raw), image) == getattr(Change(record(1, name=name)), image)
         else:
             raw["dynamodb"].pop(field, None)
-            with pytest.raises(ImageNotInStreamError, match=f"{field} of orders: its stream's view type is {view}"):
+            with pytest.raises(ImageNotInStreamError, match=f"{field} of orders: the stream's view type is {view}"):
                 getattr(Change(raw), image)
 
 
 @pytest.mark.parametrize(
     ("name", "image", "field"), [("INSERT", "new_image", "NewImage"), ("REMOVE", "old_image", "OldImage")]
 )
-def test_an_image_that_must_be_there_and_is_not_is_malformed(name: str, image: str, field: str) -> None:
-    """None would say that the item was removed, and a mirror would remove it."""
+def test_a_missing_image_is_malformed(name: str, image: str, field: str) -> None:
+    """With None, a mirror would remove the item."""
     raw = record(1, name=name)
     del raw["dynamodb"][field]
     with pytest.raises(MalformedChangeError, match=f"dynamodb.{field}: missing in a record of {name}"):
         getattr(Change(raw), image)
 
 
-def test_an_expiry_is_told_from_a_removal() -> None:
+@pytest.mark.parametrize(
+    ("difference", "is_expiry"), [({}, True), ({"type": "User"}, False), ({"principalId": "x"}, False), (None, False)]
+)
+def test_an_expiry_differs_from_a_removal(difference: dict[str, str] | None, is_expiry: bool) -> None:
     identity = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
-    assert Change({**record(1, name="REMOVE"), "userIdentity": identity}).is_expiry
-    assert not Change({**record(1, name="REMOVE"), "userIdentity": identity | {"type": "User"}}).is_expiry
-    assert not Change({**record(1, name="REMOVE"), "userIdentity": identity | {"principalId": "x"}}).is_expiry
-    assert not Change({**record(1, name="REMOVE"), "userIdentity": None}).is_expiry
+    user = None if difference is None else identity | difference
+    assert Change({**record(1, name="REMOVE"), "userIdentity": user}).is_expiry is is_expiry
 
 
-def test_versions_order_as_the_changes_do_from_one_stream_to_the_next() -> None:
+def test_versions_sort_in_stream_order_and_a_later_streams_versions_sort_after_them() -> None:
     later = STREAM.replace("2026-01-01", "2026-01-02")
     versions = [
         Change(record(1, SequenceNumber="9" * 21)).version,
@@ -198,7 +162,7 @@ def test_versions_order_as_the_changes_do_from_one_stream_to_the_next() -> None:
 @pytest.mark.parametrize(
     ("change", "attribute", "message"),
     [
-        ({"eventID": None}, "event_id", "eventID: None is not a text"),
+        ({"eventID": None}, "event_id", "eventID: None is not a non-empty string"),
         ({"eventName": "TRUNCATE"}, "event_name", "eventName: 'TRUNCATE' is none of INSERT, MODIFY, REMOVE"),
         (
             {"eventSourceARN": "arn:aws:sqs:x:1:q"},
@@ -207,11 +171,11 @@ def test_versions_order_as_the_changes_do_from_one_stream_to_the_next() -> None:
         ),
         ({"dynamodb": None}, "keys", "dynamodb: missing, or not an object"),
         ({"dynamodb": {}}, "keys", "dynamodb.Keys: missing"),
-        ({"dynamodb": {}}, "sequence_number", "dynamodb.SequenceNumber: None is not a text"),
+        ({"dynamodb": {}}, "sequence_number", "dynamodb.SequenceNumber: None is not a non-empty string"),
         ({"dynamodb": {"ApproximateCreationDateTime": "x"}}, "created_at", "dynamodb.ApproximateCreationDateTime: "),
     ],
 )
-def test_a_field_that_is_missing_or_wrong_is_named(change: dict[str, Any], attribute: str, message: str) -> None:
+def test_the_error_names_a_missing_or_invalid_field(change: dict[str, Any], attribute: str, message: str) -> None:
     with pytest.raises(MalformedChangeError, match=message.replace(".", r"\.")):
         getattr(Change({**record(1), **change}), attribute)
 
@@ -219,41 +183,17 @@ def test_a_field_that_is_missing_or_wrong_is_named(change: dict[str, Any], attri
 @pytest.mark.parametrize(
     "value",
     [
-        None,
-        True,
-        "",
-        "é",
-        Decimal("1" * 60),
-        Decimal("1E-130"),
-        7,
-        b"\x00",
-        [],
-        {},
-        {"a", "b"},
-        {Decimal(1)},
-        {b"\x00"},
-        [{"a": [None, {b"x"}]}],
+        *[None, True, "", "é", Decimal("1" * 60), Decimal("1E-130"), 7, b"\x00", [], {}],
+        *[{"a", "b"}, {Decimal(1)}, {b"\x00"}, [{"a": [None, {b"x"}]}]],
     ],
 )
-def test_what_is_decoded_can_be_written_again(value: Any) -> None:
-    def as_in_a_stream(wire: Any) -> Any:
-        """boto3 takes bytes, and a stream's record has them in base64."""
-        match wire:
-            case bytes():
-                return base64.b64encode(wire).decode()
-            case dict():
-                return {name: as_in_a_stream(part) for name, part in wire.items()}  # pyright: ignore[reportUnknownVariableType] # JSON
-            case list():
-                return [as_in_a_stream(part) for part in wire]  # pyright: ignore[reportUnknownVariableType] # JSON
-            case _:
-                return wire
-
-    assert of(as_in_a_stream(encode(value))) == value
+def test_a_decoded_value_can_be_encoded_again(value: Any) -> None:
+    assert native_value(as_recorded(encode(value))) == value
 
 
 @pytest.mark.parametrize(
     "value", [1.5, Decimal("NaN"), Decimal("Infinity"), set[str](), {"a", Decimal(1)}, {True}, object(), [{"a": 1.5}]]
 )
-def test_what_dynamodb_cannot_hold_is_refused(value: Any) -> None:
-    with pytest.raises(TypeError, match="nothing that DynamoDB can hold"):
+def test_a_value_that_dynamodb_cannot_hold_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match="DynamoDB cannot hold"):
         encode(value)

@@ -1,4 +1,4 @@
-"""Claims: once, and once more only for each time that the holder dies in between."""
+"""Claims: an effect happens once, and again only after a death of the claim's holder."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,158 +7,160 @@ import pytest
 
 from handler.stream import PermanentError
 from handler.stream.claims import Claims, ClaimsDisabledError
+from handler.stream.engine.workers import SimulatedCrash
 from handler.stream.entry import NoLedgerError
+from tests.fakes.aws import refused
+from tests.fakes.records import record
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import record, refused
-from tests.handler.world import FAILS, Died, World
+from tests.handler.harness import FAILS, ConsumerHarness
 
 
-def claims(world: World) -> dict[str, dict[str, Any]]:
-    """The claims in the ledger, by event id."""
-    rows = (item for item in world.dynamodb.items("ledger") if item["sk"] == {"S": "claim"})
+def claims(harness: ConsumerHarness) -> dict[str, dict[str, Any]]:
+    """Return the claims in the ledger, by event id."""
+    rows = (item for item in harness.dynamodb.items("ledger") if item["sk"] == {"S": "claim"})
     return {item["pk"]["S"].removeprefix("claim#consumer#"): item for item in rows}
 
 
-def dying(batch: str = "a", **deliver: Any) -> World:
-    """A world whose function died while it held the claim on the first change."""
-    world = World(claim=True)
-    world.trouble[1] = Died()
-    with pytest.raises(Died):
-        world.deliver(batch, **deliver)
-    world.trouble.clear()
-    return world
+def dying(batch: str = "a", **deliver: Any) -> ConsumerHarness:
+    """Return a harness whose function died while it held the claim on the first change."""
+    harness = ConsumerHarness(claim=True)
+    harness.trouble[1] = SimulatedCrash()
+    harness.deliver_and_crash(batch, **deliver)
+    harness.trouble.clear()
+    return harness
 
 
-def test_a_claimed_change_is_done_once_however_often_it_is_delivered() -> None:
-    world = World(claim=True)
+def test_a_claimed_change_runs_once_in_repeated_deliveries() -> None:
+    harness = ConsumerHarness(claim=True)
     for _ in range(3):
-        assert world.deliver("ab") == []
-    assert world.applied == [1, 2]
+        assert harness.deliver("ab") == []
+    assert harness.applied == [1, 2]
 
 
-def test_a_claim_holds_in_another_environment_and_while_it_is_in_progress() -> None:
-    """The same batch is delivered to a second environment while the first one runs: there, the item is held."""
-    world = World(claim=True)
-    world.trouble[1] = [lambda: world.deliver("a")]
-    assert world.deliver("a") == []
-    assert (world.ran, world.applied, world.waiting()) == ([1], [1], [1])
-    assert world.retry(now=True)["released"] == 1
-    assert world.ran == [1]
+def test_a_claim_in_progress_is_respected_by_another_environment() -> None:
+    """A second environment receives the same batch while the first one runs it, and holds the item."""
+    harness = ConsumerHarness(claim=True)
+    harness.trouble[1] = [lambda: harness.deliver("a")]
+    assert harness.deliver("a") == []
+    assert (harness.ran, harness.applied, harness.waiting()) == ([1], [1], [1])
+    assert harness.retry(now=True)["released"] == 1
+    assert harness.ran == [1]
 
 
-def test_a_claim_in_progress_is_an_ordinary_failure_until_its_holders_time_is_over() -> None:
-    world = dying(seconds=60)
-    world.clock.now += 58
-    assert world.deliver("a") == []
-    assert (world.waiting(), world.described()["error_type"]) == ([1], "IdempotencyAlreadyInProgressError")
-    world.clock.now += 2
-    assert world.retry(now=True)["released"] == 1
-    assert world.ran == [1, 1], "once, plus once for the death"
+def test_a_claim_in_progress_is_an_ordinary_failure_until_its_holders_invocation_ends() -> None:
+    harness = dying(seconds=60)
+    harness.clock.now += 58
+    assert harness.deliver("a") == []
+    assert (harness.waiting(), harness.described()["error_type"]) == ([1], "IdempotencyAlreadyInProgressError")
+    harness.clock.now += 2
+    assert harness.retry(now=True)["released"] == 1
+    assert harness.ran == [1, 1], "one run, and one after the death"
 
 
-def test_a_claim_is_held_for_what_is_left_of_this_invocation_and_not_the_last() -> None:
-    world = World(claim=True)
-    world.deliver("a", seconds=900)
-    world.trouble[2] = [Died()]
-    with pytest.raises(Died):
-        world.deliver("b", start=2, seconds=10)
-    world.clock.now += 11
-    assert world.deliver("b", start=2) == []
-    assert world.applied == [1, 2]
+def test_a_claim_is_held_for_the_remaining_time_of_this_invocation_and_not_of_the_last() -> None:
+    harness = ConsumerHarness(claim=True)
+    harness.deliver("a", seconds=900)
+    harness.trouble[2] = [SimulatedCrash()]
+    harness.deliver_and_crash("b", start=2, seconds=10)
+    harness.clock.now += 11
+    assert harness.deliver("b", start=2) == []
+    assert harness.applied == [1, 2]
 
 
 @pytest.mark.parametrize("context", [None, SimpleNamespace()])
 def test_without_a_context_a_claim_is_held_for_lambdas_longest_invocation(context: Any) -> None:
-    world = World(claim=True)
-    world.trouble[1] = [Died()]
-    with pytest.raises(Died):
-        world.engine({"Records": [record(1)]}, context)
-    world.clock.now += 898
-    world.deliver("a")
-    assert (world.waiting(), world.applied) == ([1], [])
-    world.clock.now += 2
-    assert world.retry(now=True)["released"] == 1
+    harness = ConsumerHarness(claim=True)
+    harness.trouble[1] = [SimulatedCrash()]
+    with pytest.raises(SimulatedCrash):
+        harness.engine({"Records": [record(1)]}, context)
+    harness.clock.now += 898
+    harness.deliver("a")
+    assert (harness.waiting(), harness.applied) == ([1], [])
+    harness.clock.now += 2
+    assert harness.retry(now=True)["released"] == 1
 
 
 @pytest.mark.parametrize("error", [FAILS, SystemExit(1), KeyboardInterrupt()])
-def test_a_failure_gives_the_claim_back(error: BaseException, log_lines: Lines) -> None:
-    world = World(claim=True)
-    world.trouble[1] = [error, error, error]
-    assert world.deliver("a") == []
-    assert (claims(world), world.ran) == ({}, [1, 1, 1])
+def test_a_failure_removes_the_claim(error: BaseException, log_lines: Lines) -> None:
+    harness = ConsumerHarness(claim=True)
+    harness.trouble[1] = [error, error, error]
+    assert harness.deliver("a") == []
+    assert (claims(harness), harness.ran) == ({}, [1, 1, 1])
     assert log_lines()[-1]["error"]["type"] == type(error).__name__
-    assert world.retry(now=True)["released"] == 1
-    assert world.applied == [1]
+    assert harness.retry(now=True)["released"] == 1
+    assert harness.applied == [1]
 
 
-def test_a_permanent_error_is_parked_under_a_claim_too() -> None:
-    world = World(claim=True)
-    world.trouble[1] = PermanentError("never")
-    assert world.deliver("aa") == []
-    assert (world.parked(), world.applied) == ([1], [2])
+def test_a_permanent_error_of_a_claimed_change_is_parked() -> None:
+    harness = ConsumerHarness(claim=True)
+    harness.trouble[1] = PermanentError("never")
+    assert harness.deliver("aa") == []
+    assert (harness.parked(), harness.applied) == ([1], [2])
 
 
-def test_a_mark_that_fails_counts_as_done_and_is_counted(counts: Counts, log_lines: Lines) -> None:
-    world = World(claim=True)
-    world.dynamodb.on["UpdateItem claim"] = refused()
-    assert world.deliver("ab") == []
-    assert world.applied == [1, 2]
+def test_a_change_whose_claim_cannot_be_marked_is_done_and_counted(counts: Counts, log_lines: Lines) -> None:
+    harness = ConsumerHarness(claim=True)
+    harness.dynamodb.on["UpdateItem claim"] = refused()
+    assert harness.deliver("ab") == []
+    assert harness.applied == [1, 2]
     assert counts() == {"FailedMarks": 2}
     assert {line["message"] for line in log_lines()} == {"the claim cannot be marked"}
 
 
-def test_a_claim_that_cannot_be_given_back_hides_no_error_and_is_counted(counts: Counts) -> None:
-    world = World(claim=True)
-    world.dynamodb.on["DeleteItem claim"] = refused()
-    world.trouble |= {1: PermanentError("never"), 2: FAILS}
-    assert world.deliver("ab") == []
-    assert (world.parked(), world.waiting("b")) == ([1], [2])
+def test_a_claim_that_cannot_be_removed_hides_no_error_and_is_counted(counts: Counts) -> None:
+    harness = ConsumerHarness(claim=True)
+    harness.dynamodb.on["DeleteItem claim"] = refused()
+    harness.trouble |= {1: PermanentError("never"), 2: FAILS}
+    assert harness.deliver("ab") == []
+    assert (harness.parked(), harness.waiting("b")) == ([1], [2])
     assert counts() == {"FailedMarks": 2, "HeldChanges": 1, "ParkedChanges": 1}
 
 
-def test_a_claim_that_cannot_be_made_is_an_ordinary_failure_and_nothing_happens() -> None:
-    world = World(claim=True)
-    world.dynamodb.on["PutItem claim"] = refused()
-    assert world.deliver("ab") == []
-    assert (world.ran, world.waiting("a"), world.waiting("b")) == ([], [1], [2])
+def test_a_claim_that_cannot_be_written_is_an_ordinary_failure_without_effect() -> None:
+    harness = ConsumerHarness(claim=True)
+    harness.dynamodb.on["PutItem claim"] = refused()
+    assert harness.deliver("ab") == []
+    assert (harness.ran, harness.waiting("a"), harness.waiting("b")) == ([], [1], [2])
 
 
-def test_an_awaitable_result_is_no_claimed_success() -> None:
+def test_an_awaitable_result_of_a_claimed_change_is_a_failure() -> None:
     async def later() -> None: ...
 
-    world = World(claim=True)
-    world.look = lambda change: later()
-    assert world.deliver("a") == []
-    assert (claims(world), world.waiting()) == ({}, [1])
+    harness = ConsumerHarness(claim=True)
+    harness.look = lambda change: later()
+    assert harness.deliver("a") == []
+    assert (claims(harness), harness.waiting()) == ({}, [1])
 
 
-def test_each_claim_has_a_partition_of_its_own_by_consumer_and_event_id() -> None:
-    world = World(claim=True, remember_seconds=100, powertools_service_name="welcome-email")
-    world.deliver("ab")
-    items = world.dynamodb.items("ledger")
+def test_each_claim_has_its_own_partition_by_consumer_and_event_id() -> None:
+    harness = ConsumerHarness(claim=True, remember_seconds=100, powertools_service_name="welcome-email")
+    harness.deliver("ab")
+    items = harness.dynamodb.items("ledger")
     assert [(item["pk"]["S"], item["sk"]["S"], item["status"]["S"]) for item in items] == [
         (f"claim#welcome-email#event-{number}", "claim", "COMPLETED") for number in (1, 2)
     ]
-    assert all(99 <= int(item["expiry"]["N"]) - world.clock() <= 101 for item in items)  # it is cut to whole seconds
+    assert all(
+        99 <= int(item["expiry"]["N"]) - harness.clock() <= 101 for item in items
+    )  # Powertools truncates to whole seconds
 
 
 def test_a_change_without_an_event_id_cannot_be_claimed_and_is_parked() -> None:
-    world = World(claim=True)
-    assert world.engine({"Records": [{**record(1), "eventID": None}]}) == {"batchItemFailures": []}
-    assert (world.ran, world.parked()) == ([], [1])
+    harness = ConsumerHarness(claim=True)
+    assert harness.engine({"Records": [{**record(1), "eventID": None}]}) == {"batchItemFailures": []}
+    assert (harness.ran, harness.parked()) == ([], [1])
 
 
 def test_claims_need_a_ledger() -> None:
     with pytest.raises(NoLedgerError, match="consumer claims its changes, but LEDGER_TABLE is not set"):
-        World(claim=True, ledger_table="")
+        ConsumerHarness(claim=True, ledger_table="")
 
 
-def test_claims_that_powertools_would_skip_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disabled_claims_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POWERTOOLS_IDEMPOTENCY_DISABLED", "true")
     with pytest.raises(ClaimsDisabledError, match="unset it"):
         Claims(object(), "ledger", "welcome-email", 100)
 
 
-def test_a_switch_that_is_off_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_with_false_disables_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POWERTOOLS_IDEMPOTENCY_DISABLED", "false")
     Claims(object(), "ledger", "welcome-email", 100)

@@ -1,4 +1,4 @@
-"""The three consumers, as users would test their own."""
+"""The three consumers of the demo, tested as users test their own."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,15 @@ import pytest
 
 from handler import change_log, mirror, welcome_email
 from handler.stream.testing import deliver, inserted, modified, removed
+from handler.stream.testing.dynamodb import MemoryDynamoDB
+from tests.fakes.aws import refusal
 from tests.handler.conftest import Lines
-from tests.handler.fakes import DynamoDB, refusal
 
 UPDATE = json.loads((Path(__file__).parent.parent / "events" / "dynamodb-update.json").read_text())
 
 
 class Mail:
-    """boto3's SES v2 client: keeps what is sent. Not imitated: identities, limits, addresses that do not exist."""
+    """boto3's SES v2 client, with a log of sent e-mails. Not imitated: identities, limits, unknown addresses."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.sent = list[dict[str, Any]]()
@@ -40,14 +41,14 @@ def test_change_log_logs_id_name_and_body_of_every_record(log_lines: Lines) -> N
     assert lines == [("change", raw["eventID"], raw["eventName"], raw["dynamodb"]) for raw in UPDATE["Records"]]
 
 
-def test_change_log_takes_whatever_the_view_type_leaves() -> None:
+def test_change_log_needs_no_images() -> None:
     keys_only = inserted("users", id="1")
     del keys_only.raw["dynamodb"]["NewImage"]
     keys_only.raw["dynamodb"]["StreamViewType"] = "KEYS_ONLY"
     assert deliver(change_log.handler, keys_only).applied == [keys_only]
 
 
-def test_welcome_email_writes_to_a_new_user_in_the_users_language() -> None:
+def test_welcome_email_uses_the_users_language() -> None:
     mail = Mail()
     user = inserted("users", id="1", email="ana@example.com", name="Ana {x}", language="es")
     assert deliver(welcome_email.handler, user, clients={"sesv2": mail}).applied == [user]
@@ -63,7 +64,7 @@ def test_welcome_email_writes_to_a_new_user_in_the_users_language() -> None:
     ]
 
 
-def test_welcome_email_is_english_where_no_language_is_named() -> None:
+def test_welcome_email_is_english_without_a_language() -> None:
     mail = Mail()
     deliver(welcome_email.handler, inserted("users", id="1", email="a@example.com"), clients={"sesv2": mail})
     assert mail.sent[0]["Content"]["Simple"]["Subject"] == {"Data": "Welcome!"}
@@ -78,22 +79,22 @@ def test_welcome_email_parks_a_language_without_a_template(log_lines: Lines) -> 
     assert log_lines()[0]["error"] == {"type": "NoTemplateError", "text": "no template for 'xx'; there are de, en, es"}
 
 
-def test_welcome_email_tries_again_where_the_mail_service_fails() -> None:
+def test_welcome_email_is_held_if_the_mail_service_fails() -> None:
     mail = Mail(refusal("TooManyRequestsException", "SendEmail"))
     user = inserted("users", id="1", email="a@example.com")
     assert deliver(welcome_email.handler, user, clients={"sesv2": mail}).held == [user]
 
 
 @pytest.fixture
-def orders_mirror() -> DynamoDB:
-    return DynamoDB({"orders-mirror": ("customer_id", "order_id")})
+def orders_mirror() -> MemoryDynamoDB:
+    return MemoryDynamoDB({"orders-mirror": ("customer_id", "order_id")})
 
 
 KEY = ("customer_id", "order_id")
 ORDER = {"customer_id": "c", "order_id": "1", "total": 7}
 
 
-def test_mirror_keeps_the_item_as_it_is_whatever_comes_twice_or_late(orders_mirror: DynamoDB) -> None:
+def test_mirror_keeps_the_newest_item_if_changes_come_twice_or_late(orders_mirror: MemoryDynamoDB) -> None:
     changes = [inserted("orders", key=KEY, **ORDER), modified("orders", ORDER, key=KEY, total=8)]
     for order in (changes, changes, changes[:1]):
         assert deliver(mirror.handler, *order, clients={"dynamodb": orders_mirror}).applied == list(order)
@@ -101,7 +102,7 @@ def test_mirror_keeps_the_item_as_it_is_whatever_comes_twice_or_late(orders_mirr
     assert item["total"] == {"N": "8"}
 
 
-def test_mirror_removes_what_is_removed_and_lets_nothing_older_return(orders_mirror: DynamoDB) -> None:
+def test_mirror_removes_an_item_and_ignores_its_older_changes(orders_mirror: MemoryDynamoDB) -> None:
     before = inserted("orders", key=KEY, **ORDER)
     gone = removed("orders", key=KEY, **ORDER)
     deliver(mirror.handler, gone, clients={"dynamodb": orders_mirror})

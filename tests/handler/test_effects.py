@@ -1,4 +1,4 @@
-"""Fenced writes and transactions: right whatever is repeated, and in whatever order."""
+"""Fenced writes and transactions: their result is right in any order and with repetitions."""
 
 import itertools
 from collections.abc import Iterator
@@ -13,16 +13,18 @@ from handler.stream.effects import OtherSourceError, UnfencedItemError, put_if_n
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
 from handler.stream.testing import deliver, inserted, modified
-from tests.handler.fakes import STREAM, DynamoDB, Steps, record, refusal, refused
+from tests.fakes.aws import HookedDynamoDB, refusal, refused
+from tests.fakes.executor import InlineExecutor
+from tests.fakes.records import STREAM, record
 
 
 @pytest.fixture
-def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDB]:
-    fake = DynamoDB({"mirror": ("id",), "by-email": ("email",), "counters": ("id",)})
+def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[HookedDynamoDB]:
+    fake = HookedDynamoDB({"mirror": ("id",), "by-email": ("email",), "counters": ("id",)})
     monkeypatch.setenv("LEDGER_TABLE", "ledger")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "counts")
     monkeypatch.setenv("REMEMBER_SECONDS", "100")
-    with aws.stand_in({"dynamodb": fake}):
+    with aws.use_clients({"dynamodb": fake}):
         yield fake
 
 
@@ -30,13 +32,13 @@ def change(number: int, *, stream: str = STREAM, name: str = "MODIFY", **body: A
     return Change(record(number, name=name, stream=stream, **body))
 
 
-def stored(dynamodb: DynamoDB, table: str = "mirror") -> list[dict[str, Any]]:
+def stored(dynamodb: HookedDynamoDB, table: str = "mirror") -> list[dict[str, Any]]:
     return dynamodb.items(table)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations([1, 2, 3, 2])))
-def test_the_newest_change_wins_in_whatever_order_and_however_often_they_come(
-    order: tuple[int, ...], dynamodb: DynamoDB
+def test_the_newest_change_wins_in_any_order_and_with_repetitions(
+    order: tuple[int, ...], dynamodb: HookedDynamoDB
 ) -> None:
     for number in order:
         put_if_newer(change(number), "mirror")
@@ -44,21 +46,21 @@ def test_the_newest_change_wins_in_whatever_order_and_however_often_they_come(
     assert item["n"] == {"N": "3"}
 
 
-def test_it_says_whether_it_has_written(dynamodb: DynamoDB) -> None:
+def test_the_result_says_whether_the_item_was_written(dynamodb: HookedDynamoDB) -> None:
     assert put_if_newer(change(2), "mirror") is True
     assert put_if_newer(change(2), "mirror") is False
     assert put_if_newer(change(1), "mirror") is False
     assert put_if_newer(change(3), "mirror") is True
 
 
-def test_the_whole_item_is_replaced(dynamodb: DynamoDB) -> None:
+def test_the_whole_item_is_replaced(dynamodb: HookedDynamoDB) -> None:
     put_if_newer(change(1, NewImage={"id": {"S": "a"}, "old": {"S": "x"}}), "mirror")
     put_if_newer(change(2), "mirror")
     (item,) = stored(dynamodb)
     assert set(item) == {"id", "n", "change_version"}
 
 
-def test_a_removal_leaves_a_tombstone_that_no_older_change_overwrites(dynamodb: DynamoDB) -> None:
+def test_no_older_change_overwrites_a_tombstone(dynamodb: HookedDynamoDB) -> None:
     put_if_newer(change(1), "mirror")
     put_if_newer(change(3, name="REMOVE"), "mirror")
     put_if_newer(change(2), "mirror")
@@ -69,14 +71,14 @@ def test_a_removal_leaves_a_tombstone_that_no_older_change_overwrites(dynamodb: 
     assert "expiry" not in item
 
 
-def test_a_tombstones_expiry_counts_from_the_write(dynamodb: DynamoDB, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not from the change, which may be a day old."""
+def test_a_tombstones_expiry_counts_from_the_write(dynamodb: HookedDynamoDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change may be a day old."""
     monkeypatch.setattr("time.time", lambda: 5_000_000_000.5)
     put_if_newer(change(1, name="REMOVE"), "mirror")
     assert stored(dynamodb)[0]["expiry"] == {"N": "5000000100"}
 
 
-def test_the_version_orders_a_recreated_stream_too(dynamodb: DynamoDB) -> None:
+def test_changes_of_a_new_stream_are_newer_than_those_of_the_former_one(dynamodb: HookedDynamoDB) -> None:
     later = STREAM.replace("2026-01-01", "2026-02-01")
     assert put_if_newer(change(9), "mirror")
     assert put_if_newer(change(1, stream=later), "mirror")
@@ -84,7 +86,7 @@ def test_the_version_orders_a_recreated_stream_too(dynamodb: DynamoDB) -> None:
     assert stored(dynamodb)[0]["change_version"] == {"S": f"{later}#{'0' * 19}{10**20 + 1}"}
 
 
-def test_another_source_is_refused_for_good(dynamodb: DynamoDB) -> None:
+def test_another_source_is_a_permanent_error(dynamodb: HookedDynamoDB) -> None:
     put_if_newer(change(1), "mirror")
     for other in ("orders-2", "order", "users"):
         with pytest.raises(OtherSourceError, match=f"the item in mirror was written from {STREAM}#"):
@@ -92,45 +94,45 @@ def test_another_source_is_refused_for_good(dynamodb: DynamoDB) -> None:
     assert issubclass(OtherSourceError, PermanentError)
 
 
-def test_a_version_that_is_none_of_a_fence_is_another_source(dynamodb: DynamoDB) -> None:
+def test_a_version_of_another_type_is_another_source(dynamodb: HookedDynamoDB) -> None:
     dynamodb.put_item(TableName="mirror", Item={"id": {"S": "a"}, "change_version": {"N": "7"}})
-    with pytest.raises(OtherSourceError, match="the item in mirror was written from something else"):
+    with pytest.raises(OtherSourceError, match="the item in mirror was written from another source"):
         put_if_newer(change(1), "mirror")
 
 
-def test_another_item_and_key_can_be_written(dynamodb: DynamoDB) -> None:
+def test_another_item_and_key_can_be_written(dynamodb: HookedDynamoDB) -> None:
     user = {"id": "1", "email": "a@example.com"}
     put_if_newer(inserted("users", **user), "by-email", {"email": user["email"], "user": user["id"]})
     (item,) = stored(dynamodb, "by-email")
     assert (item["email"], item["user"]) == ({"S": "a@example.com"}, {"S": "1"})
     changed = modified("users", user, email="b@example.com")
-    put_if_newer(changed, "by-email", key={"email": user["email"]})  # the item lives on, under another key
+    put_if_newer(changed, "by-email", key={"email": user["email"]})  # the item now has another key
     (item,) = stored(dynamodb, "by-email")
     assert set(item) == {"email", "change_version", "expiry"}
 
 
-def test_numbers_of_any_size_are_copied_exactly(dynamodb: DynamoDB) -> None:
+def test_numbers_of_any_size_are_written_exactly(dynamodb: HookedDynamoDB) -> None:
     put_if_newer(inserted("orders", id="1", n=Decimal("1" * 60), tiny=Decimal("1E-130"), b={b"\x00"}), "mirror")
     (item,) = stored(dynamodb)
     assert (item["n"], item["tiny"], item["b"]) == ({"N": "1" * 60}, {"N": "1E-130"}, {"BS": [b"\x00"]})
 
 
 @pytest.mark.parametrize("name", ["change_version", "expiry"])
-def test_the_fences_attribute_names_are_reserved(name: str, dynamodb: DynamoDB) -> None:
-    with pytest.raises(UnfencedItemError, match=f"{name} is the fence's own in mirror; rename it"):
+def test_the_fences_attribute_names_are_reserved(name: str, dynamodb: HookedDynamoDB) -> None:
+    with pytest.raises(UnfencedItemError, match=f"the fence in mirror reserves {name}; rename it"):
         put_if_newer(inserted("orders", id="1", **{name: "x"}), "mirror")
     assert stored(dynamodb) == []
 
 
-def test_an_item_too_large_for_its_fence_is_a_permanent_failure(dynamodb: DynamoDB) -> None:
+def test_an_item_too_large_for_its_fence_is_a_permanent_failure(dynamodb: HookedDynamoDB) -> None:
     image = {"id": {"S": "a"}, "text": {"S": "x" * (400 * 1024 - 100)}}
     dynamodb.put_item(TableName="mirror", Item=image)
-    with pytest.raises(PermanentError, match="too large for mirror with its fence"):
+    with pytest.raises(PermanentError, match="too large for mirror with the fence"):
         put_if_newer(change(1, NewImage=image), "mirror")
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "ProvisionedThroughputExceededException"])
-def test_any_other_refusal_is_an_ordinary_failure(code: str, dynamodb: DynamoDB) -> None:
+def test_another_error_of_dynamodb_is_an_ordinary_failure(code: str, dynamodb: HookedDynamoDB) -> None:
     dynamodb.on["PutItem mirror"] = refused(code)
     with pytest.raises(ClientError):
         put_if_newer(change(1), "mirror")
@@ -138,7 +140,7 @@ def test_any_other_refusal_is_an_ordinary_failure(code: str, dynamodb: DynamoDB)
 
 @consumer
 def counts(change: Change) -> None:
-    """A small consumer that counts with a transaction: how many items each customer has."""
+    """Count the changes of each item with a transaction."""
     add = {
         "TableName": "counters",
         "Key": {"id": {"S": change.keys["id"]}},
@@ -149,7 +151,7 @@ def counts(change: Change) -> None:
     transact(change, [{"Update": add}])
 
 
-def test_a_counter_counts_each_change_once_however_often_it_is_delivered(dynamodb: DynamoDB) -> None:
+def test_a_counter_counts_each_change_once_in_repeated_deliveries(dynamodb: HookedDynamoDB) -> None:
     first = inserted("orders", id="a")
     changes = [first, modified("orders", {"id": "a"}, n=1), inserted("orders", id="b")]
     for _ in range(3):
@@ -160,7 +162,9 @@ def test_a_counter_counts_each_change_once_however_often_it_is_delivered(dynamod
     ]
 
 
-def test_a_transaction_claims_by_consumer_and_event_id(dynamodb: DynamoDB, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transaction_claims_by_consumer_and_event_id(
+    dynamodb: HookedDynamoDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("time.time", lambda: 5_000_000_000.5)
     assert transact(change(1), []) is True
     assert transact(change(1), []) is False
@@ -171,7 +175,7 @@ def test_a_transaction_claims_by_consumer_and_event_id(dynamodb: DynamoDB, monke
 
 @pytest.mark.parametrize("codes", [["None", "ConditionalCheckFailed"], ["TransactionConflict", "None"]])
 def test_a_transaction_cancelled_for_another_reason_is_an_ordinary_failure(
-    codes: list[str], dynamodb: DynamoDB
+    codes: list[str], dynamodb: HookedDynamoDB
 ) -> None:
     def cancel(act: Any) -> Any:
         reasons = [{"Code": code} for code in codes]
@@ -182,10 +186,10 @@ def test_a_transaction_cancelled_for_another_reason_is_an_ordinary_failure(
         transact(change(1), [])
 
 
-def test_a_claiming_consumer_can_use_a_transaction_too(dynamodb: DynamoDB) -> None:
-    """The two claims on one change are two items."""
+def test_a_claiming_consumer_can_use_a_transaction(dynamodb: HookedDynamoDB) -> None:
+    """The two claims on a change are different items."""
     clients = {"dynamodb": dynamodb, "ledger": dynamodb}
     settings = Environment(powertools_service_name="counts", ledger_table="ledger")
-    engine = Engine(counts.function, settings, claim=True, client=clients.__getitem__, executor=Steps())
+    engine = Engine(counts.function, settings, claim=True, client=clients.__getitem__, executor=InlineExecutor())
     assert engine({"Records": [record(1)]}) == {"batchItemFailures": []}
     assert [item["sk"]["S"] for item in stored(dynamodb, "ledger")] == ["claim", "transact"]

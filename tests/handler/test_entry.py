@@ -1,4 +1,4 @@
-"""@consumer, and what a function reads of its environment."""
+"""@consumer, the environment variables of a function, AWS clients and requests."""
 
 import json
 import os
@@ -13,8 +13,10 @@ from handler.stream import Change, PermanentError, aws, consumer
 from handler.stream.engine.batch import AsyncHandlerError
 from handler.stream.entry import NoLedgerError, UnknownRequestError
 from handler.stream.environment import Environment, VariableError
-from tests.handler.fakes import S3, Clock, Context, DynamoDB, record
-from tests.handler.world import World
+from handler.stream.testing.dynamodb import MemoryDynamoDB
+from tests.fakes.aws import S3, Clock, LambdaContext
+from tests.fakes.records import record
+from tests.handler.harness import ConsumerHarness
 
 UPDATE = json.loads((Path(__file__).parent.parent / "events" / "dynamodb-update.json").read_text())
 
@@ -24,15 +26,15 @@ def test_a_function_of_a_change_becomes_an_entry_point() -> None:
 
     @consumer
     def handler(change: Change) -> None:
-        """What it is for."""
+        """The purpose of the handler."""
         seen.append(change)
 
-    assert handler(UPDATE, Context(Clock())) == {"batchItemFailures": []}
+    assert handler(UPDATE, LambdaContext(Clock())) == {"batchItemFailures": []}
     assert [change.event_name for change in seen] == ["INSERT", "MODIFY", "REMOVE"]
-    assert handler.__doc__ == "What it is for."
+    assert handler.__doc__ == "The purpose of the handler."
 
 
-def test_async_def_is_refused_where_it_is_decorated() -> None:
+def test_an_async_function_is_refused_by_the_decorator() -> None:
     async def handler(change: Change) -> None: ...
 
     with pytest.raises(AsyncHandlerError, match="is async"):
@@ -41,11 +43,11 @@ def test_async_def_is_refused_where_it_is_decorated() -> None:
         consumer(claim=True)(handler)
 
 
-def test_the_environment_decides_over_the_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variables_select_the_stores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "welcome-email")
     monkeypatch.setenv("LEDGER_TABLE", "ledger")
     monkeypatch.setenv("FAILURE_BUCKET", "failures")
-    dynamodb, s3 = DynamoDB(), S3()
+    dynamodb, s3 = MemoryDynamoDB(), S3()
 
     @consumer(claim=True)
     def handler(change: Change) -> None:
@@ -54,8 +56,8 @@ def test_the_environment_decides_over_the_stores(monkeypatch: pytest.MonkeyPatch
         if change.event_id == "event-2":
             raise ValueError
 
-    with aws.stand_in({"dynamodb": dynamodb, "ledger": dynamodb, "s3": s3}):
-        context = Context(Clock(), seconds=12.1)  # no time for another try
+    with aws.use_clients({"dynamodb": dynamodb, "ledger": dynamodb, "s3": s3}):
+        context = LambdaContext(Clock(), seconds=12.1)  # too little time for another try
         answer = handler({"Records": [record(1), record(2, "b"), record(3, "c")]}, context)
     assert answer == {"batchItemFailures": []}
     owners = {tuple(item["pk"]["S"].split("#")[:2]) for item in dynamodb.items("ledger")}
@@ -63,7 +65,7 @@ def test_the_environment_decides_over_the_stores(monkeypatch: pytest.MonkeyPatch
     assert [key.split("/")[1] for key in s3.objects] == ["welcome-email"]
 
 
-def test_a_consumer_that_claims_without_a_ledger_says_so() -> None:
+def test_a_consumer_that_claims_without_a_ledger_is_refused() -> None:
     @consumer(claim=True)
     def handler(change: Change) -> None: ...
 
@@ -71,8 +73,8 @@ def test_a_consumer_that_claims_without_a_ledger_says_so() -> None:
         handler({"Records": [record(1)]})
 
 
-def test_nothing_of_aws_is_made_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No region is set here: a client could not even be made."""
+def test_no_client_is_created_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a region, boto3 cannot create a client."""
     monkeypatch.setenv("LEDGER_TABLE", "ledger")
 
     def handler(change: Change) -> None: ...
@@ -81,37 +83,39 @@ def test_nothing_of_aws_is_made_before_it_is_needed(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("in_lambda")
-def test_in_lambda_the_ledgers_client_is_made_with_the_environment() -> None:
+def test_in_lambda_the_ledgers_client_is_created_at_the_cold_start() -> None:
     def handler(change: Change) -> None: ...
 
-    with aws.stand_in({}):
+    with aws.use_clients({}):
         consumer(handler)
-        assert set(aws._clients) == {"ledger"}  # pyright: ignore[reportPrivateUsage] # what no call would show
+        assert set(aws._clients) == {"ledger"}  # pyright: ignore[reportPrivateUsage] # no call shows it
 
 
 @pytest.mark.parametrize("seconds", [1, 10, 300])
 def test_the_ledgers_client_gives_up_after_three_seconds(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a handler may take: the reserve at an invocation's end holds a call."""
+    """A call fits into the reserve at an invocation's end, for any handler time-out."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("HANDLER_TIMEOUT_SECONDS", str(seconds))
-    with aws.stand_in({}):
+    with aws.use_clients({}):
         config: Any = aws.client(aws.LEDGER).meta.config
     assert config.retries == {"mode": "standard", "total_max_attempts": 2}
     assert (config.connect_timeout, config.read_timeout) == (0.5, 1.0)
 
 
 @pytest.mark.parametrize(("seconds", "attempts"), [(1, 1), (3, 1), (4, 2), (6, 2), (10, 2), (300, 2)])
-def test_a_client_ends_within_the_handlers_time(seconds: int, attempts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clients_call_ends_within_the_handler_timeout(
+    seconds: int, attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("HANDLER_TIMEOUT_SECONDS", str(seconds))
     monkeypatch.setenv("WORKERS", "32")
-    with aws.stand_in({}):
+    with aws.use_clients({}):
         client = aws.client("sqs")
         assert aws.client("sqs") is client
     config: Any = client.meta.config
     assert config.retries == {"mode": "standard", "total_max_attempts": attempts}
-    assert config.max_pool_connections == 32  # a connection a worker
-    waiting = 1 if attempts == 2 else 0  # botocore's longest before a second attempt
+    assert config.max_pool_connections == 32  # one connection per worker
+    waiting = 1 if attempts == 2 else 0  # botocore waits up to 1 s before a second attempt
     assert 0 < config.connect_timeout <= config.read_timeout
     assert attempts * (config.connect_timeout + config.read_timeout) + waiting <= seconds
 
@@ -142,17 +146,17 @@ def test_every_variable_is_read() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("WORKERS", "many"), ("REMEMBER_SECONDS", ""), ("WORKERS", "1.5")])
-def test_a_variable_that_is_no_number_is_named(name: str, value: str) -> None:
-    with pytest.raises(VariableError, match=f"{name} is '{value}', not a number"):
+def test_the_error_names_a_variable_that_is_not_a_number(name: str, value: str) -> None:
+    with pytest.raises(VariableError, match=f"{name} is '{value}', which is not a number"):
         Environment.read({name: value})
 
 
-def test_no_workers_are_refused() -> None:
-    with pytest.raises(VariableError, match="WORKERS is 0: at least one worker must run the items"):
+def test_zero_workers_are_refused() -> None:
+    with pytest.raises(VariableError, match="WORKERS is 0; it must be at least 1"):
         Environment.read({"WORKERS": "0"})
 
 
-def test_tracing_is_loaded_only_where_it_is_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tracer_is_imported_only_with_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
     script = (
         "import sys; from handler.stream import consumer\n"
         "@consumer\n"
@@ -191,21 +195,23 @@ def test_tracing_is_loaded_only_where_it_is_switched_on(monkeypatch: pytest.Monk
         {"table-stream": "redrive"},
     ],
 )
-def test_an_unknown_request_is_told_which_there_are(event: dict[str, Any]) -> None:
-    world = World()
-    with pytest.raises(UnknownRequestError, match="is no request that a consumer answers: they are") as raised:
-        world.engine(event)
+def test_the_error_for_an_unknown_request_lists_the_requests(event: dict[str, Any]) -> None:
+    harness = ConsumerHarness()
+    with pytest.raises(
+        UnknownRequestError, match="is not a request that a consumer answers; the requests are"
+    ) as raised:
+        harness.engine(event)
     assert all(repr(value) in str(raised.value) for value in event.values())
-    assert world.dynamodb.calls == []
+    assert harness.dynamodb.calls == []
 
 
 @pytest.mark.parametrize("part", [[1], [2, 2], [-1, 2], ["0", 2], "0/2", {}, [0.0, 2]])
-def test_a_slice_that_is_none_is_refused(part: Any) -> None:
+def test_an_invalid_slice_is_refused(part: Any) -> None:
     with pytest.raises(UnknownRequestError, match=r"slice is .*, not two numbers such as"):
-        World().retry(slice=part)
+        ConsumerHarness().retry(slice=part)
 
 
 @pytest.mark.parametrize("request_", ["retry", "skip", "nonsense"])
-def test_a_consumer_without_stores_answers_no_request(request_: str) -> None:
+def test_a_consumer_without_stores_refuses_requests(request_: str) -> None:
     with pytest.raises(NoLedgerError, match="a consumer without stores holds no items"):
-        World(ledger_table="").ask(request_, item="x")
+        ConsumerHarness(ledger_table="").ask(request_, item="x")

@@ -1,4 +1,4 @@
-"""The failure record: one object a parked change, as the mapping writes its own; every variant can be read."""
+"""The failure record: the engine writes one object per parked change, and reads each format of the mapping."""
 
 import json
 from typing import Any
@@ -7,14 +7,15 @@ import pytest
 
 from handler.stream import PermanentError
 from handler.stream.change import Change
-from handler.stream.failures import Bucket, UnreadableFailureError, failure_body, failure_key, read_failure
-from tests.handler.fakes import S3, START, STREAM, Clock, Context, record, refusal
-from tests.handler.world import World
+from handler.stream.failures import FailureBucket, UnreadableFailureError, failure_body, failure_key, read_failure
+from tests.fakes.aws import S3, Clock, LambdaContext, refusal
+from tests.fakes.records import START, STREAM, record
+from tests.handler.harness import ConsumerHarness
 
 KEY = "engine/consumer/orders/2026-01-01T00:00:00.000/0000000000000000000100000000000000000001-event-1"
 ERROR = PermanentError("no template")
 
-# As recorded on AWS: the mapping's record in S3.
+# The mapping's record in S3, as recorded on AWS.
 MAPPING: dict[str, Any] = {
     "requestContext": {
         "requestId": "c8ec4fd3-ef62-4d4b-8d1e-2f0a2ab6f2f4",
@@ -43,29 +44,29 @@ def body_of(change: Change, context: Any = None) -> str:
 
 
 def parked(context: Any = None) -> dict[str, Any]:
-    """The object of one parked change."""
+    """Return the object of one parked change."""
     s3, change = S3(), Change(record(1))
-    Bucket(lambda: s3, "failures", "consumer").park(change, body_of(change, context))
+    FailureBucket(lambda: s3, "failures", "consumer").park(change, body_of(change, context))
     return json.loads(s3.objects[KEY])
 
 
-def test_a_parked_change_is_one_object_of_a_name_that_is_always_the_same() -> None:
-    world = World()
-    world.trouble[1] = ERROR
-    world.deliver("a")
-    assert list(world.s3.objects) == [KEY]
+def test_a_parked_change_is_one_object_with_a_fixed_key() -> None:
+    harness = ConsumerHarness()
+    harness.trouble[1] = ERROR
+    harness.deliver("a")
+    assert list(harness.s3.objects) == [KEY]
 
 
-def test_names_order_as_the_stream_does() -> None:
-    names = [failure_key("mirror", Change(record(1, SequenceNumber=number))) for number in ("9", "10", "9" * 40)]
-    assert names == sorted(names)
+def test_keys_sort_in_stream_order() -> None:
+    keys = [failure_key("mirror", Change(record(1, SequenceNumber=number))) for number in ("9", "10", "9" * 40)]
+    assert keys == sorted(keys)
 
 
-def test_a_parked_change_has_the_shape_of_the_mappings_record() -> None:
+def test_a_parked_change_has_the_format_of_the_mappings_record() -> None:
     def shape(value: Any) -> Any:
         return {name: shape(part) for name, part in value.items()} if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType] # JSON
 
-    body = parked(context=Context(Clock()))
+    body = parked(context=LambdaContext(Clock()))
     assert shape(body) == shape(MAPPING)
     assert body == {
         "requestContext": {
@@ -94,37 +95,37 @@ def test_a_parked_change_has_the_shape_of_the_mappings_record() -> None:
     }
 
 
-def test_the_change_is_kept_whole() -> None:
+def test_a_failure_record_has_the_whole_stream_record() -> None:
     failure = read_failure(json.dumps(parked()))
     assert failure.records == (record(1),)
     assert (failure.condition, failure.error) == ("PermanentError", "PermanentError: no template")
 
 
 @pytest.mark.parametrize("when", [None, float("nan"), float("inf"), 1e18, -1])
-def test_a_record_without_a_time_or_a_streams_arn_is_parked_too(when: Any) -> None:
+def test_a_record_without_a_valid_time_or_stream_arn_can_be_parked(when: Any) -> None:
     s3 = S3()
     raw = record(1, stream="stream-ARN", ApproximateCreationDateTime=when)
-    Bucket(lambda: s3, "failures", "consumer").park(Change(raw), body_of(Change(raw)))
+    FailureBucket(lambda: s3, "failures", "consumer").park(Change(raw), body_of(Change(raw)))
     [(key, body)] = s3.objects.items()
     assert key == "engine/consumer/stream-ARN/unknown/0000000000000000000100000000000000000001-event-1"
-    assert json.dumps(read_failure(body).records) == json.dumps([raw])  # NaN equals nothing
+    assert json.dumps(read_failure(body).records) == json.dumps([raw])  # NaN is not equal to itself
 
 
-def test_parking_twice_leaves_the_first() -> None:
-    world = World()
-    world.trouble[1] = ERROR
-    world.deliver("a")
-    before = dict(world.s3.objects)
-    world.clock.now += 20
-    assert world.deliver("a") == []
-    assert (world.s3.objects, world.s3.puts) == (before, 2)
+def test_parking_twice_keeps_the_first_object() -> None:
+    harness = ConsumerHarness()
+    harness.trouble[1] = ERROR
+    harness.deliver("a")
+    before = dict(harness.s3.objects)
+    harness.clock.now += 20
+    assert harness.deliver("a") == []
+    assert (harness.s3.objects, harness.s3.puts) == (before, 2)
 
 
-def test_any_other_refusal_is_raised() -> None:
+def test_another_error_of_s3_is_raised() -> None:
     s3 = S3()
     s3.failing = refusal("AccessDenied", "PutObject")
     with pytest.raises(Exception, match="AccessDenied"):
-        Bucket(lambda: s3, "failures", "consumer").park(Change(record(1)), "{}")
+        FailureBucket(lambda: s3, "failures", "consumer").park(Change(record(1)), "{}")
 
 
 @pytest.mark.parametrize("payload", [MAPPING["payload"], json.loads(MAPPING["payload"])], ids=["text", "object"])
@@ -137,14 +138,14 @@ def test_the_mappings_record_is_read_with_its_payload_as_text_or_object(payload:
     assert failure.at == "2022-07-13T13:48:01.000Z"
 
 
-def test_a_record_of_what_was_never_tried_has_no_response() -> None:
+def test_a_failure_record_of_an_untried_batch_has_no_response() -> None:
     body = {name: part for name, part in MAPPING.items() if name != "responseContext"}
     body["requestContext"] = {**MAPPING["requestContext"], "condition": "RecordAgeExceeded"}
     failure = read_failure(json.dumps(body).encode())
     assert (failure.condition, failure.error) == ("RecordAgeExceeded", None)
 
 
-def test_a_failure_that_the_response_reported_has_no_error() -> None:
+def test_a_reported_failure_has_no_error() -> None:
     body = {**MAPPING, "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": None}}
     assert read_failure(json.dumps(body)).error is None
 
@@ -157,6 +158,6 @@ def test_a_pointer_in_a_queue_has_no_records() -> None:
 @pytest.mark.parametrize(
     "text", ["", "x", "[]", "null", "{}", '{"requestContext": {}}', json.dumps({**MAPPING, "payload": "x"}), b"\xff"]
 )
-def test_what_is_no_failure_record_is_said_to_be_none(text: str | bytes) -> None:
+def test_another_text_is_not_a_failure_record(text: str | bytes) -> None:
     with pytest.raises(UnreadableFailureError, match="not a failure record: "):
         read_failure(text)

@@ -1,4 +1,4 @@
-"""Order, concurrency and reporting within one delivery, and the processor's use beside Powertools' own."""
+"""Order, concurrency and reporting within one delivery, and the use of the processor with Powertools."""
 
 import subprocess
 import sys
@@ -14,29 +14,30 @@ from handler.stream.engine.batch import AsyncHandlerError, InvalidBatchError
 from handler.stream.engine.workers import Workers
 from handler.stream.environment import Environment
 from handler.stream.telemetry import logger
+from tests.fakes.aws import Clock, LambdaContext
+from tests.fakes.records import record
 from tests.handler.conftest import Lines
-from tests.handler.fakes import Clock, Context, record
-from tests.handler.world import World
+from tests.handler.harness import ConsumerHarness
 
 respond = cast(Any, powertools).process_partial_response  # its types leave gaps
 
 
 def done(change: Change) -> None:
-    """A handler that has nothing to do."""
+    """A handler without work."""
 
 
 def no_pause(seconds: float) -> None:
-    """Between tries in place."""
+    """Replaces the pause between tries."""
 
 
-def test_changes_of_an_item_run_in_stream_order_and_items_take_turns() -> None:
-    world = World()
-    assert world.deliver("aabab") == []
-    assert world.applied == [1, 3, 2, 5, 4]
+def test_changes_of_an_item_run_in_stream_order_and_items_run_concurrently() -> None:
+    harness = ConsumerHarness()
+    assert harness.deliver("aabab") == []
+    assert harness.applied == [1, 3, 2, 5, 4]
 
 
-def test_an_item_never_runs_twice_at_once_and_different_items_do() -> None:
-    """Two hundred changes of five items on five threads; all five meet, so they do run at once."""
+def test_one_item_never_runs_concurrently_and_different_items_do() -> None:
+    """200 changes of five items run in five threads; all five items wait for each other once."""
     running, most, meeting = set[str](), list[int](), threading.Barrier(5)
     seen: dict[str, list[int]] = {}
 
@@ -58,7 +59,7 @@ def test_an_item_never_runs_twice_at_once_and_different_items_do() -> None:
     assert all(numbers == sorted(numbers) and len(numbers) == 40 for numbers in seen.values())
 
 
-def test_ten_threads_unless_set() -> None:
+def test_ten_threads_by_default() -> None:
     meeting = threading.Barrier(10)
     processor = KeyOrderedProcessor()
     processor([record(number, str(number)) for number in range(10)], lambda change: meeting.wait(timeout=10)).process()
@@ -76,10 +77,10 @@ def test_identifiers_are_ascending_and_as_the_stream_wrote_them() -> None:
     assert processor.response() == {"batchItemFailures": [{"itemIdentifier": number} for number in numbers]}
 
 
-def test_any_exception_is_a_failure_in_a_thread_too() -> None:
-    world = World(ledger_table="", executor=Workers(2))
-    world.trouble |= {1: SystemExit(1), 2: KeyboardInterrupt(), 4: GeneratorExit()}
-    assert world.deliver("abcd") == [1, 2, 4]
+def test_any_exception_in_a_thread_is_a_failure() -> None:
+    harness = ConsumerHarness(ledger_table="", executor=Workers(2))
+    harness.trouble |= {1: SystemExit(1), 2: KeyboardInterrupt(), 4: GeneratorExit()}
+    assert harness.deliver("abcd") == [1, 2, 4]
 
 
 def test_logged_keys_are_plain_json(log_lines: Lines) -> None:
@@ -91,14 +92,14 @@ def test_logged_keys_are_plain_json(log_lines: Lines) -> None:
     assert log_lines()[0]["keys"] == {"s": "a", "n": 7, "f": "1.5", "b": "YQ=="}
 
 
-def test_log_fields_are_kept_apart_between_threads_and_changes(log_lines: Lines) -> None:
+def test_each_thread_and_change_has_its_own_log_fields(log_lines: Lines) -> None:
     meeting = threading.Barrier(2)
 
     def handle(change: Change) -> None:
         logger.thread_safe_append_keys(**{f"only_{change.event_id}": True})
         meeting.wait(timeout=10)
         logger.info("both are here")
-        logger.info("its own", event_id="mine")
+        logger.info("with its own id", event_id="mine")
 
     processor = KeyOrderedProcessor(executor=Workers(2))
     processor([record(number, "ab"[number % 2]) for number in range(4)], handle).process()
@@ -113,38 +114,38 @@ def test_log_fields_are_kept_apart_between_threads_and_changes(log_lines: Lines)
     assert not any(name.startswith("only") for name in after)
 
 
-def test_log_lines_carry_this_invocations_request_and_not_the_last(log_lines: Lines) -> None:
-    world = World(ledger_table="")
-    world.trouble[1] = ValueError()
-    world.deliver("a", context=Context(world.clock, request="request-1"))
-    world.deliver("a", context=Context(world.clock, request="request-2"))
+def test_log_lines_have_the_request_id_of_this_invocation_and_not_of_the_last(log_lines: Lines) -> None:
+    harness = ConsumerHarness(ledger_table="")
+    harness.trouble[1] = ValueError()
+    harness.deliver("a", context=LambdaContext(harness.clock, request="request-1"))
+    harness.deliver("a", context=LambdaContext(harness.clock, request="request-2"))
     assert [line["function_request_id"] for line in log_lines()] == ["request-1", "request-2"]
 
 
 @pytest.mark.parametrize("event", [None, [], "x", {}, {"Records": []}, {"Records": None}, {"Records": [None]}])
-def test_an_event_that_is_no_batch_raises_before_any_handler_has_started(event: Any) -> None:
-    world = World()
+def test_an_event_without_a_batch_raises_before_any_handler_starts(event: Any) -> None:
+    harness = ConsumerHarness()
     with pytest.raises(InvalidBatchError):
-        world.engine(event)
-    assert (world.ran, world.dynamodb.calls) == ([], [])
+        harness.engine(event)
+    assert (harness.ran, harness.dynamodb.calls) == ([], [])
 
 
 @pytest.mark.parametrize("part", [{"Keys": {}}, {"SequenceNumber": None}])
-def test_a_record_that_cannot_be_named_raises_before_any_handler_has_started(part: dict[str, Any]) -> None:
-    world = World()
+def test_a_record_without_a_valid_key_raises_before_any_handler_starts(part: dict[str, Any]) -> None:
+    harness = ConsumerHarness()
     with pytest.raises(InvalidBatchError, match=r"Records\[1\]"):
-        world.engine({"Records": [record(1), record(2, **part)]})
-    assert world.ran == []
+        harness.engine({"Records": [record(1), record(2, **part)]})
+    assert harness.ran == []
 
 
 def test_without_stores_a_permanent_error_is_an_ordinary_failure(log_lines: Lines) -> None:
-    world = World(ledger_table="", failure_bucket="")
-    world.trouble[1] = PermanentError("never")
-    assert world.deliver("aab") == [1, 2]
+    harness = ConsumerHarness(ledger_table="", failure_bucket="")
+    harness.trouble[1] = PermanentError("never")
+    assert harness.deliver("aab") == [1, 2]
     assert [line["message"] for line in log_lines()] == ["change failed"]
 
 
-# What of Powertools the processor leans on when it is used alone, each by itself.
+# What the processor needs of Powertools' process_partial_response
 
 
 def test_powertools_hands_over_records_handler_and_context_and_asks_for_the_response() -> None:
@@ -157,22 +158,22 @@ def test_powertools_hands_over_records_handler_and_context_and_asks_for_the_resp
 
     processor = KeyOrderedProcessor(executor=Workers(1), sleep=no_pause)
     event = {"Records": [record(1), record(2, "b")]}
-    answer = respond(event=event, record_handler=handle, processor=processor, context=Context(clock, 900))
-    assert seen == ["event-1"]  # no time was left for the second: the context was handed on
+    answer = respond(event=event, record_handler=handle, processor=processor, context=LambdaContext(clock, 900))
+    assert seen == ["event-1"]  # no time is left for the second: the processor has the context
     assert [failure["itemIdentifier"] for failure in answer["batchItemFailures"]] == [str(10**20 + 1), str(10**20 + 2)]
 
 
-def test_powertools_takes_the_processor_without_a_context() -> None:
+def test_powertools_runs_the_processor_without_a_context() -> None:
     assert respond({"Records": [record(1)]}, done, KeyOrderedProcessor()) == {"batchItemFailures": []}
 
 
 def test_powertools_reads_records_of_a_stream_for_it() -> None:
-    """It compares `event_type` with Kafka's, whose records lie elsewhere."""
+    """Powertools compares `event_type` with Kafka's, whose events have other fields."""
     with pytest.raises(UnexpectedBatchTypeError):
         respond({"records": {"topic": [record(1)]}}, done, KeyOrderedProcessor())
 
 
-def test_powertools_names_the_event_type_of_an_event_that_is_none() -> None:
+def test_powertools_names_the_expected_type_of_an_invalid_event() -> None:
     with pytest.raises(ValueError, match="valid DynamoDBStreams event"):
         respond(None, done, KeyOrderedProcessor())
 
@@ -182,14 +183,14 @@ def test_powertools_does_not_swallow_a_refused_batch() -> None:
         respond({"Records": [{"body": "from a queue"}]}, done, KeyOrderedProcessor())
 
 
-def test_alone_it_refuses_an_async_handler() -> None:
+def test_with_powertools_an_async_handler_is_refused() -> None:
     async def handle(change: Change) -> None: ...
 
     with pytest.raises(AsyncHandlerError):
         respond({"Records": [record(1)]}, handle, KeyOrderedProcessor())
 
 
-def test_a_processor_is_used_again_for_the_next_batch() -> None:
+def test_a_processor_can_run_the_next_batch() -> None:
     processor = KeyOrderedProcessor(Environment(workers=2), sleep=no_pause)
     failing = {"event-1"}
 

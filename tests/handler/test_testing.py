@@ -1,4 +1,4 @@
-"""What users' own tests lean on."""
+"""The test helpers for users' own consumers."""
 
 import threading
 from decimal import Decimal
@@ -20,7 +20,7 @@ def handler(change: Change) -> None:
 
 
 class Sender:
-    """What a test of a user's own would let stand in for a client."""
+    """A client as a user's test would replace it."""
 
     def __init__(self, error: Exception | None = None, times: int | None = None) -> None:
         self.error, self._times = error, times
@@ -38,14 +38,14 @@ def greets(change: Change) -> None:
     client("greeter").greet(change.keys["id"])
 
 
-def test_what_was_applied_held_and_parked_is_told() -> None:
+def test_the_result_lists_applied_held_and_parked_changes() -> None:
     good, bad, later = inserted("users", id="1"), inserted("users", id="2", mood="bad"), removed("users", id="2")
     never, next_one = inserted("users", id="3", mood="hopeless"), inserted("users", id="3")
     delivery = deliver(handler, good, bad, later, never, next_one)
     assert (delivery.applied, delivery.held, delivery.parked) == ([good, next_one], [bad, later], [never])
 
 
-def test_a_retry_runs_what_is_held_and_the_same_result_tells_of_that_run() -> None:
+def test_a_retry_runs_the_held_changes_and_updates_the_result() -> None:
     sender, users = Sender(OSError("down")), [inserted("users", id=name) for name in "121"]
     delivery = deliver(greets, *users, clients={"greeter": sender})
     assert (delivery.applied, delivery.held) == ([], users)
@@ -58,7 +58,7 @@ def test_a_retry_runs_what_is_held_and_the_same_result_tells_of_that_run() -> No
     assert delivery.retry().parked == []
 
 
-def test_a_retry_goes_on_with_the_items_next_changes() -> None:
+def test_a_retry_continues_with_the_items_next_changes() -> None:
     sender = Sender(OSError("down"))
     first, second = inserted("users", id="1"), removed("users", id="1")
     delivery = deliver(greets, first, second, clients={"greeter": sender})
@@ -67,7 +67,7 @@ def test_a_retry_goes_on_with_the_items_next_changes() -> None:
     assert (sender.greeted, delivery.held) == (["1", "1"], [])
 
 
-def test_a_change_that_fails_for_a_moment_is_applied_in_place() -> None:
+def test_a_change_that_fails_twice_is_applied_in_the_same_delivery() -> None:
     sender, user = Sender(OSError("down"), times=2), inserted("users", id="1")
     assert deliver(greets, user, clients={"greeter": sender}).applied == [user]
 
@@ -79,19 +79,19 @@ def test_deliveries_share_their_threads() -> None:
     assert threading.active_count() == before
 
 
-def test_changes_of_several_tables_are_a_batch_each() -> None:
+def test_each_table_has_its_own_batch() -> None:
     changes = [inserted("users", id="1"), inserted("orders", id="1"), inserted("users", id="2")]
     assert deliver(handler, *changes).applied == changes
 
 
-def test_a_claim_needs_no_ledger_and_what_is_delivered_again_runs_again() -> None:
+def test_nothing_is_claimed_so_that_a_repeated_delivery_runs_again() -> None:
     sender, user = Sender(), inserted("users", id="1")
     for _ in range(2):
         assert deliver(greets, user, clients={"greeter": sender}).applied == [user]
     assert sender.greeted == ["1", "1"]
 
 
-def test_changes_are_as_a_stream_records_them() -> None:
+def test_changes_have_the_format_of_a_streams_records() -> None:
     old = {"customer_id": "c", "order_id": 7, "total": Decimal("1.50"), "tags": {"a"}, "seal": b"\x00"}
     change = modified("orders", old, key=("customer_id", "order_id"), total=2)
     assert change.event_name == "MODIFY"

@@ -12,7 +12,8 @@ import pulumi_aws as aws
 import pytest
 
 from infra.archive import Package, build
-from infra.archive.modules import module_of
+from infra.archive.handler_module import module_of
+from infra.archive.sources import ROOT
 from infra.consumer import Environment, StreamConsumer
 from infra.encryption import EncryptionKey
 from infra.filters import exists
@@ -298,7 +299,7 @@ def test_a_wiring_that_cannot_work_is_refused(program: Callable[[], object], mes
 
 
 def test_every_module_of_a_consumer_is_found() -> None:
-    assert [module_of(name) for name in ("change-log", "mirror", "welcome-email")] == [
+    assert [module_of(name, ROOT) for name in ("change-log", "mirror", "welcome-email")] == [
         "change_log",
         "mirror",
         "welcome_email",
@@ -370,7 +371,7 @@ def test_claims_outlast_what_is_held_and_what_is_kept_after_that(
 def test_a_renamed_consumer_keeps_its_name_in_ledger_and_failure_bucket_and_its_resources() -> None:
     """That the engine takes the alias to the children, the mappings too, is tests/engine's to show."""
     plain = recorded(lambda: consumer(users().changes(), stores=stores()))
-    renamed = recorded(lambda: consumer(users().changes(), stores=stores(), formerly="order-mirror"))
+    renamed = recorded(lambda: consumer(users().changes(), stores=stores(), former_name="order-mirror"))
     assert renamed.registered.keys() == plain.registered.keys()
     assert renamed.one(kinds.STREAM_CONSUMER, "mirror").aliases == ({"name": "order-mirror"},)
     assert plain.one(kinds.STREAM_CONSUMER, "mirror").aliases == ()
@@ -387,21 +388,21 @@ def test_a_renamed_consumer_keeps_its_name_in_ledger_and_failure_bucket_and_its_
 
 def test_after_a_second_rename_the_name_in_between_is_an_alias() -> None:
     opts = pulumi.ResourceOptions(aliases=[pulumi.Alias("copy")])
-    recorder = recorded(lambda: consumer(users().changes(), stores=stores(), formerly="order-mirror", opts=opts))
+    recorder = recorded(lambda: consumer(users().changes(), stores=stores(), former_name="order-mirror", opts=opts))
     assert recorder.one(kinds.STREAM_CONSUMER, "mirror").aliases == ({"name": "copy"}, {"name": "order-mirror"})
     variables = recorder.one(kinds.FUNCTION, "mirror-function").inputs["environment"]["variables"]
     assert variables["LEDGER_NAME"] == "order-mirror"
 
 
 def test_without_stores_a_former_name_is_an_alias_alone() -> None:
-    recorder = recorded(lambda: consumer(users().changes(), formerly="order-mirror"))
+    recorder = recorded(lambda: consumer(users().changes(), former_name="order-mirror"))
     assert recorder.one(kinds.STREAM_CONSUMER, "mirror").aliases == ({"name": "order-mirror"},)
 
 
-@pytest.mark.parametrize("formerly", ["mirror", "", "Mirror", "*", "a#b", "a/b", "a-", "order_mirror"])
-def test_a_former_name_is_that_of_another_consumer(formerly: str) -> None:
-    assert refused(lambda: consumer(users().changes(), formerly=formerly)) == (
-        f"mirror was formerly {formerly!r}: not the name of another consumer, as in formerly='order-mirror'"
+@pytest.mark.parametrize("former_name", ["mirror", "", "Mirror", "*", "a#b", "a/b", "a-", "order_mirror"])
+def test_a_former_name_is_that_of_another_consumer(former_name: str) -> None:
+    assert refused(lambda: consumer(users().changes(), former_name=former_name)) == (
+        f"mirror was formerly {former_name!r}: not the name of another consumer, as in former_name='order-mirror'"
     )
 
 
@@ -411,20 +412,20 @@ def test_a_former_name_is_that_of_another_consumer(formerly: str) -> None:
         (
             [("mirror", "change-log"), ("change-log", None)],
             "change-log and mirror would both be change-log in the ledger, and each would run what the other holds: "
-            "once nothing is held there, take formerly= from the one that has it",
+            "once nothing is held there, take former_name= from the one that has it",
         ),
         (
             [("mirror", "old"), ("change-log", "old")],
             "change-log and mirror would both be old in the ledger, and each would run what the other holds: once "
-            "nothing is held there, take formerly= from the one that has it",
+            "nothing is held there, take former_name= from the one that has it",
         ),
     ],
 )
 def test_two_consumers_do_not_share_what_they_hold(names: Sequence[tuple[str, str | None]], message: str) -> None:
     def program() -> None:
         kept = stores()
-        for name, formerly in names:
-            consumer(users(f"{name}-source").changes(), name=name, stores=kept, formerly=formerly)
+        for name, former_name in names:
+            consumer(users(f"{name}-source").changes(), name=name, stores=kept, former_name=former_name)
 
     assert refused(program) == message
 

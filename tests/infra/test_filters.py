@@ -25,8 +25,8 @@ from infra.filters import (
     type_key,
 )
 
-NOT_THERE = [{"exists": False}]
-NO_TYPE = dict.fromkeys(("S", "N", "B", "SS", "NS", "BS", "BOOL", "NULL"), NOT_THERE)
+ABSENT = [{"exists": False}]
+ABSENT_AS_ANY_TYPE = dict.fromkeys(("S", "N", "B", "SS", "NS", "BS", "BOOL", "NULL"), ABSENT)
 
 
 def new_image(**tests: Test) -> Any:
@@ -65,13 +65,13 @@ def new_image(**tests: Test) -> Any:
         (contains("red"), {"SS": ["red"]}),
         (contains(Decimal("1.0")), {"NS": ["1"]}),
         (contains(b"a"), {"BS": ["YQ=="]}),
-        (absent(str), {"S": NOT_THERE}),
-        (absent(int, Decimal, str), {"N": NOT_THERE, "S": NOT_THERE}),
-        (absent(), NO_TYPE),
+        (absent(str), {"S": ABSENT}),
+        (absent(int, Decimal, str), {"N": ABSENT, "S": ABSENT}),
+        (absent(), ABSENT_AS_ANY_TYPE),
         (any_of("a"), {"S": ["a"]}),
         (any_of("a", prefix("b"), any_of("c", absent(str))), {"S": ["a", {"prefix": "b"}, "c", {"exists": False}]}),
         (any_of("a", 1, "b", null()), {"$or": [{"S": ["a", "b"]}, {"N": ["1"]}, {"NULL": [True]}]}),
-        (any_of(not_in("a"), absent()), {"$or": [{"S": [{"anything-but": ["a"]}]}, NO_TYPE]}),
+        (any_of(not_in("a"), absent()), {"$or": [{"S": [{"anything-but": ["a"]}]}, ABSENT_AS_ANY_TYPE]}),
         (any_of({"a": 1}, {"b": 1}), {"$or": [{"M": {"a": {"N": ["1"]}}}, {"M": {"b": {"N": ["1"]}}}]}),
     ],
     ids=repr,
@@ -120,17 +120,17 @@ EXPIRED = {"type": ["Service"], "principalId": ["dynamodb.amazonaws.com"]}
 def test_expiries_are_told_by_their_identity() -> None:
     assert changes("REMOVE", expired=True) == {"eventName": ["REMOVE"], "userIdentity": EXPIRED}
     assert changes(expired=True) == {"userIdentity": EXPIRED}
-    assert changes("REMOVE", expired=False) == {"eventName": ["REMOVE"], "userIdentity": {"type": NOT_THERE}}
+    assert changes("REMOVE", expired=False) == {"eventName": ["REMOVE"], "userIdentity": {"type": ABSENT}}
     assert changes("REMOVE", old="a", expired=True) == {"eventName": ["REMOVE"], "userIdentity": EXPIRED}
 
 
-@pytest.mark.parametrize("lacking", [absent(), absent(str), any_of("a", absent(str)), {"b": absent()}], ids=repr)
-def test_an_image_that_is_not_there_passes_no_test_of_absence(lacking: Test) -> None:
-    assert changes(new=lacking) == {"eventName": ["INSERT", "MODIFY"]}
-    assert changes(old=lacking) == {"eventName": ["MODIFY", "REMOVE"]}
-    assert changes("INSERT", "REMOVE", new=lacking) == {"eventName": ["INSERT"]}
-    assert changes(new=lacking, old=lacking) == {"eventName": ["MODIFY"]}
-    assert changes(old=lacking, expired=True) == {"eventName": ["REMOVE"], "userIdentity": EXPIRED}
+@pytest.mark.parametrize("absent_test", [absent(), absent(str), any_of("a", absent(str)), {"b": absent()}], ids=repr)
+def test_an_image_that_is_not_there_passes_no_test_of_absence(absent_test: Test) -> None:
+    assert changes(new=absent_test) == {"eventName": ["INSERT", "MODIFY"]}
+    assert changes(old=absent_test) == {"eventName": ["MODIFY", "REMOVE"]}
+    assert changes("INSERT", "REMOVE", new=absent_test) == {"eventName": ["INSERT"]}
+    assert changes(new=absent_test, old=absent_test) == {"eventName": ["MODIFY"]}
+    assert changes(old=absent_test, expired=True) == {"eventName": ["REMOVE"], "userIdentity": EXPIRED}
 
 
 @pytest.mark.parametrize("present", ["a", exists(str), not_in("a"), null(), {"b": absent(), "c": 1}], ids=repr)
@@ -160,7 +160,7 @@ NO_CHANGE = "a filter that no change passes: a REMOVE has no new image, an INSER
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("build", "message"),
     [
         (lambda: exists(list), f"exists(list): {LEAVES}(...)"),
         (lambda: absent(str, dict), f"absent(dict): {LEAVES}(...)"),
@@ -211,7 +211,7 @@ NO_CHANGE = "a filter that no change passes: a REMOVE has no new image, an INSER
         (lambda: new_image(a="x" * 4_096), "a filter of 4161 characters: Lambda takes 4,096; filter in the handler"),
     ],
 )
-def test_what_could_never_match_cannot_be_said(said: Callable[[], object], message: str) -> None:
+def test_what_could_never_match_cannot_be_said(build: Callable[[], object], message: str) -> None:
     with pytest.raises(pulumi.RunError) as caught:
-        said()
+        build()
     assert str(caught.value) == message

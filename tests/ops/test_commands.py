@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from ops.__main__ import confirmed
+from ops.__main__ import ask_to_confirm
 
 
 class Terminal(StringIO):
@@ -19,5 +19,5 @@ class Terminal(StringIO):
 def test_the_question_shows_its_answers(monkeypatch: pytest.MonkeyPatch, typed: str, agreed: bool):
     monkeypatch.setattr("sys.stdin", Terminal(typed))
     shown = StringIO()
-    assert confirmed(Console(file=shown)) is agreed
+    assert ask_to_confirm(Console(file=shown)) is agreed
     assert shown.getvalue() == "Go on? [y/N] "

@@ -1,4 +1,4 @@
-"""Smoke's plan, what it counts as missing, and that it cleans up, over consumers made up here."""
+"""SmokeTest's plan, what it counts as missing, and that it cleans up, over consumers made up here."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.smoke import Effect, Smoke, SmokeError
+from ops.smoke import Effect, SmokeError, SmokeTest
 from ops.stack import Stack
 
 TABLES = {
@@ -22,7 +22,7 @@ OUTPUTS: dict[str, Any] = {
 }
 
 
-class World:
+class FakeAws:
     """Tables, and the two consumers, which act at once; a change in `ignored` has no effect."""
 
     def __init__(self, *ignored: Effect, undeletable: str = "", kind: str = "S") -> None:
@@ -60,8 +60,8 @@ class World:
         return self
 
     def paginate(self, *, filterPattern: str, **_: Any) -> Iterator[Any]:  # noqa: N803
-        found = [line for line in self.log if filterPattern.strip('"') in line]
-        yield {"events": [{"message": message} for message in ("START", *found)]}
+        matches = [line for line in self.log if filterPattern.strip('"') in line]
+        yield {"events": [{"message": message} for message in ("START", *matches)]}
 
     def _happens(self, name: str, event: str, item: dict[str, Any]) -> None:
         table = name.removesuffix("-1")
@@ -72,41 +72,41 @@ class World:
             self.items["mirror-1"] = {"id": item["id"]} if event == "REMOVE" else item
 
 
-def run(world: World) -> tuple[list[Effect], list[Effect]]:
+def run(fake_aws: FakeAws) -> tuple[list[Effect], list[Effect]]:
     """What was seen and what was missing."""
     seen: list[Effect] = []
-    missing = Smoke(Stack.model_validate(OUTPUTS), world).run(0, lambda effect, _: seen.append(effect))
+    missing = SmokeTest(Stack.model_validate(OUTPUTS), fake_aws).run(0, lambda effect, _: seen.append(effect))
     return seen, missing
 
 
 def test_three_changes_of_each_table_have_all_their_effects():
-    world = World()
-    seen, missing = run(world)
+    fake_aws = FakeAws()
+    seen, missing = run(fake_aws)
     pairs = [("change-log", "a"), ("change-log", "orders"), ("mirror", "orders")]
     assert seen == [Effect(*pair, event) for event in ("INSERT", "MODIFY", "REMOVE") for pair in pairs]
     assert missing == []
-    assert [call for call, _ in world.calls] == ["put", "put", "put", "put", "delete", "delete"]
+    assert [call for call, _ in fake_aws.calls] == ["put", "put", "put", "put", "delete", "delete"]
 
 
 @pytest.mark.parametrize("event", ["INSERT", "MODIFY", "REMOVE"])
 @pytest.mark.parametrize(("consumer", "table"), [("change-log", "a"), ("mirror", "orders")])
 def test_what_does_not_happen_is_missing_and_the_items_go_all_the_same(consumer: str, table: str, event: str):
     effect = Effect(consumer, table, event)
-    world = World(effect)
-    seen, missing = run(world)
+    fake_aws = FakeAws(effect)
+    seen, missing = run(fake_aws)
     assert missing == [effect]
     assert effect not in seen
-    assert not {"a-1", "orders-1"} & world.items.keys()
+    assert not {"a-1", "orders-1"} & fake_aws.items.keys()
 
 
 def test_an_item_that_cannot_be_deleted_is_named_and_the_other_one_goes():
-    world = World(undeletable="a-1")
+    fake_aws = FakeAws(undeletable="a-1")
     with pytest.raises(SmokeError, match=r'could not be deleted, do it by hand: \{"id": .*\} in a-1 \(denied\)'):
-        run(world)
-    assert "orders-1" not in world.items
+        run(fake_aws)
+    assert "orders-1" not in fake_aws.items
 
 
-class Interrupted(World):
+class Interrupted(FakeAws):
     """Whoever runs it has enough while it waits."""
 
     def get_paginator(self, operation: str) -> Any:
@@ -114,18 +114,18 @@ class Interrupted(World):
 
 
 def test_an_interrupted_run_deletes_its_items():
-    world = Interrupted()
+    fake_aws = Interrupted()
     with pytest.raises(KeyboardInterrupt):
-        run(world)
-    assert not {"a-1", "orders-1"} & world.items.keys()
+        run(fake_aws)
+    assert not {"a-1", "orders-1"} & fake_aws.items.keys()
 
 
 def test_a_stack_without_a_consumer_that_it_knows_is_refused():
     stack = Stack.model_validate(OUTPUTS | {"consumers": {"own": OUTPUTS["consumers"]["mirror"]}})
     with pytest.raises(SmokeError, match="neither a change-log nor a mirror"):
-        Smoke(stack, World())
+        SmokeTest(stack, FakeAws())
 
 
 def test_a_key_that_cannot_hold_the_mark_is_refused():
     with pytest.raises(SmokeError, match="a: the key id is of type N; only strings can be marked"):
-        Smoke(Stack.model_validate(OUTPUTS), World(kind="N"))
+        SmokeTest(Stack.model_validate(OUTPUTS), FakeAws(kind="N"))

@@ -80,7 +80,7 @@ def test_every_rule_is_a_policy_at_its_level(pack: Any) -> None:
     assert {policy.name: policy.enforcementLevel for policy in info.policies} == {
         rule.name: proto.ADVISORY if rule.level is Level.ADVICE else proto.MANDATORY
         for rule in (*RULES, *STACK_RULES)
-        if not rule.by_facts
+        if not rule.program_only
     }
 
 

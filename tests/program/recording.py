@@ -163,7 +163,7 @@ def record(
     run(
         main,
         stack="test",
-        config={"table-stream:target": "host"} | dict(config or {}),
+        config={"target": "host"} | dict(config or {}),
         backend=recorder,
         preview=preview,
     )

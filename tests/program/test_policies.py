@@ -19,9 +19,9 @@ from tests.program.recording import ACCOUNT, REGION, Recorder
 
 STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 CHANGES = {
-    "table-stream:encryption": "customer",
-    "table-stream:mailFrom": "shop@example.com",
-    "table-stream:tuning": '{"mirror": {"tracing": true}}',
+    "encryption": "customer",
+    "mailFrom": "shop@example.com",
+    "tuning": '{"mirror": {"tracing": true}}',
 }
 IN_CLOUDFORMATION: Mapping[Kind, tuple[str, str, tuple[str, ...]]] = {
     # type, the argument that takes the document, others that it must have

@@ -107,7 +107,7 @@ def test_the_roles_cover_what_the_program_makes_and_nothing_else() -> None:
 
 def test_the_role_for_keys_names_the_alias_that_the_program_makes() -> None:
     recorder = Recorder()
-    run(ROOT, stack="local", config=stack_config("local") | {"table-stream:encryption": "customer"}, backend=recorder)
+    run(ROOT, stack="local", config=stack_config("local") | {"encryption": "customer"}, backend=recorder)
     alias = recorder.one(kinds.ALIAS, "encryption-alias").inputs["name"]
     named = {resource for statement in statements("encrypt") for resource in statement["Resource"]}
     assert f"arn:aws:kms:REGION:ACCOUNT_ID:{alias.replace('local', 'STACK')}" in named

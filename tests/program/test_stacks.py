@@ -62,7 +62,7 @@ WITH_A_KEY = Counter((kinds.ENCRYPTION_KEY, kinds.KEY, kinds.ALIAS, kinds.BUCKET
 
 def deployed(stack: str, **changes: str) -> tuple[Recorder, dict[str, Any]]:
     recorder = Recorder()
-    config = stack_config(stack) | {f"table-stream:{key}": value for key, value in changes.items()}
+    config = stack_config(stack) | changes
     return recorder, run(ROOT, stack=stack, config=config, backend=recorder)
 
 

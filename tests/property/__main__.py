@@ -7,11 +7,11 @@ python -m tests.property SEED CHANGES ITEMS BATCH [SUBJECT]
 import argparse
 import sys
 
+from tests.property.history.history import History
 from tests.property.history.writes import Sizes
 from tests.property.laws import breaches
 from tests.property.simulate import simulate
 from tests.property.subjects.mutants import ENGINE, MUTANTS
-from tests.property.world import World
 
 parser = argparse.ArgumentParser(prog="python -m tests.property", description=__doc__)
 parser.add_argument("--histories", type=int, metavar="NUMBER")
@@ -25,6 +25,6 @@ seed, changes, items, batch = (int(argument) for argument in asked.history[:4])
 name = " ".join(asked.history[4:])
 subject = MUTANTS[name] if name else ENGINE
 lines: list[str] = []
-world = World(seed, Sizes(changes, items, batch), subject, lines.append).happen()
-print(f"{subject.name}, {world.kind} consumer, {world.options}\n{world.faults}\n{world.settings}")
-print(*lines, *(breaches(world) or ["every law holds"]), sep="\n")
+history = History(seed, Sizes(changes, items, batch), subject, lines.append).run()
+print(f"{subject.name}, {history.consumer_kind} consumer, {history.options}\n{history.faults}\n{history.settings}")
+print(*lines, *(breaches(history) or ["every law holds"]), sep="\n")

@@ -1,4 +1,4 @@
-"""Many histories, on all processors: their breaches, each with the command that replays it, and what they met."""
+"""Many histories, on all processors: their breaches, each with the command that replays it, and what they incidents."""
 
 import os
 import time
@@ -8,10 +8,10 @@ from concurrent.futures import ProcessPoolExecutor
 from random import Random
 from typing import NamedTuple
 
+from tests.property.history.history import History
 from tests.property.history.writes import Sizes
 from tests.property.laws import breaches
 from tests.property.subjects.engines import ENGINE, Subject
-from tests.property.world import World
 
 CHUNK = 50
 
@@ -21,9 +21,9 @@ class Simulation(NamedTuple):
 
     histories: int
     breaches: list[str]
-    met: Counter[str]
+    incidents: Counter[str]
     """Kinds of trouble, counted."""
-    met_in: Counter[str]
+    histories_with: Counter[str]
     """The same, counted by histories."""
 
 
@@ -33,65 +33,65 @@ def sizes_of(seed: int) -> Sizes:
     return Sizes(changes=rng.randint(1, 30), items=rng.randint(1, 6), batch=rng.randint(1, 10))
 
 
-def broken(seed: int, sizes: Sizes, subject: Subject = ENGINE) -> tuple[list[str], Counter[str]]:
-    """The breaches of one history, each with the command that replays it; and what it met."""
+def breaches_of(seed: int, sizes: Sizes, subject: Subject = ENGINE) -> tuple[list[str], Counter[str]]:
+    """The breaches of one history, each with the command that replays it; and its incidents."""
     replay = f"python -m tests.property {seed} {sizes.changes} {sizes.items} {sizes.batch}"
     try:
-        world = World(seed, sizes, subject).happen()
+        history = History(seed, sizes, subject).run()
     except Exception as error:
         return [f"{type(error).__name__}: {error} -- {replay}"], Counter()
-    met = world.facts.kinds()
-    met[f"{world.kind} consumer"] += 1
-    return [f"{breach} -- {replay}" for breach in breaches(world)], met
+    incidents = history.journal.count_incidents()
+    incidents[f"{history.consumer_kind} consumer"] += 1
+    return [f"{breach} -- {replay}" for breach in breaches(history)], incidents
 
 
-def smallest(seed: int, sizes: Sizes) -> list[str]:
+def shrink(seed: int, sizes: Sizes) -> list[str]:
     """The breaches of the smallest history of this seed that still breaks a law."""
-    found = broken(seed, sizes)[0]
+    breach_lines = breaches_of(seed, sizes)[0]
     for changes in range(1, sizes.changes):
         smaller = Sizes(changes, min(sizes.items, changes), sizes.batch)
-        if smaller_found := broken(seed, smaller)[0]:
-            return smaller_found
-    return found
+        if smaller_breaches := breaches_of(seed, smaller)[0]:
+            return smaller_breaches
+    return breach_lines
 
 
-def some(seeds: list[int]) -> Simulation:
+def simulate_seeds(seeds: list[int]) -> Simulation:
     """The histories of these seeds, one after the other."""
-    found, met, met_in = list[str](), Counter[str](), Counter[str]()
+    breach_lines, incidents, histories_with = list[str](), Counter[str](), Counter[str]()
     for seed in seeds:
-        breached, kinds = broken(seed, sizes_of(seed))
-        if breached:
-            found += smallest(seed, sizes_of(seed))
-        met += kinds
-        met_in.update(kinds.keys())
-    return Simulation(len(seeds), found, met, met_in)
+        seed_breaches, kinds = breaches_of(seed, sizes_of(seed))
+        if seed_breaches:
+            breach_lines += shrink(seed, sizes_of(seed))
+        incidents += kinds
+        histories_with.update(kinds.keys())
+    return Simulation(len(seeds), breach_lines, incidents, histories_with)
 
 
-def proofs(histories: int, first: int, processes: int) -> Iterator[Simulation]:
+def simulations(histories: int, first: int, processes: int) -> Iterator[Simulation]:
     """So many histories, in parts as they are done."""
     seeds = list(range(first, first + histories))
     chunks = [seeds[start : start + CHUNK] for start in range(0, histories, CHUNK)]
     if processes == 1:
-        yield from map(some, chunks)
+        yield from map(simulate_seeds, chunks)
         return
     with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(some, chunks)
+        yield from pool.map(simulate_seeds, chunks)
 
 
 def simulate(histories: int, first: int | None = None, processes: int | None = None) -> int:
     """Run histories, and print what they came to; the exit code."""
     began = time.monotonic()
     first = Random().randrange(2**40) if first is None else first
-    met, met_in, found, done = Counter[str](), Counter[str](), list[str](), 0
-    for proof in proofs(histories, first, processes or os.cpu_count() or 1):
-        done += proof.histories
-        met += proof.met
-        met_in += proof.met_in
-        for breach in proof.breaches:
+    incidents, histories_with, breach_lines, done = Counter[str](), Counter[str](), list[str](), 0
+    for simulation in simulations(histories, first, processes or os.cpu_count() or 1):
+        done += simulation.histories
+        incidents += simulation.incidents
+        histories_with += simulation.histories_with
+        for breach in simulation.breaches:
             print(breach, flush=True)
-        found += proof.breaches
-    print(f"\nmet in {done} histories from seed {first}, in {time.monotonic() - began:.0f} s:")
-    for kind, count in sorted(met.items()):
-        print(f"{count:9}  in {met_in[kind]:6}  {kind}")
-    print(f"\n{len(found)} breaches" if found else "\nevery law holds in every history")
-    return 1 if found else 0
+        breach_lines += simulation.breaches
+    print(f"\nincidents in {done} histories from seed {first}, in {time.monotonic() - began:.0f} s:")
+    for kind, count in sorted(incidents.items()):
+        print(f"{count:9}  in {histories_with[kind]:6}  {kind}")
+    print(f"\n{len(breach_lines)} breaches" if breach_lines else "\nevery law holds in every history")
+    return 1 if breach_lines else 0

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from random import Random
 
-from tests.handler.world import World
+from tests.handler.harness import ConsumerHarness
 
 RECORDS, ITEMS, TRANSIENT, SEEDS = 100, "abcdefghijklmnopqrst", 0.1, 60
 
@@ -11,22 +11,22 @@ RECORDS, ITEMS, TRANSIENT, SEEDS = 100, "abcdefghijklmnopqrst", 0.1, 60
 def invocations(seed: int) -> int:
     """How many invocations it takes, retry runs included; repeats and regressions are errors."""
     random_ = Random(seed)
-    world = World()
+    harness = ConsumerHarness()
     batch = "".join(random_.choice(ITEMS) for _ in range(RECORDS))
 
     def may_fail() -> None:
         if random_.random() < TRANSIENT:
             raise ConnectionError
 
-    world.trouble = dict.fromkeys(range(1, RECORDS + 1), may_fail)
-    assert world.deliver(batch) == [], "no failure makes the batch come again"
+    harness.trouble = dict.fromkeys(range(1, RECORDS + 1), may_fail)
+    assert harness.deliver(batch) == [], "no failure makes the batch come again"
     count = 1
-    while len(world.applied) < RECORDS:
+    while len(harness.applied) < RECORDS:
         count += 1
-        world.retry_later(60)
-    assert sorted(world.applied) == list(range(1, RECORDS + 1)), "no change is repeated, and none is lost"
+        harness.retry_later(60)
+    assert sorted(harness.applied) == list(range(1, RECORDS + 1)), "no change is repeated, and none is lost"
     by_item = defaultdict[str, list[int]](list)
-    for number in world.applied:
+    for number in harness.applied:
         by_item[batch[number - 1]].append(number)
     assert all(numbers == sorted(numbers) for numbers in by_item.values()), "no item goes back in time"
     return count

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.property.history.history import History
 from tests.property.history.writes import Sizes
 from tests.property.laws import LAWS
-from tests.property.simulate import Simulation, broken, some
+from tests.property.simulate import Simulation, breaches_of, simulate_seeds
 from tests.property.subjects.mutants import MUTANTS
-from tests.property.world import World
 
 HISTORIES = 300
 SIZES = Sizes(changes=24, items=5, batch=8)
 
-MET = {
+INCIDENTS = {
     *("plain consumer", "fenced consumer", "claimed consumer", "a note of the engine before holds"),
     *("handler: transient", "handler: poison", "handler: permanent", "handler: outage", "hang", "linger"),
     *("batch throttled", "lost answer of a batch", "second delivery", "mapping replaced mid-invocation"),
@@ -36,87 +36,87 @@ MET = {
     *("parked: PermanentError", "parked: Undecodable", "parked: GivenUp", "parked: Skipped", "repeated effect"),
     *("discarded: RecordAgeExceeded", "expired"),
 }
-"""Kinds of trouble that the histories of this suite must meet: a kind that is never met is not put to the test."""
+"""Kinds of trouble that the histories of this suite must meet: a kind that never occurs is not tested."""
 
-NOTICED = {
-    "stock": "nothing_is_repeated_or_turned_back",
-    "no ledger": "a_failure_makes_no_batch_come_again",
-    "no notes": "nothing_is_repeated_or_turned_back",
-    "notes of done only": "nothing_is_repeated_or_turned_back",
-    "notes read eventually": "nothing_is_repeated_or_turned_back",
-    "notes not carried": "nothing_is_repeated_or_turned_back",
-    "notes of lies": "nothing_is_lost",
-    "no deadline": "no_handler_begins_without_its_time",
+LAW_BROKEN_BY = {
+    "stock": "no_effect_is_repeated_or_reordered",
+    "no ledger": "a_failure_causes_no_redelivery",
+    "no notes": "no_effect_is_repeated_or_reordered",
+    "notes of done only": "no_effect_is_repeated_or_reordered",
+    "notes read eventually": "no_effect_is_repeated_or_reordered",
+    "notes not carried": "no_effect_is_repeated_or_reordered",
+    "notes call every change done": "no_change_is_lost",
+    "no deadline": "no_handler_starts_without_enough_time",
     "no claims": "a_claimed_effect_happens_once",
-    "no fences": "nothing_is_repeated_or_turned_back",
-    "no lease": "one_item_has_one_handler",
-    "a lease of a second": "one_item_has_one_handler",
-    "release without the tail": "nothing_is_lost",
-    "gone counts as settled": "nothing_is_lost",
-    "row before changes": "nothing_is_lost",
-    "last words without lease": "nothing_is_repeated_or_turned_back",
-    "note before hold": "nothing_is_lost",
-    "row deleted at release": "nothing_is_repeated_or_turned_back",
-    "release on an empty read": "nothing_is_lost",
-    "redriven changes look at tails": "what_is_redriven_is_done_or_parked_again",
-    "held changes only the first": "nothing_is_lost",
-    "due oldest first with a cut": "every_due_item_is_tried",
-    "report when all items of a batch fail": "a_failure_makes_no_batch_come_again",
-    "digests of normalised numbers": "nothing_is_lost",
-    "changes run past holds": "nothing_is_repeated_or_turned_back",
+    "no fences": "no_effect_is_repeated_or_reordered",
+    "no lease": "an_item_has_one_handler_at_a_time",
+    "a lease of a second": "an_item_has_one_handler_at_a_time",
+    "release ignores the tail": "no_change_is_lost",
+    "a released hold counts as settled": "no_change_is_lost",
+    "row before changes": "no_change_is_lost",
+    "deadline hold without a lease": "no_effect_is_repeated_or_reordered",
+    "note before hold": "no_change_is_lost",
+    "row deleted at release": "no_effect_is_repeated_or_reordered",
+    "release on an empty read": "no_change_is_lost",
+    "redrive compares with the tail": "a_redriven_change_is_done_or_parked_again",
+    "hold keeps only the first change": "no_change_is_lost",
+    "oldest first with a cut-off": "every_due_item_is_tried",
+    "report a batch whose changes all fail": "a_failure_causes_no_redelivery",
+    "digest of normalized numbers": "no_change_is_lost",
+    "changes run past holds": "no_effect_is_repeated_or_reordered",
     "back-off of a day": "a_hold_is_due_within_its_back_off",
-    "never suspect": "nothing_is_lost",
+    "deaths are never counted": "no_change_is_lost",
 }
-"""Each planted mistake, and the law that notices it."""
+"""Each planted mutant, and the law that notices it."""
 
-RARE = {"release without the tail": (122, Sizes(30, 2, 3)), "gone counts as settled": (154, Sizes(60, 2, 4))}
+RARE = {"release ignores the tail": (122, Sizes(30, 2, 3)), "a released hold counts as settled": (154, Sizes(60, 2, 4))}
 """Mistakes that show only where a retry run and a batch meet within milliseconds, each with a history that has that."""
 
 
 @pytest.fixture(scope="module")
-def proof() -> Simulation:
+def simulation() -> Simulation:
     """The same histories each time: the suite judges the change at hand."""
-    return some(list(range(HISTORIES)))
+    return simulate_seeds(list(range(HISTORIES)))
 
 
-def test_every_law_holds_in_every_history(proof: Simulation) -> None:
-    assert proof.breaches == []
-    assert proof.histories == HISTORIES
+def test_every_law_holds_in_every_history(simulation: Simulation) -> None:
+    assert simulation.breaches == []
+    assert simulation.histories == HISTORIES
 
 
-def test_the_histories_meet_every_kind_of_trouble(proof: Simulation) -> None:
-    assert MET - proof.met.keys() == set()
+def test_the_histories_meet_every_kind_of_trouble(simulation: Simulation) -> None:
+    assert INCIDENTS - simulation.incidents.keys() == set()
 
 
-def histories(mistake: str) -> Iterator[tuple[int, Sizes]]:
-    """The histories in which a mistake is looked for."""
-    if mistake in RARE:
-        yield RARE[mistake]
+def histories(mutant: str) -> Iterator[tuple[int, Sizes]]:
+    """The histories in which a mutant is looked for."""
+    if mutant in RARE:
+        yield RARE[mutant]
     yield from ((seed, SIZES) for seed in range(HISTORIES))
 
 
-@pytest.mark.parametrize("mistake", MUTANTS)
-def test_a_planted_mistake_is_noticed(mistake: str) -> None:
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_each_mutant_breaks_its_law(mutant: str) -> None:
     """By its law, in a history in which the engine itself breaks none."""
-    law = NOTICED[mistake]
-    for seed, sizes in histories(mistake):
-        breaches, _ = broken(seed, sizes, MUTANTS[mistake])
-        if any(breach.startswith(law) for breach in breaches) and not broken(seed, sizes)[0]:
+    law = LAW_BROKEN_BY[mutant]
+    for seed, sizes in histories(mutant):
+        breaches, _ = breaches_of(seed, sizes, MUTANTS[mutant])
+        if any(breach.startswith(law) for breach in breaches) and not breaches_of(seed, sizes)[0]:
             return
-    pytest.fail(f"{mistake}: {law} held in {HISTORIES} histories")
+    pytest.fail(f"{mutant}: {law} held in {HISTORIES} histories")
 
 
-def test_each_law_notices_a_mistake_or_is_named() -> None:
+def test_each_law_is_broken_by_a_mutant_or_named_here() -> None:
     """The others are kept by the engine's own tests, and watched here."""
-    assert NOTICED.keys() == MUTANTS.keys()
-    assert {law.__name__ for law in LAWS} - set(NOTICED.values()) == {
-        "nothing_that_is_about_to_be_discarded_is_reported",
+    assert LAW_BROKEN_BY.keys() == MUTANTS.keys()
+    assert {law.__name__ for law in LAWS} - set(LAW_BROKEN_BY.values()) == {
+        "no_change_near_its_age_limit_is_reported",
         "the_mirror_equals_its_source",
-        "nothing_is_parked_without_its_reason",
-        "nothing_is_held_without_a_reason",
-        "a_change_is_tried_as_often_as_promised",
-        "nothing_is_tried_before_it_is_due",
-        "an_outage_ends_without_a_hand",
+        "no_change_is_parked_without_a_reason",
+        "no_change_is_held_without_a_reason",
+        "no_change_is_tried_too_often",
+        "no_item_is_tried_before_it_is_due",
+        "held_items_recover_after_an_outage",
     }
 
 
@@ -125,13 +125,13 @@ def test_a_seed_is_one_history(seed: int) -> None:
     """Also where runs overlap."""
     first, second = list[str](), list[str]()
     for lines in (first, second):
-        World(seed, SIZES, tell=lines.append).happen()
+        History(seed, SIZES, trace=lines.append).run()
     assert first == second
 
 
 def test_a_breach_is_replayed_by_the_command_that_is_printed_with_it() -> None:
-    seed = next(seed for seed in range(HISTORIES) if broken(seed, SIZES, MUTANTS["stock"])[0])
-    breach, _, command = broken(seed, SIZES, MUTANTS["stock"])[0][0].partition(" -- python ")
+    seed = next(seed for seed in range(HISTORIES) if breaches_of(seed, SIZES, MUTANTS["stock"])[0])
+    breach, _, command = breaches_of(seed, SIZES, MUTANTS["stock"])[0][0].partition(" -- python ")
     replay = [sys.executable, *command.split(), "stock"]
     printed = subprocess.run(replay, capture_output=True, text=True, check=True).stdout.splitlines()
     assert breach in printed

@@ -13,7 +13,7 @@ from sandbox.program.deploy import Deployment
 from tests.local import LocalAws
 from tests.program.recording import FUNCTION, MAPPING, POLICY, TABLE, record, stream_arn
 
-HOST = {"table-stream:target": "host"}
+HOST = {"target": "host"}
 
 
 def program() -> None:

@@ -17,7 +17,7 @@ from sandbox.program.deploy import Deployment
 from tests.local import LocalAws
 from tests.program.recording import MAPPING, record
 
-CONFIG = {"table-stream:target": "host", "table-stream:mailFrom": "shop@example.com"}
+CONFIG = {"target": "host", "mailFrom": "shop@example.com"}
 IMAGES = {
     "KEYS_ONLY": set[str](),
     "NEW_IMAGE": {"NewImage"},

@@ -19,7 +19,7 @@ from tests.local import LocalAws
 from tests.program.recording import FUNCTION, record
 
 UPDATE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "events" / "dynamodb-update.json").read_text())
-HOST = {"table-stream:target": "host"}
+HOST = {"target": "host"}
 
 
 Entry = Callable[[Callable[[Change], None]], dict[str, Any]]

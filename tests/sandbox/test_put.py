@@ -108,7 +108,7 @@ def test_each_bad_line_is_named_and_no_other_lost(aws: LocalAws, table: str, fil
     assert reasons[3] == "not an object"
     assert reasons[4] == "the key n must be of type N, it is missing"
     assert reasons[5] == "the key n must be of type N, it is {'S': '1'}"
-    assert reasons[6] == "'Q' is not a type of DynamoDB"
+    assert reasons[6] == "'Q' is not a DynamoDB type"
     assert reasons[7] == "NaN is no number"
     assert "can't decode byte 0xff" in reasons[10]
     assert "400" in reasons[8] or "size" in reasons[8]

@@ -1,1 +1,1 @@
-"""One invocation's batch: its records checked, its items run at once, each change's failure judged."""
+"""One invocation with a batch: check the records, run the items concurrently, and handle each failure."""

@@ -1,4 +1,4 @@
-"""A batch of one stream's records: checked, named and in order before any handler starts."""
+"""A batch of one stream's records, checked and sorted before any handler starts."""
 
 import inspect
 from collections.abc import Callable, Hashable, Mapping
@@ -9,62 +9,62 @@ from handler.stream.change import Change
 
 Function = Callable[[Change], Any]
 Record = Mapping[str, Any]
-Item = Hashable
-"""Stream and full primary key, as the stream writes it."""
+ItemKey = Hashable
+"""The stream and the full primary key of an item, as the stream writes it."""
 KEY_TYPES = ("S", "N", "B")
 
-NOT_RUN_BY_A_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-UNRUN = (inspect.isawaitable, inspect.isgenerator, inspect.isasyncgen)
+NOT_RUN_BY_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+UNRUN_RESULTS = (inspect.isawaitable, inspect.isgenerator, inspect.isasyncgen)
 
 
 class InvalidBatchError(Exception):
-    """The event is no batch of a DynamoDB stream, or a record cannot be named; no handler has started."""
+    """The event is not a batch of a DynamoDB stream, or a record has no valid key; no handler has started."""
 
 
 class AsyncHandlerError(TypeError):
-    """A handler that would return before it has done its work: handlers are plain functions, run in threads."""
+    """The handler is asynchronous or a generator; handlers must be plain functions, since threads run them."""
 
 
 class Batch(NamedTuple):
-    """Records in stream order; what belongs to one record stands at one position of each list."""
+    """Records in stream order; `records`, `sequences` and `items` have a record's values at the same position."""
 
     stream: str
     records: list[Record]
     sequences: list[int]
-    items: list[Item]
+    items: list[ItemKey]
 
 
 def read_batch(records: Any) -> Batch:
-    """The batch, once each record can be named and put in order; raises InvalidBatchError, naming record and field."""
+    """Return the sorted batch. Raises InvalidBatchError, which names the record and the field."""
     if not isinstance(records, list) or not records:
         raise InvalidBatchError(f"Records is {records!r}, not a list of stream records")
-    found = list[tuple[int, Item, Record]]()
+    rows = list[tuple[int, ItemKey, Record]]()
     stream = None
     for index, record in enumerate(cast(list[Any], records)):
         try:
             stream = _stream(record, stream)
-            found.append((*_named(record["dynamodb"], stream), record))
+            rows.append((*_sequence_and_key(record["dynamodb"], stream), record))
         except InvalidBatchError as error:
             raise InvalidBatchError(f"Records[{index}].{error}") from error
-    found.sort(key=itemgetter(0))
-    sequences, items, ordered = (list(column) for column in zip(*found, strict=True))
+    rows.sort(key=itemgetter(0))
+    sequences, items, ordered = (list(column) for column in zip(*rows, strict=True))
     return Batch(str(stream), ordered, sequences, items)
 
 
 def _stream(record: Any, before: str | None) -> str:
     if not isinstance(record, dict) or not isinstance(cast(Record, record).get("dynamodb"), dict):
-        raise InvalidBatchError(f"dynamodb: none in {record!r}")
+        raise InvalidBatchError(f"dynamodb: missing in {record!r}")
     source, stream = cast(Record, record).get("eventSource"), cast(Record, record).get("eventSourceARN")
     if source != "aws:dynamodb":
         raise InvalidBatchError(f"eventSource: {source!r} is not 'aws:dynamodb'")
     if not isinstance(stream, str) or not stream:
         raise InvalidBatchError(f"eventSourceARN: {stream!r} is not the ARN of a stream")
     if before is not None and stream != before:
-        raise InvalidBatchError(f"eventSourceARN: {stream!r}, where the records before it are of {before!r}")
+        raise InvalidBatchError(f"eventSourceARN: {stream!r}, but the records before it are from {before!r}")
     return stream
 
 
-def _named(body: Record, stream: str) -> tuple[int, Item]:
+def _sequence_and_key(body: Record, stream: str) -> tuple[int, ItemKey]:
     sequence, keys = body.get("SequenceNumber"), body.get("Keys")
     if not isinstance(sequence, str) or not (sequence.isascii() and sequence.isdigit()):
         raise InvalidBatchError(f"dynamodb.SequenceNumber: {sequence!r} is not a sequence number")
@@ -78,19 +78,19 @@ def _key(name: str, value: Any) -> Hashable:
         [(kind, content)] = cast(Record, value).items()
         if kind in KEY_TYPES and isinstance(content, str):
             return kind, content
-    raise InvalidBatchError(f"dynamodb.Keys.{name}: {value!r} is not of a key's type")
+    raise InvalidBatchError(f"dynamodb.Keys.{name}: {value!r} is not a key value")
 
 
 def refuse_async(function: Function) -> None:
-    """Raise AsyncHandlerError for a function that Python calls without running it: `async def`, or one with `yield`."""
-    if any(would_not_run(function) for would_not_run in NOT_RUN_BY_A_CALL):
-        raise AsyncHandlerError(f"{function!r} is async or a generator: make it a plain function, it runs in a thread")
+    """Raise AsyncHandlerError if a call does not run the function: `async def`, or a function with `yield`."""
+    if any(would_not_run(function) for would_not_run in NOT_RUN_BY_CALL):
+        raise AsyncHandlerError(f"{function!r} is async or a generator; make it a plain function to run in a thread")
 
 
 def call(function: Function, change: Change) -> None:
-    """Run a handler for one change; raises AsyncHandlerError where it returns what is still to be run."""
+    """Run a handler for one change. Raises AsyncHandlerError if it returns an awaitable or a generator."""
     result = function(change)
-    if result is not None and any(is_unrun(result) for is_unrun in UNRUN):
+    if result is not None and any(is_unrun(result) for is_unrun in UNRUN_RESULTS):
         if inspect.iscoroutine(result):
             result.close()
-        raise AsyncHandlerError(f"{function!r} returned {result!r}, which nobody runs: make it a plain function")
+        raise AsyncHandlerError(f"{function!r} returned {result!r}, which is never run; make it a plain function")

@@ -1,41 +1,41 @@
-"""Whether changes can be tried at all: what an environment has learned from its last failures."""
+"""Health of one execution environment: whether its last failures allow it to try a change."""
 
 import threading
 from collections.abc import Hashable
 
 FAILURES_IN_A_ROW = 20
-"""Failures without a success between them after which an environment takes what the handler needs to be down."""
+"""Failures in a row, without a success between them, that an outage has at least."""
 DOWN_SECONDS = 5.0
-"""Time since the first of these failures: a flood of bad items that come together is shorter."""
+"""The least time since the first of these failures: many bad items in one batch fail within less."""
 PROBE_SECONDS = 10.0
-"""How often a change is tried while that is down."""
+"""How often a change is tried during an outage."""
 LEAST_SLOW_SECONDS = 2.0
-"""A failure is slow after half of a handler's time, and not before this: a batch may wait so long, pauses included."""
+"""The least time of a slow failure, pauses included; else half of the handler time-out. A batch may wait 2 s."""
 SLOW_FAILURES_SECONDS = 60.0
-"""Two slow failures within this time make an environment careful, and it stays so for this time after the last one."""
+"""Two slow failures within 60 s make an environment careful, until 60 s after the last slow failure."""
 ASKED_SECONDS = 5.0
-"""How often a careful environment asks for a retry run of what it holds."""
+"""How often a careful environment may invoke a retry run."""
 PAUSED_SECONDS, PAUSED_SHARE = 1.2, 0.1
-"""Pauses in place may take a tenth of an environment's time, and two changes' pauses together at once: in a busy shard
-each pause makes the batches behind wait."""
+"""The budget of pauses before retries: 1.2 s, the pauses of two changes, refilled by 10 % of the time that passes.
+In a busy shard each pause delays the next batches."""
 MOST_TRUSTED = 100_000
-"""Items that an environment remembers as trusted, at about 300 bytes each; beyond, an item takes a detour again."""
+"""The most trusted items that an environment remembers, at about 300 bytes each; others take a detour again."""
 
 
 class Health:
-    """What keeps changes from being tried; it outlives invocations.
+    """The health of one execution environment, kept across its invocations.
 
-    After 20 failures in a row, 5 s after the first of them, what the handler needs is *down*: changes are held untried,
-    one is tried every 10 s, and the next success ends it.
+    *Outage*: after 20 failures in a row and 5 s since the first of them, changes are held without a try. One change is
+    tried every 10 s, and the next success ends the outage.
 
-    After two slow failures within a minute the environment is *careful*, since each slow failure makes a whole batch
-    wait: an item is held untried, and a retry run beside the shard tries it at once. Once a change of the item has
-    succeeded, there or here, the item is trusted again.
+    *Careful*: after two slow failures within 60 s, an item takes a detour, since each slow failure delays a whole
+    batch. The item is held without a try, and a retry run in another environment tries it at once. After a change of
+    the item has succeeded in either environment, the item is trusted again.
 
     Parameters
     ----------
     slow_seconds : float
-        How long a handler takes at least whose failure is slow.
+        The handler's run time from which a failure is slow.
     """
 
     def __init__(self, slow_seconds: float) -> None:
@@ -49,13 +49,13 @@ class Health:
         self._lock = threading.Lock()
 
     def succeeded(self, item: Hashable) -> None:
-        """A change of the item is done."""
+        """Note that a change of the item is done."""
         self._failures = 0
         if self._careful_until > 0 and len(self._trusted) < MOST_TRUSTED:
             self._trusted.add(item)
 
     def failed(self, item: Hashable, now: float, seconds: float) -> None:
-        """A change of the item has failed for good in its invocation, after so many seconds."""
+        """Note that a change of the item has failed in this invocation after so many seconds, retries included."""
         with self._lock:
             self._failures += 1
             self._probe_at = now + PROBE_SECONDS
@@ -72,7 +72,7 @@ class Health:
             self._last_slow = now
 
     def may_try(self, now: float) -> bool:
-        """Whether what the handler needs seems to be there: always while nothing is down, else once every 10 s."""
+        """Return whether a change may be tried: always if there is no outage, else once every 10 s."""
         if self._failures < FAILURES_IN_A_ROW or now - self._failing_since < DOWN_SECONDS:
             return True
         with self._lock:
@@ -82,7 +82,10 @@ class Health:
             return True
 
     def may_pause(self, now: float, seconds: float) -> bool:
-        """Whether a batch may wait so long for another try; pauses of several changes at once count as one."""
+        """Return whether a change may pause before its retry, and take the pause from the budget.
+
+        Concurrent pauses of several changes count as one.
+        """
         with self._lock:
             drained = max(0.0, now - self._paused_at) * PAUSED_SHARE
             self._paused, self._paused_at = max(0.0, self._paused - drained), max(self._paused_at, now)
@@ -94,20 +97,20 @@ class Health:
             return True
 
     def trusts(self, item: Hashable, now: float, released_at: float | None) -> bool:
-        """Whether a change of the item may be tried before its batch goes on.
+        """Return whether a change of the item may be tried in its batch.
 
-        `released_at` is when a retry run released the item, as far as the ledger still knows.
+        `released_at` is the time at which a retry run released the item, or None if the ledger has none.
         """
         if now >= self._careful_until or item in self._trusted:
             return True
         return released_at is not None and released_at >= self._careful_since
 
     def took_detour(self) -> None:
-        """An item was held that a retry run is to try at once."""
+        """Note that an item was held for a retry run that must start at once."""
         self._is_run_wanted = True
 
     def should_ask(self, now: float) -> bool:
-        """Whether to ask for a retry run now: where one is wanted, every 5 s."""
+        """Return whether to invoke a retry run now: at most every 5 s, and only if an item has taken a detour."""
         if not self._is_run_wanted:
             return False
         with self._lock:

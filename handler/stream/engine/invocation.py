@@ -1,4 +1,4 @@
-"""One invocation: the time that it has left, and the counts that it flushes once, at its end."""
+"""One invocation: its remaining time, and the counts that it prints once, at its end."""
 
 import os
 import threading
@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-RESERVE = 2.0
-"""Seconds kept at an invocation's end for the note and for holds."""
+RESERVE_SECONDS = 2.0
+"""Time at the end of an invocation that is kept for writing the note and the holds."""
 LONGEST_RUN_SECONDS = 900.0
-"""Lambda's longest invocation, for a context that does not tell the time that is left."""
-LEASE_MARGIN = 5.0
-"""Seconds that a lease outlasts its invocation: more than two environments' clocks differ."""
+"""Lambda's longest invocation, used if the context has no remaining time."""
+LEASE_MARGIN_SECONDS = 5.0
+"""How long a lease outlasts its invocation: more than the clocks of two environments differ."""
 
 
 class Invocation:
-    """The context of a Lambda invocation, as far as the engine looks at it."""
+    """One Lambda invocation: its context, remaining time and counts."""
 
     def __init__(self, context: Any, clock: Callable[[], float]) -> None:
         self.context, self.clock = context, clock
@@ -26,27 +26,27 @@ class Invocation:
         self._millis: Callable[[], float] | None = getattr(context, "get_remaining_time_in_millis", None)
 
     def count(self, name: str, number: int = 1) -> None:
-        """Add to a count; any thread may."""
+        """Add to a count, from any thread."""
         with self._lock:
             self.counts[name] += number
 
     @property
     def is_timed(self) -> bool:
-        """Whether there is a deadline."""
+        """Whether the context has a remaining time; if not, there is no deadline."""
         return self._millis is not None
 
-    def remaining(self) -> float:
-        """Seconds until Lambda ends the invocation."""
+    def seconds_remaining(self) -> float:
+        """Return the seconds until Lambda ends the invocation."""
         return self._millis() / 1000 if self._millis else LONGEST_RUN_SECONDS
 
-    def left(self) -> float:
-        """Seconds until the reserve; without a deadline there is no end."""
-        return self.remaining() - RESERVE if self._millis else float("inf")
+    def seconds_left(self) -> float:
+        """Return the seconds until the reserve starts; infinite without a deadline."""
+        return self.seconds_remaining() - RESERVE_SECONDS if self._millis else float("inf")
 
-    def ends(self) -> float:
-        """When Lambda ends the invocation at the latest, in seconds since 1970."""
-        return self.clock() + self.remaining()
+    def end_time(self) -> float:
+        """Return the time at which Lambda ends the invocation, in seconds since 1970."""
+        return self.clock() + self.seconds_remaining()
 
-    def lease_until(self) -> float:
-        """When a lease of this invocation ends."""
-        return self.ends() + LEASE_MARGIN
+    def lease_end(self) -> float:
+        """Return the time at which a lease of this invocation ends, in seconds since 1970."""
+        return self.end_time() + LEASE_MARGIN_SECONDS

@@ -1,4 +1,4 @@
-"""Parking: giving up a change, which is kept whole in the failure store."""
+"""Parking: the engine writes a change that it gives up to the failure store."""
 
 from handler.stream.change import Change
 from handler.stream.engine.invocation import Invocation
@@ -7,13 +7,13 @@ from handler.stream.telemetry import log_failure
 
 
 class Parking:
-    """Parks the changes of one invocation; without a failure store, no change can be parked."""
+    """Parks the changes of one invocation; without a failure store it parks nothing."""
 
     def __init__(self, failures: FailureStore | None, invocation: Invocation) -> None:
         self._failures, self._invocation = failures, invocation
 
     def park(self, change: Change, error: BaseException, reason: str) -> bool:
-        """Keep a change in the failure store; whether it is there."""
+        """Write a change to the failure store; return whether that succeeded."""
         if self._failures is None:
             return False
         try:

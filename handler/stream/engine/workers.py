@@ -1,4 +1,4 @@
-"""Threads that run a batch's items, many at once, each in its own order."""
+"""Threads that run the items of a batch concurrently, and each item's changes in order."""
 
 import queue
 import threading
@@ -6,34 +6,39 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+ItemRuns = Sequence[Iterator[None]]
+"""One generator per item, which yields before each change."""
+Seconds = Callable[[], float]
 
-class Death(BaseException):
-    """The function ends here and now: how a proof lets it die. No handler raises it, and it is nobody's failure."""
+
+class SimulatedCrash(BaseException):
+    """Raised only by the simulation tests to stop the function mid-batch, as a crash would.
+
+    Never counted as a change's failure.
+    """
 
 
 class Executor(Protocol):
-    """Runs a list of generators, one an item, each to its end; they yield before each change.
+    """Runs the items of a batch."""
 
-    It returns when none is running any more. Where `left` (seconds) is given and nothing is left while one still runs,
-    it calls `on_deadline` once and goes on waiting. A `Death` out of an item is raised again.
-    """
+    def __call__(self, items: ItemRuns, seconds_left: Seconds | None, on_deadline: Callable[[], None], /) -> None:
+        """Run each generator to its end, and return when all have ended.
 
-    def __call__(
-        self, items: Sequence[Iterator[None]], left: Callable[[], float] | None, on_deadline: Callable[[], None]
-    ) -> None:
-        """Run the items."""
+        If `seconds_left` returns 0 while a generator still runs, call `on_deadline` once and continue to wait. A
+        SimulatedCrash of a generator is raised again.
+        """
         ...
 
 
 class _Job(NamedTuple):
-    left: Iterator[Iterator[None]]
+    items: Iterator[Iterator[None]]
     done: "queue.SimpleQueue[BaseException | None]"
 
 
 class Workers:
-    """The executor of a function: threads, made once an environment, that pull items.
+    """The executor of a function: up to `number` threads, which live as long as the execution environment.
 
-    A queue entry a worker, not an item: an item costs no hand-over.
+    Each worker is queued once per batch and then pulls items; queueing every item would cost 24 µs each.
     """
 
     def __init__(self, number: int) -> None:
@@ -41,10 +46,8 @@ class Workers:
         self._started = 0
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
 
-    def __call__(
-        self, items: Sequence[Iterator[None]], left: Callable[[], float] | None, on_deadline: Callable[[], None]
-    ) -> None:
-        """Run the items; as many threads as items, at most the number of workers."""
+    def __call__(self, items: ItemRuns, seconds_left: Seconds | None, on_deadline: Callable[[], None], /) -> None:
+        """Run the items in as many threads as there are items or workers, whichever is fewer."""
         wanted = min(self._number, len(items))
         while self._started < wanted:
             threading.Thread(target=self._work, name=f"worker-{self._started}", daemon=True).start()
@@ -55,9 +58,9 @@ class Workers:
         errors = list[BaseException | None]()
         for _ in range(wanted):
             try:
-                errors.append(job.done.get(timeout=None if left is None else max(0.0, left())))
+                errors.append(job.done.get(timeout=None if seconds_left is None else max(0.0, seconds_left())))
             except queue.Empty:
-                left = None
+                seconds_left = None
                 on_deadline()
                 errors.append(job.done.get())
         for error in errors:
@@ -69,8 +72,8 @@ class Workers:
             job = self._jobs.get()
             error = None
             try:
-                for item in job.left:  # a list's iterator: each item goes to one thread
+                for item in job.items:  # threads share the iterator, so each item goes to one thread
                     deque(item, maxlen=0)
-            except BaseException as raised:  # raised again in the thread that waits
+            except BaseException as raised:  # the waiting thread raises it again
                 error = raised
             job.done.put(error)

@@ -11,7 +11,7 @@ from handler.stream.ledger.holds import PASSED, Holds, Lease, Position
 from handler.stream.ledger.notes import HELD, UNDONE
 from handler.stream.ledger.rows import FORMAT, HoldRow, digest_of, version_of
 from handler.stream.ledger.writes import RefusedError
-from handler.stream.telemetry import described, listed, log_failure, logger, moment
+from handler.stream.telemetry import change_fields, iso_time, log_failure, logger, summary_fields
 
 MOST_WAITING = 10_000
 """Waiting changes of one item: further ones are parked, since a hold that long is not drained by itself."""
@@ -101,7 +101,7 @@ class Holding:
         except RefusedError as refused:
             return self._refused(refused, left)
         except Exception:
-            logger.exception("the ledger cannot hold an item: its changes come again", **described(changes[0]))
+            logger.exception("the ledger cannot hold an item: its changes come again", **change_fields(changes[0]))
             log_failure("change failed", changes[0], error)
             return deque()
         self._waits(left)
@@ -120,17 +120,17 @@ class Holding:
         except RefusedError as refused:
             return self._refused(refused, left)
         except Exception:
-            logger.exception("the ledger cannot hold changes: they come again", **described(changes[0]))
+            logger.exception("the ledger cannot hold changes: they come again", **change_fields(changes[0]))
             return deque()
         self._waits(left)
         first = (row.next or "").rpartition("#")[2].lstrip("0")
         logger.info(
             "changes wait",
-            **described(changes[0]),
+            **change_fields(changes[0]),
             item=row.digest,
             waits_for=first,
             waiting=row.waiting,
-            **listed(changes),
+            **summary_fields(changes),
         )
         return deque()
 
@@ -162,20 +162,18 @@ class Holding:
         self._invocation.count("HeldChanges", len(positions))
 
     def _log_held(self, row: HoldRow, changes: Sequence[Change], error: BaseException, tries: int) -> None:
-        next_try = moment(row.due)
-        log_failure(
-            "item held", changes[0], error, item=row.digest, attempts=tries, next_try=next_try, **listed(changes)
-        )
+        fields = {"next_try": iso_time(row.due), **summary_fields(changes)}
+        log_failure("item held", changes[0], error, item=row.digest, attempts=tries, **fields)
 
     def hold_running(self, positions: list[int], error: BaseException) -> HoldRow | None:
         """Hold an item for this invocation until its end; None where that fails."""
         changes, now = [self._change(position) for position in positions], self._invocation.clock()
         due = now + self._minute_seconds
-        lease = Lease(self._invocation.owner, self._invocation.lease_until())
+        lease = Lease(self._invocation.owner, self._invocation.lease_end())
         try:
             row = self._holds.hold(digest_of(changes[0]), changes, error, now=now, due=due, tries=1, lease=lease)
         except Exception:
-            logger.exception("the ledger cannot hold an item whose handler still runs", **described(changes[0]))
+            logger.exception("the ledger cannot hold an item whose handler still runs", **change_fields(changes[0]))
             return None
         self._waits(positions)
         self._log_held(row, changes, error, 1)

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from handler.stream.change import Change
 from handler.stream.engine.batch import InvalidBatchError, read_batch
-from handler.stream.engine.batch_run import Setting
+from handler.stream.engine.batch_run import Processor
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
 from handler.stream.held_items.retry import NEVER
@@ -13,14 +13,14 @@ from handler.stream.held_items.turn import Turn, Workplace
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import FORMAT, HoldBrokenError, digest_of, version_of
 from handler.stream.ledger.writes import RefusedError
-from handler.stream.telemetry import count, described
+from handler.stream.telemetry import change_fields, emit_counts
 
 
 class SkippedError(Exception):
     """An operator gave up the change."""
 
 
-def skip(setting: Setting, ledger: Ledger, invocation: Invocation, digest: str) -> dict[str, Any]:
+def skip(processor: Processor, ledger: Ledger, invocation: Invocation, digest: str) -> dict[str, Any]:
     """Park an item's first waiting change, and make the item due at once.
 
     Returns
@@ -31,14 +31,14 @@ def skip(setting: Setting, ledger: Ledger, invocation: Invocation, digest: str) 
     row = ledger.holds.row(digest)
     if row is None or not row.is_held:
         return {"skipped": False, "reason": f"no item {digest} is held"}
-    parking = Parking(setting.failures, invocation)
+    parking = Parking(processor.failures, invocation)
     work = Workplace(
         lambda _: None,
-        setting.settings,
+        processor.settings,
         ledger.holds,
         parking,
         invocation,
-        setting.sleep,
+        processor.sleep,
         lambda _: False,
         lambda _: None,
     )
@@ -52,14 +52,14 @@ def skip(setting: Setting, ledger: Ledger, invocation: Invocation, digest: str) 
     except HoldBrokenError as error:
         turn.hand_back(invocation.clock())
         return {"skipped": False, "reason": f"the hold is broken: {error}"}
-    named = described(first.change)
+    named = change_fields(first.change)
     if not parking.park(first.change, SkippedError("an operator skipped it"), "Skipped"):
         turn.hand_back(invocation.clock())
         return {"skipped": False, "change": named, "reason": "the failure store refuses it: the log says why"}
     turn.move_past(first, rest)
     if rest or not turn.release_or_reload():
         turn.hand_back(invocation.clock())
-    count(invocation.counts)
+    emit_counts(invocation.counts)
     return {"skipped": True, "change": named}
 
 

@@ -4,14 +4,14 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from handler.stream.engine.batch import Function
-from handler.stream.engine.batch_run import Invoke, Setting
+from handler.stream.engine.batch_run import Invoke, Processor
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
 from handler.stream.held_items.turn import Turn, Workplace
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import FORMAT, HoldRow
 from handler.stream.ledger.writes import RefusedError
-from handler.stream.telemetry import count, logger
+from handler.stream.telemetry import emit_counts, logger
 
 BEGIN_SECONDS = 50.0
 """How long a run begins new turns: the next run comes a minute after this one."""
@@ -45,7 +45,7 @@ class RetryRun:
 
     def __init__(
         self,
-        setting: Setting,
+        processor: Processor,
         ledger: Ledger,
         function: Function,
         invocation: Invocation,
@@ -54,7 +54,7 @@ class RetryRun:
         everything: bool = False,
         part: tuple[int, int] | None = None,
     ) -> None:
-        self._setting, self._holds, self._invocation = setting, ledger.holds, invocation
+        self._processor, self._holds, self._invocation = processor, ledger.holds, invocation
         self._invoke, self._everything, self._part = invoke, everything, part
         self._tried = 0
         self._turns: dict[str, Turn] = {}
@@ -62,11 +62,11 @@ class RetryRun:
         successes = Successes()
         self._work = Workplace(
             function,
-            setting.settings,
+            processor.settings,
             ledger.holds,
-            Parking(setting.failures, invocation),
+            Parking(processor.failures, invocation),
             invocation,
-            setting.sleep,
+            processor.sleep,
             successes.are_of_others,
             successes.add,
         )
@@ -96,7 +96,7 @@ class RetryRun:
         if self._part is None:
             self._execute([self._purge(row) for row in rows if not row.is_held and row.expiry <= now])
         counts = self._invocation.counts
-        count(counts, gauges if self._part is None else None)
+        emit_counts(counts, gauges if self._part is None else None)
         return {
             "held": len(held),
             "due": len(due),
@@ -123,8 +123,8 @@ class RetryRun:
         return [row for row in due if int(row.digest[:8], 16) % part[1] == part[0]]
 
     def _execute(self, turns: Sequence[Iterator[None]]) -> None:
-        left = self._invocation.left if self._invocation.is_timed else None
-        self._setting.executor(turns, left, self._on_deadline)
+        left = self._invocation.seconds_left if self._invocation.is_timed else None
+        self._processor.executor(turns, left, self._on_deadline)
 
     def _turn(self, row: HoldRow) -> Iterator[None]:
         yield
@@ -148,7 +148,7 @@ class RetryRun:
 
     def _may_begin(self) -> bool:
         is_early = self._invocation.clock() - self._invocation.began < BEGIN_SECONDS
-        return is_early and self._invocation.left() > self._setting.settings.handler_timeout_seconds
+        return is_early and self._invocation.seconds_left() > self._processor.settings.handler_timeout_seconds
 
     def _on_deadline(self) -> None:
         """Save how far the turns have come whose handlers still run."""

@@ -14,7 +14,7 @@ from handler.stream.held_items.holding import SuspectError
 from handler.stream.ledger.holds import PASSED, Holds, Lease, Position
 from handler.stream.ledger.rows import HoldBrokenError, HoldRow, Waiting
 from handler.stream.ledger.writes import RefusedError
-from handler.stream.telemetry import described, listed, log_failure, logger, moment
+from handler.stream.telemetry import change_fields, iso_time, log_failure, logger, summary_fields
 
 TURN_SECONDS = 15.0
 """The longest turn of an item, after which another item may have the worker."""
@@ -82,7 +82,7 @@ class Turn:
     def take(self, due_by: float) -> bool:
         """Lease the item; False where it is another's, held no longer, or due after `due_by`."""
         now, invocation = self._now(), self._work.invocation
-        lease = Lease(invocation.owner, invocation.lease_until())
+        lease = Lease(invocation.owner, invocation.lease_end())
         due = now + back_off(self._work.settings, now - self._row.since)
         try:
             self._row = self._work.holds.lease(self._row, lease, now=now, due=due, due_by=due_by)
@@ -171,9 +171,9 @@ class Turn:
             error,
             item=self.digest,
             tries=tries,
-            next_try=moment(due),
+            next_try=iso_time(due),
             waiting=self._row.waiting,
-            sequence_numbers=listed([each.change for each in self._done])["sequence_numbers"],
+            sequence_numbers=summary_fields([each.change for each in self._done])["sequence_numbers"],
         )
 
     def move_past(self, waiting: Waiting, rest: Sequence[Waiting]) -> None:
@@ -253,7 +253,9 @@ class Turn:
             except Exception:
                 tries += 1
                 invocation = self._work.invocation
-                if invocation.remaining() <= WRITE_SECONDS or (tries >= WRITE_TRIES and not invocation.is_timed):
+                if invocation.seconds_remaining() <= WRITE_SECONDS or (
+                    tries >= WRITE_TRIES and not invocation.is_timed
+                ):
                     raise
                 self._work.sleep(min(1.0, 0.05 * 2**tries))
 
@@ -272,13 +274,13 @@ class Turn:
         self.hand_back(self._now() + LONGEST_BACK_OFF_MINUTES * self._work.settings.minute_seconds)
 
     def _is_over(self) -> bool:
-        has_time = self._work.invocation.left() > self._work.settings.handler_timeout_seconds
+        has_time = self._work.invocation.seconds_left() > self._work.settings.handler_timeout_seconds
         return not has_time or self._now() - self._began >= TURN_SECONDS
 
     def _log(self, message: str, **more: Any) -> None:
         changes = [each.change for each in self._done]
-        names = described(changes[0]) if changes else {}
-        logger.info(message, **names, item=self.digest, waiting=self._row.waiting, **listed(changes), **more)
+        names = change_fields(changes[0]) if changes else {}
+        logger.info(message, **names, item=self.digest, waiting=self._row.waiting, **summary_fields(changes), **more)
 
     def _now(self) -> float:
         return self._work.invocation.clock()

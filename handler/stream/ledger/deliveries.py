@@ -1,6 +1,6 @@
 """Deliveries of old batches of one record: a record whose delivery ends without an answer may kill the function."""
 
-from handler.stream.change import padded
+from handler.stream.codec import padded
 from handler.stream.ledger.table import key_of
 from handler.stream.ledger.writes import LedgerWrites
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from handler.stream.change import Change, text_of, to_json
+from handler.stream.change import Change
+from handler.stream.codec import text_of, to_json
 from handler.stream.ledger.rows import (
     FORMAT,
     KEPT_SECONDS,
@@ -143,7 +144,7 @@ class Holds:
         """
         description = {
             **key_of(self._changes_of(digest), DESCRIPTION),
-            "table": typed(changes[0].place.table_arn),
+            "table": typed(changes[0].stream_or_unknown.table_arn),
             "keys": typed(to_json(changes[0].record["dynamodb"]["Keys"])),
             "error_type": typed(type(error).__name__),
             "error_text": typed(text_of(error)[:TEXT]),
@@ -196,7 +197,7 @@ class Holds:
             "SET #table = :table, #keys = :keys, #at = if_not_exists(#at, :now), "
             "#error_type = if_not_exists(#error_type, :redriven), #error_text = if_not_exists(#error_text, :none), "
             "#tries = if_not_exists(#tries, :zero)",
-            table=changes[0].place.table_arn,
+            table=changes[0].stream_or_unknown.table_arn,
             keys=to_json(changes[0].record["dynamodb"]["Keys"]),
             now=now,
             redriven="Redriven",

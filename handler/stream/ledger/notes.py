@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from handler.stream.change import padded
+from handler.stream.codec import padded
 from handler.stream.ledger.table import LedgerTable, key_of, typed
 
 UNDONE, DONE, HELD = ".", "+", "x"

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from handler.stream.change import Change, from_json, padded, to_json
+from handler.stream.change import Change
+from handler.stream.codec import from_json, padded, to_json
 
 FORMAT = 1
 """The format of hold rows (`v`) that this code reads and writes. A row with a higher one is left to newer code."""
@@ -30,13 +31,13 @@ def digest_of(change: Change) -> str:
 
     The key's text is taken as it is: a number that is normalised first could be another item's.
     """
-    identity = json.dumps([change.place.table_arn, change.record["dynamodb"]["Keys"]], sort_keys=True)
+    identity = json.dumps([change.stream_or_unknown.table_arn, change.record["dynamodb"]["Keys"]], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def version_of(change: Change) -> str:
     """A change's place among those of its item: the stream's label (its creation time), then the sequence number."""
-    return f"{change.place.label}#{padded(change.sequence_number)}"
+    return f"{change.stream_or_unknown.label}#{padded(change.sequence_number)}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class HoldRow:
     def has_settled(self, change: Change) -> bool:
         """Whether the hold took in this change; call it for a change at or below the tail."""
         created = change.created_seconds
-        same_stream = self.tail.startswith(f"{change.place.label}#")
+        same_stream = self.tail.startswith(f"{change.stream_or_unknown.label}#")
         return same_stream and (created is None or created <= self.tail_at)
 
     @classmethod

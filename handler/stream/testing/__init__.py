@@ -1,4 +1,4 @@
-"""For tests of your own consumers: changes made by hand, delivered as Lambda would. Not shipped with the function."""
+"""For tests of your own consumers: make changes and deliver them as Lambda does. The archive leaves this out."""
 
 import base64
 import itertools
@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from handler.stream import aws
-from handler.stream.change import Change, encode_item
+from handler.stream.change import Change
+from handler.stream.codec import encode_item
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.workers import Workers
 from handler.stream.entry import Consumer
@@ -21,25 +22,25 @@ TABLES = "arn:aws:dynamodb:eu-central-1:111122223333:table"
 Key = str | tuple[str, ...]
 
 _numbers = itertools.count(10**20)
-_workers = Workers(Environment().workers)  # for all deliveries: their threads do not end
-_settings = Environment(batching_window_seconds=float("inf"))  # no record is alone for long, whenever a test made it
+_workers = Workers(Environment().workers)  # all deliveries share these, since their threads never end
+_settings = Environment(batching_window_seconds=float("inf"))  # no delivery counts as one of an old record
 
 
 def _no_helper(context: Any, payload: dict[str, Any]) -> None:
-    raise AssertionError(f"more items are held than a test can mean: {context} {payload}")
+    raise AssertionError(f"a test holds more items than one retry run takes: {context} {payload}")
 
 
 class DeliveryResult:
-    """The result of a delivery: each change is applied, held or parked.
+    """The result of a delivery: each change is either applied, held or parked.
 
     Attributes
     ----------
     applied : list of Change
-        The handler returned.
+        Changes whose handler returned.
     held : list of Change
-        A change failed, or an earlier one of its item did: it waits for a retry run.
+        Changes that wait for a retry run: they failed, or an earlier change of their item failed.
     parked : list of Change
-        The handler raised a PermanentError, or the change cannot be decoded.
+        Changes whose handler raised a PermanentError, and changes that cannot be decoded.
     """
 
     def __init__(self, handler: Consumer, changes: Sequence[Change], clients: Mapping[str, Any]) -> None:
@@ -51,31 +52,31 @@ class DeliveryResult:
         self._processor = KeyOrderedProcessor(
             _settings, ledger=self._ledger, failures=self, executor=_workers, sleep=lambda _: None
         )
-        self._show()
+        self._refresh()
 
     def retry(self) -> "DeliveryResult":
-        """Run the held changes once more, as the next retry run does; this same result then tells of that run."""
+        """Run the held changes, as the next retry run does; update this result and return it."""
         run = RetryRun(
             *(self._processor, self._ledger, self._run, Invocation(None, time.time)),
             invoke=_no_helper,
             everything=True,
         )
-        with aws.stand_in(self._clients):
+        with aws.use_clients(self._clients):
             run.run()
-        return self._show()
+        return self._refresh()
 
     def deliver(self) -> "DeliveryResult":
-        """Deliver every change once, a batch a table."""
+        """Deliver every change once, in one batch per table."""
         batches: dict[str, list[Change]] = {}
         for change in self._changes.values():
             batches.setdefault(change.stream_arn, []).append(change)
-        with aws.stand_in(self._clients):
+        with aws.use_clients(self._clients):
             for batch in batches.values():
                 self._processor([change.record for change in batch], self._run).process()
-        return self._show()
+        return self._refresh()
 
     def park(self, change: Change, _: str, /) -> None:
-        """Keep a change, as the failure store does."""
+        """Store a parked change, as the failure store does."""
         self._parked.append(change.sequence_number)
 
     def _run(self, change: Change) -> Any:
@@ -83,49 +84,48 @@ class DeliveryResult:
         self._applied.append(change.sequence_number)
         return result
 
-    def _show(self) -> "DeliveryResult":
+    def _refresh(self) -> "DeliveryResult":
         holds = self._ledger.holds
         waiting = [each for row in holds.every() if row.is_held for each in holds.waiting(row)]
-        self.applied, self.parked = self._named(self._applied), self._named(self._parked)
-        self.held = self._named([each.change.sequence_number for each in waiting])
+        self.applied, self.parked = self._changes_of(self._applied), self._changes_of(self._parked)
+        self.held = self._changes_of([each.change.sequence_number for each in waiting])
         self._applied.clear()
         self._parked.clear()
         return self
 
-    def _named(self, numbers: Sequence[str]) -> list[Change]:
+    def _changes_of(self, numbers: Sequence[str]) -> list[Change]:
         return [change for number, change in self._changes.items() if number in numbers]
 
 
 def inserted(table: str, /, key: Key = "id", **item: Any) -> Change:
-    """The change that inserts an item of native values; `key` names its primary key's attributes."""
+    """Return the change that inserts an item of native values; `key` names the attributes of the primary key."""
     return _change("INSERT", table, key, NewImage=item)
 
 
 def modified(table: str, /, old: Mapping[str, Any], key: Key = "id", **attributes: Any) -> Change:
-    """The change that sets attributes of `old`, an item."""
+    """Return the change that sets attributes of the item `old`."""
     return _change("MODIFY", table, key, NewImage={**old, **attributes}, OldImage=old)
 
 
 def removed(table: str, /, key: Key = "id", **item: Any) -> Change:
-    """The change that removes an item."""
+    """Return the change that removes an item."""
     return _change("REMOVE", table, key, OldImage=item)
 
 
 def deliver(handler: Consumer, *changes: Change, clients: Mapping[str, Any] | None = None) -> DeliveryResult:
-    """Deliver changes once, a batch a table, without AWS.
+    """Deliver changes once, in one batch per table, without AWS.
 
-    Order, failures, holds and parking are the engine's own, with stores in memory and no pause between tries. Nothing
-    is claimed, so a change that is delivered again runs again: Lambda delivers at least once, and a test may ask what
-    that does.
+    The engine runs with stores in memory and without pauses between tries. It claims nothing, so a change that a test
+    delivers twice runs twice, and the test sees the effect of a repeated delivery.
 
     Parameters
     ----------
     handler : Consumer
-        What `@consumer` made.
+        The result of `@consumer`.
     changes : Change
-        In the order in which they happened.
+        The changes, in the order in which they happened.
     clients : mapping, optional
-        What stands in for boto3's clients, by service, for `handler.stream.aws.client` and for the engine's effects.
+        Clients that `handler.stream.client` and the engine's effects use in place of boto3's, by service.
 
     Example
     -------
@@ -148,7 +148,7 @@ def _change(name: str, table: str, key: Key, **images: Mapping[str, Any]) -> Cha
             "eventSourceARN": f"{TABLES}/{table}/stream/2026-01-01T00:00:00.000",
             "dynamodb": {
                 "ApproximateCreationDateTime": int(time.time()),
-                **{part: _wire(encode_item(content)) for part, content in {"Keys": keys, **images}.items()},
+                **{part: as_recorded(encode_item(content)) for part, content in {"Keys": keys, **images}.items()},
                 "SequenceNumber": str(number),
                 "StreamViewType": "NEW_AND_OLD_IMAGES",
             },
@@ -156,12 +156,12 @@ def _change(name: str, table: str, key: Key, **images: Mapping[str, Any]) -> Cha
     )
 
 
-def _wire(value: Any) -> Any:
-    """boto3's form, in which binary is bytes, as a stream's record has it, in base64."""
+def as_recorded(value: Any) -> Any:
+    """Return a value in boto3's form, with bytes, as a stream record has it, with base64."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, dict):
-        return {name: _wire(part) for name, part in cast(dict[str, Any], value).items()}
+        return {name: as_recorded(part) for name, part in cast(dict[str, Any], value).items()}
     if isinstance(value, list):
-        return [_wire(part) for part in cast(list[Any], value)]
+        return [as_recorded(part) for part in cast(list[Any], value)]
     return value

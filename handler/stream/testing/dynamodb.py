@@ -1,4 +1,4 @@
-"""DynamoDB in memory, behind the calls of boto3's client that the engine makes: for tests, never for production."""
+"""DynamoDB in memory, with the calls of boto3's client that the engine makes. For tests only."""
 
 import re
 import threading
@@ -11,33 +11,33 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 from handler.stream.testing.expressions import Item, Scope, parse_condition, parse_update
 
 LARGEST_ITEM, LARGEST_PAGE = 400 * 1024, 1024 * 1024
-"""Bytes of an item, and of the items that end a page of a Query (DynamoDB's limits)."""
+"""DynamoDB's limits in bytes: of one item, and of the items in a page of a Query."""
 
 Result = TypeVar("Result")
 
 
 class MemoryDynamoDB:
-    """Tables in memory, made when first used.
+    """Tables in memory; a table is created on first use.
 
-    Conditions, key conditions and updates are evaluated as DynamoDB does, for comparisons, BETWEEN, AND, OR, NOT,
-    attribute_exists, attribute_not_exists, begins_with; SET with + and -, if_not_exists, REMOVE and ADD.
+    Condition and key condition expressions may use comparisons, BETWEEN, AND, OR, NOT, attribute_exists,
+    attribute_not_exists and begins_with. Update expressions may use SET with + and - and if_not_exists, REMOVE, ADD.
 
-    What DynamoDB refuses is refused, with a ValidationException: an item over 400 KB, more items in a batch than it may
-    hold or one of them twice, a BETWEEN whose bounds are the wrong way round, a name or value that an expression uses
-    and nobody gives, or the other way round. A page of a Query ends at its `Limit` or at 1 MB.
+    A ValidationException is raised for an item over 400 KB, too many items in a batch or the same item twice, a
+    BETWEEN with reversed bounds, and a placeholder that is undefined or unused. A page of a Query ends at its `Limit`
+    or at 1 MB.
 
-    Not imitated: any other expression, throttling, batches over 16 MB, indexes, time to live (nothing expires),
-    streams. Reads are always consistent. Sizes are near those that DynamoDB counts.
+    Not imitated: other expressions, throttling, batches over 16 MB, indexes, time to live (nothing expires), streams
+    and eventually consistent reads. The size of an item is close to the size that DynamoDB counts.
 
     Parameters
     ----------
     keys : mapping, optional
-        A table's key attributes where they are not `pk` and `sk`.
+        The key attributes of tables whose keys are not `pk` and `sk`.
 
     Attributes
     ----------
     page_bytes : int
-        Bytes of items that end a page of a Query; a test that sets it to 1 has pages of one item.
+        Bytes of items that end a page of a Query; with 1, each page has one item.
     """
 
     def __init__(self, keys: Mapping[str, tuple[str, ...]] | None = None) -> None:
@@ -47,31 +47,31 @@ class MemoryDynamoDB:
         self._lock = threading.RLock()
 
     def items(self, table: str) -> list[Item]:
-        """Every item of a table, by partition and sort key."""
+        """Return all items of a table, sorted by partition key and sort key."""
         partitions = self.tables.get(table, {})
         return [items[sort] for _, items in sorted(partitions.items()) for sort in sorted(items)]
 
     def perform(self, operation: str, request: Mapping[str, Any], act: Callable[[], Result]) -> Result:  # noqa: ARG002
-        """Make one call; subclasses add delays and failures around `act`."""
+        """Carry out one call with `act`; subclasses override this method to add delays and failures."""
         with self._lock:
             return act()
 
-    # The calls, as boto3's client has them
+    # The calls of boto3's client
 
     def query(self, **request: Any) -> dict[str, Any]:
-        """Items of one partition that meet the key condition, a page of them."""
+        """Return one page of the items of a partition that meet the key condition."""
         _check_expressions(request)
         _check_bounds(request)
         return self.perform("Query", request, lambda: self._query(request))
 
     def put_item(self, **request: Any) -> dict[str, Any]:
-        """Write an item whole."""
+        """Write a whole item."""
         _check_expressions(request)
         _check_size(request["Item"])
         return self.perform("PutItem", request, lambda: self._write(request, "Put"))
 
     def update_item(self, **request: Any) -> dict[str, Any]:
-        """Change attributes of an item, which is made where it is missing."""
+        """Change attributes of an item, and create the item if it is missing."""
         _check_expressions(request)
         return self.perform("UpdateItem", request, lambda: self._write(request, "Update"))
 
@@ -81,7 +81,7 @@ class MemoryDynamoDB:
         return self.perform("DeleteItem", request, lambda: self._write(request, "Delete"))
 
     def batch_write_item(self, **request: Any) -> dict[str, Any]:
-        """Write and remove up to 25 items."""
+        """Write and remove up to 25 items (DynamoDB's limit)."""
         writes = [
             (table, kind.removesuffix("Request"), body)
             for table, requests in request["RequestItems"].items()
@@ -100,21 +100,21 @@ class MemoryDynamoDB:
         return self.perform("BatchWriteItem", request, act)
 
     def batch_get_item(self, **request: Any) -> dict[str, Any]:
-        """Read up to 100 items by their keys."""
+        """Read up to 100 items (DynamoDB's limit) by their keys."""
         tables = request["RequestItems"]
         self._check_batch(100, [(table, key) for table, wanted in tables.items() for key in wanted["Keys"]])
 
         def act() -> dict[str, Any]:
-            found: dict[str, list[Item]] = {}
+            responses: dict[str, list[Item]] = {}
             for table, wanted in tables.items():
-                there = (self._item(table, key) for key in wanted["Keys"])
-                found[table] = [dict(item) for item in there if item is not None]
-            return {"Responses": found, "UnprocessedKeys": {}}
+                items = (self._item(table, key) for key in wanted["Keys"])
+                responses[table] = [dict(item) for item in items if item is not None]
+            return {"Responses": responses, "UnprocessedKeys": {}}
 
         return self.perform("BatchGetItem", request, act)
 
     def transact_write_items(self, **request: Any) -> dict[str, Any]:
-        """Put and update up to 100 items, all or none."""
+        """Put and update up to 100 items (DynamoDB's limit), either all or none."""
         writes = [(kind, body) for item in request["TransactItems"] for kind, body in item.items()]
         self._check_batch(100, [(body["TableName"], body.get("Key") or body["Item"]) for _, body in writes])
         for _, body in writes:
@@ -131,7 +131,7 @@ class MemoryDynamoDB:
 
         return self.perform("TransactWriteItems", request, act)
 
-    # How they work
+    # Their implementation
 
     def _place(self, table: str, key: Mapping[str, Any]) -> tuple[str, str]:
         names = self._keys.get(table, ("pk", "sk"))
@@ -151,20 +151,20 @@ class MemoryDynamoDB:
     def _allowed(self, request: Mapping[str, Any]) -> bool:
         condition = request.get("ConditionExpression")
         old = self._item(request["TableName"], request.get("Key") or request["Item"])
-        return condition is None or parse_condition(condition)(Scope.of(old or {}, request))
+        return condition is None or parse_condition(condition)(Scope.of_request(old or {}, request))
 
     def _write(self, request: Mapping[str, Any], kind: str) -> dict[str, Any]:
         table, key = request["TableName"], request.get("Key") or request["Item"]
         old = self._item(table, key)
         if not self._allowed(request):
-            shown = old is not None and request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
-            there: dict[str, Any] = {"Item": dict(old or {})} if shown else {}
-            raise client_error("ConditionalCheckFailedException", "Write", "the condition does not hold", **there)
+            is_shown = old is not None and request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+            response: dict[str, Any] = {"Item": dict(old or {})} if is_shown else {}
+            raise client_error("ConditionalCheckFailedException", "Write", "The conditional request failed", **response)
         item = None
         if kind == "Put":
             item = dict(request["Item"])
         elif kind == "Update":
-            item = parse_update(request["UpdateExpression"])(Scope.of(old or dict(request["Key"]), request))
+            item = parse_update(request["UpdateExpression"])(Scope.of_request(old or dict(request["Key"]), request))
             _check_size(item)
         partition, sort = self._place(table, key)
         items = self.tables.setdefault(table, {}).setdefault(partition, {})
@@ -184,40 +184,40 @@ class MemoryDynamoDB:
         table = request["TableName"]
         partition, sort = self._keys.get(table, ("pk", "sk"))
         meets = parse_condition(request["KeyConditionExpression"])
-        value = Scope.of({}, request).partition(request["KeyConditionExpression"], partition)
+        value = Scope.of_request({}, request).partition(request["KeyConditionExpression"], partition)
         items = self.tables.get(table, {}).get(value, {})
         forward, limit = request.get("ScanIndexForward", True), request.get("Limit")
         after = request.get("ExclusiveStartKey", {}).get(sort, {}).get("S")
-        found, size = list[Item](), 0
+        page, size = list[Item](), 0
         for key in sorted(items, reverse=not forward):
             if after is not None and (key <= after if forward else key >= after):
                 continue
             item = items[key]
-            if not meets(Scope.of(item, request)):
+            if not meets(Scope.of_request(item, request)):
                 continue
-            found.append(_projected(item, request))
+            page.append(_project(item, request))
             size += _size(item)
-            if len(found) == limit or size >= self.page_bytes:  # also where nothing more is there
-                return {"Items": found, "LastEvaluatedKey": {name: item[name] for name in (partition, sort)}}
-        return {"Items": found}
+            if len(page) == limit or size >= self.page_bytes:  # as in DynamoDB, also if this is the last item
+                return {"Items": page, "LastEvaluatedKey": {name: item[name] for name in (partition, sort)}}
+        return {"Items": page}
 
 
 def client_error(code: str, operation: str, message: str = "in memory", **response: Any) -> ClientError:
-    """The error that boto3's client raises where AWS refuses."""
+    """Return the error that boto3's client raises if AWS refuses a call."""
     answer: Any = {"Error": {"Code": code, "Message": message}, **response}
     return ClientError(answer, operation)
 
 
 def invalid(message: str) -> ClientError:
-    """The error for a request that DynamoDB refuses whatever is in its tables."""
+    """Return the error for an invalid request."""
     return client_error("ValidationException", "Call", message)
 
 
-def _projected(item: Item, request: Mapping[str, Any]) -> Item:
+def _project(item: Item, request: Mapping[str, Any]) -> Item:
     expression: str | None = request.get("ProjectionExpression")
     if expression is None:
         return dict(item)
-    scope = Scope.of(item, request)
+    scope = Scope.of_request(item, request)
     names = [scope.name(token.strip()) for token in expression.split(",")]
     return {name: item[name] for name in names if name in item}
 
@@ -229,9 +229,9 @@ def _placeholders(expressions: str) -> frozenset[str]:
 
 def _check_expressions(request: Mapping[str, Any]) -> None:
     used = _placeholders(" ".join(request[name] for name in request if name.endswith("Expression")))
-    given = request.get("ExpressionAttributeNames", {}).keys() | request.get("ExpressionAttributeValues", {}).keys()
-    if used != given:
-        raise invalid(f"names and values that are unused in expressions, or undefined: {sorted(used ^ given)}")
+    defined = request.get("ExpressionAttributeNames", {}).keys() | request.get("ExpressionAttributeValues", {}).keys()
+    if used != defined:
+        raise invalid(f"placeholders unused in expressions, or undefined: {sorted(used ^ defined)}")
 
 
 def _check_bounds(request: Mapping[str, Any]) -> None:

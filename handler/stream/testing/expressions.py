@@ -1,4 +1,4 @@
-"""DynamoDB's expressions, as far as MemoryDynamoDB evaluates them."""
+"""The DynamoDB expressions that MemoryDynamoDB evaluates."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -21,27 +21,27 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class Scope(NamedTuple):
-    """What an expression is evaluated on."""
+    """An item and a request's placeholders, on which an expression is evaluated."""
 
     item: Item
     names: Values
     values: Values
 
     @classmethod
-    def of(cls, item: Item, request: Mapping[str, Any]) -> "Scope":
-        """The scope of a request's expressions on an item."""
+    def of_request(cls, item: Item, request: Mapping[str, Any]) -> "Scope":
+        """Return the scope of a request's expressions on an item."""
         return cls(item, request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {}))
 
     def name(self, token: str) -> str:
-        """The attribute that a name or its placeholder means."""
+        """Return the attribute name of a token, which may be a placeholder."""
         return self.names[token] if token.startswith("#") else token
 
     def value(self, token: str) -> Any:
-        """An attribute or a given value as DynamoDB's JSON; None where the attribute is missing."""
+        """Return the value of a token in DynamoDB's JSON; None if the attribute is missing."""
         return self.values[token] if token.startswith(":") else self.item.get(self.name(token))
 
     def partition(self, expression: str, key: str) -> str:
-        """The partition that a key condition names, as `pk = :partition`."""
+        """Return the partition in a key condition such as `pk = :partition`."""
         tokens = TOKEN.findall(expression)
         place = next(at for at, token in enumerate(tokens) if token[0] != ":" and self.name(token) == key)
         return str(next(iter(self.values[tokens[place + 2]].values())))
@@ -51,8 +51,8 @@ Condition = Callable[[Scope], bool]
 Operand = Callable[[Scope], Any]
 
 
-def _plain(value: Any) -> Any:
-    """A value to compare; None where it is missing."""
+def _comparable(value: Any) -> Any:
+    """Return a value that Python can compare; None if it is missing."""
     if value is None:
         return None
     [(kind, content)] = value.items()
@@ -60,7 +60,7 @@ def _plain(value: Any) -> Any:
 
 
 def _sum(first: Operand, sign: int, second: Operand) -> Operand:
-    return lambda scope: {"N": str(_plain(first(scope)) + sign * _plain(second(scope)))}
+    return lambda scope: {"N": str(_comparable(first(scope)) + sign * _comparable(second(scope)))}
 
 
 class _Parser:
@@ -114,7 +114,7 @@ class _Parser:
             return lambda scope: (scope.value(name) is not None) == exists
         if self.took("BEGINS_WITH"):
             name, prefix = self._arguments()
-            return lambda scope: str(_plain(scope.value(name)) or "").startswith(_plain(scope.value(prefix)))
+            return lambda scope: str(_comparable(scope.value(name)) or "").startswith(_comparable(scope.value(prefix)))
         return self._comparison()
 
     def _arguments(self) -> list[str]:
@@ -133,13 +133,13 @@ class _Parser:
             high = self.take()
             return lambda scope: (
                 scope.value(left) is not None
-                and _plain(scope.value(low)) <= _plain(scope.value(left)) <= _plain(scope.value(high))
+                and _comparable(scope.value(low)) <= _comparable(scope.value(left)) <= _comparable(scope.value(high))
             )
         compare, right = COMPARISONS[self.take(*COMPARISONS)], self.take()
 
         def holds(scope: Scope) -> bool:
-            found, given = _plain(scope.value(left)), _plain(scope.value(right))
-            return found is not None and given is not None and compare(found, given)
+            one, other = _comparable(scope.value(left)), _comparable(scope.value(right))
+            return one is not None and other is not None and compare(one, other)
 
         return holds
 
@@ -181,15 +181,15 @@ class _Parser:
         name, value = self.take(), self.take()
 
         def add(scope: Scope, item: Item) -> None:
-            before = _plain(item.get(scope.name(name))) or Decimal(0)
-            item[scope.name(name)] = {"N": str(before + _plain(scope.value(value)))}
+            before = _comparable(item.get(scope.name(name))) or Decimal(0)
+            item[scope.name(name)] = {"N": str(before + _comparable(scope.value(value)))}
 
         return add
 
 
 @cache
 def parse_condition(expression: str) -> Condition:
-    """A condition or key condition; raises NotImplementedError."""
+    """Parse a condition or key condition. Raises NotImplementedError."""
     parser = _Parser(expression)
     condition = parser.condition()
     if parser.peek():
@@ -199,7 +199,7 @@ def parse_condition(expression: str) -> Condition:
 
 @cache
 def parse_update(expression: str) -> Callable[[Scope], Item]:
-    """What an update expression makes of an item; raises NotImplementedError."""
+    """Parse an update expression into a function that returns the updated item. Raises NotImplementedError."""
     steps = list(_Parser(expression).update())
 
     def update(scope: Scope) -> Item:

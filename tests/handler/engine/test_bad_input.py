@@ -1,4 +1,4 @@
-"""Handlers that misbehave and records that no handler can read: each harms its own change at most."""
+"""Misbehaving handlers and unreadable records: each affects only its own change."""
 
 import dataclasses
 import json
@@ -10,9 +10,11 @@ import pytest
 
 from handler.stream import Change, PermanentError, aws, consumer, environment
 from handler.stream.failures import read_failure
+from handler.stream.testing.dynamodb import MemoryDynamoDB
+from tests.fakes.aws import S3, Clock, LambdaContext
+from tests.fakes.records import nested, record
 from tests.handler.conftest import Lines
-from tests.handler.fakes import S3, Clock, Context, DynamoDB, nested, record
-from tests.handler.world import FIRST, World
+from tests.handler.harness import FIRST, ConsumerHarness
 
 
 def pops_the_body(change: Change) -> None:
@@ -35,48 +37,46 @@ def empties_everything(change: Change) -> None:
 SPOILERS = [pops_the_body, pops_the_keys, empties_everything]
 
 
-def spoiled(spoil: Callable[[Change], None], error: BaseException) -> World:
-    """A world where the handler of one change spoils what it is given, and raises."""
-    world = World()
+def spoiled(spoil: Callable[[Change], None], error: BaseException) -> ConsumerHarness:
+    """Return a harness where the handler of change 1 modifies its change and raises."""
+    harness = ConsumerHarness()
 
     def look(change: Change) -> None:
         assert change.raw == record(int(change.sequence_number) - FIRST, change.keys["id"])
         if change.sequence_number == str(FIRST + 1):
             spoil(change)
 
-    world.look, world.trouble[1] = look, error
-    return world
+    harness.look, harness.trouble[1] = look, error
+    return harness
 
 
 @pytest.mark.parametrize("spoil", SPOILERS)
-def test_a_handler_that_spoils_its_change_and_raises_has_it_held_whole(spoil: Callable[[Change], None]) -> None:
-    world = spoiled(spoil, ValueError("down"))
-    assert world.deliver("aab") == []
-    assert (world.applied, world.waiting()) == ([3], [1, 2])
-    world.retry(now=True)
-    assert world.waiting() == [1, 2]
-    world.trouble.clear()
-    world.retry_later(2)
-    assert world.applied == [3, 1, 2]
+def test_a_change_that_its_handler_modifies_is_held_whole(spoil: Callable[[Change], None]) -> None:
+    harness = spoiled(spoil, ValueError("down"))
+    assert harness.deliver("aab") == []
+    assert (harness.applied, harness.waiting()) == ([3], [1, 2])
+    harness.retry(now=True)
+    assert harness.waiting() == [1, 2]
+    harness.trouble.clear()
+    harness.retry_later(2)
+    assert harness.applied == [3, 1, 2]
 
 
 @pytest.mark.parametrize("spoil", SPOILERS)
 @pytest.mark.parametrize("later", [False, True])
-def test_a_handler_that_spoils_its_change_and_gives_it_up_has_it_parked_whole(
-    spoil: Callable[[Change], None], later: bool
-) -> None:
-    world = spoiled(spoil, ValueError("down") if later else PermanentError("never"))
-    assert world.deliver("aa") == []
-    world.trouble[1] = PermanentError("never")
-    world.retry(now=True)
-    assert (world.parked(), world.applied) == ([1], [2])
-    [body] = world.s3.objects.values()
+def test_a_change_that_its_handler_modifies_is_parked_whole(spoil: Callable[[Change], None], later: bool) -> None:
+    harness = spoiled(spoil, ValueError("down") if later else PermanentError("never"))
+    assert harness.deliver("aa") == []
+    harness.trouble[1] = PermanentError("never")
+    harness.retry(now=True)
+    assert (harness.parked(), harness.applied) == ([1], [2])
+    [body] = harness.s3.objects.values()
     assert read_failure(body).records == (record(1),)
 
 
-def test_every_try_in_place_is_given_the_record_as_it_came() -> None:
+def test_every_try_receives_the_record_as_lambda_delivered_it() -> None:
     seen = list[Any]()
-    world = World()
+    harness = ConsumerHarness()
 
     def spoil(change: Change) -> None:
         seen.append((json.dumps(change.raw), dict(change.keys), dict(change.new_image or {})))
@@ -85,8 +85,8 @@ def test_every_try_in_place_is_given_the_record_as_it_came() -> None:
         change.raw.clear()
         raise ValueError
 
-    world.look = spoil
-    world.deliver("a")
+    harness.look = spoil
+    harness.deliver("a")
     assert seen == [(json.dumps(record(1)), {"id": "a"}, {"id": "a", "n": 1})] * 3
 
 
@@ -98,17 +98,17 @@ class RudeError(Exception):
 class RudePermanentError(RudeError, PermanentError): ...
 
 
-def test_an_error_whose_text_interrupts_is_its_changes_failure(log_lines: Lines) -> None:
+def test_an_error_whose_text_raises_is_a_failure_of_its_change(log_lines: Lines) -> None:
     text = "(no text: its __str__ raised KeyboardInterrupt)"
-    world = World()
-    world.trouble = {1: RudeError(), 2: RudePermanentError()}
-    assert world.deliver("abc") == []
-    assert (world.applied, world.waiting(), world.parked()) == ([3], [1], [2])
-    assert world.described()["error_text"] == text
+    harness = ConsumerHarness()
+    harness.trouble = {1: RudeError(), 2: RudePermanentError()}
+    assert harness.deliver("abc") == []
+    assert (harness.applied, harness.waiting(), harness.parked()) == ([3], [1], [2])
+    assert harness.described()["error_text"] == text
     assert {line["error"]["text"] for line in log_lines()} == {text}
-    world.retry(now=True)
-    assert (world.waiting(), log_lines()[-1]["error"]["text"]) == ([1], text)
-    [body] = world.s3.objects.values()
+    harness.retry(now=True)
+    assert (harness.waiting(), log_lines()[-1]["error"]["text"]) == ([1], text)
+    [body] = harness.s3.objects.values()
     assert read_failure(body).error == f"RudePermanentError: {text}"
 
 
@@ -121,28 +121,28 @@ def looks_at_the_record(change: Change) -> None:
 
 
 @pytest.mark.parametrize("look", [looks_at_the_image, looks_at_the_record])
-def test_an_image_of_a_thousand_levels_is_undecodable_so_parked(look: Callable[[Change], None]) -> None:
+def test_an_image_of_1000_levels_is_parked_as_undecodable(look: Callable[[Change], None]) -> None:
     deep = record(1, NewImage={"n": nested(1000)})
-    world = World()
-    world.look = look
-    assert world.invoke({"Records": [deep, record(2)]}) == {"batchItemFailures": []}
-    assert (world.parked(), world.waiting()) == ([1], [])
-    [body] = world.s3.objects.values()
+    harness = ConsumerHarness()
+    harness.look = look
+    assert harness.invoke({"Records": [deep, record(2)]}) == {"batchItemFailures": []}
+    assert (harness.parked(), harness.waiting()) == ([1], [])
+    [body] = harness.s3.objects.values()
     failure = read_failure(body)
     assert (failure.condition, [each["eventID"] for each in failure.records]) == ("Undecodable", ["event-1"])
 
 
-def test_a_handler_that_does_not_look_at_a_deep_image_is_not_troubled_by_it() -> None:
-    world = World()
-    assert world.invoke({"Records": [record(1, NewImage={"n": nested(1000)})]}) == {"batchItemFailures": []}
-    assert world.applied == [1]
+def test_a_handler_may_ignore_an_undecodable_image() -> None:
+    harness = ConsumerHarness()
+    assert harness.invoke({"Records": [record(1, NewImage={"n": nested(1000)})]}) == {"batchItemFailures": []}
+    assert harness.applied == [1]
 
 
 @pytest.mark.usefixtures("in_lambda")
-def test_a_handler_that_sets_the_environment_to_nonsense_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    dynamodb, s3, applied = DynamoDB(), S3(), list[str]()
+def test_a_handler_that_changes_the_environment_variables_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    dynamodb, s3, applied = MemoryDynamoDB(), S3(), list[str]()
 
-    with aws.stand_in({"dynamodb": dynamodb, "ledger": dynamodb, "s3": s3}):
+    with aws.use_clients({"dynamodb": dynamodb, "ledger": dynamodb, "s3": s3}):
 
         @consumer
         def handler(change: Change) -> None:
@@ -154,7 +154,7 @@ def test_a_handler_that_sets_the_environment_to_nonsense_breaks_nothing(monkeypa
             applied.append(change.event_id)
 
         for number in (1, 2, 3):
-            answer = handler({"Records": [record(number)]}, Context(Clock()))
+            answer = handler({"Records": [record(number)]}, LambdaContext(Clock()))
             assert answer == {"batchItemFailures": []}
     assert os.environ["WORKERS"] == "nonsense"
     assert applied == ["event-2", "event-3"]
@@ -174,29 +174,27 @@ class FrozenError(Exception):
         FrozenError(1),
     ],
 )
-def test_any_exception_is_its_changes_failure_in_a_batch_and_in_a_retry_run(error: BaseException) -> None:
-    world = World()
-    world.trouble[1] = error
-    assert world.deliver("ab") == []
-    assert (world.applied, world.waiting()) == ([2], [1])
-    world.retry(now=True)
-    assert (world.waiting(), world.described()["tries"]) == ([1], "4")
+def test_any_exception_is_a_failure_of_its_change_in_a_batch_and_in_a_retry_run(error: BaseException) -> None:
+    harness = ConsumerHarness()
+    harness.trouble[1] = error
+    assert harness.deliver("ab") == []
+    assert (harness.applied, harness.waiting()) == ([2], [1])
+    harness.retry(now=True)
+    assert (harness.waiting(), harness.described()["tries"]) == ([1], "4")
 
 
-@pytest.mark.parametrize("name", ["TRUNCATE", None, 1])
-def test_an_unknown_event_name_is_parked_and_nothing_else_is_lost(name: Any, log_lines: Lines) -> None:
-    """Whatever the handler looks at: it could not know what happened to the item."""
-    world = World()
-    answer = world.invoke({"Records": [record(1), {**record(2), "eventName": name}, record(3)]})
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [
+        *[({"eventName": name}, f"eventName: {name!r} is none of INSERT, MODIFY, REMOVE") for name in ("x", None, 1)],
+        (record(2, NewImage={"n": {"N": "x"}}), "dynamodb.NewImage.n: 'x' is not a number"),
+    ],
+)
+def test_an_undecodable_change_is_parked_alone(broken: dict[str, Any], error: str, log_lines: Lines) -> None:
+    """With an unknown event name the handler does not run, since the kind of the change is unknown."""
+    harness = ConsumerHarness()
+    harness.look = looks_at_the_image
+    answer = harness.invoke({"Records": [record(1), record(2) | broken, record(3)]})
     assert answer == {"batchItemFailures": []}
-    assert (world.applied, world.parked()) == ([1, 3], [2])
-    assert f"record 'event-2': eventName: {name!r} is none of" in log_lines()[0]["error"]["text"]
-
-
-def test_an_image_that_is_not_valid_is_parked_and_nothing_else_is_lost(log_lines: Lines) -> None:
-    world = World()
-    world.look = looks_at_the_image
-    answer = world.invoke({"Records": [record(1), record(2, NewImage={"n": {"N": "x"}}), record(3)]})
-    assert answer == {"batchItemFailures": []}
-    assert (world.applied, world.parked()) == ([1, 3], [2])
-    assert log_lines()[0]["error"]["text"] == "record 'event-2': dynamodb.NewImage.n: 'x' is not a number"
+    assert (harness.applied, harness.parked()) == ([1, 3], [2])
+    assert log_lines()[0]["error"]["text"] == f"record 'event-2': {error}"

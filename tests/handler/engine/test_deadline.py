@@ -1,4 +1,4 @@
-"""The end of an invocation's time: what still starts, and what is saved before the function dies."""
+"""The deadline of an invocation: which changes still start, and what the engine saves before the time-out."""
 
 import threading
 from typing import Any
@@ -7,11 +7,12 @@ import pytest
 
 from handler.stream import PermanentError
 from handler.stream.engine.batch_run import RECORD_AGE_SECONDS
-from handler.stream.engine.workers import Workers
+from handler.stream.engine.workers import SimulatedCrash, Workers
 from handler.stream.ledger.notes import DONE, HELD, UNDONE
+from tests.fakes.aws import LambdaContext, before, in_turn, refused
+from tests.fakes.records import record
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import Context, before, in_turn, record, refused
-from tests.handler.world import FAILS, Died, World
+from tests.handler.harness import FAILS, ConsumerHarness
 
 HOURS = 3600.0
 
@@ -20,161 +21,156 @@ HOURS = 3600.0
 def test_another_change_starts_only_while_more_than_handler_timeout_and_two_seconds_are_left(
     left: float, started: list[int]
 ) -> None:
-    world = World()
-    world.trouble[1] = world.takes(60 - left)
-    assert world.deliver("ab", seconds=60) == [number for number in (1, 2) if number not in started]
-    assert world.ran == started
+    harness = ConsumerHarness()
+    harness.trouble[1] = harness.takes(60 - left)
+    assert harness.deliver("ab", seconds=60) == [number for number in (1, 2) if number not in started]
+    assert harness.ran == started
 
 
 def test_handler_timeout_can_be_set() -> None:
-    world = World(handler_timeout_seconds=3.0)
-    world.trouble[1] = world.takes(54)
-    assert world.deliver("ab", seconds=60) == []
+    harness = ConsumerHarness(handler_timeout_seconds=3.0)
+    harness.trouble[1] = harness.takes(54)
+    assert harness.deliver("ab", seconds=60) == []
 
 
-def test_the_batchs_first_change_that_is_not_yet_done_is_always_started() -> None:
-    world = World()
-    assert world.deliver("ab", seconds=1) == [2]
-    assert world.deliver("b", start=2, seconds=1) == []
-    assert world.applied == [1, 2]
+def test_the_first_undone_change_of_a_batch_always_starts() -> None:
+    harness = ConsumerHarness()
+    assert harness.deliver("ab", seconds=1) == [2]
+    assert harness.deliver("b", start=2, seconds=1) == []
+    assert harness.applied == [1, 2]
 
 
-def test_what_had_no_turn_is_reported_and_noted() -> None:
-    world = World()
-    assert world.deliver("abab", seconds=1) == [2, 3, 4]
-    assert world.note(under=2) == {2: UNDONE, 3: UNDONE, 4: UNDONE}
+def test_changes_without_a_turn_are_reported_and_noted() -> None:
+    harness = ConsumerHarness()
+    assert harness.deliver("abab", seconds=1) == [2, 3, 4]
+    assert harness.note(under=2) == {2: UNDONE, 3: UNDONE, 4: UNDONE}
 
 
 def test_without_a_context_there_is_no_deadline() -> None:
-    world = World()
-    world.trouble[1] = world.takes(10_000)
-    assert world.engine({"Records": [record(1), record(2, "b")]}) == {"batchItemFailures": []}
+    harness = ConsumerHarness()
+    harness.trouble[1] = harness.takes(10_000)
+    assert harness.engine({"Records": [record(1), record(2, "b")]}) == {"batchItemFailures": []}
 
 
-def test_a_context_of_another_runtime_without_a_clock_is_no_deadline() -> None:
-    assert World().deliver("ab", context=object()) == []
+def test_a_context_without_a_remaining_time_has_no_deadline() -> None:
+    assert ConsumerHarness().deliver("ab", context=object()) == []
 
 
-def test_time_is_asked_of_this_invocation() -> None:
-    world = World()
-    world.deliver("ab", context=Context(world.clock, 1))
-    assert world.deliver("ab", context=Context(world.clock, 60)) == []
+def test_each_invocation_has_its_own_deadline() -> None:
+    harness = ConsumerHarness()
+    harness.deliver("ab", context=LambdaContext(harness.clock, 1))
+    assert harness.deliver("ab", context=LambdaContext(harness.clock, 60)) == []
 
 
-def test_a_timeout_notes_what_is_done_holds_what_runs_and_notes_that() -> None:
-    world = World()
-    world.trouble[3] = world.times_out
+def test_at_the_deadline_progress_is_noted_and_running_items_are_held() -> None:
+    harness = ConsumerHarness()
+    harness.trouble[3] = harness.times_out
     seen = list[tuple[Any, list[int]]]()
 
     def look(act: Any) -> Any:
         answer = act()
-        seen.append((world.note(under=1), world.waiting("c")))
+        seen.append((harness.note(under=1), harness.waiting("c")))
         return answer
 
-    world.dynamodb.on = {"PutItem note": look, "UpdateItem hold": look}
-    with pytest.raises(Died):
-        world.deliver("abcaca")
+    harness.dynamodb.on = {"PutItem note": look, "UpdateItem hold": look}
+    harness.deliver_and_crash("abcaca")
     done = {1: DONE, 2: DONE, 3: UNDONE, 4: UNDONE, 5: UNDONE, 6: UNDONE}
     assert seen == [(done, []), (done, [3, 5]), (done | {3: HELD, 5: HELD}, [3, 5])]
 
 
-def test_the_timed_out_batch_comes_again_whole_and_repeats_nothing() -> None:
-    world = World()
-    world.trouble[3] = world.times_out
-    with pytest.raises(Died):
-        world.deliver("abcaca")
-    world.trouble.clear()
-    world.ran.clear()
-    assert world.deliver("abcaca") == []
-    assert world.ran == [4, 6]
-    assert world.waiting("c") == [3, 5]
+def test_the_next_delivery_after_a_timeout_repeats_nothing() -> None:
+    harness = ConsumerHarness()
+    harness.trouble[3] = harness.times_out
+    harness.deliver_and_crash("abcaca")
+    harness.trouble.clear()
+    harness.ran.clear()
+    assert harness.deliver("abcaca") == []
+    assert harness.ran == [4, 6]
+    assert harness.waiting("c") == [3, 5]
 
 
-def test_what_runs_at_the_end_is_held_by_this_invocation_until_five_seconds_after_it(log_lines: Lines) -> None:
-    world = World()
-    end = world.clock() + 60
-    world.trouble[1] = world.times_out
-    with pytest.raises(Died):
-        world.deliver("aa", seconds=60)
-    row = world.held_row()
-    assert (row.lease, row.waiting, row.deaths, row.due) == (end + 5, 2, 0, world.clock() + 60)
+def test_a_running_item_is_leased_until_5_seconds_after_the_invocation(log_lines: Lines) -> None:
+    harness = ConsumerHarness()
+    end = harness.clock() + 60
+    harness.trouble[1] = harness.times_out
+    harness.deliver_and_crash("aa", seconds=60)
+    row = harness.held_row()
+    assert (row.lease, row.waiting, row.deaths, row.due) == (end + 5, 2, 0, harness.clock() + 60)
     assert row.owner is not None
     (line,) = log_lines()
     assert (line["message"], line["event_id"], line["attempts"], line["changes"]) == ("item held", "event-1", 1, 2)
     assert line["error"] == {"type": "StillRunningError", "text": "the handler still ran with 2 s left"}
-    world.clock.now = end + 4.9
-    assert world.retry(now=True)["due"] == 0
-    world.trouble.clear()
-    world.clock.now = end + 5
-    assert world.retry(now=True)["released"] == 1
+    harness.clock.now = end + 4.9
+    assert harness.retry(now=True)["due"] == 0
+    harness.trouble.clear()
+    harness.clock.now = end + 5
+    assert harness.retry(now=True)["released"] == 1
 
 
-def test_a_timed_out_items_death_counts_when_it_is_leased() -> None:
-    world = World()
-    world.trouble[1] = world.times_out
-    with pytest.raises(Died):
-        world.deliver("a")
-    with pytest.raises(Died):
-        world.retry_later(2, now=True)
-    world.trouble[1] = Died()
-    with pytest.raises(Died):
-        world.retry_later(2, now=True)
-    assert world.held_row().deaths == 2
-    assert world.held_row().is_suspect
+def test_a_death_is_counted_when_the_item_is_leased_again() -> None:
+    harness = ConsumerHarness()
+    harness.trouble[1] = harness.times_out
+    harness.deliver_and_crash("a")
+    with pytest.raises(SimulatedCrash):
+        harness.retry_later(2, now=True)
+    harness.trouble[1] = SimulatedCrash()
+    with pytest.raises(SimulatedCrash):
+        harness.retry_later(2, now=True)
+    assert harness.held_row().deaths == 2
+    assert harness.held_row().is_suspect
 
 
 @pytest.mark.parametrize(("batch", "reported", "later"), [("a", [], []), ("aaa", [], [2, 3]), ("aba", [2], [3])])
-def test_a_handler_that_ends_after_the_last_words_moves_its_item_on(
+def test_a_handler_that_succeeds_after_the_deadline_updates_its_hold(
     batch: str, reported: list[int], later: list[int]
 ) -> None:
-    world = World()
-    world.trouble[1] = world.ends_late()
-    assert world.deliver(batch) == reported
-    assert world.waiting() == later
-    assert world.applied == [1]
-    world.ran.clear()
-    assert world.retry()["released"] == (1 if later else 0)
-    assert world.ran == later
+    harness = ConsumerHarness()
+    harness.trouble[1] = harness.ends_late()
+    assert harness.deliver(batch) == reported
+    assert harness.waiting() == later
+    assert harness.applied == [1]
+    harness.ran.clear()
+    assert harness.retry()["released"] == (1 if later else 0)
+    assert harness.ran == later
 
 
-def test_a_handler_that_fails_after_the_last_words_hands_its_item_back(log_lines: Lines) -> None:
-    world = World()
-    world.trouble[1] = world.ends_late(FAILS)
-    assert world.deliver("aa") == []
-    row = world.held_row()
-    assert (row.owner, row.lease, row.deaths, row.due) == (None, 0, 0, world.clock() + 60)
-    assert world.waiting() == [1, 2]
-    assert world.ran == [1], "no time is left for another try"
+def test_a_handler_that_fails_after_the_deadline_ends_its_lease(log_lines: Lines) -> None:
+    harness = ConsumerHarness()
+    harness.trouble[1] = harness.ends_late(FAILS)
+    assert harness.deliver("aa") == []
+    row = harness.held_row()
+    assert (row.owner, row.lease, row.deaths, row.due) == (None, 0, 0, harness.clock() + 60)
+    assert harness.waiting() == [1, 2]
+    assert harness.ran == [1], "too little time for another try"
     assert [line["message"] for line in log_lines()] == ["item held"]
-    world.trouble.clear()
-    assert world.retry_later(1)["released"] == 1
+    harness.trouble.clear()
+    assert harness.retry_later(1)["released"] == 1
 
 
 @pytest.mark.parametrize("batch", ["a", "aa"])
-def test_a_permanent_error_after_the_last_words_is_parked_and_the_item_goes_on(batch: str) -> None:
-    world = World()
-    world.trouble[1] = world.ends_late(PermanentError("never"))
-    assert world.deliver(batch) == []
-    assert (world.parked(), world.waiting()) == ([1], [2][: len(batch) - 1])
-    world.retry()
-    assert world.applied == [2][: len(batch) - 1]
+def test_a_permanent_error_after_the_deadline_is_parked_and_the_item_continues(batch: str) -> None:
+    harness = ConsumerHarness()
+    harness.trouble[1] = harness.ends_late(PermanentError("never"))
+    assert harness.deliver(batch) == []
+    assert (harness.parked(), harness.waiting()) == ([1], [2][: len(batch) - 1])
+    harness.retry()
+    assert harness.applied == [2][: len(batch) - 1]
 
 
-def test_what_was_parked_before_the_last_words_is_noted_as_settled() -> None:
-    world = World()
-    world.trouble = {1: PermanentError("never"), 2: world.times_out}
-    with pytest.raises(Died):
-        world.deliver("ab")
-    assert world.note(under=1) == {1: HELD, 2: HELD}
+def test_a_change_parked_before_the_deadline_is_noted_as_settled() -> None:
+    harness = ConsumerHarness()
+    harness.trouble = {1: PermanentError("never"), 2: harness.times_out}
+    harness.deliver_and_crash("ab")
+    assert harness.note(under=1) == {1: HELD, 2: HELD}
 
 
 def test_a_handler_that_ends_late_waits_until_its_hold_is_written() -> None:
-    """On threads: the deadline's hold is under way while the handler returns."""
-    world = World(executor=Workers(2))
+    """In threads: the handler returns while the deadline's hold is being written."""
+    harness = ConsumerHarness(executor=Workers(2))
     holding, ended = threading.Event(), threading.Event()
 
-    class Ending(Context):
-        """No time is left as soon as a handler runs."""
+    class Ending(LambdaContext):
+        """A context whose time ends as soon as a handler runs."""
 
         def get_remaining_time_in_millis(self) -> int:
             assert running.wait(timeout=10)
@@ -188,141 +184,136 @@ def test_a_handler_that_ends_late_waits_until_its_hold_is_written() -> None:
     running = threading.Event()
 
     def hold(act: Any) -> Any:
-        world.dynamodb.on.clear()
+        harness.dynamodb.on.clear()
         holding.set()
         assert ended.wait(timeout=10)
         return act()
 
-    world.dynamodb.on["UpdateItem hold"] = hold
-    world.trouble[1] = end
-    assert world.deliver("aa", context=Ending(world.clock)) == []
-    assert (world.applied, world.waiting()) == ([1], [2])
-    assert world.held_row().owner is None
+    harness.dynamodb.on["UpdateItem hold"] = hold
+    harness.trouble[1] = end
+    assert harness.deliver("aa", context=Ending(harness.clock)) == []
+    assert (harness.applied, harness.waiting()) == ([1], [2])
+    assert harness.held_row().owner is None
 
 
-def test_a_late_end_hands_back_what_a_doubled_delivery_has_appended_meanwhile() -> None:
-    world = World()
-    late = world.ends_late()
+def test_a_change_appended_by_a_repeated_delivery_waits_after_a_late_end() -> None:
+    harness = ConsumerHarness()
+    late = harness.ends_late()
 
     def end() -> None:
         late()
-        assert world.deliver("aa") == []
+        assert harness.deliver("aa") == []
 
-    world.trouble[1] = [end]
-    assert world.deliver("a") == []
-    row = world.held_row()
-    assert (world.waiting(), row.owner, row.deaths, row.lease) == ([2], None, 0, 0)
+    harness.trouble[1] = [end]
+    assert harness.deliver("a") == []
+    row = harness.held_row()
+    assert (harness.waiting(), row.owner, row.deaths, row.lease) == ([2], None, 0, 0)
 
 
-def test_what_cannot_be_held_at_the_end_comes_again(log_lines: Lines) -> None:
-    world = World()
-    world.trouble[2] = world.times_out
-    world.dynamodb.on["UpdateItem hold"] = refused()
-    with pytest.raises(Died):
-        world.deliver("ab")
-    assert world.note(under=1) == {1: DONE, 2: UNDONE}
+def test_an_item_that_cannot_be_held_at_the_deadline_is_delivered_again(log_lines: Lines) -> None:
+    harness = ConsumerHarness()
+    harness.trouble[2] = harness.times_out
+    harness.dynamodb.on["UpdateItem hold"] = refused()
+    harness.deliver_and_crash("ab")
+    assert harness.note(under=1) == {1: DONE, 2: UNDONE}
     assert log_lines()[0]["message"] == "the ledger cannot hold an item whose handler still runs"
-    world.dynamodb.on.clear()
-    world.trouble.clear()
-    assert world.deliver("ab") == []
-    assert world.applied == [1, 2]
+    harness.dynamodb.on.clear()
+    harness.trouble.clear()
+    assert harness.deliver("ab") == []
+    assert harness.applied == [1, 2]
 
 
 @pytest.mark.parametrize(("end", "reported"), [(None, [2]), (FAILS, [1, 2])])
 def test_a_late_end_without_a_hold_is_an_ordinary_end(end: Exception | None, reported: list[int]) -> None:
-    world = World()
-    world.dynamodb.on["UpdateItem hold"] = refused()
-    world.trouble = {1: world.ends_late(end)}
-    assert world.deliver("aa") == reported
-    assert world.applied == ([1] if end is None else [])
+    harness = ConsumerHarness()
+    harness.dynamodb.on["UpdateItem hold"] = refused()
+    harness.trouble = {1: harness.ends_late(end)}
+    assert harness.deliver("aa") == reported
+    assert harness.applied == ([1] if end is None else [])
 
 
-def test_where_the_note_cannot_be_written_the_repeats_are_counted(counts: Counts) -> None:
-    world = World()
-    world.dynamodb.on["PutItem note"] = refused()
-    world.trouble[2] = world.times_out
-    with pytest.raises(Died):
-        world.deliver("ab")
+def test_without_a_note_the_repeated_changes_are_counted(counts: Counts) -> None:
+    harness = ConsumerHarness()
+    harness.dynamodb.on["PutItem note"] = refused()
+    harness.trouble[2] = harness.times_out
+    harness.deliver_and_crash("ab")
     assert counts() == {"RepeatedChanges": 2, "HeldChanges": 1}
 
 
-def test_one_item_that_cannot_be_held_keeps_no_other_from_it() -> None:
-    world = World()
-    world.trouble = {1: world.steps.another, 2: world.times_out}
-    world.dynamodb.on["UpdateItem hold"] = in_turn(refused())
-    with pytest.raises(Died):
-        world.deliver("ab")
-    assert (world.waiting("a"), world.waiting("b")) == ([], [2])
-    assert world.note(under=1) == {1: UNDONE, 2: HELD}
+def test_an_item_that_cannot_be_held_does_not_affect_another() -> None:
+    harness = ConsumerHarness()
+    harness.trouble = {1: harness.steps.another, 2: harness.times_out}
+    harness.dynamodb.on["UpdateItem hold"] = in_turn(refused())
+    harness.deliver_and_crash("ab")
+    assert (harness.waiting("a"), harness.waiting("b")) == ([], [2])
+    assert harness.note(under=1) == {1: UNDONE, 2: HELD}
 
 
-def test_without_a_ledger_last_words_are_few(log_lines: Lines) -> None:
-    world = World(ledger_table="")
-    world.trouble[2] = world.times_out
-    with pytest.raises(Died):
-        world.deliver("ab")
-    assert world.dynamodb.calls == []
+def test_without_a_ledger_the_deadline_only_logs_the_failure(log_lines: Lines) -> None:
+    harness = ConsumerHarness(ledger_table="")
+    harness.trouble[2] = harness.times_out
+    harness.deliver_and_crash("ab")
+    assert harness.dynamodb.calls == []
     assert [line["message"] for line in log_lines()] == ["change failed"]
 
 
-def test_counts_so_far_are_sent_before_the_end_and_once(counts: Counts) -> None:
-    world = World()
-    world.trouble = {1: FAILS, 2: world.ends_late()}
-    assert world.deliver("ab") == []
+def test_counts_are_printed_once_at_the_deadline(counts: Counts) -> None:
+    harness = ConsumerHarness()
+    harness.trouble = {1: FAILS, 2: harness.ends_late()}
+    assert harness.deliver("ab") == []
     assert counts() == {"HeldChanges": 2}
 
 
 @pytest.mark.parametrize(("age", "reported"), [(RECORD_AGE_SECONDS - 181, [2, 3]), (RECORD_AGE_SECONDS - 180, [])])
-def test_what_the_mapping_could_discard_before_it_comes_again_is_held_and_not_reported(
+def test_a_change_that_the_mapping_could_discard_is_held_and_not_reported(
     age: float, reported: list[int], log_lines: Lines
 ) -> None:
-    """The mapping's limit, this invocation's end in 60 s and two minutes."""
-    world = World()
-    world.clock.now += age
-    world.trouble[1] = world.takes(50)
-    assert world.deliver("abb", seconds=60) == reported
-    assert world.waiting("b") == ([] if reported else [2, 3])
+    """The limit is the mapping's record age, less 60 s for this invocation and 120 s for the next delivery."""
+    harness = ConsumerHarness()
+    harness.clock.now += age
+    harness.trouble[1] = harness.takes(50)
+    assert harness.deliver("abb", seconds=60) == reported
+    assert harness.waiting("b") == ([] if reported else [2, 3])
     if not reported:
         line = log_lines()[-1]
         assert (line["message"], line["attempts"]) == ("item held", 0)
         assert line["error"] == {"type": "UntriedError", "text": "its turn did not come in time"}
 
 
-def test_an_old_item_that_was_released_a_moment_ago_is_held_again() -> None:
-    """A doubled delivery has had its first change held, and a retry run has released it, since this batch began."""
-    world = World()
-    world.clock.now += RECORD_AGE_SECONDS
+def test_an_old_item_that_was_released_meanwhile_is_held_again() -> None:
+    """During this batch, a repeated delivery holds the item and a retry run releases it."""
+    harness = ConsumerHarness()
+    harness.clock.now += RECORD_AGE_SECONDS
 
     def hold_and_release() -> None:
-        world.trouble[2] = [FAILS] * 3
-        assert world.deliver(" b") == []
-        assert world.retry(now=True)["released"] == 1
+        harness.trouble[2] = [FAILS] * 3
+        assert harness.deliver(" b") == []
+        assert harness.retry(now=True)["released"] == 1
 
-    world.trouble[1] = world.takes(50)
-    world.dynamodb.on["UpdateItem hold"] = before(hold_and_release)
-    assert world.deliver("abb", seconds=60) == []
-    assert (world.applied, world.waiting("b")) == ([1, 2], [3])
-
-
-def test_an_old_change_still_has_its_try() -> None:
-    world = World()
-    world.clock.now += RECORD_AGE_SECONDS
-    assert world.deliver("ab") == []
-    assert world.applied == [1, 2]
+    harness.trouble[1] = harness.takes(50)
+    harness.dynamodb.on["UpdateItem hold"] = before(hold_and_release)
+    assert harness.deliver("abb", seconds=60) == []
+    assert (harness.applied, harness.waiting("b")) == ([1, 2], [3])
 
 
-def test_at_a_timeout_old_items_whose_turn_did_not_come_are_held_too() -> None:
-    world = World()
-    world.clock.now += RECORD_AGE_SECONDS
-    world.trouble[1] = world.times_out
-    with pytest.raises(Died):
-        world.deliver("abcb")
-    assert (world.waiting("a"), world.waiting("b"), world.waiting("c")) == ([1], [2, 4], [3])
-    assert world.note(under=1) == dict.fromkeys([1, 2, 3, 4], HELD)
-    assert (world.held_row("b").owner, world.held_row("b").deaths) == (None, 0)
+def test_an_old_change_is_tried() -> None:
+    harness = ConsumerHarness()
+    harness.clock.now += RECORD_AGE_SECONDS
+    assert harness.deliver("ab") == []
+    assert harness.applied == [1, 2]
 
 
-def test_a_record_that_tells_no_age_has_none() -> None:
-    world = World()
-    world.clock.now += 24 * HOURS
-    assert world.deliver("ab", seconds=1, ApproximateCreationDateTime=None) == [2]
+def test_at_the_deadline_old_items_without_a_turn_are_held() -> None:
+    harness = ConsumerHarness()
+    harness.clock.now += RECORD_AGE_SECONDS
+    harness.trouble[1] = harness.times_out
+    harness.deliver_and_crash("abcb")
+    assert (harness.waiting("a"), harness.waiting("b"), harness.waiting("c")) == ([1], [2, 4], [3])
+    assert harness.note(under=1) == dict.fromkeys([1, 2, 3, 4], HELD)
+    assert (harness.held_row("b").owner, harness.held_row("b").deaths) == (None, 0)
+
+
+def test_a_record_without_a_time_is_not_old() -> None:
+    harness = ConsumerHarness()
+    harness.clock.now += 24 * HOURS
+    assert harness.deliver("ab", seconds=1, ApproximateCreationDateTime=None) == [2]

@@ -1,4 +1,4 @@
-"""A change whose handler raises is tried again within the invocation, where that costs the others little."""
+"""Retries within the invocation: a failed change is tried up to three times if that delays the batch little."""
 
 from typing import Any
 
@@ -7,101 +7,103 @@ import pytest
 from handler.stream import PermanentError
 from handler.stream.engine.attempt import pause
 from handler.stream.engine.health import Health
-from tests.handler.fakes import START, record
-from tests.handler.world import FAILS, World
+from tests.fakes.records import START, record
+from tests.handler.harness import FAILS, ConsumerHarness
 
 
 @pytest.mark.parametrize(("failures", "pauses"), [(0, []), (1, [0.2]), (2, [0.2, 0.4])])
 @pytest.mark.parametrize("stores", [{}, {"ledger_table": "", "failure_bucket": ""}], ids=["stores", "no stores"])
-def test_a_change_that_fails_once_or_twice_is_done_in_place(
+def test_a_change_that_fails_once_or_twice_is_done_in_the_same_invocation(
     failures: int, pauses: list[float], stores: dict[str, Any]
 ) -> None:
-    world = World(**stores)
-    world.trouble[1] = [FAILS] * failures
-    assert world.deliver("aa") == []
-    assert (world.ran, world.applied) == ([1] * (failures + 1) + [2], [1, 2])
-    assert world.paused == pauses
+    harness = ConsumerHarness(**stores)
+    harness.trouble[1] = [FAILS] * failures
+    assert harness.deliver("aa") == []
+    assert (harness.ran, harness.applied) == ([1] * (failures + 1) + [2], [1, 2])
+    assert harness.paused == pauses
 
 
 def test_after_three_tries_the_item_is_held() -> None:
-    world = World()
-    world.trouble[1] = [FAILS] * 3
-    assert world.deliver("aab") == []
-    assert (world.ran, world.paused) == ([1, 1, 1, 3], [0.2, 0.4])
-    assert (world.waiting(), world.described()["tries"]) == ([1, 2], "3")
+    harness = ConsumerHarness()
+    harness.trouble[1] = [FAILS] * 3
+    assert harness.deliver("aab") == []
+    assert (harness.ran, harness.paused) == ([1, 1, 1, 3], [0.2, 0.4])
+    assert (harness.waiting(), harness.described()["tries"]) == ([1, 2], "3")
 
 
 @pytest.mark.parametrize(("seconds", "tries"), [(0.7, 3), (0.9, 2), (1.1, 1)])
-def test_a_change_that_has_used_a_second_is_not_tried_again(seconds: float, tries: int) -> None:
-    """Its tries and pauses together; a slow failure would make the others of its batch wait."""
-    world = World()
-    world.trouble[1] = [world.takes(seconds, FAILS), FAILS, FAILS]
-    world.deliver("a")
-    assert world.ran == [1] * tries
+def test_a_change_that_has_used_1_second_is_not_retried(seconds: float, tries: int) -> None:
+    """The time of all tries and pauses counts."""
+    harness = ConsumerHarness()
+    harness.trouble[1] = [harness.takes(seconds, FAILS), FAILS, FAILS]
+    harness.deliver("a")
+    assert harness.ran == [1] * tries
 
 
 @pytest.mark.parametrize(("seconds", "tries"), [(12.1, 1), (12.3, 2), (12.7, 3)])
-def test_another_try_needs_time_for_its_pause_a_whole_handler_and_the_reserve(seconds: float, tries: int) -> None:
-    world = World()
-    world.trouble[1] = FAILS
-    assert world.deliver("a", seconds=seconds) == []
-    assert world.ran == [1] * tries
+def test_a_retry_needs_time_for_its_pause_the_handler_timeout_and_the_reserve(seconds: float, tries: int) -> None:
+    harness = ConsumerHarness()
+    harness.trouble[1] = FAILS
+    assert harness.deliver("a", seconds=seconds) == []
+    assert harness.ran == [1] * tries
 
 
-def test_pauses_have_a_budget_that_a_tenth_of_the_time_refills() -> None:
-    """In a busy shard every pause makes the batches behind wait."""
-    world = World()
-    world.trouble = dict.fromkeys(range(1, 6), FAILS)
-    world.deliver("abc")
-    assert (world.ran, world.paused) == ([1, 1, 1, 2, 2, 2, 3], [0.2, 0.4, 0.2, 0.4]), "1.2 s are spent"
-    world.clock.now += 2
-    world.deliver("d", start=4)
-    assert world.ran.count(4) == 2, "of 0.3 s that are there again, the second pause is too long"
-    world.clock.now += 60
-    world.deliver("e", start=5)
-    assert world.ran.count(5) == 3
+def test_pauses_have_a_budget_that_is_refilled_by_a_tenth_of_the_time() -> None:
+    """In a busy shard each pause delays the next batches."""
+    harness = ConsumerHarness()
+    harness.trouble = dict.fromkeys(range(1, 6), FAILS)
+    harness.deliver("abc")
+    assert (harness.ran, harness.paused) == ([1, 1, 1, 2, 2, 2, 3], [0.2, 0.4, 0.2, 0.4]), (
+        "the budget of 1.2 s is spent"
+    )
+    harness.clock.now += 2
+    harness.deliver("d", start=4)
+    assert harness.ran.count(4) == 2, "the budget of 0.3 s is too small for the second pause"
+    harness.clock.now += 60
+    harness.deliver("e", start=5)
+    assert harness.ran.count(5) == 3
 
 
-def test_pauses_at_the_same_time_count_once() -> None:
+def test_concurrent_pauses_count_once() -> None:
     health = Health(slow_seconds=5.0)
     assert all(health.may_pause(now=START, seconds=0.4) for _ in range(10))
     assert all(health.may_pause(now=START + 0.4, seconds=0.4) for _ in range(10))
 
 
-def test_from_ten_failed_items_of_a_batch_on_each_change_has_one_try(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_ten_failed_items_of_a_batch_each_change_has_one_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handler.stream.engine.health.PAUSED_SECONDS", 100.0)
-    world = World()
-    world.trouble = dict.fromkeys(range(1, 13), FAILS)
-    assert world.deliver("abcdefghijkl") == []
-    assert [world.ran.count(number) for number in range(1, 13)] == [3] * 10 + [1] * 2
-    world.trouble = {13: [FAILS]}
-    world.deliver("m", start=13)
-    assert world.applied == [13], "each batch counts anew"
+    harness = ConsumerHarness()
+    harness.trouble = dict.fromkeys(range(1, 13), FAILS)
+    assert harness.deliver("abcdefghijkl") == []
+    assert [harness.ran.count(number) for number in range(1, 13)] == [3] * 10 + [1] * 2
+    harness.trouble = {13: [FAILS]}
+    harness.deliver("m", start=13)
+    assert harness.applied == [13], "each batch has its own count"
 
 
-def test_parked_changes_are_no_failed_items() -> None:
-    world = World()
-    world.trouble = dict.fromkeys(range(1, 11), PermanentError("never"))
-    world.trouble[11] = [FAILS]
-    assert world.deliver("abcdefghijk") == []
-    assert world.applied == [11]
+def test_parked_changes_are_not_failed_items() -> None:
+    harness = ConsumerHarness()
+    harness.trouble = dict.fromkeys(range(1, 11), PermanentError("never"))
+    harness.trouble[11] = [FAILS]
+    assert harness.deliver("abcdefghijk") == []
+    assert harness.applied == [11]
 
 
-def test_a_permanent_error_ends_the_tries() -> None:
-    world = World()
-    world.trouble = {1: [FAILS, PermanentError("never")], 2: [PermanentError("never")]}
-    assert world.deliver("ab") == []
-    assert (world.ran, world.parked(), world.paused) == ([1, 1, 2], [1, 2], [0.2])
+def test_a_permanent_error_ends_the_retries() -> None:
+    harness = ConsumerHarness()
+    harness.trouble = {1: [FAILS, PermanentError("never")], 2: [PermanentError("never")]}
+    assert harness.deliver("ab") == []
+    assert (harness.ran, harness.parked(), harness.paused) == ([1, 1, 2], [1, 2], [0.2])
 
 
-def test_what_cannot_be_decoded_has_one_try() -> None:
-    world = World()
-    world.look = lambda change: change.new_image
-    world.invoke({"Records": [record(1, NewImage={"n": {"N": "x"}})]})
-    assert (world.ran, world.parked(), world.paused) == ([1], [1], [])
+def test_an_undecodable_change_has_one_try() -> None:
+    harness = ConsumerHarness()
+    harness.look = lambda change: change.new_image
+    harness.invoke({"Records": [record(1, NewImage={"n": {"N": "x"}})]})
+    assert (harness.ran, harness.parked(), harness.paused) == ([1], [1], [])
 
 
-def test_pauses_are_jittered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_have_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     slept = list[float]()
     monkeypatch.setattr("time.sleep", slept.append)
     for _ in range(20):

@@ -6,16 +6,18 @@ from typing import Any
 import pytest
 
 from handler.stream import PermanentError
+from handler.stream.engine.workers import SimulatedCrash
+from tests.fakes.aws import refusal, refused
+from tests.fakes.records import START, record
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import START, record, refusal, refused
-from tests.handler.world import FAILS, Died, World, digest, held
+from tests.handler.harness import FAILS, ConsumerHarness, digest, with_held_item
 
 NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}
 DAY = 86_400.0
 
 
 def test_a_held_item_is_due_a_minute_after_it_failed_and_not_before() -> None:
-    world = held()
+    world = with_held_item()
     assert world.retry_later(59 / 60) == NOTHING | {"held": 1}
     world.trouble.clear()
     assert world.retry_later(1 / 60) == NOTHING | {"held": 1, "due": 1, "tried": 1, "released": 1}
@@ -24,13 +26,13 @@ def test_a_held_item_is_due_a_minute_after_it_failed_and_not_before() -> None:
 
 @pytest.mark.parametrize("value", ["true", 1, None, False])
 def test_now_is_true_and_nothing_else(value: object) -> None:
-    assert held().retry(now=value)["due"] == 0
+    assert with_held_item().retry(now=value)["due"] == 0
 
 
 def test_an_item_is_not_due_while_its_lease_runs_even_now() -> None:
-    world = held("a")
-    world.trouble[1] = Died()
-    with pytest.raises(Died):
+    world = with_held_item("a")
+    world.trouble[1] = SimulatedCrash()
+    with pytest.raises(SimulatedCrash):
         world.retry(now=True, seconds=60)
     world.trouble.clear()
     world.clock.now += 64.9
@@ -40,13 +42,13 @@ def test_an_item_is_not_due_while_its_lease_runs_even_now() -> None:
 
 
 def test_a_run_with_nothing_held_reads_once_and_writes_nothing() -> None:
-    world = World()
+    world = ConsumerHarness()
     assert world.retry() == NOTHING
     assert world.dynamodb.calls == ["Query hold"]
 
 
 def test_every_page_of_held_items_is_read() -> None:
-    world = World()
+    world = ConsumerHarness()
     for number in range(1, 8):
         world.trouble[number] = FAILS
     world.deliver("abcdefg")
@@ -56,14 +58,14 @@ def test_every_page_of_held_items_is_read() -> None:
 
 def test_where_the_ledger_cannot_be_read_the_run_fails() -> None:
     """Lambda's own error metric tells of it; the next run is a minute away."""
-    world = held()
+    world = with_held_item()
     world.dynamodb.on["Query hold"] = refused()
     with pytest.raises(Exception, match="InternalServerError"):
         world.retry(now=True)
 
 
 def test_new_turns_begin_in_the_first_50_seconds() -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble = {1: FAILS, 2: FAILS}
     world.deliver("a")
     world.clock.now += 1
@@ -85,7 +87,7 @@ def test_new_turns_begin_in_the_first_50_seconds() -> None:
 def test_the_next_try_is_a_quarter_of_the_failing_time_away_at_least_a_minute_at_most_an_hour(
     failing: float, wait: float
 ) -> None:
-    world = held("a")
+    world = with_held_item("a")
     world.clock.now = world.held_row().since + failing
     world.retry(now=True)
     assert world.held_row().due == world.clock() + wait
@@ -93,7 +95,7 @@ def test_the_next_try_is_a_quarter_of_the_failing_time_away_at_least_a_minute_at
 
 def test_the_schedules_minute_can_be_a_second() -> None:
     """The sandbox's is: nobody waits for a minute in front of a screen."""
-    world = held("a", minute_seconds=1.0)
+    world = with_held_item("a", minute_seconds=1.0)
     assert world.held_row().due == world.clock() + 1
     world.clock.now += 1000
     world.retry(now=True)
@@ -101,7 +103,7 @@ def test_the_schedules_minute_can_be_a_second() -> None:
 
 
 def test_the_failing_time_is_that_of_the_first_waiting_change() -> None:
-    world = held("aa")
+    world = with_held_item("aa")
     world.clock.now += 1000
     world.trouble = {2: FAILS}
     world.retry(now=True)
@@ -112,9 +114,9 @@ def test_the_failing_time_is_that_of_the_first_waiting_change() -> None:
 # Order
 
 
-def flood(number: int) -> World:
+def flood(number: int) -> ConsumerHarness:
     """So many held items, each a second younger than the one before."""
-    world = World()
+    world = ConsumerHarness()
     for place in range(number):
         world.trouble[place + 1] = FAILS
         world.clock.now = START + place * 1000
@@ -152,9 +154,9 @@ def test_suspects_run_last_one_at_a_time_fewest_deaths_first() -> None:
 # Helpers
 
 
-def many(number: int) -> World:
+def many(number: int) -> ConsumerHarness:
     """So many held items, all due, of which only the rows are there: no turn may begin."""
-    world = held("a")
+    world = with_held_item("a")
     rows = world.ledger("hold#consumer")
     [row] = rows.values()
     rows.update({f"{place:032x}": {**row, "sk": {"S": f"{place:032x}"}} for place in range(number - 1)})
@@ -172,7 +174,7 @@ def test_a_scheduled_run_invokes_a_helper_for_each_500_due_items_beyond_the_firs
 
 
 def test_run_and_helpers_share_the_items_out_and_helpers_invoke_nobody() -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble = dict.fromkeys(range(501), FAILS)
     world.invoke({"Records": [record(place, f"item-{place}") for place in range(501)]})
     world.trouble.clear()
@@ -199,7 +201,7 @@ def test_a_helper_that_cannot_be_invoked_leaves_its_items_to_the_next_run(log_li
 def test_every_run_tells_how_many_items_are_held_and_for_how_long_zeros_included(
     capsys: pytest.CaptureFixture[str], counts: Counts
 ) -> None:
-    world = World()
+    world = ConsumerHarness()
     world.retry()
     line = json.loads(capsys.readouterr().out)
     assert (line["HeldItems"], line["OldestHeldSeconds"]) == ([0], [0])
@@ -216,7 +218,7 @@ def test_every_run_tells_how_many_items_are_held_and_for_how_long_zeros_included
 
 
 def test_a_run_counts_what_it_released_and_parked(counts: Counts) -> None:
-    world = held("aa")
+    world = with_held_item("aa")
     world.trouble = {1: PermanentError("never")}
     counts()
     world.retry(now=True)
@@ -224,7 +226,7 @@ def test_a_run_counts_what_it_released_and_parked(counts: Counts) -> None:
 
 
 def test_helpers_send_no_gauges(counts: Counts) -> None:
-    world = held("a")
+    world = with_held_item("a")
     counts()
     world.retry(slice=[1, 2])
     assert counts() == {}

@@ -3,13 +3,13 @@
 import pytest
 
 from handler.stream.ledger.notes import DONE, UNDONE
+from tests.fakes.aws import before, in_turn, refused, unanswered
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import before, in_turn, refused, unanswered
-from tests.handler.world import FAILS, World, mended
+from tests.handler.harness import FAILS, ConsumerHarness, with_mended_item
 
 
 def test_an_append_refused_since_the_item_was_released_runs_what_is_above_the_tail() -> None:
-    world = mended("aa")
+    world = with_mended_item("aa")
     world.dynamodb.on["UpdateItem hold"] = before(lambda: world.retry(now=True))
     assert world.deliver("aaa", start=2) == []
     assert world.applied == [1, 2, 3, 4]
@@ -17,7 +17,7 @@ def test_an_append_refused_since_the_item_was_released_runs_what_is_above_the_ta
 
 
 def test_an_append_refused_since_the_row_is_gone_runs_all() -> None:
-    world = mended("aa")
+    world = with_mended_item("aa")
     world.ledger("hold#consumer")
 
     def release_and_purge() -> None:
@@ -31,21 +31,21 @@ def test_an_append_refused_since_the_row_is_gone_runs_all() -> None:
 
 
 def test_an_append_refused_by_a_doubled_delivery_is_settled_by_it() -> None:
-    world = mended("aa")
+    world = with_mended_item("aa")
     world.dynamodb.on["UpdateItem hold"] = before(lambda: world.deliver("aaa", start=3))
     assert world.deliver("aa", start=3) == []
     assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3, 4, 5], 5)
 
 
 def test_an_append_that_a_shorter_doubled_delivery_came_before_appends_the_rest() -> None:
-    world = mended("aa")
+    world = with_mended_item("aa")
     world.dynamodb.on["UpdateItem hold"] = before(lambda: world.deliver("a", start=3))
     assert world.deliver("aaa", start=3) == []
     assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3, 4, 5], 5)
 
 
 def test_a_hold_refused_by_a_doubled_delivery_appends_what_that_one_does_not_have() -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = FAILS
     world.dynamodb.on["UpdateItem hold"] = before(lambda: world.deliver("aa"))
     assert world.deliver("aaa") == []
@@ -53,7 +53,7 @@ def test_a_hold_refused_by_a_doubled_delivery_appends_what_that_one_does_not_hav
 
 
 def test_a_hold_refused_since_it_was_released_meanwhile_runs_what_is_above_the_tail() -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = FAILS
 
     def hold_and_release() -> None:
@@ -68,7 +68,7 @@ def test_a_hold_refused_since_it_was_released_meanwhile_runs_what_is_above_the_t
 
 @pytest.mark.parametrize("lost", ["UpdateItem hold", "BatchWriteItem change"])
 def test_a_hold_whose_answer_is_lost_is_reported_and_settled_when_it_comes_again(lost: str) -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = FAILS
     world.dynamodb.on[lost] = in_turn(unanswered)
     assert world.deliver("aba") == [1, 3]
@@ -78,7 +78,7 @@ def test_a_hold_whose_answer_is_lost_is_reported_and_settled_when_it_comes_again
 
 
 def test_an_append_whose_answer_is_lost_is_reported_and_settled_when_it_comes_again() -> None:
-    world = mended("aa")
+    world = with_mended_item("aa")
     world.dynamodb.on["UpdateItem hold"] = in_turn(unanswered)
     assert world.deliver("aa", start=3) == [3, 4]
     assert world.deliver("aa", start=3) == []
@@ -89,7 +89,7 @@ def test_an_append_whose_answer_is_lost_is_reported_and_settled_when_it_comes_ag
 def test_where_the_ledger_throttles_batches_are_reported_and_the_stream_is_the_buffer_again(
     busy: str, log_lines: Lines, counts: Counts
 ) -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = FAILS
     world.dynamodb.on[busy] = refused("ProvisionedThroughputExceededException")
     assert world.deliver("aba") == [1, 3]
@@ -108,16 +108,16 @@ def test_where_the_ledger_throttles_batches_are_reported_and_the_stream_is_the_b
 def test_where_the_ledger_cannot_be_read_the_whole_batch_is_reported_untried(
     call: str, counts: Counts, log_lines: Lines
 ) -> None:
-    world = World()
+    world = ConsumerHarness()
     world.dynamodb.on[call] = refused()
     assert world.deliver("abc") == [1, 2, 3]
     assert world.ran == []
     assert counts() == {"ReportedChanges": 3}
-    assert [line["message"] for line in log_lines()] == ["the ledger cannot be read: the whole batch comes again"]
+    assert [line["message"] for line in log_lines()] == ["the ledger cannot be read: the whole batch is reported"]
 
 
 def test_a_held_item_that_cannot_be_appended_to_keeps_no_other_from_running() -> None:
-    world = mended("a")
+    world = with_mended_item("a")
     world.dynamodb.on["UpdateItem hold"] = refused()
     assert world.deliver("aba", start=2) == [2, 4]
     assert world.applied == [3]

@@ -5,15 +5,17 @@ from typing import Any
 import pytest
 
 from handler.stream.engine.batch import InvalidBatchError
+from handler.stream.engine.workers import SimulatedCrash
 from handler.stream.failures import read_failure
+from tests.fakes.aws import answered, before, in_turn, refusal, refused
+from tests.fakes.records import STREAM, record
 from tests.handler.conftest import Counts
-from tests.handler.fakes import STREAM, answered, before, in_turn, record, refusal, refused
-from tests.handler.world import FAILS, FIRST, Died, World, digest, mended
+from tests.handler.harness import FAILS, FIRST, ConsumerHarness, digest, with_mended_item
 
 LATER = STREAM.replace("2026-01-01", "2026-02-01")
 
 
-def redrive(world: World, *numbers: int, item: str = "a", stream: str = STREAM) -> dict[str, Any]:
+def redrive(world: ConsumerHarness, *numbers: int, item: str = "a", stream: str = STREAM) -> dict[str, Any]:
     return world.ask("redrive", records=[record(number, item, stream=stream) for number in numbers])
 
 
@@ -28,7 +30,7 @@ def named(number: int) -> dict[str, Any]:
 
 
 def test_skip_parks_the_first_waiting_change_and_makes_the_item_due(counts: Counts) -> None:
-    world = mended("aaa")
+    world = with_mended_item("aaa")
     counts()
     assert world.ask("skip", item=digest("a")) == {"skipped": True, "change": named(1)}
     assert (world.parked(), world.waiting(), world.ran) == ([1], [2, 3], [])
@@ -45,7 +47,7 @@ def test_skip_parks_the_first_waiting_change_and_makes_the_item_due(counts: Coun
 
 
 def test_skipping_the_last_waiting_change_releases_the_item() -> None:
-    world = mended("a")
+    world = with_mended_item("a")
     assert world.ask("skip", item=digest("a"))["skipped"] is True
     row = world.row()
     assert row is not None
@@ -55,16 +57,16 @@ def test_skipping_the_last_waiting_change_releases_the_item() -> None:
 
 
 def test_skip_says_that_no_such_item_is_held() -> None:
-    world = mended("a")
+    world = with_mended_item("a")
     world.retry(now=True)
     for name in (digest("a"), digest("b"), "x"):
         assert world.ask("skip", item=name) == {"skipped": False, "reason": f"no item {name} is held"}
 
 
 def test_skip_leaves_an_item_to_the_run_that_is_at_work_on_it() -> None:
-    world = mended("aaa")
-    world.trouble[1] = Died()
-    with pytest.raises(Died):
+    world = with_mended_item("aaa")
+    world.trouble[1] = SimulatedCrash()
+    with pytest.raises(SimulatedCrash):
         world.retry(now=True)
     before_skip = world.row()
     assert world.ask("skip", item=digest("a")) == {
@@ -75,7 +77,7 @@ def test_skip_leaves_an_item_to_the_run_that_is_at_work_on_it() -> None:
 
 
 def test_skip_leaves_an_item_of_a_newer_version_to_it() -> None:
-    world = mended("aaa")
+    world = with_mended_item("aaa")
     world.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
     before_skip = world.row()
     assert world.ask("skip", item=digest("a")) == {
@@ -86,9 +88,9 @@ def test_skip_leaves_an_item_of_a_newer_version_to_it() -> None:
 
 
 def test_skip_ends_the_deaths_of_an_item() -> None:
-    world = mended("aaa")
-    world.trouble[1] = Died()
-    with pytest.raises(Died):
+    world = with_mended_item("aaa")
+    world.trouble[1] = SimulatedCrash()
+    with pytest.raises(SimulatedCrash):
         world.retry(now=True)
     world.clock.now += 66
     assert world.ask("skip", item=digest("a"))["skipped"] is True
@@ -96,7 +98,7 @@ def test_skip_ends_the_deaths_of_an_item() -> None:
 
 
 def test_skip_says_where_the_failure_store_refuses_and_leaves_the_change_first() -> None:
-    world = mended("aaa")
+    world = with_mended_item("aaa")
     world.s3.failing = refusal("AccessDenied")
     answer = world.ask("skip", item=digest("a"))
     assert answer == {
@@ -108,7 +110,7 @@ def test_skip_says_where_the_failure_store_refuses_and_leaves_the_change_first()
 
 
 def test_skip_says_that_a_hold_is_broken() -> None:
-    world = mended("aaa")
+    world = with_mended_item("aaa")
     del world.ledger(f"hold#consumer#{digest('a')}")[f"{STREAM.rpartition('/')[2]}#{FIRST + 1:040}#0000"]
     answer = world.ask("skip", item=digest("a"))
     assert answer["skipped"] is False
@@ -117,7 +119,7 @@ def test_skip_says_that_a_hold_is_broken() -> None:
 
 
 def test_a_redriven_change_of_an_item_that_is_not_held_makes_a_hold_that_is_due() -> None:
-    world = World()
+    world = ConsumerHarness()
     assert redrive(world, 1) == {"held": ["event-1"], "refused": []}
     row = world.held_row()
     assert (row.next, row.tail, row.waiting, row.due, row.since) == (None, "", 0, world.clock(), world.clock())
@@ -128,7 +130,7 @@ def test_a_redriven_change_of_an_item_that_is_not_held_makes_a_hold_that_is_due(
 
 
 def test_redriven_changes_run_before_those_that_wait_and_are_newer_whatever_their_stream() -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[5] = FAILS
     world.deliver("aa", start=5)
     world.trouble.clear()
@@ -140,7 +142,7 @@ def test_redriven_changes_run_before_those_that_wait_and_are_newer_whatever_thei
 
 
 def test_redriven_changes_make_their_item_due() -> None:
-    world = mended("aaa")
+    world = with_mended_item("aaa")
     world.clock.now += 4000
     world.trouble[1] = FAILS
     world.retry()
@@ -151,7 +153,7 @@ def test_redriven_changes_make_their_item_due() -> None:
 
 def test_a_redriven_change_never_looks_at_tails_and_leaves_them() -> None:
     """It stands where the stream had it, however far the item's hold has come since."""
-    world = mended("aaa")
+    world = with_mended_item("aaa")
     world.retry(now=True)
     world.applied.clear()
     tail = world.row()
@@ -166,7 +168,7 @@ def test_a_redriven_change_never_looks_at_tails_and_leaves_them() -> None:
 
 
 def test_the_streams_changes_wait_behind_a_redriven_one() -> None:
-    world = World()
+    world = ConsumerHarness()
     redrive(world, 1)
     assert world.deliver("aa", start=2) == []
     assert (world.ran, world.waiting()) == ([], [1, 2, 3])
@@ -175,7 +177,7 @@ def test_the_streams_changes_wait_behind_a_redriven_one() -> None:
 
 
 def test_a_redriven_change_that_fails_waits_like_any_other() -> None:
-    world = World()
+    world = ConsumerHarness()
     redrive(world, 1, 2)
     world.trouble[1] = FAILS
     assert world.retry()["released"] == 0
@@ -189,7 +191,7 @@ def test_a_redriven_change_that_fails_waits_like_any_other() -> None:
 
 @pytest.mark.parametrize("end", ["fails", "succeeds", "takes long"])
 def test_a_change_of_the_stream_that_arrives_while_a_redriven_one_runs_disturbs_nothing(end: str) -> None:
-    world = World()
+    world = ConsumerHarness()
     redrive(world, 1, 2)
 
     def arrive() -> None:
@@ -212,7 +214,7 @@ def test_a_change_of_the_stream_that_arrives_while_a_redriven_one_runs_disturbs_
 @pytest.mark.parametrize("seconds", [0, 2])
 def test_a_change_that_is_redriven_during_the_turn_runs_in_it(seconds: int) -> None:
     """Also where the turn writes its progress afterwards, and so reads the row that counts the redrive."""
-    world = mended("aa")
+    world = with_mended_item("aa")
 
     def redrive_meanwhile() -> None:
         redrive(world, 9)
@@ -224,7 +226,7 @@ def test_a_change_that_is_redriven_during_the_turn_runs_in_it(seconds: int) -> N
 
 
 def test_a_change_that_is_redriven_between_the_last_one_and_the_release_runs_too() -> None:
-    world = mended("a")
+    world = with_mended_item("a")
     world.dynamodb.on["UpdateItem hold"] = in_turn(answered, before(lambda: redrive(world, 9)))
     assert world.retry(now=True)["released"] == 1
     assert world.applied == [1, 9]
@@ -233,14 +235,14 @@ def test_a_change_that_is_redriven_between_the_last_one_and_the_release_runs_too
 
 def test_the_same_change_twice_in_a_request_runs_once() -> None:
     """The mapping's failure record and the engine's may both have it."""
-    world = World()
+    world = ConsumerHarness()
     assert redrive(world, 1, 1)["held"] in (["event-1"], ["event-1", "event-1"])
     world.retry()
     assert world.applied == [1]
 
 
 def test_items_are_redriven_each_by_itself() -> None:
-    world = World()
+    world = ConsumerHarness()
     records = [record(1), record(2, "b"), record(3)]
     world.dynamodb.on["BatchWriteItem change"] = in_turn(refused("ThrottlingException"))
     answer = world.ask("redrive", records=records)
@@ -251,7 +253,7 @@ def test_items_are_redriven_each_by_itself() -> None:
 
 
 def test_redrive_leaves_an_item_of_a_newer_version_to_it() -> None:
-    world = mended("a")
+    world = with_mended_item("a")
     world.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
     before_redrive = world.row()
     reason = "a newer version of the engine holds its item"
@@ -261,21 +263,21 @@ def test_redrive_leaves_an_item_of_a_newer_version_to_it() -> None:
 
 @pytest.mark.parametrize("records", [None, [], {}, [{}], [record(1), {"body": "from a queue"}], [record(1, Keys={})]])
 def test_what_is_no_list_of_stream_records_is_refused_before_anything_is_written(records: Any) -> None:
-    world = World()
+    world = ConsumerHarness()
     with pytest.raises(InvalidBatchError):
         world.ask("redrive", records=records)
     assert world.dynamodb.calls == []
 
 
 def test_a_redriven_change_can_be_parked_and_skipped() -> None:
-    world = World()
+    world = ConsumerHarness()
     redrive(world, 1, 2)
     assert world.ask("skip", item=digest("a"))["skipped"] is True
     assert (world.parked(), world.waiting()) == ([1], [2])
 
 
 def test_the_handler_can_tell_a_redriven_change() -> None:
-    world = World()
+    world = ConsumerHarness()
     seen = list[str]()
     world.look = lambda change: seen.append(change.origin)
     redrive(world, 1)
@@ -286,7 +288,7 @@ def test_the_handler_can_tell_a_redriven_change() -> None:
 
 def test_a_redriven_change_is_given_up_by_its_own_time() -> None:
     """What waits behind it may have failed for a week."""
-    world = mended("a")
+    world = with_mended_item("a")
     world.trouble = {1: FAILS, -5: FAILS}
     world.clock.now += 7 * 86_400
     redrive(world, -5)
@@ -295,7 +297,7 @@ def test_a_redriven_change_is_given_up_by_its_own_time() -> None:
 
 
 def test_the_row_of_an_item_that_only_had_redriven_changes_is_purged_and_keeps_no_other_from_it() -> None:
-    world = World()
+    world = ConsumerHarness()
     redrive(world, 1)
     redrive(world, 2, item="b")
     assert world.retry()["released"] == 2

@@ -6,17 +6,19 @@ from collections.abc import Callable
 
 import pytest
 
+from handler.stream.engine.workers import SimulatedCrash
 from handler.stream.ledger.holds import Lease
 from handler.stream.ledger.rows import HoldRow
+from tests.fakes.aws import answered, before, in_turn, refused, unanswered
+from tests.fakes.records import STREAM
 from tests.handler.conftest import Lines
-from tests.handler.fakes import STREAM, answered, before, in_turn, refused, unanswered
-from tests.handler.world import FAILS, FIRST, Died, World, digest, held, mended
+from tests.handler.harness import FAILS, FIRST, ConsumerHarness, digest, with_held_item, with_mended_item
 
 NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}
 
 
 def test_waiting_changes_run_in_order_one_attempt_each_until_one_fails() -> None:
-    world = held("aaaa")
+    world = with_held_item("aaaa")
     world.trouble = {3: FAILS}
     assert world.retry(now=True) == NOTHING | {"held": 1, "due": 1, "tried": 1}
     assert world.ran == [1, 2, 3]
@@ -26,7 +28,7 @@ def test_waiting_changes_run_in_order_one_attempt_each_until_one_fails() -> None
 
 
 def test_a_turn_costs_three_writes_and_two_reads() -> None:
-    world = mended("a")
+    world = with_mended_item("a")
     world.retry(now=True)
     assert world.dynamodb.calls == [
         "Query hold",
@@ -38,7 +40,7 @@ def test_a_turn_costs_three_writes_and_two_reads() -> None:
 
 
 def test_items_have_their_turns_side_by_side() -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble = {1: FAILS, 2: FAILS}
     world.deliver("abab")
     world.ran.clear()
@@ -48,7 +50,7 @@ def test_items_have_their_turns_side_by_side() -> None:
 
 
 def test_what_has_run_is_removed_and_the_row_is_kept_for_an_hour_to_settle_late_deliveries() -> None:
-    world = mended("aa")
+    world = with_mended_item("aa")
     world.retry(now=True)
     row = world.row()
     assert row is not None
@@ -61,7 +63,7 @@ def test_what_has_run_is_removed_and_the_row_is_kept_for_an_hour_to_settle_late_
 
 
 def test_a_failure_is_described_and_logged_with_what_was_done_before_it(log_lines: Lines) -> None:
-    world = held("aaa")
+    world = with_held_item("aaa")
     world.trouble = {2: KeyError("new")}
     world.retry(now=True)
     line = log_lines()[-1]
@@ -82,7 +84,7 @@ def test_a_failure_is_described_and_logged_with_what_was_done_before_it(log_line
 
 
 def test_a_release_is_logged_with_what_was_done(log_lines: Lines) -> None:
-    world = held("aa")
+    world = with_held_item("aa")
     since = world.held_row().since
     world.trouble.clear()
     world.clock.now = since + 90
@@ -93,7 +95,7 @@ def test_a_release_is_logged_with_what_was_done(log_lines: Lines) -> None:
 
 
 def test_a_turn_ends_after_15_seconds_and_is_due_at_once(log_lines: Lines) -> None:
-    world = held("a" * 5)
+    world = with_held_item("a" * 5)
     world.trouble = {number: world.takes(5) for number in range(1, 6)}
     assert world.retry(now=True, seconds=600) == NOTHING | {"held": 1, "due": 1, "tried": 1}
     assert world.applied == [1, 2, 3]
@@ -107,7 +109,7 @@ def test_a_turn_ends_after_15_seconds_and_is_due_at_once(log_lines: Lines) -> No
 
 
 def test_no_change_starts_without_time_for_a_whole_handler() -> None:
-    world = held("aaa")
+    world = with_held_item("aaa")
     world.trouble = {1: world.takes(5.1)}
     world.retry(now=True, seconds=17)
     assert world.applied == [1]
@@ -116,37 +118,37 @@ def test_no_change_starts_without_time_for_a_whole_handler() -> None:
 
 
 def test_progress_is_saved_once_a_second() -> None:
-    world = held("a" * 6)
+    world = with_held_item("a" * 6)
     world.trouble = {number: world.takes(0.5) for number in range(1, 6)}
-    world.trouble[6] = Died()
-    with pytest.raises(Died):
+    world.trouble[6] = SimulatedCrash()
+    with pytest.raises(SimulatedCrash):
         world.retry(now=True)
     assert world.dynamodb.calls.count("UpdateItem hold") == 3  # lease, and after the second and the fourth change
     assert world.waiting() == [5, 6]
 
 
 def test_a_timeout_saves_how_far_a_turn_has_come_and_counts_as_one_death() -> None:
-    world = held("aaa")
+    world = with_held_item("aaa")
     world.trouble = {2: world.times_out}
-    with pytest.raises(Died):
+    with pytest.raises(SimulatedCrash):
         world.retry(now=True)
     assert world.waiting() == [2, 3]
     world.ran.clear()
-    with pytest.raises(Died):
+    with pytest.raises(SimulatedCrash):
         world.retry_later(2, now=True)
     assert (world.ran, world.held_row().deaths) == ([2], 1)
     assert world.held_row().is_suspect
 
 
 def test_a_handler_that_ends_after_the_deadline_moves_its_item_on() -> None:
-    world = held("aaa")
+    world = with_held_item("aaa")
     world.trouble = {1: world.ends_late()}
     assert world.retry(now=True)["released"] == 0
     assert (world.applied, world.waiting()) == ([1], [2, 3])
     assert (world.held_row().owner, world.held_row().due) == (None, world.clock())
 
 
-def append(world: World, start: int) -> Callable[[], None]:
+def append(world: ConsumerHarness, start: int) -> Callable[[], None]:
     """A batch that arrives with another change of the item."""
 
     def deliver() -> None:
@@ -156,7 +158,7 @@ def append(world: World, start: int) -> Callable[[], None]:
 
 
 def test_a_change_that_arrives_during_the_turn_runs_in_it() -> None:
-    world = held("aa")
+    world = with_held_item("aa")
     world.trouble = {2: append(world, 3)}
     assert world.retry(now=True)["released"] == 1
     assert world.applied == [1, 2, 3]
@@ -165,7 +167,7 @@ def test_a_change_that_arrives_during_the_turn_runs_in_it() -> None:
 @pytest.mark.parametrize("seconds", [0, 1])
 def test_a_change_that_arrives_after_the_last_one_and_before_the_release_runs_in_the_turn(seconds: int) -> None:
     """With a second gone, the turn has written that nothing waits any more."""
-    world = held("aa")
+    world = with_held_item("aa")
 
     def end() -> None:
         world.clock.now += seconds
@@ -178,7 +180,7 @@ def test_a_change_that_arrives_after_the_last_one_and_before_the_release_runs_in
 
 
 def test_a_release_whose_answer_is_lost_is_a_release() -> None:
-    world = held("a")
+    world = with_held_item("a")
     world.trouble = {1: lambda: world.dynamodb.on.update({"UpdateItem hold": in_turn(unanswered)})}
     assert world.retry(now=True)["released"] == 1
     assert world.applied == [1]
@@ -186,7 +188,7 @@ def test_a_release_whose_answer_is_lost_is_a_release() -> None:
 
 
 def test_a_hand_back_whose_answer_is_lost_is_one() -> None:
-    world = held("aa")
+    world = with_held_item("aa")
     failed_at = list[float]()
 
     def fail() -> None:
@@ -202,7 +204,7 @@ def test_a_hand_back_whose_answer_is_lost_is_one() -> None:
 
 
 def test_a_progress_whose_answer_is_lost_counts_what_waits_once() -> None:
-    world = held("aaa")
+    world = with_held_item("aaa")
 
     def slow() -> None:
         world.clock.now += 1
@@ -216,7 +218,7 @@ def test_a_progress_whose_answer_is_lost_counts_what_waits_once() -> None:
 
 
 def test_a_release_is_tried_until_three_seconds_are_left() -> None:
-    world = held("a")
+    world = with_held_item("a")
 
     def down() -> None:
         until = world.clock() + 100
@@ -228,7 +230,7 @@ def test_a_release_is_tried_until_three_seconds_are_left() -> None:
 
 
 def test_what_cannot_be_released_in_time_runs_again_when_its_lease_is_over(log_lines: Lines) -> None:
-    world = held("a")
+    world = with_held_item("a")
     world.trouble = {1: lambda: world.dynamodb.on.update({"UpdateItem hold": refused()})}
     end = world.clock() + 20
     assert world.retry(now=True, seconds=20)["released"] == 0
@@ -241,16 +243,16 @@ def test_what_cannot_be_released_in_time_runs_again_when_its_lease_is_over(log_l
     assert world.applied == [1, 1]
 
 
-@pytest.mark.parametrize("end", [FAILS, Died()])
+@pytest.mark.parametrize("end", [FAILS, SimulatedCrash()])
 def test_a_turn_whose_lease_was_taken_over_writes_nothing_more(end: BaseException) -> None:
     """A zombie: its invocation was thought dead, its lease ran out, and another run has taken the item."""
-    world = held("aaa")
+    world = with_held_item("aaa")
     rows = list[HoldRow]()
 
     def freeze() -> None:
         world.clock.now += 70
         world.trouble = {2: end}
-        with contextlib.suppress(Died):
+        with contextlib.suppress(SimulatedCrash):
             world.retry(now=True)
         rows.append(world.held_row())
 
@@ -261,7 +263,7 @@ def test_a_turn_whose_lease_was_taken_over_writes_nothing_more(end: BaseExceptio
 
 
 def test_an_item_that_another_run_leases_first_is_left_to_it() -> None:
-    world = held("a")
+    world = with_held_item("a")
     others = world.environment()
 
     def lease_first() -> None:
@@ -278,7 +280,7 @@ def test_an_item_that_another_run_leases_first_is_left_to_it() -> None:
 
 
 def test_an_item_that_another_run_has_tried_meanwhile_is_left_until_it_is_due() -> None:
-    world = held("a")
+    world = with_held_item("a")
     world.clock.now += 60
 
     def try_first() -> None:
@@ -291,7 +293,7 @@ def test_an_item_that_another_run_has_tried_meanwhile_is_left_until_it_is_due() 
 
 
 def test_a_hold_of_more_than_a_page_runs_page_by_page() -> None:
-    world = held("a" * 12)
+    world = with_held_item("a" * 12)
     world.dynamodb.page_bytes = 1
     world.trouble = {7: FAILS}
     world.retry(now=True)

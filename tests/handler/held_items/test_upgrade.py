@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from handler.stream.ledger.notes import DONE, HELD, UNDONE
-from tests.handler.fakes import START, STREAM, in_turn, refused
-from tests.handler.world import FAILS, World
+from tests.fakes.aws import in_turn, refused
+from tests.fakes.records import START, STREAM
+from tests.handler.harness import FAILS, ConsumerHarness
 
 BATCH = "abacde"
 UNDER_1 = "0000000000000000000100000000000000000001"
@@ -28,21 +29,21 @@ FORMER_PARSER = re.compile(r"(\d+)([.+x])(-?\d*)")
 
 
 @pytest.fixture
-def world() -> World:
+def world() -> ConsumerHarness:
     """The former engine has reported 1, 3 and 6 of the batch; the new one is deployed."""
-    world = World()
+    world = ConsumerHarness()
     world.dynamodb.put_item(TableName="ledger", Item=NOTE)
     world.dynamodb.calls.clear()
     return world
 
 
-def test_a_batch_that_the_former_engine_reported_in_part_goes_on_where_it_was(world: World) -> None:
+def test_a_batch_that_the_former_engine_reported_in_part_goes_on_where_it_was(world: ConsumerHarness) -> None:
     assert world.deliver(BATCH) == []
     assert world.applied == [1, 6, 3]
     assert world.dynamodb.calls == ["Query note", "Query hold"]
 
 
-def test_what_fails_is_held_anew_whatever_the_former_clocks_say(world: World) -> None:
+def test_what_fails_is_held_anew_whatever_the_former_clocks_say(world: ConsumerHarness) -> None:
     world.trouble = {1: FAILS, 6: FAILS}
     assert world.deliver(BATCH) == []
     assert (world.waiting("a"), world.waiting("e"), world.parked()) == ([1, 3], [6], [])
@@ -52,7 +53,7 @@ def test_what_fails_is_held_anew_whatever_the_former_clocks_say(world: World) ->
     assert sorted(world.applied) == [1, 3, 6]
 
 
-def test_halves_of_the_batch_read_the_note_and_carry_it_on_without_clocks(world: World) -> None:
+def test_halves_of_the_batch_read_the_note_and_carry_it_on_without_clocks(world: ConsumerHarness) -> None:
     assert world.deliver("aba") == []
     assert world.note(under=4) == {4: HELD, 5: DONE, 6: UNDONE}
     new = world.ledger(f"note#consumer#{STREAM}")["0000000000000000000100000000000000000004"]
@@ -61,7 +62,7 @@ def test_halves_of_the_batch_read_the_note_and_carry_it_on_without_clocks(world:
     assert world.applied == [1, 3, 6]
 
 
-def test_a_batch_that_is_reported_again_has_a_new_note(world: World) -> None:
+def test_a_batch_that_is_reported_again_has_a_new_note(world: ConsumerHarness) -> None:
     assert world.deliver(BATCH, seconds=1) == [3, 6]
     assert world.note(under=3) == {3: UNDONE, 4: HELD, 5: DONE, 6: UNDONE}
     assert world.deliver("acde", start=3) == []
@@ -70,7 +71,7 @@ def test_a_batch_that_is_reported_again_has_a_new_note(world: World) -> None:
 
 def test_the_former_engine_can_read_a_new_note() -> None:
     """For a moment of the deployment both are at work: what is held is as settled for the former as what is parked."""
-    world = World()
+    world = ConsumerHarness()
     world.trouble = {1: FAILS, 2: FAILS}
     world.dynamodb.on["UpdateItem hold"] = in_turn(refused())
     assert world.deliver("abc") == [1]
@@ -84,7 +85,7 @@ def test_the_former_engine_can_read_a_new_note() -> None:
 
 
 def test_what_the_former_engine_claimed_is_not_done_again() -> None:
-    world = World(claim=True)
+    world = ConsumerHarness(claim=True)
     claim = {
         "pk": {"S": "claim#consumer#event-1"},
         "sk": {"S": "claim"},

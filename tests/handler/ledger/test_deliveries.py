@@ -3,21 +3,23 @@
 import pytest
 
 from handler.stream import PermanentError
+from handler.stream.engine.workers import SimulatedCrash
+from tests.fakes.aws import refused
+from tests.fakes.records import record
 from tests.handler.conftest import Lines
-from tests.handler.fakes import record, refused
-from tests.handler.world import FAILS, Died, World
+from tests.handler.harness import FAILS, ConsumerHarness
 
 
-def alone(world: World, times: int) -> None:
+def alone(world: ConsumerHarness, times: int) -> None:
     """A batch of one is delivered so many times, and the function dies of it."""
-    world.trouble[1] = Died()
+    world.trouble[1] = SimulatedCrash()
     for _ in range(times):
-        with pytest.raises(Died):
+        with pytest.raises(SimulatedCrash):
             world.deliver("a")
 
 
 def test_the_third_delivery_of_an_old_record_alone_is_held_unrun_as_suspect(log_lines: Lines) -> None:
-    world = World()
+    world = ConsumerHarness()
     world.clock.now += 31
     alone(world, 2)
     world.ran.clear()
@@ -28,7 +30,7 @@ def test_the_third_delivery_of_an_old_record_alone_is_held_unrun_as_suspect(log_
     assert (line["message"], line["attempts"]) == ("item held", 0)
     assert line["error"] == {
         "type": "SuspectError",
-        "text": "2 deliveries of the record alone ended without an answer",
+        "text": "2 deliveries of the record alone ended without a response",
     }
     assert world.ledger(f"alone#consumer#{record(1)['eventSourceARN']}") == {}
 
@@ -39,7 +41,7 @@ def test_the_third_delivery_of_an_old_record_alone_is_held_unrun_as_suspect(log_
 def test_a_delivery_counts_where_the_record_is_older_than_the_window_and_30_seconds(
     window: float, age: float, counted: bool
 ) -> None:
-    world = World(batching_window_seconds=window)
+    world = ConsumerHarness(batching_window_seconds=window)
     world.clock.now += age
     alone(world, 1)
     rows = world.ledger(f"alone#consumer#{record(1)['eventSourceARN']}")
@@ -49,7 +51,7 @@ def test_a_delivery_counts_where_the_record_is_older_than_the_window_and_30_seco
 
 @pytest.mark.parametrize("end", [None, FAILS, PermanentError("never")])
 def test_a_delivery_that_ends_with_an_answer_gives_its_count_back(end: Exception | None) -> None:
-    world = World()
+    world = ConsumerHarness()
     world.clock.now += 31
     alone(world, 2 - 1)
     world.trouble[1] = end
@@ -58,34 +60,34 @@ def test_a_delivery_that_ends_with_an_answer_gives_its_count_back(end: Exception
 
 
 def test_a_record_in_a_larger_batch_is_not_counted() -> None:
-    world = World()
+    world = ConsumerHarness()
     world.clock.now += 31
-    world.trouble[1] = Died()
-    with pytest.raises(Died):
+    world.trouble[1] = SimulatedCrash()
+    with pytest.raises(SimulatedCrash):
         world.deliver("ab")
     assert "UpdateItem alone" not in world.dynamodb.calls
 
 
 def test_a_delivery_that_cannot_be_counted_is_not_run_and_comes_again(log_lines: Lines) -> None:
-    world = World()
+    world = ConsumerHarness()
     world.clock.now += 31
     world.dynamodb.on["UpdateItem alone"] = refused()
     assert world.deliver("a") == [1]
     assert world.ran == []
-    assert log_lines()[-1]["message"] == "the ledger cannot count a delivery: the batch comes again"
+    assert log_lines()[-1]["message"] == "the ledger cannot count a delivery: the batch is reported"
 
 
 def test_a_count_that_cannot_be_given_back_holds_nothing_up(log_lines: Lines) -> None:
-    world = World()
+    world = ConsumerHarness()
     world.clock.now += 31
     world.dynamodb.on["DeleteItem alone"] = refused()
     assert world.deliver("a") == []
     assert world.applied == [1]
-    assert log_lines()[-1]["message"] == "the ledger cannot give back a counted delivery"
+    assert log_lines()[-1]["message"] == "the ledger cannot remove the count of a delivery"
 
 
 def test_a_suspect_of_a_held_item_waits_behind_what_waits() -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = FAILS
     world.deliver("a")
     world.clock.now += 60

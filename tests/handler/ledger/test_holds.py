@@ -4,16 +4,17 @@ import pytest
 
 from handler.stream import PermanentError
 from handler.stream.failures import read_failure
+from tests.fakes.aws import refusal
+from tests.fakes.records import START, STREAM, record
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import START, STREAM, record, refusal
-from tests.handler.world import FAILS, FIRST, World, digest, mended
+from tests.handler.harness import FAILS, FIRST, ConsumerHarness, digest, with_mended_item
 
 LABEL = STREAM.rpartition("/")[2]
 EARLIER, LATER = STREAM.replace("2026-01-01", "2025-01-01"), STREAM.replace("2026-01-01", "2026-02-01")
 
 
 def test_a_failing_item_is_held_with_its_later_changes_and_nothing_is_reported() -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[2] = FAILS
     assert world.deliver("abcbab") == []
     assert world.applied == [1, 3, 5]
@@ -22,20 +23,20 @@ def test_a_failing_item_is_held_with_its_later_changes_and_nothing_is_reported()
 
 
 def test_a_healthy_batch_costs_two_reads_of_the_ledger_and_no_write() -> None:
-    world = World()
+    world = ConsumerHarness()
     assert world.deliver("abcab") == []
     assert world.dynamodb.calls == ["Query note", "Query hold"]
 
 
 def test_a_hold_costs_two_writes() -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = FAILS
     world.deliver("aba")
     assert world.dynamodb.calls == ["Query note", "Query hold", "BatchWriteItem change", "UpdateItem hold"]
 
 
 def test_the_row_says_what_the_ledgers_contract_says() -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = FAILS
     world.deliver("aa", at=START - 3)
     now = world.clock()
@@ -59,7 +60,7 @@ def test_the_row_says_what_the_ledgers_contract_says() -> None:
 
 
 def test_what_an_operator_reads_about_an_item() -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = KeyError("x")
     world.deliver("a")
     assert world.described() == {
@@ -73,14 +74,14 @@ def test_what_an_operator_reads_about_an_item() -> None:
 
 
 def test_the_rows_of_a_consumer_lie_under_its_ledger_name_which_outlives_a_rename() -> None:
-    world = World(powertools_service_name="new", ledger_name="old")
+    world = ConsumerHarness(powertools_service_name="new", ledger_name="old")
     world.trouble[1] = FAILS
     world.deliver("a")
     assert sorted(world.dynamodb.tables["ledger"]) == ["hold#old", f"hold#old#{digest('a')}"]
 
 
 def test_a_hold_is_logged_and_counted(log_lines: Lines, counts: Counts) -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = ValueError("the effect")
     world.trouble[1].__cause__ = OSError("the cause")
     world.deliver("aba")
@@ -98,7 +99,7 @@ def test_a_hold_is_logged_and_counted(log_lines: Lines, counts: Counts) -> None:
 
 
 def test_a_permanent_error_is_parked_and_its_items_next_change_runs(counts: Counts, log_lines: Lines) -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = PermanentError("never")
     assert world.deliver("aab") == []
     assert (world.parked(), world.applied, world.waiting()) == ([1], [3, 2], [])
@@ -109,7 +110,7 @@ def test_a_permanent_error_is_parked_and_its_items_next_change_runs(counts: Coun
 
 
 def test_what_cannot_be_parked_is_held(log_lines: Lines) -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = PermanentError("never")
     world.s3.failing = refusal("SlowDown", "PutObject")
     assert world.deliver("aab") == []
@@ -121,7 +122,7 @@ def test_what_cannot_be_parked_is_held(log_lines: Lines) -> None:
 
 
 def test_without_a_ledger_a_failing_change_is_reported_with_its_items_later_ones(log_lines: Lines) -> None:
-    world = World(ledger_table="")
+    world = ConsumerHarness(ledger_table="")
     world.trouble[1] = FAILS
     assert world.deliver("aba") == [1, 3]
     assert world.applied == [2]
@@ -129,7 +130,7 @@ def test_without_a_ledger_a_failing_change_is_reported_with_its_items_later_ones
 
 
 def test_later_batches_append_the_items_changes_and_run_the_others(log_lines: Lines, counts: Counts) -> None:
-    world = mended("aa")
+    world = with_mended_item("aa")
     counts()
     assert world.deliver("aba", start=3) == []
     assert (world.ran, world.waiting()) == ([4], [1, 2, 3, 5])
@@ -144,13 +145,13 @@ def test_later_batches_append_the_items_changes_and_run_the_others(log_lines: Li
 
 
 def test_appending_needs_no_time_for_a_handler() -> None:
-    world = mended()
+    world = with_mended_item()
     assert world.deliver("aa", start=3, seconds=3) == []
     assert world.waiting() == [1, 2, 3, 4]
 
 
 def test_after_the_release_the_items_next_change_runs_as_it_comes() -> None:
-    world = mended()
+    world = with_mended_item()
     world.retry(now=True)
     assert world.deliver("a", start=3) == []
     assert world.applied == [1, 2, 3]
@@ -158,7 +159,7 @@ def test_after_the_release_the_items_next_change_runs_as_it_comes() -> None:
 
 def test_an_item_is_its_table_and_raw_key() -> None:
     """Numbers that are equal are two items as long as the stream writes them in two ways; the order costs nothing."""
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = FAILS
     world.engine({"Records": [record(1, Keys={"id": {"N": "1"}})]})
     world.engine({"Records": [record(2, Keys={"id": {"N": "1.0"}})]})
@@ -169,7 +170,7 @@ def test_an_item_is_its_table_and_raw_key() -> None:
 
 
 def test_an_item_of_a_recreated_stream_waits_behind_what_waits() -> None:
-    world = mended()
+    world = with_mended_item()
     assert world.deliver("a", start=-5, stream=LATER) == []
     assert (world.ran, world.waiting()) == ([], [1, 2, -5])
     assert world.retry(now=True)["released"] == 1
@@ -178,7 +179,7 @@ def test_an_item_of_a_recreated_stream_waits_behind_what_waits() -> None:
 
 def test_what_the_hold_took_in_is_settled_when_it_comes_again() -> None:
     """A doubled delivery, or a batch whose answer was lost."""
-    world = mended("aab")
+    world = with_mended_item("aab")
     assert world.deliver("aab") == []
     assert (world.ran, world.waiting()) == ([3], [1, 2])
     world.retry(now=True)
@@ -187,7 +188,7 @@ def test_what_the_hold_took_in_is_settled_when_it_comes_again() -> None:
 
 
 def test_a_longer_batch_comes_again_and_only_the_new_changes_are_appended() -> None:
-    world = mended("aa")
+    world = with_mended_item("aa")
     assert world.deliver("aaaa") == []
     assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3, 4], 4)
 
@@ -200,7 +201,7 @@ def test_what_is_at_or_below_the_tail_and_not_of_the_hold_is_parked_as_out_of_se
     number: int, stream: str, at: float, released: bool, counts: Counts
 ) -> None:
     """Of an older stream, or younger than the last change that was taken in: no order is left for it."""
-    world = mended()
+    world = with_mended_item()
     if released:
         world.retry(now=True)
     world.ran.clear()
@@ -215,13 +216,13 @@ def test_what_is_at_or_below_the_tail_and_not_of_the_hold_is_parked_as_out_of_se
 
 def test_an_older_change_of_the_stream_is_settled_by_the_tail() -> None:
     """Sequence numbers of an item grow, so it was taken in or done before."""
-    world = mended()
+    world = with_mended_item()
     assert world.deliver("a", start=-3) == []
     assert (world.ran, world.parked(), world.waiting()) == ([], [], [1, 2])
 
 
 def test_what_is_out_of_sequence_and_cannot_be_parked_comes_again_with_all_after_it(counts: Counts) -> None:
-    world = mended()
+    world = with_mended_item()
     world.s3.failing = refusal("SlowDown")
     counts()
     records = [record(-1, at=START + 1), record(3)]
@@ -232,14 +233,14 @@ def test_what_is_out_of_sequence_and_cannot_be_parked_comes_again_with_all_after
 
 
 def test_a_record_that_tells_no_age_is_settled_by_the_tail() -> None:
-    world = mended()
+    world = with_mended_item()
     assert world.deliver("a", start=1, ApproximateCreationDateTime=None) == []
     assert (world.ran, world.parked()) == ([], [])
 
 
 @pytest.mark.parametrize(("number", "reads"), [(99, 2), (101, 3)])
 def test_of_more_than_a_page_of_holds_a_batch_reads_those_of_its_items(number: int, reads: int) -> None:
-    world = World()
+    world = ConsumerHarness()
     world.trouble = dict.fromkeys(range(number), FAILS)
     world.invoke({"Records": [record(place, f"item-{place}") for place in range(number)]})
     world.engine = world.environment()
@@ -253,7 +254,7 @@ def test_of_more_than_a_page_of_holds_a_batch_reads_those_of_its_items(number: i
 
 
 def test_what_comes_for_an_item_with_10_000_waiting_changes_is_parked(counts: Counts) -> None:
-    world = mended("a")
+    world = with_mended_item("a")
     world.ledger("hold#consumer")[digest("a")]["waiting"] = {"N": "9999"}
     assert world.deliver("a", start=2) == []
     counts()
@@ -265,7 +266,7 @@ def test_what_comes_for_an_item_with_10_000_waiting_changes_is_parked(counts: Co
 
 
 def test_what_a_full_hold_cannot_park_waits_all_the_same() -> None:
-    world = mended("a")
+    world = with_mended_item("a")
     world.ledger("hold#consumer")[digest("a")]["waiting"] = {"N": "10000"}
     world.s3.failing = refusal("SlowDown")
     assert world.deliver("aa", start=2) == []

@@ -9,9 +9,9 @@ import pytest
 from handler.stream.ledger.table import key_of
 from handler.stream.ledger.writes import LedgerBusyError, LedgerWrites
 from handler.stream.testing.dynamodb import MemoryDynamoDB
+from tests.fakes.records import STREAM, record
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import STREAM, record
-from tests.handler.world import FAILS, FIRST, World, digest
+from tests.handler.harness import FAILS, FIRST, ConsumerHarness, digest
 
 
 def blob(size: int, seed: int) -> dict[str, Any]:
@@ -24,14 +24,14 @@ def large(number: int) -> dict[str, Any]:
     return record(number, NewImage=blob(390_000, number), OldImage=blob(390_000, -number))
 
 
-def holding(*records: dict[str, Any]) -> World:
-    world = World()
+def holding(*records: dict[str, Any]) -> ConsumerHarness:
+    world = ConsumerHarness()
     world.trouble[1] = [FAILS] * 3
     assert world.invoke({"Records": list(records)}) == {"batchItemFailures": []}
     return world
 
 
-def parts(world: World) -> list[tuple[int, int]]:
+def parts(world: ConsumerHarness) -> list[tuple[int, int]]:
     """The change and the part of each of the item's change rows."""
     rows = world.ledger(f"hold#consumer#{digest('a')}")
     keys = [sort.split("#") for sort in sorted(rows) if sort != "!"]
@@ -147,7 +147,7 @@ def test_after_five_times_the_ledger_is_too_busy() -> None:
 def test_what_is_not_wholly_written_does_not_count(log_lines: Lines) -> None:
     """The batch is reported, and no row names the changes."""
     left = {"UnprocessedItems": {"ledger": [{"PutRequest": {"Item": key_of("hold#consumer#x", "y")}}]}}
-    world = World()
+    world = ConsumerHarness()
     world.trouble[1] = FAILS
     world.dynamodb.on["BatchWriteItem change"] = lambda act: act() | left
     assert world.deliver("ab") == [1]
@@ -158,7 +158,7 @@ def test_what_is_not_wholly_written_does_not_count(log_lines: Lines) -> None:
 
 def test_a_large_redriven_change_is_kept_in_parts_too() -> None:
     """Its rows begin with a plus sign, which sorts before every version."""
-    world = World()
+    world = ConsumerHarness()
     world.ask("redrive", records=[large(1)])
     assert sorted(sort[0] for sort in world.ledger(f"hold#consumer#{digest('a')}")) == ["!", "+", "+", "+"]
     assert world.retry()["released"] == 1

@@ -6,14 +6,15 @@ import pytest
 
 from handler.stream import PermanentError
 from handler.stream.ledger.notes import DONE, HELD, UNDONE, Note
+from tests.fakes.aws import refused
+from tests.fakes.records import START, STREAM
 from tests.handler.conftest import Counts, Lines
-from tests.handler.fakes import START, STREAM, refused
-from tests.handler.world import FAILS, FIRST, World
+from tests.handler.harness import FAILS, FIRST, ConsumerHarness
 
 
-def reporting(*failing: int) -> World:
+def reporting(*failing: int) -> ConsumerHarness:
     """A world that reports what fails: the ledger refuses to hold it."""
-    world = World()
+    world = ConsumerHarness()
     world.dynamodb.on["UpdateItem hold"] = refused()
     world.trouble |= dict.fromkeys(failing, FAILS)
     return world
@@ -123,7 +124,7 @@ def test_notes_of_two_streams_are_kept_apart() -> None:
 
 
 def test_notes_lie_in_the_ledger_under_consumer_stream_and_padded_sequence_for_two_days() -> None:
-    world = World(powertools_service_name="mirror")
+    world = ConsumerHarness(powertools_service_name="mirror")
     world.deliver("ab", seconds=1)
     [(sort, item)] = world.ledger(f"note#mirror#{STREAM}").items()
     assert sort == "0" * 19 + str(FIRST + 2)
@@ -139,7 +140,7 @@ def test_where_a_note_cannot_be_written_the_repeats_to_come_are_counted_and_logg
     assert world.deliver("abcbd") == [2, 4]
     assert counts() == {"ReportedChanges": 2, "RepeatedChanges": 2}
     line = log_lines()[-1]
-    assert (line["message"], line["repeats"]) == ("the note cannot be written: what is done comes again", 2)
+    assert (line["message"], line["repeats"]) == ("the note cannot be written: finished changes are repeated", 2)
     assert "ProvisionedThroughputExceededException" in line["exception"]
 
 

@@ -39,20 +39,20 @@ def wheel(
             entry.compress_type = compression
             entry.external_attr = (stat.S_IFREG | (0o755 if file in executable else 0o664)) << 16
             zipped.writestr(entry, text)
-    return locked(name, path, version)
+    return lock_entry(name, path, version)
 
 
-def locked(name: str, path: Path, version: str = "1.0", marker: str = "") -> str:
+def lock_entry(name: str, path: Path, version: str = "1.0", marker: str = "") -> str:
     """Entry of a lock for one file."""
     return f"{name}=={version}{marker} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
-def project(root: Path, lock: str, asked: str | None = None) -> Path:
+def project(root: Path, lock: str, requirements: str | None = None) -> Path:
     """Write a project; what its requirements.in asks for is what stands in the lock, unless told."""
     for name, text in HANDLER.items():
         put(root / "handler" / name, text)
     names = [line.split("==")[0] for line in lock.splitlines() if "==" in line]
-    put(root / "handler" / "requirements.in", "\n".join(names) if asked is None else asked)
+    put(root / "handler" / "requirements.in", "\n".join(names) if requirements is None else requirements)
     put(root / "handler" / "requirements.txt", f"# a comment\n{lock}")
     return root
 

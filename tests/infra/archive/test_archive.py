@@ -22,7 +22,7 @@ from infra.archive import build
 from infra.archive import package as archive
 from infra.archive.sources import ROOT
 from infra.archive.targets import Target
-from tests.infra.archive.archives import HANDLER, contents, locked, project, put, wheel
+from tests.infra.archive.archives import HANDLER, contents, lock_entry, project, put, wheel
 
 PURE = {
     "pure/__init__.py": "",
@@ -88,8 +88,8 @@ def test_what_a_wheel_has_compressed_is_taken_as_it_stands_and_all_else_is_store
 @pytest.mark.skipif(not shutil.which("unzip"), reason="there is no unzip here")
 def test_another_reader_of_zips_finds_nothing_wrong(tmp_path: Path, index: Path) -> None:
     package = build("host", project(tmp_path, wheel(index, "pure", files=PURE)))
-    done = subprocess.run(["unzip", "-tqq", package.path], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    process = subprocess.run(["unzip", "-tqq", package.path], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
 
 
 def test_what_is_executable_stays_so(tmp_path: Path, index: Path) -> None:
@@ -149,8 +149,8 @@ def test_builders_at_once_agree_and_leave_nothing_behind(tmp_path: Path, index: 
     with ThreadPoolExecutor(3) as pool:
         packages = list(pool.map(build, 3 * ["host"], 3 * [root]))
     assert len(set(packages)) == 1
-    left = sorted(path.name.split("-")[0] for path in (root / ".cache").iterdir())
-    assert left == sorted([packages[0].path.name, "wheels"])
+    remaining = sorted(path.name.split("-")[0] for path in (root / ".cache").iterdir())
+    assert remaining == sorted([packages[0].path.name, "wheels"])
 
 
 def noise(size: int) -> str:
@@ -170,8 +170,8 @@ def mebibyte(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """Set the limits, in MiB; those of Lambda would make the tests slow."""
 
     def limit(uploaded: int, unzipped: int) -> None:
-        monkeypatch.setattr("infra.archive.package.UPLOADED", uploaded << 20)
-        monkeypatch.setattr("infra.archive.package.UNZIPPED", unzipped << 20)
+        monkeypatch.setattr("infra.archive.package.MAX_UPLOAD_BYTES", uploaded << 20)
+        monkeypatch.setattr("infra.archive.package.MAX_UNZIPPED_BYTES", unzipped << 20)
 
     return limit
 
@@ -184,14 +184,14 @@ def test_an_archive_larger_than_an_upload_is_refused_with_what_takes_the_room(
     root = project(tmp_path, lock + wheel(index, "big", files={"big.py": "x" * (3 << 20)}))
     put(root / "handler" / "models" / "one.bin", noise(1 << 19))
     put(root / "handler" / "models" / "two.bin", noise(1 << 19))
-    (said,) = too_large(root)
-    assert said.startswith(
+    (message,) = too_large(root)
+    assert message.startswith(
         "the archive for arm64 (Python 3.13) has 1.0 MiB, and Lambda takes less than 1.0 MiB in an upload: "
         "handler/models (1.0 MiB), big 1.0 (0.0 MiB), some6 1.0 (0.0 MiB), "
     )
-    assert said.endswith("Files of handler/ are not compressed: compress large data, or read it from S3; put large "
+    assert message.endswith("Files of handler/ are not compressed: compress large data, or read it from S3; put large "
                          "packages into a layer")  # fmt: skip
-    assert ", 8 others (0.0 MiB)." in said
+    assert ", 8 others (0.0 MiB)." in message
     (root / "handler" / "models" / "two.bin").unlink()
     build("arm64", root)
 
@@ -201,8 +201,8 @@ def test_an_archive_larger_than_lambda_unzips_is_refused(
 ) -> None:
     mebibyte(1, 2)
     root = project(tmp_path, wheel(index, "big", files={"big.py": "x" * (3 << 20)}))
-    (said,) = too_large(root)
-    assert said.startswith(
+    (message,) = too_large(root)
+    assert message.startswith(
         "the archive for arm64 (Python 3.13) has 3.0 MiB when unzipped, and Lambda takes less than 2.0 MiB, layers "
         "included: big 1.0 (3.0 MiB), "
     )
@@ -211,9 +211,9 @@ def test_an_archive_larger_than_lambda_unzips_is_refused(
 def test_an_archive_of_more_files_than_a_zip_can_list_is_refused(
     tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.archive.zipped.MOST_MEMBERS", 10)
-    (said,) = too_large(project(tmp_path, wheel(index, "pure", files={f"{number}.py": "" for number in range(10)})))
-    assert said.startswith(
+    monkeypatch.setattr("infra.archive.zip_file.MAX_MEMBERS", 10)
+    (message,) = too_large(project(tmp_path, wheel(index, "pure", files={f"{number}.py": "" for number in range(10)})))
+    assert message.startswith(
         "the archive for arm64 (Python 3.13) has 16 files, and a zip takes 10: pure 1.0 (12 files), handler/"
     )
 
@@ -221,7 +221,7 @@ def test_an_archive_of_more_files_than_a_zip_can_list_is_refused(
 def test_an_upload_of_one_byte_less_than_the_limit_fits(
     tmp_path: Path, index: Path, mebibyte: Callable[[int, int], None]
 ) -> None:
-    assert (archive.UPLOADED, archive.UNZIPPED) == (52_428_800, 262_144_000)
+    assert (archive.MAX_UPLOAD_BYTES, archive.MAX_UNZIPPED_BYTES) == (52_428_800, 262_144_000)
     mebibyte(1, 9)
     root = project(tmp_path, wheel(index, "pure", files=PURE))
     model = root / "handler" / "models.bin"
@@ -234,7 +234,7 @@ def test_an_upload_of_one_byte_less_than_the_limit_fits(
         build("arm64", root)
 
 
-def refused(root: Path, target: Target = "host") -> list[str]:
+def refusals(root: Path, target: Target = "host") -> list[str]:
     with pytest.raises(pulumi.RunError) as caught:
         build(target, root)
     assert list((root / ".cache").iterdir()) == []
@@ -247,8 +247,8 @@ WAY_OUT = "Is the package index reachable, does {} have pip, and is the lock who
 def test_a_wheel_other_than_the_lock_s_is_refused(tmp_path: Path, index: Path) -> None:
     lock = wheel(index, "pure", files=PURE)
     wheel(index, "pure", files={"pure/__init__.py": "import evil"})
-    said, way_out = refused(project(tmp_path, lock))
-    assert said.startswith(
+    message, way_out = refusals(project(tmp_path, lock))
+    assert message.startswith(
         "handler/requirements.txt could not be downloaded for host; pip said: "
         "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."
     )
@@ -256,8 +256,8 @@ def test_a_wheel_other_than_the_lock_s_is_refused(tmp_path: Path, index: Path) -
 
 
 def test_an_index_without_the_package_is_named(tmp_path: Path, index: Path) -> None:
-    said, _ = refused(project(tmp_path, f"pure==1.0 --hash=sha256:{'0' * 64}\n"))
-    assert said.endswith(
+    message, _ = refusals(project(tmp_path, f"pure==1.0 --hash=sha256:{'0' * 64}\n"))
+    assert message.endswith(
         "pip said: ERROR: Could not find a version that satisfies the requirement pure==1.0 (from versions: none)"
     )
 
@@ -267,7 +267,7 @@ def test_an_interpreter_without_pip_is_named(tmp_path: Path, monkeypatch: pytest
     put(python, '#!/bin/sh\necho "$0: No module named pip" >&2\nexit 1\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    assert refused(project(tmp_path / "root", "pure==1.0\n")) == [
+    assert refusals(project(tmp_path / "root", "pure==1.0\n")) == [
         f"handler/requirements.txt could not be downloaded for host; pip said: {python}: No module named pip",
         WAY_OUT.format(python),
     ]
@@ -277,21 +277,21 @@ def test_a_dependency_without_a_wheel_is_told_as_that(tmp_path: Path, index: Pat
     source, other = index / "Pure_Old-1.0.tar.gz", index / "pure_old-1.0-cp313-cp313-macosx_11_0_arm64.whl"
     put(source, "")
     put(index / "pure_old-2.0.tar.gz", "")
-    lock = locked("pure-old", source)
-    (said,) = refused(project(tmp_path / "one", lock), "arm64")
-    assert said == (
+    lock = lock_entry("pure-old", source)
+    (message,) = refusals(project(tmp_path / "one", lock), "arm64")
+    assert message == (
         "pure-old 1.0 of handler/requirements.txt has no wheel for arm64 (Python 3.13), and the archive takes wheels "
         "only; the index has Pure_Old-1.0.tar.gz. Take a version that has such a wheel, or build one (pip wheel) and "
         "put it on an index of your own"
     )
     put(other, "")
-    (said,) = refused(project(tmp_path / "two", lock), "arm64")
-    assert f"the index has {source.name}, {other.name}. Take" in said
+    (message,) = refusals(project(tmp_path / "two", lock), "arm64")
+    assert f"the index has {source.name}, {other.name}. Take" in message
     for python in ("cp38-cp38", "cp39-cp39", "cp310-abi3"):
         put(index / f"pure_old-1.0-{python}-win_amd64.whl", "")
-    (said,) = refused(project(tmp_path / "three", lock), "arm64")
-    assert ", pure_old-1.0-cp310-abi3-win_amd64.whl, " in said
-    assert " and 2 more. Take" in said
+    (message,) = refusals(project(tmp_path / "three", lock), "arm64")
+    assert ", pure_old-1.0-cp310-abi3-win_amd64.whl, " in message
+    assert " and 2 more. Take" in message
 
 
 def test_the_real_archive_holds_the_consumers_what_they_need_and_nothing_of_the_runtime_s() -> None:
@@ -303,7 +303,6 @@ def test_the_real_archive_holds_the_consumers_what_they_need_and_nothing_of_the_
     ours = {name for name in names if name.startswith("handler/")}
     assert {f"handler/{name}.py" for name in ("__init__", "change_log", "mirror", "welcome_email")} <= ours
     assert not any("testing" in name for name in ours)
-    assert all(name.endswith(".py") for name in ours)
-    assert ours == {
+    assert ours == {"handler/stream/py.typed"} | {
         path.relative_to(ROOT).as_posix() for path in ROOT.glob("handler/**/*.py") if "testing" not in path.parts
     }

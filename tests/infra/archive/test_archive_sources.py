@@ -7,13 +7,13 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from infra.archive.sources import Source, files, sources
+from infra.archive.sources import Source, files, read_sources
 from sandbox.program.in_process import versions
 from tests.infra.archive.archives import put
 
 
 def names(root: Path) -> list[str]:
-    return [source.name.removeprefix("handler/") for source in sources(root / "handler")]
+    return [source.name.removeprefix("handler/") for source in read_sources(root / "handler")]
 
 
 def tree(root: Path, *paths: str) -> Path:
@@ -62,7 +62,7 @@ def test_a_link_to_a_file_within_handler_becomes_its_copy(tmp_path: Path) -> Non
     (handler / "a.sh").chmod(0o755)
     (handler / "lab" / "again").symlink_to("../a.sh")
     (handler / "lab" / "twice").symlink_to(handler / "lab" / "again")
-    assert sources(handler) == [
+    assert read_sources(handler) == [
         Source("handler/a.sh", b"a.sh", executable=True),
         Source("handler/lab/again", b"a.sh", executable=True),
         Source("handler/lab/b.py", b"lab/b.py", executable=False),
@@ -80,7 +80,7 @@ def test_every_other_link_is_refused_by_name(tmp_path: Path) -> None:
     (handler / "loop").symlink_to("loop")
     os.mkfifo(handler / "pipe")
     with pytest.raises(pulumi.RunError) as caught:
-        sources(handler)
+        read_sources(handler)
     assert str(caught.value).splitlines() == [
         "handler/dangling is a link to nowhere, where there is no file: mend the link or remove it",
         "handler/directory is a link to lab, a directory: only links to files are followed; move the directory itself "

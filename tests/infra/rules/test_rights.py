@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.internal.statements import everywhere
-from infra.rules import rights
-from infra.rules.rights import TABLE_WRITES, managed_too_wide, matches, may, public, statements, too_wide
+from infra.rules import permissions
+from infra.rules.permissions import (
+    TABLE_WRITES,
+    managed_too_wide,
+    matches,
+    may,
+    open_to_everybody,
+    statements,
+    too_wide,
+)
 from infra.rules.view import Unknown
 from tests.infra.rules import service_reference
 
@@ -465,7 +473,7 @@ def test_a_policy_that_only_its_document_can_tell(arn: Any) -> None:
 
 
 def said_of_everybody(given: Mapping[str, Any]) -> list[str]:
-    return list(public(document({**allow("sqs:SendMessage", "arn:aws:sqs:eu-central-1:1:q"), **given})))
+    return list(open_to_everybody(document({**allow("sqs:SendMessage", "arn:aws:sqs:eu-central-1:1:q"), **given})))
 
 
 @pytest.mark.parametrize(
@@ -539,7 +547,7 @@ def test_a_condition_that_binds_the_caller(condition: Any, binds: bool) -> None:
 
 def test_a_policy_that_opens_all_but_some_calls() -> None:
     given = document({"Effect": "Allow", "Principal": "*", "NotAction": "sqs:SendMessage", "Resource": "*"})
-    assert next(public(given)).startswith("all but sqs:SendMessage allowed to everybody: ")
+    assert next(open_to_everybody(given)).startswith("all but sqs:SendMessage allowed to everybody: ")
 
 
 # What is known of AWS
@@ -558,7 +566,10 @@ def test_services_whose_arns_begin_with_a_name_are_such_in_the_reference() -> No
         for service, known in service_reference.reference().items()
     }
     named_first = {service for service, arns in formats.items() if any(arn.count(":.*") for arn in arns)}
-    assert named_first >= rights.NAMED_FIRST
+    assert named_first >= permissions.NAME_FIRST_SERVICES
     simple = {service for service, arns in formats.items() if arns and all(arn.split(":")[5] == ".*" for arn in arns)}
     # The reference leaves a variable where the type of these stands: ${Scope}/webacl/NAME, ${ResourceType}/NAME.
-    assert simple - {"eventsbilltoaws", "mapcredits", "servicequotas", "ssm-sap", "wafv2"} <= rights.NAMED_FIRST
+    assert (
+        simple - {"eventsbilltoaws", "mapcredits", "servicequotas", "ssm-sap", "wafv2"}
+        <= permissions.NAME_FIRST_SERVICES
+    )

@@ -59,13 +59,13 @@ def urn(kind: str, name: str) -> str:
     return f"urn:pulumi:dev::shop::shop:index:Shop${kind}::{name}"
 
 
-def made(kind: str, name: str, inputs: Mapping[str, Any], **made_of: str) -> ResourceView:
+def made(kind: str, name: str, inputs: Mapping[str, Any], **origins: str) -> ResourceView:
     """A resource whose properties are made of others, by URN."""
-    return ResourceView(kind, name, inputs, urn(kind, name), {name: [of] for name, of in made_of.items()})
+    return ResourceView(kind, name, inputs, urn(kind, name), {name: [of] for name, of in origins.items()})
 
 
-def mapping(name: str = "late", made_of: Mapping[str, str] | None = None, **changes: Any) -> ResourceView:
-    return made(MAPPING, name, {**SOUND, **changes}, **(made_of or {}))
+def mapping(name: str = "late", origins: Mapping[str, str] | None = None, **changes: Any) -> ResourceView:
+    return made(MAPPING, name, {**SOUND, **changes}, **(origins or {}))
 
 
 def policy(kind: str, *statements: Mapping[str, Any], text: bool = True) -> ResourceView:
@@ -190,12 +190,12 @@ def of_table(name: str, **inputs: Any) -> ResourceView:
 
 def test_readers_are_counted_by_table_however_it_is_named() -> None:
     items = of_table("items", arn=TABLE_ARN)
-    made_of = {"eventSourceArn": items.urn}
-    first, second = mapping("first", made_of), mapping("second", eventSourceArn=STREAM)
-    off = mapping("off", made_of, enabled=False)
+    origins = {"eventSourceArn": items.urn}
+    first, second = mapping("first", origins), mapping("second", eventSourceArn=STREAM)
+    off = mapping("off", origins, enabled=False)
     others = mapping("other", {"eventSourceArn": urn(TABLE, "others")})
     assert said(items, of_table("others"), first, second, off, others) == []
-    assert said(items, first, second, mapping("third", made_of), mapping("fourth", eventSourceArn=STREAM)) == [
+    assert said(items, first, second, mapping("third", origins), mapping("fourth", eventSourceArn=STREAM)) == [
         f"{name} would be reader {number} of items, after first and second: a stream serves two before all are "
         "throttled; do its work in one of these, or let one hand its changes on"
         for number, name in ((3, "third"), (4, "fourth"))

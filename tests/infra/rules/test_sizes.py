@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.rules.sizes import CLAIM_SECONDS, LOG_SECONDS, WRITE_SECONDS, changes_a_second, seconds
+from infra.rules.sizes import CLAIM_SECONDS, LOG_SECONDS, WRITE_SECONDS, batch_seconds, changes_a_second
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_changes_a_second_by_memory(memory_size: int, logged: int, written: int,
     ],
 )
 def test_seconds_of_a_full_batch(batch_size: int, memory_size: int, workers: int, least: float) -> None:
-    assert round(seconds(batch_size, memory_size, workers), 1) == least
+    assert round(batch_seconds(batch_size, memory_size, workers), 1) == least

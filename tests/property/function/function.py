@@ -5,45 +5,45 @@ from functools import partial
 from random import Random
 from typing import Any, cast
 
-from handler.stream.engine.workers import Death
+from handler.stream.engine.workers import SimulatedCrash
 from handler.stream.environment import Environment
 from sandbox.mapping.protocol import Failed, InvocationResult, Returned
-from tests.property.function import threads, wire
-from tests.property.function.handler import Handler
+from tests.fakes.stream import number
+from tests.property.function import network, threads
+from tests.property.function.handler import SimulatedHandler
+from tests.property.function.lambda_environment import TIMEOUT_SECONDS, LambdaEnvironment
 from tests.property.function.names import TARGET
-from tests.property.function.place import TIMEOUT, Place
-from tests.property.function.services import Bucket, Client, LambdaClient, Table
-from tests.property.history.facts import Facts, Run
+from tests.property.function.services import DynamoDBClient, FailureBucketClient, LambdaClient, SharedDynamoDB
 from tests.property.history.faults import Faults
-from tests.property.kernel import Kernel
-from tests.property.stream import number
-from tests.property.subjects.engines import Given, Subject
+from tests.property.history.journal import Journal, Run
+from tests.property.subjects.engines import EngineParts, Subject
+from tests.property.virtual_clock import VirtualClock
 
 
-class Function:
+class SimulatedFunction:
     """Runs what it is asked for as Lambda does, in a warm environment if there is one."""
 
     def __init__(
         self,
-        kernel: Kernel,
+        clock: VirtualClock,
         rng: Random,
         faults: Faults,
-        facts: Facts,
+        journal: Journal,
         *,
         subject: Subject,
         settings: Environment,
-        kind: str,
-        say: Callable[[str], None],
+        consumer_kind: str,
+        trace: Callable[[str], None],
     ) -> None:
-        self._kernel, self._rng, self._faults, self._facts = kernel, rng, faults, facts
-        self._subject, self._settings, self._kind, self._say = subject, settings, kind, say
-        self._handler = Handler(kind, say)
-        self._warm: list[Place] = []
+        self._clock, self._rng, self._faults, self._journal = clock, rng, faults, journal
+        self._subject, self._settings, self._consumer_kind, self._trace = subject, settings, consumer_kind, trace
+        self._handler = SimulatedHandler(consumer_kind, trace)
+        self._warm: list[LambdaEnvironment] = []
         self.objects: dict[str, bytes] = {}
         """The failure bucket's."""
         self.running: list[Run] = []
-        self.table = Table(kernel, facts)
-        self.help: Callable[[dict[str, Any]], None] = lambda event: None
+        self.dynamodb = SharedDynamoDB(clock, journal)
+        self.start_helper: Callable[[dict[str, Any]], None] = lambda event: None
         """Starts a helper of a retry run."""
 
     def deliver(self, events: list[dict[str, Any]], began: Callable[[Run], None]) -> tuple[Run, InvocationResult]:
@@ -58,23 +58,23 @@ class Function:
         began: Callable[[Run], None] = lambda run: None,
     ) -> tuple[Run, InvocationResult]:
         """One invocation; `began` is told of its run before it does anything."""
-        kernel, facts = self._kernel, self._facts
-        place = self._warm.pop(self._rng.randrange(len(self._warm))) if self._warm else self._cold()
-        run = Run(kind, numbers or [], kernel.now, kernel.now + TIMEOUT)
-        run.is_of_all = bool(event.get("now"))
-        context = place.begin(run)
-        threads.current.place = place
-        facts.runs.append(run)
+        clock, journal = self._clock, self._journal
+        environment = self._warm.pop(self._rng.randrange(len(self._warm))) if self._warm else self._cold()
+        run = Run(kind, numbers or [], clock.now, clock.now + TIMEOUT_SECONDS)
+        run.makes_all_due = bool(event.get("now"))
+        context = environment.begin(run)
+        threads.current.environment = environment
+        journal.runs.append(run)
         self.running.append(run)
         self._count_overlaps(run)
         began(run)
-        self._say(f"{kind} {run.numbers or ''}")
+        self._trace(f"{kind} {run.numbers or ''}")
         try:
-            late = kernel.now < self._faults.quiet_at and self._rng.random() < self._faults.lambdas.late
-            place.spend(TIMEOUT - self._rng.uniform(4, 40) if late else 0.02)
-            run.answer = place.deliver(event, context)
+            late = clock.now < self._faults.quiet_at and self._rng.random() < self._faults.lambdas.late
+            environment.spend(TIMEOUT_SECONDS - self._rng.uniform(4, 40) if late else 0.02)
+            run.answer = environment.entry_point(event, context)
             outcome: InvocationResult = Returned(run.answer)
-        except Death:
+        except SimulatedCrash:
             outcome = Failed()
         except self._subject.raises:
             outcome = Failed()
@@ -82,65 +82,65 @@ class Function:
             if kind == "batch" or not run.ledger_failed:
                 raise
             outcome = Failed()
-        run.is_dead = run.is_dead or not isinstance(outcome, Returned)
+        run.has_crashed = run.has_crashed or not isinstance(outcome, Returned)
         self.running.remove(run)
-        run.end = kernel.now
+        run.end = clock.now
         self._account(run)
-        self._say(f"{kind} {run.numbers or ''} {run.answer if isinstance(outcome, Returned) else 'failed'}")
-        keeps = kernel.now >= self._faults.quiet_at or self._rng.random() >= self._faults.lambdas.cold
+        self._trace(f"{kind} {run.numbers or ''} {run.answer if isinstance(outcome, Returned) else 'failed'}")
+        keeps = clock.now >= self._faults.quiet_at or self._rng.random() >= self._faults.lambdas.cold
         if isinstance(outcome, Returned) and keeps:
-            self._warm.append(place)
+            self._warm.append(environment)
         return run, outcome
 
     def mirrored(self, item: str) -> int | None:
         """The change that the fenced target shows of an item; None where it is removed or was never there."""
         key = item.partition("=")[2] or item
-        found = self.table.tables.get(TARGET, {}).get(key, {}).get("")
+        found = self.dynamodb.tables.get(TARGET, {}).get(key, {}).get("")
         return int(found["v"]["N"]) if found and "v" in found else None
 
     def client_of_effects(self) -> Any:
         """The client that fenced handlers write with; nothing is at fault with it."""
-        return self._subject.effects(self.table)
+        return self._subject.effects(self.dynamodb)
 
     def _count_overlaps(self, run: Run) -> None:
         kinds = sorted({other.kind for other in self.running if other is not run})
-        self._facts.met.update(f"{run.kind} beside {kind}" for kind in kinds)
+        self._journal.incidents.update(f"{run.kind} beside {kind}" for kind in kinds)
 
     def _account(self, run: Run) -> None:
         """Take down what may be repeated after a run."""
-        facts = self._facts
+        journal = self._journal
         answer: Any = run.answer
         if isinstance(answer, dict):
             failures = cast("dict[str, Any]", answer).get("batchItemFailures", ())
             run.reported = {int(each["itemIdentifier"]) - 10**20 for each in failures}
-        if run.is_dead:
-            facts.excuse(run.did - run.secured, "a death")
-            facts.deaths.update(run.claimed)
-            facts.killed.update(run.died_inside)
+        if run.has_crashed:
+            journal.excuse(run.effects - run.recorded_done, "a death")
+            journal.deaths.update(run.claimed)
+            journal.killed.update(run.running_at_crash)
         if run.note_failed:
-            facts.excuse_delivered("a note that was not answered")
-        for digest in run.unanswered:
-            item = self.table.rows.item_of.get(digest)
-            unsaid = {each for each in run.did - run.secured if facts.item_of[each] == item}
-            facts.excuse(unsaid, "a hold that was not answered")
+            journal.excuse_delivered("a note that was not answered")
+        for digest in run.holds_in_doubt:
+            item = self.dynamodb.observer.item_of.get(digest)
+            unsaid = {each for each in run.effects - run.recorded_done if journal.item_of[each] == item}
+            journal.excuse(unsaid, "a hold that was not answered")
 
-    def _cold(self) -> Place:
-        place = Place(self._kernel, self._rng, self._faults, self._facts, self._settings.workers)
+    def _cold(self) -> LambdaEnvironment:
+        environment = LambdaEnvironment(self._clock, self._rng, self._faults, self._journal, self._settings.workers)
         clients: dict[str, Any] = {
-            "dynamodb": Client(self.table, place, wire.HANDLERS),
-            "ledger": Client(self.table, place, wire.LEDGER),
-            "s3": Bucket(self.objects, place, wire.HANDLERS),
-            "lambda": LambdaClient(place, wire.HANDLERS, lambda event: self.help(event)),
+            "dynamodb": DynamoDBClient(self.dynamodb, environment, network.HANDLER_CLIENTS),
+            "ledger": DynamoDBClient(self.dynamodb, environment, network.LEDGER_CLIENT),
+            "s3": FailureBucketClient(self.objects, environment, network.HANDLER_CLIENTS),
+            "lambda": LambdaClient(environment, network.HANDLER_CLIENTS, lambda event: self.start_helper(event)),
         }
-        place.deliver = self._subject.environment(
-            Given(
-                function=partial(self._handler, place),
+        environment.entry_point = self._subject.build(
+            EngineParts(
+                function=partial(self._handler, environment),
                 settings=self._settings,
-                claim=self._kind == "claimed",
+                claim=self._consumer_kind == "claimed",
                 client=clients.__getitem__,
-                executor=place.steps,
-                clock=place.clock,
-                sleep=place.pause,
+                executor=environment.executor,
+                clock=environment.local_time,
+                sleep=environment.pause,
             )
         )
-        return place
+        return environment

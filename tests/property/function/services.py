@@ -8,13 +8,13 @@ from typing import Any, cast
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] # botocore has none
 
 from handler.stream.testing.dynamodb import MemoryDynamoDB, Result, client_error
+from tests.fakes.stream import number
+from tests.property.function.lambda_environment import LambdaEnvironment
+from tests.property.function.ledger_observer import LedgerObserver, call_name
 from tests.property.function.names import LEDGER, TARGET
-from tests.property.function.place import Place
-from tests.property.function.rows import Rows, call_name
-from tests.property.function.wire import Line, Request, send
-from tests.property.history.facts import Facts, Parked
-from tests.property.kernel import Kernel
-from tests.property.stream import number
+from tests.property.function.network import ClientConfig, Request, send
+from tests.property.history.journal import Journal, Parked
+from tests.property.virtual_clock import VirtualClock
 
 STALE_SECONDS = 30.0
 """An eventually consistent read sees what was written so long ago, always; a real one sometimes."""
@@ -23,13 +23,13 @@ CLAIM_TIMES = {"expiry": 1, "in_progress_expiration": 1000, ":now": 1, ":now_in_
 """Times that Powertools takes from the real clock: the name, and how many of its units are a second."""
 
 
-class Table(MemoryDynamoDB):
-    """DynamoDB itself; `rows` watches each write to the ledger."""
+class SharedDynamoDB(MemoryDynamoDB):
+    """DynamoDB itself; `observer` watches each write to the ledger."""
 
-    def __init__(self, kernel: Kernel, facts: Facts) -> None:
+    def __init__(self, clock: VirtualClock, journal: Journal) -> None:
         super().__init__(KEYS)
-        self.rows = Rows(kernel, facts)
-        self._kernel = kernel
+        self.observer = LedgerObserver(clock, journal)
+        self._clock = clock
         self._former: list[tuple[float, str, str, dict[str, Any] | None]] = []
 
     def before(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -39,14 +39,14 @@ class Table(MemoryDynamoDB):
     def remember(self, request: Mapping[str, Any], former: dict[str, Any] | None) -> None:
         """Keep an item's former state, for reads that are not consistent."""
         partition, sort = self._place(request["TableName"], request.get("Key") or request["Item"])
-        self._former.append((self._kernel.now, partition, sort, former))
+        self._former.append((self._clock.now, partition, sort, former))
 
     def stale(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of a Query that does not ask for consistency."""
         then = MemoryDynamoDB(KEYS)
         then.tables = {LEDGER: {partition: dict(items) for partition, items in self.tables.get(LEDGER, {}).items()}}
         for when, partition, sort, former in reversed(self._former):
-            if when > self._kernel.now - STALE_SECONDS:
+            if when > self._clock.now - STALE_SECONDS:
                 items = then.tables[LEDGER].setdefault(partition, {})
                 items.pop(sort, None)
                 items |= {} if former is None else {sort: former}
@@ -58,42 +58,42 @@ class Table(MemoryDynamoDB):
             for sort, item in list(items.items()):
                 if "expiry" in item and float(item["expiry"]["N"]) < now:
                     del items[sort]
-                    self.rows.purged(partition, sort)
+                    self.observer.purged(partition, sort)
 
 
-class Client(MemoryDynamoDB):
+class DynamoDBClient(MemoryDynamoDB):
     """One environment's client of the table."""
 
-    def __init__(self, table: Table, place: Place, line: Line) -> None:
+    def __init__(self, dynamodb: SharedDynamoDB, environment: LambdaEnvironment, config: ClientConfig) -> None:
         super().__init__(KEYS)
-        self._table, self._caller, self._line = table, place, line
-        self.tables = table.tables
+        self._dynamodb, self._caller, self._config = dynamodb, environment, config
+        self.tables = dynamodb.tables
 
     def perform(self, operation: str, request: Mapping[str, Any], act: Callable[[], Result]) -> Result:
         """Send a request, and watch what it does."""
-        place, stores = self._caller, self._caller.faults.stores
-        run = place.run
+        environment, stores = self._caller, self._caller.faults.stores
+        run = environment.run
         if request.get("TableName") == TARGET:
             return act()
-        name, rows = call_name(operation, request), self._table.rows
+        name, observer = call_name(operation, request), self._dynamodb.observer
 
         def carry_out() -> Result:
             if operation == "Query" and not request.get("ConsistentRead"):
-                return self._table.stale(request)  # pyright: ignore[reportReturnType] # a Query's result
+                return self._dynamodb.stale(request)  # pyright: ignore[reportReturnType] # a Query's result
             if operation in ("UpdateItem", "PutItem", "DeleteItem"):
-                before = self._table.before(request)
+                before = self._dynamodb.before(request)
                 result = act()
-                self._table.remember(request, before)
-                rows.written(place, request, before, self._table.before(request))
+                self._dynamodb.remember(request, before)
+                observer.written(environment, request, before, self._dynamodb.before(request))
                 return result
             if operation != "BatchWriteItem":
                 return act()
             for write in next(iter(request["RequestItems"].values())):
                 [body] = write.values()
                 body = {"TableName": LEDGER, **body}
-                self._table.remember(body, self._table.before(body))
+                self._dynamodb.remember(body, self._dynamodb.before(body))
             result = act()
-            rows.many_written(request)
+            observer.many_written(request)
             return result
 
         partly = {
@@ -103,21 +103,21 @@ class Client(MemoryDynamoDB):
         }.get(operation)
         writes = stores.ledger_throttled if operation not in ("Query", "BatchGetItem") else None
         try:
-            answer: Any = send(place, self._line, Request(name, carry_out, stores.ledger_down, writes, partly))
+            answer: Any = send(environment, self._config, Request(name, carry_out, stores.ledger_down, writes, partly))
         except Exception as error:
             if "ConditionalCheckFailed" not in str(error):
-                rows.failed(run, name, operation, request)
+                observer.failed(run, name, operation, request)
             raise
         if answer:
             run.ledger_failed |= any(answer.get(key) for key in ("UnprocessedItems", "UnprocessedKeys"))
-        rows.answered(run, operation, request)
+        observer.answered(run, operation, request)
         return answer
 
     def put_item(self, **request: Any) -> dict[str, Any]:
         """As always, but that claims' times are the history's."""
         if not _is_claim(request):
             return super().put_item(**request)
-        shift = self._caller.clock() - time.time()
+        shift = self._caller.local_time() - time.time()
         try:
             return super().put_item(**_shifted(request, shift))
         except ClientError as refusal:
@@ -129,7 +129,7 @@ class Client(MemoryDynamoDB):
         """As always, but that claims' times are the history's."""
         if not _is_claim(request):
             return super().update_item(**request)
-        return super().update_item(**_shifted(request, self._caller.clock() - time.time()))
+        return super().update_item(**_shifted(request, self._caller.local_time() - time.time()))
 
     def _some_written(self, request: Mapping[str, Any]) -> dict[str, Any]:
         [(table, writes)] = request["RequestItems"].items()
@@ -138,7 +138,7 @@ class Client(MemoryDynamoDB):
         if done:
             done_request = {"RequestItems": {table: done}}
             MemoryDynamoDB.batch_write_item(self._bare(), **done_request)
-            self._table.rows.many_written(done_request)
+            self._dynamodb.observer.many_written(done_request)
         return {"UnprocessedItems": {table: left}}
 
     def _some_read(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,30 +181,30 @@ def _later(name: str, value: Any, shift: float) -> Any:
     return value if unit is None or "N" not in value else {"N": str(int(float(value["N"]) + shift * unit))}
 
 
-class Bucket:
+class FailureBucketClient:
     """One environment's client of the failure bucket."""
 
-    def __init__(self, objects: dict[str, bytes], place: Place, line: Line) -> None:
-        self._objects, self._caller, self._line = objects, place, line
+    def __init__(self, objects: dict[str, bytes], environment: LambdaEnvironment, config: ClientConfig) -> None:
+        self._objects, self._caller, self._config = objects, environment, config
 
     def put_object(self, **request: Any) -> dict[str, Any]:
         """Park a change."""
-        place = self._caller
+        environment = self._caller
         body = json.loads(request["Body"])
         [record] = json.loads(body["payload"])["Records"]
-        each, reason, run = number(record), body["requestContext"]["condition"], place.run
+        each, reason, run = number(record), body["requestContext"]["condition"], environment.run
 
         def put() -> dict[str, Any]:
             run.parked.add(each)
-            parked = Parked(each, place.kernel.now, reason, run)
-            place.facts.parked.setdefault(each, []).append(parked)
+            parked = Parked(each, environment.clock.now, reason, run)
+            environment.journal.parked.setdefault(each, []).append(parked)
             if request["IfNoneMatch"] == "*" and request["Key"] in self._objects:
                 raise client_error("PreconditionFailed", "PutObject")
             self._objects[request["Key"]] = request["Body"]
             return {}
 
         try:
-            return send(place, self._line, Request("park", put, place.faults.stores.store_down))
+            return send(environment, self._config, Request("park", put, environment.faults.stores.store_down))
         except Exception as error:
             run.bucket_failed |= "PreconditionFailed" not in str(error)
             raise
@@ -213,8 +213,10 @@ class Bucket:
 class LambdaClient:
     """One environment's client of Lambda: how a retry run asks for helpers."""
 
-    def __init__(self, place: Place, line: Line, start: Callable[[dict[str, Any]], None]) -> None:
-        self._caller, self._line, self._start = place, line, start
+    def __init__(
+        self, environment: LambdaEnvironment, config: ClientConfig, start: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._caller, self._config, self._start = environment, config, start
 
     def invoke(self, **request: Any) -> dict[str, Any]:
         """Run the function once more, later."""
@@ -225,7 +227,7 @@ class LambdaClient:
             self._start(json.loads(request["Payload"]))
             return {"StatusCode": 202}
 
-        return send(self._caller, self._line, Request("invoke a helper", begin, None))
+        return send(self._caller, self._config, Request("invoke a helper", begin, None))
 
 
 def records_in(objects: Mapping[str, bytes]) -> Iterator[tuple[str, dict[str, Any]]]:

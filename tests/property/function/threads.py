@@ -1,6 +1,6 @@
 """Locks and events on simulated time, in place of the engine's own: whoever waits lets time pass.
 
-The engine's threads are runs of the kernel, or steps of one another; a real lock that is held while a request travels
+The engine's threads are runs of the clock, or steps of one another; a real lock that is held while a request travels
 would stop the whole history.
 """
 
@@ -17,7 +17,7 @@ class Waiting(Protocol):
 
 
 class _Current(threading.local):
-    place: Waiting | None = None
+    environment: Waiting | None = None
 
 
 current = _Current()
@@ -25,8 +25,8 @@ current = _Current()
 
 
 def _wait() -> None:
-    assert current.place is not None, "only a simulated run may wait"
-    current.place.spend(WAIT_SECONDS)
+    assert current.environment is not None, "only a simulated run may wait"
+    current.environment.spend(WAIT_SECONDS)
 
 
 class RLock:

@@ -12,7 +12,7 @@ Span = tuple[float, float]
 """From when, until when: epoch seconds."""
 
 
-def within(span: Span | None, now: float) -> bool:
+def is_during(span: Span | None, now: float) -> bool:
     """Whether it is now."""
     return span is not None and span[0] <= now < span[1]
 
@@ -35,7 +35,7 @@ class HandlerFaults:
     """Changes whose handler never ends."""
     flood: frozenset[int]
     """Changes of many items, all of which fail."""
-    mended: float
+    fixed_at: float
     """When a deployment mends poison, floods, killers and stuck handlers; infinity where none does."""
     outage: Span | None
     """Every try fails."""
@@ -123,22 +123,22 @@ class Faults:
         return not (chances or spans or lambdas.replaced or handlers.killers or handlers.stuck or self.operator)
 
     @property
-    def over_at(self) -> float:
+    def ended_at(self) -> float:
         """When all faults are over but those of single changes."""
         stores, lambdas, handlers = self.stores, self.lambdas, self.handlers
         spans = (stores.ledger_down, stores.ledger_throttled, stores.store_down, lambdas.throttled, handlers.outage)
         return max([self.quiet_at, *(span[1] for span in spans if span)])
 
     @property
-    def spoilt(self) -> frozenset[int]:
+    def failing_changes(self) -> frozenset[int]:
         """Changes that fail by themselves."""
         handlers = self.handlers
-        found = handlers.poison | handlers.permanent | handlers.undecodable | handlers.killers | handlers.stuck
-        return found | handlers.flood
+        failing = handlers.poison | handlers.permanent | handlers.undecodable | handlers.killers | handlers.stuck
+        return failing | handlers.flood
 
 
 def draw(rng: Random, theme: str, item_of: Mapping[int, str], flood: frozenset[int], start: float) -> Faults:
-    """The faults of one history with these changes; a theme lets those meet that say little alone."""
+    """The faults of one history with these changes; a theme lets those meet that trace little alone."""
     changes = sorted(item_of.keys() - flood)
 
     def chance(of: float, *values: float) -> float:
@@ -154,7 +154,7 @@ def draw(rng: Random, theme: str, item_of: Mapping[int, str], flood: frozenset[i
         begin = start + rng.uniform(0, 240)
         return begin, begin + rng.choice(lengths)
 
-    def spoilt(of: float) -> frozenset[int]:
+    def rest_of_item(of: float) -> frozenset[int]:
         """From some change on, all of its item."""
         first = rng.choice(changes) if rng.random() < of else max(changes) + 1
         return frozenset(each for each in changes if each >= first and item_of[each] == item_of[first])
@@ -164,13 +164,13 @@ def draw(rng: Random, theme: str, item_of: Mapping[int, str], flood: frozenset[i
     is_slow = is_short_of_time or has_overlaps or (is_busy and rng.random() < 0.5)
     handlers = HandlerFaults(
         transient=0.7 if is_busy else chance(1.0 if has_overlaps else 0.5, 0.05, 0.3, 0.7),
-        poison=frozenset() if is_busy else some(0.25, 3) | spoilt(0.15),
+        poison=frozenset() if is_busy else some(0.25, 3) | rest_of_item(0.15),
         permanent=some(0.15, 2),
         undecodable=some(0.1, 2),
         killers=some(few / 2, 2),
         stuck=some(few / 2, 1),
         flood=flood,
-        mended=start + rng.choice([600, 3 * HOUR, 30 * HOUR]) if rng.random() < 0.4 else float("inf"),
+        fixed_at=start + rng.choice([600, 3 * HOUR, 30 * HOUR]) if rng.random() < 0.4 else float("inf"),
         outage=span(0.0 if is_busy else 0.2, 60, 1200, 5000, 4 * HOUR),
         hang=chance(few, 0.05),
         linger=chance(few, 0.1),

@@ -13,8 +13,9 @@ from handler.stream.entry import Engine
 from handler.stream.environment import Environment
 from handler.stream.held_items import turn
 from tests.property.function import threads
+from tests.property.function.lambda_environment import EntryPoint
 from tests.property.function.names import BUCKET, CONSUMER, LEDGER
-from tests.property.subjects.planting import Planted, planted
+from tests.property.subjects.substitution import Substitution, substitute
 
 
 class _NoMetrics:
@@ -27,17 +28,14 @@ class _NoMetrics:
     def flush_metrics(self) -> None: ...
 
 
-SIMULATED = planted(
+SIMULATED = substitute(
     (batch_run, "threading", threads), (turn, "threading", threads), (telemetry, "EphemeralMetrics", _NoMetrics)
 )
 """What the engine has in a history in place of its own: locks on simulated time, and no metrics."""
 
-Deliver = Callable[[dict[str, Any], Any], Any]
-"""An environment: takes an event and a context, gives the answer."""
-
 
 @dataclass(frozen=True)
-class Given:
+class EngineParts:
     """What a Lambda environment is made of."""
 
     function: Function
@@ -54,30 +52,30 @@ class Subject:
     """Something that processes batches, and what it may raise instead of answering."""
 
     name: str
-    environment: Callable[[Given], Deliver]
+    build: Callable[[EngineParts], EntryPoint]
     raises: tuple[type[Exception], ...] = ()
     effects: Callable[[Any], Any] = lambda client: client
     """What a fenced handler is given for its client."""
-    planted: Planted = contextlib.nullcontext
+    substitution: Substitution = contextlib.nullcontext
     """What its mistake replaces in the engine, while a history lasts."""
 
 
-def engine(given: Given) -> Engine:
+def engine(parts: EngineParts) -> Engine:
     """The engine with its stores."""
-    settings = replace(given.settings, ledger_table=LEDGER, failure_bucket=BUCKET, powertools_service_name=CONSUMER)
-    return assembled(given, settings)
+    settings = replace(parts.settings, ledger_table=LEDGER, failure_bucket=BUCKET, powertools_service_name=CONSUMER)
+    return assembled(parts, settings)
 
 
-def assembled(given: Given, settings: Environment) -> Engine:
+def assembled(parts: EngineParts, settings: Environment) -> Engine:
     """The engine with these settings."""
     return Engine(
-        given.function,
+        parts.function,
         settings,
-        claim=given.claim and bool(settings.ledger_table),
-        client=given.client,
-        executor=given.executor,
-        clock=given.clock,
-        sleep=given.sleep,
+        claim=parts.claim and bool(settings.ledger_table),
+        client=parts.client,
+        executor=parts.executor,
+        clock=parts.clock,
+        sleep=parts.sleep,
     )
 
 

@@ -1,4 +1,4 @@
-"""The engine with a mistake in how it holds, each of them one that a draft had or that a reviewer planted."""
+"""The engine with a mistake in how it holds, each of them one that a draft had or that a review found."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ from handler.stream.ledger.rows import HoldRow, Waiting
 from handler.stream.ledger.table import key_of
 from handler.stream.ledger.writes import RefusedError
 from tests.property.subjects.engines import Subject, engine
-from tests.property.subjects.planting import planted
+from tests.property.subjects.substitution import substitute
 
 # pyright: reportPrivateUsage=false
 # Mistakes are planted inside the engine: they have no other way in.
@@ -204,17 +204,17 @@ class _NoteBeforeHold(BatchRun):
     def _on_deadline(self) -> None:
         for left in list(self._running.values()):
             for position in left:
-                self._states[position] = HELD
+                self._state.states[position] = HELD
         super()._on_deadline()
 
 
 class _ReportsFailures(BatchRun):
     """A batch of which nothing succeeds is reported."""
 
-    def _hold(self, left: Collection[int], error: BaseException, *, tries: int, **more: Any) -> deque[int]:
-        if tries and DONE not in self._states:
+    def _hold(self, positions: Collection[int], error: BaseException, *, tries: int, **more: Any) -> deque[int]:
+        if tries and DONE not in self._state.states:
             return deque()
-        return super()._hold(left, error, tries=tries, **more)
+        return super()._hold(positions, error, tries=tries, **more)
 
 
 class _RunsPastHolds(BatchRun):
@@ -253,7 +253,8 @@ def _normalised(change: Change) -> str:
         name: str(Decimal(value["N"]).normalize()) if "N" in value else value
         for name, value in change.record["dynamodb"]["Keys"].items()
     }
-    return hashlib.sha256(json.dumps([change.place.table_arn, keys], sort_keys=True).encode()).hexdigest()[:32]
+    identity = json.dumps([change.stream_or_unknown.table_arn, keys], sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def _oldest_first(rows: Iterator[HoldRow]) -> list[HoldRow]:
@@ -264,45 +265,45 @@ def _a_day(*_: Any) -> float:
     return 86_400.0
 
 
-def _planted(name: str, *replacements: tuple[Any, str, Any]) -> Subject:
-    return Subject(name, engine, planted=planted(*replacements))
+def _mutant(name: str, *replacements: tuple[Any, str, Any]) -> Subject:
+    return Subject(name, engine, substitution=substitute(*replacements))
 
 
 def _held(name: str, holds: type[Holds]) -> Subject:
-    return _planted(name, (holds_module, "Holds", holds))
+    return _mutant(name, (holds_module, "Holds", holds))
 
 
 HOLDS_MUTANTS = (
-    _planted(
+    _mutant(
         "no lease",
         (holds_module, "Holds", _NoLease),
         (retry_module, "Invocation", _NoOwner),
         *[(module, "Invocation", _NoOwner) for module in (processor_module,)],
     ),
     _held("a lease of a second", _LeaseOfASecond),
-    _held("release without the tail", _ReleaseWithoutTail),
-    _planted("gone counts as settled", (holding_module, "Holding", _GoneIsSettled)),
+    _held("release ignores the tail", _ReleaseWithoutTail),
+    _mutant("a released hold counts as settled", (holding_module, "Holding", _GoneIsSettled)),
     _held("row before changes", _RowBeforeChanges),
-    _held("last words without lease", _NoLeaseAtTheDeadline),
-    _planted("note before hold", (processor_module, "BatchRun", _NoteBeforeHold)),
+    _held("deadline hold without a lease", _NoLeaseAtTheDeadline),
+    _mutant("note before hold", (processor_module, "BatchRun", _NoteBeforeHold)),
     _held("row deleted at release", _DeleteAtRelease),
-    _planted("release on an empty read", (holds_module, "Holds", _EmptyReads), (retry_module, "Turn", _ReleasesAnyway)),
-    _held("redriven changes look at tails", _RedrivenLookAtTails),
-    _held("held changes only the first", _OnlyTheFirst),
-    _planted(
-        "due oldest first with a cut",
+    _mutant("release on an empty read", (holds_module, "Holds", _EmptyReads), (retry_module, "Turn", _ReleasesAnyway)),
+    _held("redrive compares with the tail", _RedrivenLookAtTails),
+    _held("hold keeps only the first change", _OnlyTheFirst),
+    _mutant(
+        "oldest first with a cut-off",
         (retry_module, "alternately", _oldest_first),
         (retry_module, "RetryRun", _CutsOff),
         (retry_module, "Turn", _CountsFailures),
     ),
-    _planted("report when all items of a batch fail", (processor_module, "BatchRun", _ReportsFailures)),
-    _planted(
-        "digests of normalised numbers",
+    _mutant("report a batch whose changes all fail", (processor_module, "BatchRun", _ReportsFailures)),
+    _mutant(
+        "digest of normalized numbers",
         (rows_module, "digest_of", _normalised),
         (holding_module, "digest_of", _normalised),
         (repair_module, "digest_of", _normalised),
     ),
-    _planted("changes run past holds", (processor_module, "BatchRun", _RunsPastHolds)),
-    _planted("back-off of a day", (turn_module, "back_off", _a_day)),
-    _planted("never suspect", (batch_run_module, "MOST_DELIVERIES", 10**9)),
+    _mutant("changes run past holds", (processor_module, "BatchRun", _RunsPastHolds)),
+    _mutant("back-off of a day", (turn_module, "back_off", _a_day)),
+    _mutant("deaths are never counted", (batch_run_module, "MOST_DELIVERIES", 10**9)),
 )

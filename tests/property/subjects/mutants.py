@@ -11,30 +11,30 @@ import handler.stream.ledger as ledger_module
 from handler.stream.change import Change
 from handler.stream.entry import Engine
 from handler.stream.ledger.notes import DONE, UNDONE, Note, Notes
-from tests.property.subjects.engines import ENGINE, Deliver, Given, Subject, assembled, engine
+from tests.property.subjects.engines import ENGINE, EngineParts, EntryPoint, Subject, assembled, engine
 from tests.property.subjects.holds import HOLDS_MUTANTS
-from tests.property.subjects.planting import planted
+from tests.property.subjects.substitution import substitute
 
 __all__ = ["ENGINE", "MUTANTS"]
 
 
-def _set(**settings: float) -> Callable[[Given], Engine]:
-    return lambda given: engine(replace(given, settings=replace(given.settings, **settings)))
+def _set(**settings: float) -> Callable[[EngineParts], Engine]:
+    return lambda parts: engine(replace(parts, settings=replace(parts.settings, **settings)))
 
 
-def _without_claims(given: Given) -> Engine:
-    return engine(replace(given, claim=False))
+def _without_claims(parts: EngineParts) -> Engine:
+    return engine(replace(parts, claim=False))
 
 
-def _without_ledger(given: Given) -> Engine:
-    return assembled(given, replace(given.settings, failure_bucket="failures"))
+def _without_ledger(parts: EngineParts) -> Engine:
+    return assembled(parts, replace(parts.settings, failure_bucket="failures"))
 
 
-def _stock(given: Given) -> Deliver:
+def _stock(parts: EngineParts) -> EntryPoint:
     processor = BatchProcessor(EventType.DynamoDBStreams)
 
     def handle(record: Any) -> None:
-        given.function(Change(cast("Mapping[str, Any]", record.raw_event)))
+        parts.function(Change(cast("Mapping[str, Any]", record.raw_event)))
 
     def deliver(event: dict[str, Any], context: Any) -> Any:
         with processor(event["Records"], handle, context):
@@ -102,7 +102,7 @@ class _Unfenced:
 
 
 def _with(notes: type[Notes]) -> Any:
-    return planted((ledger_module, "Notes", notes))
+    return substitute((ledger_module, "Notes", notes))
 
 
 MUTANTS = {
@@ -110,11 +110,11 @@ MUTANTS = {
     for mutant in (
         Subject("stock", _stock, (BatchProcessingError,)),
         Subject("no ledger", _without_ledger),
-        Subject("no notes", engine, planted=_with(_NoNotes)),
-        Subject("notes of done only", engine, planted=_with(_NotesOfDoneOnly)),
-        Subject("notes read eventually", engine, planted=_with(_NotesReadEventually)),
-        Subject("notes not carried", engine, planted=_with(_NotesNotCarried)),
-        Subject("notes of lies", engine, planted=_with(_NotesOfLies)),
+        Subject("no notes", engine, substitution=_with(_NoNotes)),
+        Subject("notes of done only", engine, substitution=_with(_NotesOfDoneOnly)),
+        Subject("notes read eventually", engine, substitution=_with(_NotesReadEventually)),
+        Subject("notes not carried", engine, substitution=_with(_NotesNotCarried)),
+        Subject("notes call every change done", engine, substitution=_with(_NotesOfLies)),
         Subject("no deadline", _set(handler_timeout_seconds=0.0)),
         Subject("no claims", _without_claims),
         Subject("no fences", engine, effects=_Unfenced),

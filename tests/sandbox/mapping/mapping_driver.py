@@ -6,7 +6,7 @@ from typing import Any
 from sandbox.mapping.configuration import Assumptions, Configuration
 from sandbox.mapping.machine import MappingMachine
 from sandbox.mapping.protocol import Describe, Discard, InvocationResult, Invoke, Position, Read, Returned
-from tests.property.stream import ARN, Stream, TrimmedError, number, sequence
+from tests.fakes.stream import ARN, Stream, TrimmedError, number, sequence
 
 Function = Callable[[list[int]], InvocationResult]
 DELAYED = Assumptions(back_off=lambda tries: 1.0)

@@ -7,7 +7,7 @@ import pytest
 from sandbox.mapping.configuration import Assumptions
 from sandbox.mapping.machine import PAYLOAD_BYTES
 from sandbox.mapping.protocol import AGE_EXCEEDED
-from tests.property.stream import Stream, change
+from tests.fakes.stream import Stream, change
 from tests.sandbox.mapping.mapping_driver import Driver, numbers_of, partial
 
 PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}

@@ -10,7 +10,7 @@ import pytest
 from handler.stream.failures import read_failure
 from sandbox.mapping.destinations import failure_record, send
 from sandbox.mapping.protocol import AGE_EXCEEDED, RETRIES_EXHAUSTED, Discard, Record
-from tests.property.stream import ARN, change, sequence
+from tests.fakes.stream import ARN, change, sequence
 
 FUNCTION = "arn:aws:lambda:eu-central-1:000000000000:function:f"
 NOW = 1657720081.25  # 2022-07-13T13:48:01.250Z

@@ -7,7 +7,7 @@ import pytest
 
 from sandbox.mapping.configuration import Assumptions
 from sandbox.mapping.protocol import AGE_EXCEEDED, RETRIES_EXHAUSTED, Failed, InvocationResult, Returned, Throttled
-from tests.property.stream import Stream, change, sequence
+from tests.fakes.stream import Stream, change, sequence
 from tests.sandbox.mapping.mapping_driver import DELAYED, Driver, Function, partial
 
 PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}

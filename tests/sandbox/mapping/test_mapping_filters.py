@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.mapping.filters import FilterError, any_of
-from tests.property.stream import change
+from tests.fakes.stream import change
 
 NUMBER = change(1, image={"a": {"S": "xyz"}, "n": {"N": "150"}, "s": {"SS": ["p", "q"]}, "b": {"BOOL": True}})
 

@@ -7,7 +7,7 @@ import pytest
 from sandbox.mapping.configuration import Assumptions
 from sandbox.mapping.machine import RETENTION_SECONDS
 from sandbox.mapping.protocol import RETENTION_PASSED, Describe, Invoke, Read, Returned
-from tests.property.stream import Stream, change
+from tests.fakes.stream import Stream, change
 from tests.sandbox.mapping.mapping_driver import Driver, numbers_of, partial
 
 PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}

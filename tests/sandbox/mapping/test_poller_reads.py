@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 
 from sandbox.mapping.invocation import LOG_TAIL_BYTES
 from sandbox.mapping.poller import Poller
+from tests.fakes.stream import change
 from tests.local import wait_for
-from tests.property.stream import change
 
 EMPTY: dict[str, Any] = {"Records": [], "NextShardIterator": "next"}
 

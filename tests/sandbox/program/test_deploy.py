@@ -102,7 +102,7 @@ def test_what_cannot_be_unmade_is_told_and_the_rest_is_unmade(aws: LocalAws):
 
 
 def test_the_sender_of_mail_is_verified(deployed: Deployed, aws: LocalAws):
-    deployed(lambda: None, config={"table-stream:mailFrom": "sender@example.com"})
+    deployed(lambda: None, config={"mailFrom": "sender@example.com"})
     assert aws.client("sesv2").get_email_identity(EmailIdentity="sender@example.com")["VerifiedForSendingStatus"]
 
 

@@ -226,7 +226,7 @@ def test_one_run_leaves_nothing_to_the_next():
         aws.sqs.Queue("queue", name=pulumi.Config().get("name"))
 
     first, second = Recorder(), Recorder()
-    run(program, stack="one", config={"table-stream:name": "n"}, backend=first)
+    run(program, stack="one", config={"name": "n"}, backend=first)
     run(program, stack="two", config={}, backend=second)
     assert first.seen["queue"].inputs == {"name": "n"}
     assert second.seen["queue"].inputs == {}
@@ -270,7 +270,7 @@ def stack_file(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def test_stack_config_is_what_the_cli_hands_over(stack_file: Callable[[str], Path]):
-    root = stack_file("config:\n  shop:needed: true\n  shop:id: '012'\n  shop:n: 7\n  shop:o: {b: [1, x], a: null}\n")
+    root = stack_file("config:\n  shop:needed: true\n  shop:id: '012'\n  n: 7\n  shop:o: {b: [1, x], a: null}\n")
     assert stack_config("dev", root) == {
         "shop:needed": "true",
         "shop:id": "012",

@@ -1,14 +1,14 @@
-"""The ledger's rows as a history watches them: what each write does to a hold, and what it says is done."""
+"""The ledger's observer as a history watches them: what each write does to a hold, and what it says is done."""
 
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from tests.property.function.lambda_environment import LambdaEnvironment
 from tests.property.function.names import CONSUMER
-from tests.property.function.place import Place
-from tests.property.history.facts import Facts, Move, Row, Run
-from tests.property.kernel import Kernel
+from tests.property.history.journal import Journal, Row, Run, Transition
+from tests.property.virtual_clock import VirtualClock
 
 HOLDS = f"hold#{CONSUMER}"
 NAMES = {
@@ -72,7 +72,7 @@ def _keys_written(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def number_in(version: str) -> int | None:
     """The change that a version or a change row's sort key names; None where it names none."""
     parts = version.removeprefix("+").split("#")
-    if len(parts) < 2 or not parts[1].isdecimal():  # a place behind a change names none
+    if len(parts) < 2 or not parts[1].isdecimal():  # a environment behind a change names none
         return None
     return int(parts[1]) - FIRST_SEQUENCE
 
@@ -85,27 +85,27 @@ def _plain(item: Mapping[str, Any] | None) -> Row:
     return found
 
 
-class Rows:
+class LedgerObserver:
     """What the ledger says at every moment; `changed` is called where a hold's row changes."""
 
-    def __init__(self, kernel: Kernel, facts: Facts) -> None:
-        self._kernel, self._facts = kernel, facts
+    def __init__(self, clock: VirtualClock, journal: Journal) -> None:
+        self._clock, self._journal = clock, journal
         self.holds: dict[str, Row] = {}
         self.item_of: dict[str, str] = {}
         """The item that a digest stands for."""
         self.waiting: dict[str, set[int]] = {}
-        """Changes whose rows are there; a hold counts only some of them."""
+        """Changes whose observer are there; a hold counts only some of them."""
         self.changed: Callable[[], None] = lambda: None
 
     def held(self) -> dict[str, Row]:
-        """The rows of items that are held."""
+        """The observer of items that are held."""
         return {digest: row for digest, row in self.holds.items() if row.get("state") == "held"}
 
     # Writes
 
     def written(
         self,
-        place: Place,
+        environment: LambdaEnvironment,
         request: Mapping[str, Any],
         before: Mapping[str, Any] | None,
         after: Mapping[str, Any] | None,
@@ -113,11 +113,11 @@ class Rows:
         """Take in a write of one item; what it did to a hold."""
         key = request.get("Key") or request["Item"]
         partition, sort = key["pk"]["S"], key["sk"]["S"]
-        run = place.run
+        run = environment.run
         if partition == HOLDS:
-            return self._moved(place, sort, _plain(before), _plain(after))
+            return self._moved(environment, sort, _plain(before), _plain(after))
         if partition.startswith("note#") and after is not None:
-            run.secured |= set(noted(after["records"]["B"]))
+            run.recorded_done |= set(noted(after["records"]["B"]))
         elif partition.startswith("claim#") and ("UpdateExpression" in request or after is None):
             run.claimed.discard(_claimed(partition))
         elif partition.startswith(f"{HOLDS}#"):
@@ -133,10 +133,10 @@ class Rows:
         """Time to live has taken a row: what comes again of a hold that is forgotten, runs again."""
         row = self.holds.pop(sort, None) if partition == HOLDS else None
         if row is not None:
-            self._facts.met["hold forgotten"] += 1
+            self._journal.incidents["hold forgotten"] += 1
             item = self.item_of[sort]
-            again = {each for each in self._facts.unsettled if self._facts.item_of[each] == item}
-            self._facts.excuse(again, "a hold that was released an hour ago")
+            again = {each for each in self._journal.unsettled if self._journal.item_of[each] == item}
+            self._journal.excuse(again, "a hold that was released an hour ago")
 
     def _change_row(self, partition: str, sort: str, *, is_there: bool) -> None:
         each = number_in(sort)
@@ -146,12 +146,12 @@ class Rows:
         waiting = self.waiting.setdefault(digest, set())
         if is_there:
             waiting.add(each)
-            self.item_of.setdefault(digest, self._facts.item_of[each])
+            self.item_of.setdefault(digest, self._journal.item_of[each])
         else:
             waiting.discard(each)
 
-    def _moved(self, place: Place, digest: str, before: Row, after: Row) -> str:
-        run, facts, kind = place.run, self._facts, _kind(place.run, before, after)
+    def _moved(self, environment: LambdaEnvironment, digest: str, before: Row, after: Row) -> str:
+        run, journal, kind = environment.run, self._journal, _kind(environment.run, before, after)
         item = self.item_of[digest]
         if after:
             self.holds[digest] = after
@@ -159,24 +159,24 @@ class Rows:
             self.holds.pop(digest, None)
         old_tail, tail = before.get("tail", ""), after.get("tail", "")
         taken = frozenset(each for each in self.waiting[digest] if old_tail < _version(tail, each) <= tail)
-        self._secure(run, item, before, after)
+        self._record_done(run, item, before, after)
         if kind == "lease":
             run.leased.append(digest)
             if before.get("owner"):
-                facts.met["lease after a death"] += 1
-        move = Move(
-            *(kind, self._kernel.now, digest, item, run, before, after, place.failures_in_a_row, taken),
+                journal.incidents["lease after a death"] += 1
+        transition = Transition(
+            *(kind, self._clock.now, digest, item, run, before, after, environment.failures_in_a_row, taken),
         )
-        facts.moves.append(move)
+        journal.transitions.append(transition)
         self.changed()
         return kind
 
-    def _secure(self, run: Run, item: str, before: Row, after: Row) -> None:
+    def _record_done(self, run: Run, item: str, before: Row, after: Row) -> None:
         start = before.get("next")
         if start is None:
             return
         end = after.get("next", before.get("tail", "") + "~")
-        run.secured |= {each for each in self._facts.changes_of[item] if start <= _version(start, each) < end}
+        run.recorded_done |= {each for each in self._journal.changes_of[item] if start <= _version(start, each) < end}
 
     # Failures
 
@@ -187,16 +187,16 @@ class Rows:
         if name == "write of a note":
             run.note_failed = True
         elif name == "mark of a claim" and _claimed(partition) in run.finished:
-            self._facts.failed_marks[_claimed(partition)] += 1
+            self._journal.failed_marks[_claimed(partition)] += 1
         digest = self._digest(operation, request, partition)
         if digest is not None:
-            run.unanswered.add(digest)
+            run.holds_in_doubt.add(digest)
 
     def answered(self, run: Run, operation: str, request: Mapping[str, Any]) -> None:
         """A request was answered."""
-        if run.unanswered and operation == "UpdateItem":
+        if run.holds_in_doubt and operation == "UpdateItem":
             digest = self._digest(operation, request, partition_of(operation, request))
-            run.unanswered.discard(digest or "")
+            run.holds_in_doubt.discard(digest or "")
 
     def _digest(self, operation: str, request: Mapping[str, Any], partition: str) -> str | None:
         if partition == HOLDS and operation in ("UpdateItem", "PutItem", "DeleteItem"):

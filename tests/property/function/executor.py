@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 
-class Steps:
+class InterleavingExecutor:
     """An executor for the engine: in place of threads, one step at a time.
 
     Two items never run at the same instant, as threads can: what one step does to the engine's state is never seen half
@@ -33,12 +33,12 @@ class Steps:
         self.on_deadline = None
         self.at_end()
 
-    def others(self) -> None:
+    def step_others(self) -> None:
         """Called by a handler: items that could run beside it go on for a while."""
         for _ in range(self._rng.randint(0, 2)):
             self._step(self._workers)
 
-    def all_others(self) -> None:
+    def finish_others(self) -> None:
         """Called by a handler that runs on: all that can run beside it ends."""
         while len(self._items) > len(self._busy) and len(self._busy) < self._workers:
             self._step(self._workers)

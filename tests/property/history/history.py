@@ -25,15 +25,16 @@ from sandbox.mapping.protocol import (
     Returned,
     Throttled,
 )
-from tests.property.function.function import Function
+from tests.fakes.stream import ARN, Stream, TrimmedError, number, sequence
+from tests.fakes.stream import change as stream_record
+from tests.property.function.function import SimulatedFunction
 from tests.property.function.names import CONSUMER, LEDGER, TARGET
-from tests.property.history.facts import Effect, Facts, Parked, Run
-from tests.property.history.faults import HOUR, draw, within
+from tests.property.history.faults import HOUR, draw, is_during
+from tests.property.history.journal import Effect, Journal, Parked, Run
 from tests.property.history.writes import THEMES, Sizes, Write, old_note, plan
-from tests.property.kernel import EndlessError, Kernel
-from tests.property.schedule import Schedule
-from tests.property.stream import ARN, Stream, TrimmedError, change, number, sequence
+from tests.property.retry_schedule import RetrySchedule
 from tests.property.subjects.engines import ENGINE, SIMULATED, Subject
+from tests.property.virtual_clock import EndlessError, VirtualClock
 
 START = 1_700_000_000.0
 RECORD_AGE = 86_100
@@ -42,21 +43,21 @@ MOST_RECUTS = 12
 """Each also forgets the back-off, as an update does: without end they would be a history without end."""
 
 
-class World:
-    """A history of `sizes`, drawn from `seed`; after `happen` its `facts` are there for the laws to judge."""
+class History:
+    """A history of `sizes`, drawn from `seed`; after `run` its `journal` are there for the laws to judge."""
 
     def __init__(
-        self, seed: int, sizes: Sizes, subject: Subject = ENGINE, tell: Callable[[str], None] | None = None
+        self, seed: int, sizes: Sizes, subject: Subject = ENGINE, trace: Callable[[str], None] | None = None
     ) -> None:
         self._rng = rng = Random(seed)
-        self._sizes, self._subject, self._tell = sizes, subject, tell
-        self.kernel, self.facts = Kernel(START), Facts()
+        self._sizes, self._subject, self._trace_line = sizes, subject, trace
+        self.clock, self.journal = VirtualClock(START), Journal()
         theme = rng.choices(list(THEMES), list(THEMES.values()))[0]
         flooded, is_short_of_time = theme == "flood", theme == "short of time"
         self.plan = plan(rng, theme, sizes, START)
         for write in self.plan.writes:
             self._expect(write)
-        self.kind = rng.choices(["plain", "fenced", "claimed"], [6, 2, 0 if self.plan.noted else 2])[0]
+        self.consumer_kind = rng.choices(["plain", "fenced", "claimed"], [6, 2, 0 if self.plan.noted else 2])[0]
         give_up = rng.choices([600.0, 1800.0, 7200.0, 7200.0 if flooded else 48 * HOUR], [50, 30, 17, 3])[0]
         workers = rng.choice([1, 1, 3] if theme == "busy items" else [1, 3, 10])
         self.settings = Environment(give_up_after_seconds=give_up, workers=workers)
@@ -81,84 +82,86 @@ class World:
         self._shard_of: dict[str, str] = {}
         self._iterators: dict[tuple[int, str], tuple[Position, int]] = {}
         self._last_write = self.plan.writes[-1].when
-        self.faults = draw(rng, theme, self.facts.item_of, self.plan.flood, START)
-        self.function = Function(
-            *(self.kernel, rng, self.faults, self.facts),
+        self.faults = draw(rng, theme, self.journal.item_of, self.plan.flood, START)
+        self.function = SimulatedFunction(
+            *(self.clock, rng, self.faults, self.journal),
             subject=subject,
             settings=self.settings,
-            kind=self.kind,
-            say=self._say,
+            consumer_kind=self.consumer_kind,
+            trace=self._trace,
         )
-        self.until = max(self.faults.over_at, self._last_write) + 2 * 24 * HOUR
-        self.until += (len(self.faults.spoilt) + 3) * (give_up + 2 * HOUR)
-        self.schedule = Schedule(self.kernel, rng, self.faults, self.facts, self.function, self.until)
+        self.until = max(self.faults.ended_at, self._last_write) + 2 * 24 * HOUR
+        self.until += (len(self.faults.failing_changes) + 3) * (give_up + 2 * HOUR)
+        self.schedule = RetrySchedule(self.clock, rng, self.faults, self.journal, self.function, self.until)
         self._recuts = MOST_RECUTS
         self._to_be_replaced = self.faults.lambdas.replaced
         self._begin()
 
-    def happen(self) -> "World":
+    def run(self) -> "History":
         """Let it happen."""
-        effects = aws.stand_in({"dynamodb": self.function.client_of_effects()})
-        with _quiet(), SIMULATED(), self._subject.planted(), effects:
+        effects = aws.use_clients({"dynamodb": self.function.client_of_effects()})
+        with _quiet(), SIMULATED(), self._subject.substitution(), effects:
             self._upgrade()
             with contextlib.suppress(EndlessError):
-                self.kernel.run()
+                self.clock.run()
         return self
 
     @property
-    def at_rest(self) -> bool:
+    def is_at_rest(self) -> bool:
         """Whether the mapping has settled all that it has read."""
         return self.mapping.is_idle()
 
     def is_lost(self) -> bool:
         """Whether the answer of an invocation that ends now is lost."""
-        by_chance = self.kernel.now < self.faults.quiet_at
+        by_chance = self.clock.now < self.faults.quiet_at
         return by_chance and self._rng.random() < self.faults.lambdas.lost_answer
 
-    def _say(self, text: str) -> None:
-        if self._tell:
-            self._tell(f"{self.kernel.now - START:10.2f} s  {text}")
+    def _trace(self, text: str) -> None:
+        if self._trace_line:
+            self._trace_line(f"{self.clock.now - START:10.2f} s  {text}")
 
     # What is known beforehand
 
     def _expect(self, write: Write) -> None:
-        facts = self.facts
-        facts.item_of[write.number], facts.created[write.number] = write.item, int(write.when)
-        facts.changes_of[write.item].append(write.number)
-        facts.source[write.item] = None if write.kind == "REMOVE" else write.number
-        self.kernel.at(write.when, partial(self._write, write))
+        journal = self.journal
+        journal.item_of[write.number], journal.created[write.number] = write.item, int(write.when)
+        journal.changes_of[write.item].append(write.number)
+        journal.source[write.item] = None if write.kind == "REMOVE" else write.number
+        self.clock.at(write.when, partial(self._write, write))
 
     def _begin(self) -> None:
         rng, stalled = self._rng, self.faults.lambdas.stalled
         for _ in range(rng.choice([0, 0, 0, 1, 2])):
-            self.kernel.at(rng.uniform(START, self._last_write), self._split)
+            self.clock.at(rng.uniform(START, self._last_write), self._split)
         self._replace()
         if stalled:
             begin = rng.uniform(START, self._last_write)
-            self.kernel.at(begin, lambda: self._configure(Enabled=False))
-            self.kernel.at(begin + stalled, lambda: self._configure(Enabled=True))
+            self.clock.at(begin, lambda: self._configure(Enabled=False))
+            self.clock.at(begin + stalled, lambda: self._configure(Enabled=True))
 
     def _upgrade(self) -> None:
         """What the engine before holds has left behind."""
-        facts, noted = self.facts, self.plan.noted
+        journal, noted = self.journal, self.plan.noted
         if not noted:
             return
-        facts.met["a note of the engine before holds"] += 1
-        ledger = self.function.table.tables.setdefault(LEDGER, {})
+        journal.incidents["a note of the engine before holds"] += 1
+        ledger = self.function.dynamodb.tables.setdefault(LEDGER, {})
         note = old_note(self._rng, noted, ARN, CONSUMER, START)
         ledger[note["pk"]["S"]] = {note["sk"]["S"]: note}
         former = Run("the engine before holds", list(noted), START, START, START)
         for each, state in noted.items():
             if state == "x":
-                facts.parked[each] = [Parked(each, START, "GiveUpAfterExceeded", former)]
+                journal.parked[each] = [Parked(each, START, "GiveUpAfterExceeded", former)]
             elif state == "+":
-                facts.finished[each] = [START]
-                if self.kind != "fenced" or put_if_newer(Change(self._record(self.plan.writes[each - 1])), TARGET):
-                    facts.effects.append(Effect(each, facts.item_of[each], START))
+                journal.finished[each] = [START]
+                if self.consumer_kind != "fenced" or put_if_newer(
+                    Change(self._record(self.plan.writes[each - 1])), TARGET
+                ):
+                    journal.effects.append(Effect(each, journal.item_of[each], START))
 
     def _record(self, write: Write) -> dict[str, Any]:
         handlers = self.faults.handlers
-        record = change(write.number, write.item, int(write.when), name=write.kind)
+        record = stream_record(write.number, write.item, int(write.when), name=write.kind)
         if write.number in handlers.undecodable and write.number not in self.plan.noted:
             if write.number % 2 or write.kind == "REMOVE":
                 record["eventName"] = "STRANGE"
@@ -175,7 +178,7 @@ class World:
         return [name for name, shard in self.stream.shards.items() if not shard.closed]
 
     def _split(self) -> None:
-        self.facts.met["split of a shard"] += 1
+        self.journal.incidents["split of a shard"] += 1
         parent = self._rng.choice(self._open_shards())
         children = [f"{parent}.{side}" for side in "ab"]
         self.stream.split(parent, *children)
@@ -186,9 +189,9 @@ class World:
     # The mapping
 
     def _replace(self) -> None:
-        facts = self.facts
-        facts.double(None, facts.delivered)
-        facts.unsettled |= facts.delivered
+        journal = self.journal
+        journal.mark_doubled(None, journal.delivered)
+        journal.unsettled |= journal.delivered
         for run in self.function.running:
             run.is_doubled = True
         self.mapping = MappingMachine(
@@ -202,13 +205,13 @@ class World:
         self._turn(self.mapping)
 
     def _turn(self, mapping: MappingMachine) -> None:
-        while mapping is self.mapping and (actions := mapping.advance(self.kernel.now)):
+        while mapping is self.mapping and (actions := mapping.advance(self.clock.now)):
             for action in actions:
                 self._act(mapping, action)
-        over = self.kernel.now > self._last_write and mapping.is_drained(self._last_write)
+        over = self.clock.now > self._last_write and mapping.is_drained(self._last_write)
         due = mapping.due()
         if mapping is self.mapping and due is not None and not over:
-            self.kernel.at(max(due, self.kernel.now), lambda: self._due(mapping, due))
+            self.clock.at(max(due, self.clock.now), lambda: self._due(mapping, due))
 
     def _due(self, mapping: MappingMachine, when: float) -> None:
         if mapping.due() == when:
@@ -228,10 +231,10 @@ class World:
                 raise AssertionError(action)
 
     def _read(self, mapping: MappingMachine, action: Read) -> None:
-        now = self.kernel.now
+        now = self.clock.now
         if now > START + RETENTION_SECONDS:
-            settled = self.facts.delivered - self.facts.unsettled
-            self.facts.expired |= {number(event) for event in self.stream.trim(now)} - settled
+            settled = self.journal.delivered - self.journal.unsettled
+            self.journal.expired |= {number(event) for event in self.stream.trim(now)} - settled
         reader = id(mapping), action.shard
         position, place = self._iterators.pop(reader, (None, 0))
         try:
@@ -246,62 +249,62 @@ class World:
         mapping.receive(action, page, now, ended=ended)
 
     def _discard(self, action: Discard) -> None:
-        facts, numbers = self.facts, [number(record.event) for record in action.records]
-        self._say(f"discarded {numbers}: {action.condition}")
-        facts.unsettled.difference_update(numbers)
+        journal, numbers = self.journal, [number(record.event) for record in action.records]
+        self._trace(f"discarded {numbers}: {action.condition}")
+        journal.unsettled.difference_update(numbers)
         if action.condition == RETENTION_PASSED:
-            facts.expired.update(numbers)
+            journal.expired.update(numbers)
             return
-        facts.discarded |= dict.fromkeys(numbers, (self.kernel.now, action.condition))
+        journal.discarded |= dict.fromkeys(numbers, (self.clock.now, action.condition))
         if self.faults.lambdas.refused:
-            facts.refused.update(numbers)
+            journal.refused.update(numbers)
 
     def _invoke(self, mapping: MappingMachine, action: Invoke) -> None:
-        now, rng, lambdas = self.kernel.now, self._rng, self.faults.lambdas
-        if within(lambdas.throttled, now):
-            self.facts.met["batch throttled"] += 1
+        now, rng, lambdas = self.clock.now, self._rng, self.faults.lambdas
+        if is_during(lambdas.throttled, now):
+            self.journal.incidents["batch throttled"] += 1
             mapping.complete(action, Throttled(), now)
             return
         events = [dict(record.event) for record in action.records]
-        delivery = _Delivery(self, mapping, action, [number(event) for event in events])
-        self.kernel.start(lambda: delivery.run(self.function.deliver(events, delivery.begins)))
+        batch_delivery = _BatchDelivery(self, mapping, action, [number(event) for event in events])
+        self.clock.start(lambda: batch_delivery.run(self.function.deliver(events, batch_delivery.begins)))
         if now >= self.faults.quiet_at:
             return
         if self._to_be_replaced and rng.random() < 0.2:
             self._to_be_replaced = False
-            self.kernel.at(now + rng.uniform(0, 1), self._replace)
+            self.clock.at(now + rng.uniform(0, 1), self._replace)
         if rng.random() < lambdas.cut_off:
-            self.kernel.at(now + rng.choice([rng.uniform(0, 1), rng.uniform(0, 60)]), delivery.cut_off)
+            self.clock.at(now + rng.choice([rng.uniform(0, 1), rng.uniform(0, 60)]), batch_delivery.cut_off)
         if rng.random() < lambdas.second:
             later = rng.choice([0.0, rng.uniform(0, 30), rng.uniform(60, 2000)])
-            self.kernel.at(now + later, lambda: self.kernel.start(lambda: self._second_delivery(delivery, events)))
+            self.clock.at(now + later, lambda: self.clock.start(lambda: self._second_delivery(batch_delivery, events)))
 
-    def _second_delivery(self, first: "_Delivery", events: list[dict[str, Any]]) -> None:
-        self.facts.met["second delivery"] += 1
-        self.facts.double(first.began, first.numbers)
-        self.facts.excuse_delivered("a doubled delivery")
-        self.function.deliver(events, lambda run: self.facts.double(run, run.numbers))
-        self.facts.excuse_delivered("a doubled delivery")
+    def _second_delivery(self, first: "_BatchDelivery", events: list[dict[str, Any]]) -> None:
+        self.journal.incidents["second delivery"] += 1
+        self.journal.mark_doubled(first.began, first.numbers)
+        self.journal.excuse_delivered("a doubled delivery")
+        self.function.deliver(events, lambda run: self.journal.mark_doubled(run, run.numbers))
+        self.journal.excuse_delivered("a doubled delivery")
 
     def answered(self, mapping: MappingMachine, action: Invoke, outcome: Returned | Failed) -> None:
         """The mapping is told what came of an invocation."""
         if mapping is not self.mapping:
-            self.facts.met["mapping replaced mid-invocation"] += 1
-            self.facts.excuse_delivered("a doubled delivery")
+            self.journal.incidents["mapping replaced mid-invocation"] += 1
+            self.journal.excuse_delivered("a doubled delivery")
             return
-        mapping.complete(action, outcome, self.kernel.now)
+        mapping.complete(action, outcome, self.clock.now)
         if self._recuts and self._rng.random() < self.faults.lambdas.recut:
-            self.facts.met["batches cut anew"] += 1
+            self.journal.incidents["batches cut anew"] += 1
             self._recuts -= 1
             self._configure(BatchSize=self._rng.randint(1, self._rng.choice([4, self._sizes.batch])))
         self._turn(mapping)
 
 
-class _Delivery:
+class _BatchDelivery:
     """One invocation by the mapping, and what the mapping is told of it."""
 
-    def __init__(self, world: World, mapping: MappingMachine, action: Invoke, numbers: list[int]) -> None:
-        self._world, self._mapping, self._action = world, mapping, action
+    def __init__(self, history: History, mapping: MappingMachine, action: Invoke, numbers: list[int]) -> None:
+        self._history, self._mapping, self._action = history, mapping, action
         self.numbers = numbers
         self.began: Run | None = None
         self._is_answered = False
@@ -309,23 +312,23 @@ class _Delivery:
     def begins(self, run: Run) -> None:
         """The run begins."""
         self.began = run
-        self._world.facts.delivered.update(self.numbers)
-        self._world.facts.unsettled.update(self.numbers)
+        self._history.journal.delivered.update(self.numbers)
+        self._history.journal.unsettled.update(self.numbers)
 
     def run(self, ended: tuple[Run, Returned | Failed | Throttled]) -> None:
         """The run has ended."""
         run, outcome = ended
-        world = self._world
-        facts = world.facts
+        history = self._history
+        journal = history.journal
         if self._is_answered:
             return
-        if isinstance(outcome, Returned) and world.is_lost():
-            facts.met["lost answer of a batch"] += 1
-            facts.excuse(run.did - run.secured, "a lost answer")
+        if isinstance(outcome, Returned) and history.is_lost():
+            journal.incidents["lost answer of a batch"] += 1
+            journal.excuse(run.effects - run.recorded_done, "a lost answer")
             outcome = Failed()
         if isinstance(outcome, Returned):
             checkpoint = min(run.reported, default=None)
-            facts.unsettled -= {each for each in self.numbers if checkpoint is None or each < checkpoint}
+            journal.unsettled -= {each for each in self.numbers if checkpoint is None or each < checkpoint}
         assert not isinstance(outcome, Throttled)
         self._answer(outcome)
 
@@ -333,13 +336,13 @@ class _Delivery:
         """Lambda says that the run has failed, and it goes on."""
         if self._is_answered or self.began is None:
             return
-        self._world.facts.met["answer before the run's end"] += 1
-        self._world.facts.double(self.began, self.numbers)
+        self._history.journal.incidents["answer before the run's end"] += 1
+        self._history.journal.mark_doubled(self.began, self.numbers)
         self._answer(Failed())
 
     def _answer(self, outcome: Returned | Failed) -> None:
         self._is_answered = True
-        self._world.answered(self._mapping, self._action, outcome)
+        self._history.answered(self._mapping, self._action, outcome)
 
 
 @contextlib.contextmanager

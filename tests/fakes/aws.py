@@ -1,64 +1,23 @@
-"""AWS in memory for the engine's tests, and an executor without threads."""
+"""AWS in memory for the engine's tests: clients with a record of their calls, a clock and Lambda's context."""
 
-import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] # botocore has none
 
 from handler.stream.testing.dynamodb import MemoryDynamoDB
-
-STREAM = "arn:aws:dynamodb:eu-central-1:111122223333:table/orders/stream/2026-01-01T00:00:00.000"
-START = 1_800_000_000.0
+from tests.fakes.records import START
 
 Item = dict[str, Any]
 Result = TypeVar("Result")
 Hook = Callable[[Callable[[], Any]], Any]
-"""Stands in for a call: it is given the call, and may make it, refuse it, or do something else before or after it."""
-
-
-def record(
-    number: int,
-    item: str = "a",
-    *,
-    name: str = "MODIFY",
-    at: float = START,
-    stream: str = STREAM,
-    **body: Any,
-) -> dict[str, Any]:
-    """A stream record as Lambda's event has it; `body` replaces parts of `dynamodb`."""
-    image = {"id": {"S": item}, "n": {"N": str(number)}}
-    images = {"NewImage": image, "OldImage": image}
-    if name != "MODIFY":
-        del images["OldImage" if name == "INSERT" else "NewImage"]
-    return {
-        "eventID": f"event-{number}",
-        "eventName": name,
-        "eventSource": "aws:dynamodb",
-        "eventSourceARN": stream,
-        "dynamodb": {
-            "ApproximateCreationDateTime": at,
-            "Keys": {"id": {"S": item}},
-            **images,
-            "SequenceNumber": str(10**20 + number),
-            "StreamViewType": "NEW_AND_OLD_IMAGES",
-            **body,
-        },
-    }
-
-
-def nested(levels: int) -> Any:
-    """A value of so many levels in DynamoDB's JSON."""
-    value: Any = {"S": "deep"}
-    for _ in range(levels):
-        value = {"M": {"a": value}}
-    return value
+"""Replaces a call: the hook receives the call, and may make it, refuse it, or act before or after it."""
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock, in seconds since 1970, that a test moves."""
 
     def __init__(self, now: float = START) -> None:
         self.now = now
@@ -67,8 +26,8 @@ class Clock:
         return self.now
 
 
-class Context:
-    """Lambda's context of one invocation; its time passes on a test's clock."""
+class LambdaContext:
+    """Lambda's context of one invocation, whose remaining time follows a test's clock."""
 
     function_name = "mirror"
     function_version = "$LATEST"
@@ -83,12 +42,12 @@ class Context:
 
 
 def refusal(code: str, operation: str = "Call", **response: Any) -> ClientError:
-    """What boto3 raises where AWS refuses."""
+    """Return the error that boto3 raises if AWS refuses a call."""
     return ClientError({"Error": {"Code": code, "Message": f"{code} by a fake"}, **response}, operation)
 
 
 def refused(code: str = "InternalServerError") -> Hook:
-    """The call is refused; nothing is done."""
+    """Return a hook that refuses the call without effect."""
 
     def hook(act: Callable[[], Any]) -> Any:
         raise refusal(code)
@@ -97,24 +56,24 @@ def refused(code: str = "InternalServerError") -> Hook:
 
 
 def unanswered(act: Callable[[], Any]) -> Any:
-    """The call is done, and its answer is lost."""
+    """Make the call and lose its response."""
     act()
     raise refusal("RequestTimeout")
 
 
 def answered(act: Callable[[], Any]) -> Any:
-    """The call is made as always."""
+    """Make the call."""
     return act()
 
 
 def in_turn(*hooks: Hook) -> Hook:
-    """A hook a call; later calls are made as always."""
+    """Return a hook that uses one of the hooks per call, and then makes the calls."""
     left = list(hooks)
     return lambda act: left.pop(0)(act) if left else act()
 
 
 def before(do: Callable[[], Any]) -> Hook:
-    """Something happens before the first call, which then is made."""
+    """Return a hook that calls `do` before the first call."""
 
     def hook(act: Callable[[], Any]) -> Any:
         do()
@@ -123,19 +82,19 @@ def before(do: Callable[[], Any]) -> Hook:
     return in_turn(hook)
 
 
-class DynamoDB(MemoryDynamoDB):
-    """MemoryDynamoDB with a record of its calls, and a hook for each.
+class HookedDynamoDB(MemoryDynamoDB):
+    """MemoryDynamoDB with a log of its calls, and hooks that replace calls.
 
-    A call is known as its operation and what it touches: "Query note", "UpdateItem hold", "BatchWriteItem change",
-    "UpdateItem description", "PutItem mirror". Powertools reads the machine's clock; the times of claims are moved to
-    `clock` on their way in, and back on their way out.
+    The name of a call is the operation and the kind of row or the table: "Query note", "UpdateItem hold",
+    "BatchWriteItem change", "UpdateItem description", "PutItem mirror". Powertools reads the machine's clock, so the
+    times of claims are converted to `clock` in requests, and back in responses.
 
     Attributes
     ----------
     calls : list of str
-        In order.
+        The names of all calls, in order.
     on : dict of Hook
-        What stands in for the calls of a name.
+        The hooks, by the name of the call.
     """
 
     def __init__(
@@ -149,10 +108,10 @@ class DynamoDB(MemoryDynamoDB):
     def perform(self, operation: str, request: Mapping[str, Any], act: Callable[[], Result]) -> Result:
         name = f"{operation} {_touched(request)}"
         self.calls.append(name)
-        plain = super().perform
+        perform = super().perform
 
         def run() -> Any:
-            return plain(operation, request, act)
+            return perform(operation, request, act)
 
         return self.on[name](run) if name in self.on else run()
 
@@ -191,7 +150,7 @@ class DynamoDB(MemoryDynamoDB):
 
 
 def _touched(request: Mapping[str, Any]) -> str:
-    """What a request is about: a kind of the ledger's rows, or the table's name."""
+    """Return the kind of the ledger's row in a request, or the table's name."""
     if "TransactItems" in request:
         return "items"
     if "RequestItems" in request:
@@ -216,7 +175,7 @@ def _kind(table: str, key: Mapping[str, Any]) -> str:
 
 
 class S3:
-    """boto3's S3 client with one bucket in memory. Not imitated: anything but a conditional `put_object`."""
+    """boto3's S3 client with one bucket in memory. It imitates only a conditional `put_object`."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -225,6 +184,7 @@ class S3:
 
     def put_object(self, **request: Any) -> dict[str, Any]:
         self.puts += 1
+        assert set(request) == {"Bucket", "Key", "Body", "ContentType", "IfNoneMatch"}
         assert request["IfNoneMatch"] == "*"
         if self.failing:
             raise self.failing
@@ -235,7 +195,7 @@ class S3:
 
 
 class Lambda:
-    """boto3's Lambda client: keeps what is invoked asynchronously."""
+    """boto3's Lambda client, with a log of asynchronous invocations."""
 
     def __init__(self) -> None:
         self.invoked: list[tuple[str, Any]] = []
@@ -247,32 +207,3 @@ class Lambda:
             raise self.failing
         self.invoked.append((request["FunctionName"], json.loads(request["Payload"])))
         return {"StatusCode": 202}
-
-
-class Steps:
-    """An executor without threads: items take turns, a change each.
-
-    A handler that calls `deadline` lets the invocation's time be over while it runs; one that calls `another` lets
-    another item's handler run at the same time.
-    """
-
-    def __init__(self) -> None:
-        self.deadline: Callable[[], None] = lambda: None
-        self._waiting: list[Iterator[None]] = []
-
-    def __call__(self, items: Any, left: Callable[[], float] | None, on_deadline: Callable[[], None]) -> None:
-        outer = self.deadline, self._waiting  # an invocation may begin while another is under way
-        self.deadline, self._waiting = on_deadline if left else lambda: None, list(items)
-        try:
-            while self._waiting:
-                self.another()
-        finally:
-            self.deadline, self._waiting = outer
-
-    def another(self) -> None:
-        """Let the next item take its step."""
-        waiting = self._waiting
-        item = waiting.pop(0)
-        with contextlib.suppress(StopIteration):
-            next(item)
-            waiting.append(item)

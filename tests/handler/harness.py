@@ -1,56 +1,56 @@
-"""One consumer's engine on AWS in memory, with a handler that does as a test says."""
+"""One consumer's engine with AWS in memory, and a handler whose behavior a test sets."""
 
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
+
 from handler.stream.change import Change
-from handler.stream.engine.workers import Death, Executor
+from handler.stream.engine.workers import Executor, SimulatedCrash
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
 from handler.stream.ledger.notes import Note
 from handler.stream.ledger.rows import HoldRow, digest_of, read_changes
-from tests.handler.fakes import S3, STREAM, Clock, Context, DynamoDB, Lambda, Steps, record
+from tests.fakes.aws import S3, Clock, HookedDynamoDB, Lambda, LambdaContext
+from tests.fakes.executor import InlineExecutor
+from tests.fakes.records import STREAM, record
 
 FIRST = 10**20
 FAILS = ValueError("down")
-Outcome = BaseException | Callable[[], object] | None
-Trouble = Outcome | list[Any]
-
-
-class Died(Death):
-    """The function is killed while a handler runs: it comes out of the handler, and the executor lets it through."""
+Behavior = BaseException | Callable[[], object] | None
+Trouble = Behavior | list[Any]
 
 
 def digest(item: str) -> str:
-    """The name of an item in the ledger."""
+    """Return the name of an item in the ledger."""
     return digest_of(Change(record(1, item)))
 
 
-class World:
-    """Invocations of one consumer's function, and what came of them. Changes are known by their number.
+class ConsumerHarness:
+    """Invocations of one consumer's function and their results. A change is identified by its number.
 
     Attributes
     ----------
     trouble : dict
-        What becomes of a change's handler: an exception is raised, a function is called, nothing is success; a list
-        says it for one call after the other.
+        The behavior of the handler by change: it raises an exception or calls a function; without an entry it
+        succeeds. A list has a behavior for each call.
     look : callable
-        What a handler does with its change first; what that returns, the handler returns.
+        Called first with the change; the handler returns its result.
     ran : list
         The changes whose handler was called, in order.
     applied : list
-        Those whose handler came to its end, in order.
+        The changes whose handler returned, in order.
     paused : list
-        How long the engine has waited between tries.
+        The pauses between tries, in seconds.
     """
 
     def __init__(self, *, claim: bool = False, executor: Executor | None = None, **settings: Any) -> None:
         self.clock = Clock()
-        self.dynamodb = DynamoDB(clock=self.clock)
+        self.dynamodb = HookedDynamoDB(clock=self.clock)
         self.s3, self.functions = S3(), Lambda()
         stores: dict[str, Any] = {"ledger_table": "ledger", "failure_bucket": "failures"}
         self.settings = Environment(**stores | settings)
-        self.steps = Steps()
+        self.steps = InlineExecutor()
         self._claim, self._executor = claim, executor or self.steps
         self.trouble: dict[int, Trouble] = {}
         self.look: Callable[[Change], Any] = lambda change: None
@@ -59,7 +59,7 @@ class World:
         self.engine = self.environment()
 
     def environment(self) -> Engine:
-        """Another environment of the same function: nothing is remembered but by the stores."""
+        """Return another execution environment of the function, which shares only the stores."""
         clients: dict[str, Any] = {
             "dynamodb": self.dynamodb,
             "ledger": self.dynamodb,
@@ -86,8 +86,8 @@ class World:
         result = self.look(change)
         trouble = self.trouble.get(number)
         if isinstance(trouble, list):
-            outcomes = cast(list[Outcome], trouble)
-            trouble = outcomes.pop(0) if outcomes else None
+            behaviors = cast(list[Behavior], trouble)
+            trouble = behaviors.pop(0) if behaviors else None
         if isinstance(trouble, BaseException):
             raise trouble.with_traceback(None)
         if trouble is not None:
@@ -95,10 +95,10 @@ class World:
         self.applied.append(number)
         return result
 
-    # What a handler may do
+    # Behaviors of a handler
 
     def takes(self, seconds: float, then: BaseException | None = None) -> Callable[[], None]:
-        """A handler that takes some time."""
+        """Return the behavior of a handler that takes some time, and then may fail."""
 
         def run() -> None:
             self.clock.now += seconds
@@ -108,12 +108,12 @@ class World:
         return run
 
     def times_out(self) -> None:
-        """A handler that hangs until the function is killed, after its last words."""
+        """The behavior of a handler that hangs through the deadline until Lambda kills the function."""
         self._end()
-        raise Died
+        raise SimulatedCrash
 
     def ends_late(self, then: BaseException | None = None) -> Callable[[], None]:
-        """A handler that ends after the function's last words, and before it is killed."""
+        """Return the behavior of a handler that ends after the deadline, but before Lambda kills the function."""
 
         def run() -> None:
             self._end()
@@ -130,8 +130,8 @@ class World:
     # Invocations
 
     def invoke(self, event: Any, context: Any = None) -> dict[str, Any]:
-        """Call the function; in another environment where one call is under way."""
-        outer, self._context = self._context, context or Context(self.clock)
+        """Invoke the function: in another environment if an invocation is in progress."""
+        outer, self._context = self._context, context or LambdaContext(self.clock)
         engine = self.environment() if outer else self.engine
         try:
             return engine(event, self._context)
@@ -141,47 +141,53 @@ class World:
     def deliver(
         self, batch: str, *, seconds: float = 60, context: Any = None, start: int = 1, **fields: Any
     ) -> list[int]:
-        """Deliver changes of the items named by a text's letters, numbered from `start`; the numbers that are reported.
+        """Deliver a batch and return the numbers of the reported changes.
 
-        A blank stands for a change that is not in the batch.
+        Each letter of `batch` is a change of the item with that name; a blank is a change that the batch leaves out.
+        Changes are numbered from `start`.
         """
         records = [record(start + place, item, **fields) for place, item in enumerate(batch) if item != " "]
-        answer = self.invoke({"Records": records}, context or Context(self.clock, seconds))
+        answer = self.invoke({"Records": records}, context or LambdaContext(self.clock, seconds))
         return [int(failure["itemIdentifier"]) - FIRST for failure in answer["batchItemFailures"]]
 
+    def deliver_and_crash(self, batch: str, **more: Any) -> None:
+        """Deliver a batch whose handler kills the function."""
+        with pytest.raises(SimulatedCrash):
+            self.deliver(batch, **more)
+
     def ask(self, request: str, *, seconds: float = 60, **more: Any) -> dict[str, Any]:
-        """Send a request; its answer."""
-        return self.invoke({"table-stream": request, **more}, Context(self.clock, seconds))
+        """Send a request and return the response."""
+        return self.invoke({"table-stream": request, **more}, LambdaContext(self.clock, seconds))
 
     def retry(self, *, seconds: float = 60, **more: Any) -> dict[str, Any]:
-        """A retry run; its answer. `now=True` makes everything due."""
+        """Do a retry run and return its response; with `now=True` all items are due."""
         return self.ask("retry", seconds=seconds, **more)
 
     def retry_later(self, minutes: float = 1, **more: Any) -> dict[str, Any]:
-        """A retry run some minutes later."""
+        """Do a retry run some minutes later."""
         self.clock.now += minutes * 60
         return self.retry(**more)
 
-    # What is kept
+    # The content of the stores
 
     def ledger(self, partition: str) -> dict[str, dict[str, Any]]:
-        """The rows of one of the ledger's partitions, by sort key."""
+        """Return the rows of a partition of the ledger, by sort key."""
         return self.dynamodb.tables.get("ledger", {}).get(partition, {})
 
     def row(self, item: str = "a") -> HoldRow | None:
-        """The hold row of an item."""
+        """Return the hold row of an item, or None."""
         row = self.ledger("hold#consumer").get(digest(item))
         return HoldRow.read(row) if row else None
 
     def held_row(self, item: str = "a") -> HoldRow:
-        """The row of an item that is held."""
+        """Return the hold row of an item that must be held."""
         row = self.row(item)
         assert row is not None
         assert row.is_held
         return row
 
     def waiting(self, item: str = "a") -> list[int]:
-        """The changes of an item that wait, in order."""
+        """Return the waiting changes of an item, in order."""
         row = self.row(item)
         if row is None or not row.is_held:
             return []
@@ -191,34 +197,34 @@ class World:
         return [int(each.change.sequence_number) - FIRST for each in counted]
 
     def described(self, item: str = "a") -> dict[str, Any]:
-        """What an operator reads about an item, as plain values."""
-        described = self.ledger(f"hold#consumer#{digest(item)}")["!"]
-        return {name: next(iter(value.values())) for name, value in described.items() if name not in ("pk", "sk")}
+        """Return the description of a held item, which operators read, as plain values."""
+        row = self.ledger(f"hold#consumer#{digest(item)}")["!"]
+        return {name: next(iter(value.values())) for name, value in row.items() if name not in ("pk", "sk")}
 
     def note(self, under: int) -> dict[int, str] | None:
-        """The states in the note that stands under a change."""
+        """Return the states in the note that is stored under a change, or None."""
         item = self.ledger(f"note#consumer#{STREAM}").get(f"{FIRST + under:040}")
         if item is None:
             return None
         return {sequence - FIRST: state for sequence, state in Note.unpacked(item["records"]["B"]).states.items()}
 
     def parked(self) -> list[int]:
-        """The changes in the failure store, in stream order."""
+        """Return the changes in the failure bucket, in stream order."""
         return [int(key.rsplit("/", 1)[1].split("-", 1)[0]) - FIRST for key in sorted(self.s3.objects)]
 
 
-def held(batch: str = "aa", **settings: Any) -> World:
-    """A world whose change 1 fails, so that its item is held; nothing has been called since."""
-    world = World(**settings)
-    world.trouble[1] = FAILS
-    assert world.deliver(batch) == []
-    for log in (world.ran, world.applied, world.paused, world.dynamodb.calls):
+def with_held_item(batch: str = "aa", **settings: Any) -> ConsumerHarness:
+    """Return a harness whose change 1 fails, so that its item is held, and clear the logs of calls."""
+    harness = ConsumerHarness(**settings)
+    harness.trouble[1] = FAILS
+    assert harness.deliver(batch) == []
+    for log in (harness.ran, harness.applied, harness.paused, harness.dynamodb.calls):
         log.clear()
-    return world
+    return harness
 
 
-def mended(batch: str = "aa", **settings: Any) -> World:
-    """The same, where nothing fails any more."""
-    world = held(batch, **settings)
-    world.trouble.clear()
-    return world
+def with_mended_item(batch: str = "aa", **settings: Any) -> ConsumerHarness:
+    """Return a harness with a held item whose changes no longer fail."""
+    harness = with_held_item(batch, **settings)
+    harness.trouble.clear()
+    return harness

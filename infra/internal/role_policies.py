@@ -11,7 +11,7 @@ from infra.internal.statements import Statement
 
 
 @dataclass
-class Policies:
+class RolePolicies:
     """The policies of one role; their names begin with `name`."""
 
     name: str
@@ -25,7 +25,7 @@ class Policies:
         self._made.append(made)
         return made
 
-    def close(self, name: str) -> None:
+    def exclude_others(self, name: str) -> None:
         """Have whatever else is put into the role, or attached to it, removed by the next update, and seen before."""
         self.children.make(
             aws.iam.RolePoliciesExclusive,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from infra.archive.modules import module_of
+from infra.archive.handler_module import module_of
 
 
 def module(root: Path, text: str | bytes, name: str = "mirror.py") -> Path:
@@ -105,12 +105,12 @@ def test_an_async_handler_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_module_that_is_no_python_is_refused_with_the_line(tmp_path: Path) -> None:
     version = f"3.{sys.version_info.minor}"
-    said = refusal("mirror", module(tmp_path, "handler = 1\n\ndef f(:\n"))
-    assert said.startswith(f"handler/mirror.py:3 is not Python {version}: invalid syntax")
-    said = refusal("mirror", module(tmp_path, b"handler = '\xff'"))
-    assert said.startswith("handler/mirror.py:1 is not Python ")
-    said = refusal("mirror", module(tmp_path, "handler = 1\0"))
-    assert "source code string cannot contain null bytes" in said
+    message = refusal("mirror", module(tmp_path, "handler = 1\n\ndef f(:\n"))
+    assert message.startswith(f"handler/mirror.py:3 is not Python {version}: invalid syntax")
+    message = refusal("mirror", module(tmp_path, b"handler = '\xff'"))
+    assert message.startswith("handler/mirror.py:1 is not Python ")
+    message = refusal("mirror", module(tmp_path, "handler = 1\0"))
+    assert "source code string cannot contain null bytes" in message
 
 
 def test_the_encoding_is_the_module_s_own(tmp_path: Path) -> None:

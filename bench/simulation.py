@@ -18,38 +18,38 @@ MOST_READ = 1_000
 """Records that one GetRecords returns at most."""
 SETTLE_SECONDS = 2 * 3600.0
 """How long a simulation goes on after the last change for the sake of what is held."""
-FIRST = 10**20
+FIRST_SEQUENCE = 10**20
 
 Planned = tuple[float, int]
 """A change to come: when it is made, in seconds since 1970, and the number of its item."""
 
 
-def traffic(rate: float, seconds: float, items: int, seed: int = 1) -> Iterator[Planned]:
+def even_traffic(rate: float, seconds: float, items: int, seed: int = 1) -> Iterator[Planned]:
     """Changes at an even rate, each of some item or other."""
     rng = Random(seed)  # noqa: S311 - no secret
-    return ((START + place / rate, rng.randrange(items)) for place in range(int(rate * seconds)))
+    return ((START + number / rate, rng.randrange(items)) for number in range(int(rate * seconds)))
 
 
-def record(place: int, created: float, item: int) -> dict[str, Any]:
+def record(number: int, created: float, item: int) -> dict[str, Any]:
     """The stream record of a change, about 500 bytes."""
     keys = {"id": {"S": f"item-{item}"}}
     body = {
         "ApproximateCreationDateTime": int(created),
         "Keys": keys,
-        "NewImage": {**keys, "n": {"N": str(place)}, "status": {"S": "paid"}},
-        "SequenceNumber": str(FIRST + place),
+        "NewImage": {**keys, "n": {"N": str(number)}, "status": {"S": "paid"}},
+        "SequenceNumber": str(FIRST_SEQUENCE + number),
         "StreamViewType": "NEW_AND_OLD_IMAGES",
     }
-    names = {"eventID": f"e{place}", "eventName": "MODIFY", "eventSource": "aws:dynamodb", "eventSourceARN": STREAM}
+    names = {"eventID": f"e{number}", "eventName": "MODIFY", "eventSource": "aws:dynamodb", "eventSourceARN": STREAM}
     return {**names, "dynamodb": body}
 
 
-def place_of(stream_record: Mapping[str, Any]) -> int:
+def number_of(stream_record: Mapping[str, Any]) -> int:
     """A change's number in its simulation."""
-    return int(stream_record["dynamodb"]["SequenceNumber"]) - FIRST
+    return int(stream_record["dynamodb"]["SequenceNumber"]) - FIRST_SEQUENCE
 
 
-class Shard:
+class Traffic:
     """The changes of a simulation, made as time goes by, and what became of them."""
 
     def __init__(self, *planned: Iterable[Planned]) -> None:
@@ -62,42 +62,42 @@ class Shard:
         """Changes that the mapping gave up and that had no effect."""
 
     @property
-    def is_over(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether no change is still to be made or read."""
         return self._next is None
 
     def read(self, now: float) -> list[dict[str, Any]]:
         """What GetRecords gives: changes that are made by now and were not read."""
-        found = list[dict[str, Any]]()
-        while self._next is not None and self._next[0] <= now and len(found) < MOST_READ:
+        records = list[dict[str, Any]]()
+        while self._next is not None and self._next[0] <= now and len(records) < MOST_READ:
             created, item = self._next
-            found.append(record(len(self.created), created, item))
+            records.append(record(len(self.created), created, item))
             self.created.append(created)
             self.items.append(item)
             self.effect.append(0.0)
             self._next = next(self._planned, None)
-        return found
+        return records
 
-    def apply(self, place: int, now: float) -> None:
+    def apply(self, number: int, now: float) -> None:
         """A change has its effect."""
-        if not self.effect[place]:
-            self.effect[place] = now
+        if not self.effect[number]:
+            self.effect[number] = now
 
-    def lateness(self, healthy: Callable[[int], bool]) -> list[float]:
+    def lateness(self, is_healthy: Callable[[int], bool]) -> list[float]:
         """Seconds from each healthy change to its effect, ascending; infinite where it has none."""
         pairs = zip(self.created, self.effect, strict=True)
         return sorted(
             effect - created if effect else float("inf")
-            for place, (created, effect) in enumerate(pairs)
-            if healthy(place)
+            for number, (created, effect) in enumerate(pairs)
+            if is_healthy(number)
         )
 
 
-Invoked = Callable[[Sequence[Mapping[str, Any]], float], tuple[InvocationResult, float]]
+InvokeFunction = Callable[[Sequence[Mapping[str, Any]], float], tuple[InvocationResult, float]]
 """Runs a batch that is delivered now; what came of it, and when."""
 
 
-class Delivery:
+class MappingSimulation:
     """A mapping that delivers a shard's changes, and the schedule that retries once a minute.
 
     An invocation runs whole when it begins: the ledger shows its later writes too early. The mapping hears of it when
@@ -105,31 +105,35 @@ class Delivery:
     """
 
     def __init__(
-        self, shard: Shard, mapping: Mapping[str, Any], invoke: Invoked, retry: Callable[[float], Any] | None = None
+        self,
+        traffic: Traffic,
+        mapping: Mapping[str, Any],
+        invoke: InvokeFunction,
+        retry: Callable[[float], Any] | None = None,
     ) -> None:
-        given = {"EventSourceArn": STREAM, "FunctionName": "f", "StartingPosition": "TRIM_HORIZON", **mapping}
-        self._shard, self._invoke, self._retry = shard, invoke, retry
-        self._machine = MappingMachine(Configuration.model_validate(given))
+        request = {"EventSourceArn": STREAM, "FunctionName": "f", "StartingPosition": "TRIM_HORIZON", **mapping}
+        self._traffic, self._invoke, self._retry = traffic, invoke, retry
+        self._machine = MappingMachine(Configuration.model_validate(request))
         self._running: list[tuple[float, int, Invoke, InvocationResult]] = []  # by end
-        self._numbers = itertools.count()
+        self._order = itertools.count()
 
     def run(self, is_settled: Callable[[], bool] = lambda: True) -> float:
         """Deliver every change, and retry until all is settled or two hours have passed; the end."""
-        now, over = START, None
+        now, rest_since = START, None
         next_retry = START + 60.0 if self._retry else float("inf")
         while True:
             for action in self._machine.advance(now):
                 self._act(action, now)
-            if self._shard.is_over and self._machine.is_idle():
-                over = over or now
-                if is_settled() or now - over > SETTLE_SECONDS:
+            if self._traffic.is_exhausted and self._machine.is_idle():
+                rest_since = rest_since or now
+                if is_settled() or now - rest_since > SETTLE_SECONDS:
                     return now
             due = self._machine.due()
             end = self._running[0][0] if self._running else float("inf")
             now = max(now, min(next_retry, end, now + 1 if due is None else due))
             while self._running and self._running[0][0] <= now:
-                _, _, action, outcome = heapq.heappop(self._running)
-                self._machine.complete(action, outcome, now)
+                _, _, action, result = heapq.heappop(self._running)
+                self._machine.complete(action, result, now)
             if self._retry and next_retry <= now:
                 self._retry(next_retry)
                 next_retry += 60.0
@@ -139,13 +143,13 @@ class Delivery:
             case Describe():
                 self._machine.discover([("shard", None)])
             case Read():
-                self._machine.receive(action, self._shard.read(now), now)
+                self._machine.receive(action, self._traffic.read(now), now)
             case Invoke():
-                outcome, end = self._invoke([each.event for each in action.records], now)
-                heapq.heappush(self._running, (end, next(self._numbers), action, outcome))
+                result, end = self._invoke([each.event for each in action.records], now)
+                heapq.heappush(self._running, (end, next(self._order), action, result))
             case Discard():
-                places = (place_of(each.event) for each in action.records)
-                self._shard.lost.update(place for place in places if not self._shard.effect[place])
+                numbers = (number_of(each.event) for each in action.records)
+                self._traffic.lost.update(number for number in numbers if not self._traffic.effect[number])
 
 
 MAPPING: dict[str, Any] = {

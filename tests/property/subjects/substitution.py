@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
-Planted = Callable[[], AbstractContextManager[None]]
+Substitution = Callable[[], AbstractContextManager[None]]
 
 
 @contextlib.contextmanager
@@ -21,6 +21,6 @@ def _replaced(replacements: tuple[tuple[Any, str, Any], ...]) -> Generator[None]
             setattr(where, name, value)
 
 
-def planted(*replacements: tuple[ModuleType | type, str, Any]) -> Planted:
+def substitute(*replacements: tuple[ModuleType | type, str, Any]) -> Substitution:
     """In these modules or classes, these names mean these values."""
     return lambda: _replaced(replacements)

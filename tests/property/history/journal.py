@@ -1,4 +1,4 @@
-"""Facts of a history that the laws judge. Changes are told by their numbers; times are epoch seconds."""
+"""Journal of a history that the laws judge. Changes are told by their numbers; times are epoch seconds."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -20,41 +20,41 @@ class Run:
     deadline: float
     end: float = float("inf")
     answer: Any = None
-    is_dead: bool = False
+    has_crashed: bool = False
     is_doubled: bool = False
     """One of its changes is delivered to another run at the same time or after this one's end."""
     first: int | None = None
     """The change whose handler began first."""
     attempts: Counter[int] = field(default_factory=Counter[int])
     failed: set[int] = field(default_factory=set[int])
-    did: set[int] = field(default_factory=set[int])
+    effects: set[int] = field(default_factory=set[int])
     """Effects."""
     finished: set[int] = field(default_factory=set[int])
     """Changes whose handler has ended well."""
     parked: set[int] = field(default_factory=set[int])
-    inside: set[int] = field(default_factory=set[int])
+    running: set[int] = field(default_factory=set[int])
     """Changes whose handler has begun and not ended."""
-    died_inside: set[int] = field(default_factory=set[int])
+    running_at_crash: set[int] = field(default_factory=set[int])
     """Those of them at the function's death."""
-    told: set[int] = field(default_factory=set[int])
+    interrupted: set[int] = field(default_factory=set[int])
     """Those of them at the time of the deadline."""
     claimed: set[int] = field(default_factory=set[int])
     """Changes whose claim is taken and not marked."""
-    secured: set[int] = field(default_factory=set[int])
+    recorded_done: set[int] = field(default_factory=set[int])
     """Changes of which the ledger says, in this run's words, that they are done."""
     reported: set[int] = field(default_factory=set[int])
     ledger_failed: bool = False
     """A call to the ledger did not do what it was asked for, as far as the engine can know."""
     note_failed: bool = False
     bucket_failed: bool = False
-    unanswered: set[str] = field(default_factory=set[str])
+    holds_in_doubt: set[str] = field(default_factory=set[str])
     """Holds whose last call failed."""
     leased: list[str] = field(default_factory=list[str])
-    is_of_all: bool = False
+    makes_all_due: bool = False
     """It was asked to take everything as due."""
-    due: set[str] = field(default_factory=set[str])
+    due_holds: set[str] = field(default_factory=set[str])
     """Holds that were due as a retry run began, and that nobody had leased."""
-    line: dict[str, float] = field(default_factory=dict[str, float])
+    waiting_since: dict[str, float] = field(default_factory=dict[str, float])
     """The same, with those that could be due by a clock that is wrong; and since when each of them fails."""
     suspects: set[str] = field(default_factory=set[str])
     """Those of them of which a function may have died."""
@@ -62,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Effect:
-    """What a handler has done in the world."""
+    """What a handler has done in the history."""
 
     number: int
     item: str
@@ -80,7 +80,7 @@ class Parked:
 
 
 @dataclass(frozen=True)
-class Move:
+class Transition:
     """One write that moved a hold's row; `kind` is what it did."""
 
     kind: str
@@ -105,7 +105,7 @@ class Overlap:
     when: float
 
 
-class Facts:
+class Journal:
     """All that has happened."""
 
     def __init__(self) -> None:
@@ -146,18 +146,18 @@ class Facts:
         self.deaths: Counter[int] = Counter()
         """How often a claim's holder died."""
         self.failed_marks: Counter[int] = Counter()
-        self.moves: list[Move] = []
+        self.transitions: list[Transition] = []
         self.overlaps: list[Overlap] = []
         self.overran: set[int] = set()
         """Changes, a run's first apart, whose handlers had not their time, though they took less than a handler may."""
-        self.met: Counter[str] = Counter()
+        self.incidents: Counter[str] = Counter()
         """Kinds of trouble, counted."""
 
     def excuse(self, numbers: Iterable[int], reason: str) -> None:
         """Repeats may follow of these."""
         self.excused = dict.fromkeys(numbers, reason) | self.excused
 
-    def double(self, run: Run | None, numbers: Iterable[int]) -> None:
+    def mark_doubled(self, run: Run | None, numbers: Iterable[int]) -> None:
         """These are delivered to a second run."""
         if run is not None:
             run.is_doubled = True
@@ -176,19 +176,19 @@ class Facts:
         yield from self.finished.get(before, ())
         yield from (parked.when for parked in self.parked.get(before, ()))
 
-    def kinds(self) -> Counter[str]:
+    def count_incidents(self) -> Counter[str]:
         """Trouble that this history has met, and what became of its changes."""
-        found = Counter(self.met)
+        counts = Counter(self.incidents)
         for parked in self.parked.values():
-            found.update(f"parked: {each.reason}" for each in parked)
-        found.update(f"discarded: {condition}" for _, condition in self.discarded.values())
-        found.update(f"excused for {reason}" for reason in self.excused.values())
-        found.update(f"hold: {move.kind}" for move in self.moves)
-        found.update(f"{run.kind} run" for run in self.runs)
-        found["refused by the destination"] += len(self.refused)
-        found["expired"] += len(self.expired)
-        found["failed mark"] += sum(self.failed_marks.values())
-        found["death of a claim's holder"] += sum(self.deaths.values())
-        found["repeated effect"] += len(self.effects) - len({effect.number for effect in self.effects})
-        found["redriven"] += sum(map(len, self.redriven.values()))
-        return +found
+            counts.update(f"parked: {each.reason}" for each in parked)
+        counts.update(f"discarded: {condition}" for _, condition in self.discarded.values())
+        counts.update(f"excused for {reason}" for reason in self.excused.values())
+        counts.update(f"hold: {transition.kind}" for transition in self.transitions)
+        counts.update(f"{run.kind} run" for run in self.runs)
+        counts["refused by the destination"] += len(self.refused)
+        counts["expired"] += len(self.expired)
+        counts["failed mark"] += sum(self.failed_marks.values())
+        counts["death of a claim's holder"] += sum(self.deaths.values())
+        counts["repeated effect"] += len(self.effects) - len({effect.number for effect in self.effects})
+        counts["redriven"] += sum(map(len, self.redriven.values()))
+        return +counts

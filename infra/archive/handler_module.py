@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pulumi
 
-from infra.archive.sources import ROOT
-
-ENGINE = "stream"
+ENGINE_PACKAGE = "stream"
 """The one package of handler/ that is no consumer's."""
 
 
-def module_of(consumer: str, root: Path = ROOT) -> str:
+def module_of(consumer: str, root: Path) -> str:
     """Module that a consumer runs: `welcome-email` is handler/welcome_email.py or handler/welcome_email/__init__.py.
 
     Raises
@@ -38,7 +36,7 @@ def module_of(consumer: str, root: Path = ROOT) -> str:
 def _modules(handler: Path) -> dict[str, Path]:
     """The file of each module by its name; a package comes before a module of the same name, as it does in Python."""
     modules = {path.stem: path for path in handler.glob("*.py") if path.stem != "__init__"}
-    packages = {path.parent.name: path for path in handler.glob("*/__init__.py") if path.parent.name != ENGINE}
+    packages = {path.parent.name: path for path in handler.glob("*/__init__.py") if path.parent.name != ENGINE_PACKAGE}
     return modules | packages
 
 

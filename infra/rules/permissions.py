@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
-from infra.rules.view import Unknown, texts
+from infra.rules.view import Unknown, as_strings
 
 TABLE_WRITES = [
     *(f"dynamodb:{call}" for call in ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem")),
@@ -20,13 +20,15 @@ TABLE_WRITES = [
 ]
 """Actions that write items (DynamoDB: IAM policies with PartiQL). A transaction is authorised by those of its parts."""
 
-NAMED_FIRST = {"codecommit", "codepipeline", "execute-api", "neptune-db", "s3", "sns", "sqs"}
+NAME_FIRST_SERVICES = {"codecommit", "codepipeline", "execute-api", "neptune-db", "s3", "sns", "sqs"}
 """Services whose ARNs have the resource's name where others have its type, as in table/NAME (service reference)."""
 
-WIDE_POLICY = re.compile(r"arn:[\w-]+:iam::aws:policy/(?:.*/)?(.*(?:FullAccess|ReadOnly|Administrator|PowerUser).*)")
+WIDE_AWS_POLICY = re.compile(
+    r"arn:[\w-]+:iam::aws:policy/(?:.*/)?(.*(?:FullAccess|ReadOnly|Administrator|PowerUser).*)"
+)
 """AWS's own policies that allow all calls of a service, or all that read, on everything in the account."""
 
-NARROWING = re.compile(
+RESOURCE_KEYS = re.compile(
     r"[\w-]+:resourcetag/.+"  # only the resources that bear the tag
     r"|kms:(viaservice|requestalias|resourcealiases|encryptioncontext:.+)"  # only the key of what is stored or named
     r"|ses:fromaddress|cloudwatch:namespace|lambda:functionarn"  # only this sender, this namespace, this function
@@ -39,7 +41,7 @@ say where something goes. `dynamodb:LeadingKeys` and `s3:prefix` choose items an
 `aws:SourceArn` and `aws:SourceAccount` are about a service that calls, which a role is not.
 """
 
-CALLER = re.compile(
+CALLER_KEYS = re.compile(
     r"aws:(source(account|arn|owner|orgid|orgpaths|vpc|vpce|ip)|vpce(account|orgid|orgpaths)"
     r"|principal(account|arn|orgid|orgpaths|servicename)|userid)|s3:dataaccesspoint(account|arn)"
 )
@@ -49,7 +51,7 @@ CALLER = re.compile(
 its own principals the names and tags that it likes, so `aws:PrincipalTag` and `aws:username` bind nobody.
 """
 
-BINDING = re.compile(r"(foranyvalue:)?(string(equals|equalsignorecase|like)|arn(equals|like)|ipaddress)")
+BINDING_OPERATORS = re.compile(r"(foranyvalue:)?(string(equals|equalsignorecase|like)|arn(equals|like)|ipaddress)")
 """Operators that ask for the values given. Negated ones, IfExists and ForAllValues also hold without the key (IAM)."""
 
 ON_ALL = "OnAll"
@@ -75,15 +77,15 @@ def statements(document: object) -> list[Mapping[str, Any]]:
             document = json.loads(document)
         except ValueError:
             return []  # AWS refuses it, and says so better than a rule could
-    return [lowered for each in _listed(_lowered(document).get("statement")) if (lowered := _lowered(each))]
+    return [lowered for each in _elements(_lower_keys(document).get("statement")) if (lowered := _lower_keys(each))]
 
 
 def may(document: object, actions: Sequence[str], resource: str) -> bool:
     """Whether a document allows any of `actions`, by their full names, on a resource, by its ARN or its URN."""
-    return allowing(document, actions)(resource)
+    return allowed_on(document, actions)(resource)
 
 
-def allowing(document: object, actions: Sequence[str]) -> Callable[..., bool]:
+def allowed_on(document: object, actions: Sequence[str]) -> Callable[..., bool]:
     """Return a function that says of a resource, by all its names, whether a document allows any of `actions` on it.
 
     In doubt it does: the conditions of an Allow count as met, and a variable (`${aws:PrincipalTag/team}`) as any text.
@@ -92,14 +94,17 @@ def allowing(document: object, actions: Sequence[str]) -> Callable[..., bool]:
 
     def with_calls(effect: str) -> list[tuple[Mapping[str, Any], set[str]]]:
         found = [each for each in statements(document) if each.get("effect") == effect]
-        calls = [{action for action in actions if _about(each, "action", str.lower, action.lower())} for each in found]
+        calls = [
+            {action for action in actions if _element_matches(each, "action", str.lower, action.lower())}
+            for each in found
+        ]
         return [(each, called) for each, called in zip(found, calls, strict=True) if called]
 
-    allows, denies = with_calls("Allow"), [(each, calls) for each, calls in with_calls("Deny") if _certain(each)]
+    allows, denies = with_calls("Allow"), [(each, calls) for each, calls in with_calls("Deny") if _is_certain(each)]
 
     def allowed_on(*names: str) -> bool:
-        denied = {call for each, calls in denies if _is_on(each, *names) for call in calls}
-        return any(calls - denied and _is_on(each, *names) for each, calls in allows)
+        denied = {call for each, calls in denies if _applies_to(each, *names) for call in calls}
+        return any(calls - denied and _applies_to(each, *names) for each, calls in allows)
 
     return allowed_on
 
@@ -111,7 +116,7 @@ def too_wide(document: object) -> Iterator[str]:
     nothing.
     """
     for each in (each for each in statements(document) if each.get("effect") == "Allow"):
-        actions = texts(each.get("action"))
+        actions = as_strings(each.get("action"))
         if broad := [action for action in actions if WILDCARD.search(action)]:
             yield (
                 f"Action {', '.join(broad)}: a wildcard allows calls that the role never makes, and calls that AWS "
@@ -119,15 +124,15 @@ def too_wide(document: object) -> Iterator[str]:
             )
         for element in ("Action", "Resource"):
             if f"not{element.lower()}" in each:
-                listed = [str(one) for one in texts(each[f"not{element.lower()}"])] or ["(known after the update)"]
+                listed = [str(one) for one in as_strings(each[f"not{element.lower()}"])] or ["(known after the update)"]
                 yield (
                     f"Not{element} {', '.join(listed)}: an Allow by Not{element} covers everything that it does not "
                     f"list; name by {element} what the role needs"
                 )
-        wide = [resource for resource in texts(each.get("resource")) if _names_nothing(resource)]
-        narrowable = [action for action in actions if not _only_on_all(action)]
+        wide = [resource for resource in as_strings(each.get("resource")) if _names_nothing(resource)]
+        narrowable = [action for action in actions if not _takes_all_resources_only(action)]
         accepted = str(each.get("sid", "")).startswith(ON_ALL) and not broad
-        if wide and narrowable and not accepted and not _bound(each.get("condition"), NARROWING, _names_nothing):
+        if wide and narrowable and not accepted and not _is_bound(each.get("condition"), RESOURCE_KEYS, _names_nothing):
             exact = ", ".join(f'"{action}"' for action in narrowable if action not in broad)
             way_out = f", or accept them with everywhere({exact}), if AWS has no narrower form for what is called"
             yield (
@@ -138,53 +143,57 @@ def too_wide(document: object) -> Iterator[str]:
 
 def managed_too_wide(arn: object) -> str | None:
     """Say how much a policy of AWS's own allows, by its name, and the way out; None where it seems narrow."""
-    wide = WIDE_POLICY.fullmatch(arn) if isinstance(arn, str) else None
+    wide = WIDE_AWS_POLICY.fullmatch(arn) if isinstance(arn, str) else None
     return wide and (
         f"{wide[1]}: AWS's own policy covers a whole kind of calls on every resource of the account; name the calls "
         "and their resources in a policy of your own"
     )
 
 
-def public(document: object) -> Iterator[str]:
+def open_to_everybody(document: object) -> Iterator[str]:
     """Say what the policy of a bucket, queue or topic allows to everybody, and the way out."""
     for each in (each for each in statements(document) if each.get("effect") == "Allow"):
         who: object = each.get("principal")
-        named = [name for kind in (_lowered(who).values() or [who]) for name in texts(kind)]
-        if ("notprincipal" in each or "*" in named) and not _bound(each.get("condition"), CALLER, _names_nobody):
-            actions = ", ".join(texts(each.get("action"))) or f"all but {', '.join(texts(each.get('notaction')))}"
+        named = [name for kind in (_lower_keys(who).values() or [who]) for name in as_strings(kind)]
+        if ("notprincipal" in each or "*" in named) and not _is_bound(
+            each.get("condition"), CALLER_KEYS, _names_nobody
+        ):
+            actions = (
+                ", ".join(as_strings(each.get("action"))) or f"all but {', '.join(as_strings(each.get('notaction')))}"
+            )
             yield (
                 f"{actions} allowed to everybody: any AWS account can read the items in it, or put forged ones there; "
                 "name the principals, or bind the callers by aws:SourceAccount, aws:SourceArn or aws:PrincipalOrgID"
             )
 
 
-def _lowered(value: object) -> Mapping[str, Any]:
+def _lower_keys(value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         return {}
     return {name.replace("_", "").lower(): each for name, each in cast("Mapping[str, Any]", value).items()}
 
 
-def _listed(value: object) -> list[object]:
+def _elements(value: object) -> list[object]:
     return cast("list[object]", value) if isinstance(value, list) else [value]
 
 
-def _about(statement: Mapping[str, Any], element: str, pattern: Callable[[str], str], *names: str) -> bool:
+def _element_matches(statement: Mapping[str, Any], element: str, pattern: Callable[[str], str], *names: str) -> bool:
     """Whether the statement's element matches one of the names, or its negation matches none."""
     negated = f"not{element}" in statement
     return negated != any(
-        name in entry.made_of if isinstance(entry, Unknown) else matches(pattern(str(entry)), name)
-        for entry in _listed(statement.get(f"not{element}" if negated else element))
+        name in entry.origins if isinstance(entry, Unknown) else matches(pattern(str(entry)), name)
+        for entry in _elements(statement.get(f"not{element}" if negated else element))
         for name in names
     )
 
 
-def _is_on(statement: Mapping[str, Any], *names: str) -> bool:
-    return _about(statement, "resource", partial(VARIABLE.sub, "*"), *names)
+def _applies_to(statement: Mapping[str, Any], *names: str) -> bool:
+    return _element_matches(statement, "resource", partial(VARIABLE.sub, "*"), *names)
 
 
-def _certain(statement: Mapping[str, Any]) -> bool:
+def _is_certain(statement: Mapping[str, Any]) -> bool:
     """Whether a statement is known as a whole and holds for every caller."""
-    parts = [part for value in statement.values() for part in _listed(value)]
+    parts = [part for value in statement.values() for part in _elements(value)]
     return all(isinstance(part, str) and not VARIABLE.search(part) for part in parts)
 
 
@@ -193,7 +202,7 @@ def _names_nothing(resource: str) -> bool:
     if resource.count(":") < 5:
         return bool(WILDCARD.search(resource))
     _, _, service, _, _, path = resource.split(":", 5)
-    kind = "" if service in NAMED_FIRST else "/?[^:/*?]+[:/]"
+    kind = "" if service in NAME_FIRST_SERVICES else "/?[^:/*?]+[:/]"
     return bool(WILDCARD.search(path)) and not re.match(f"{kind}[^*?]", path)
 
 
@@ -203,9 +212,9 @@ def _names_nobody(arn: str) -> bool:
     return bool(WILDCARD.search(account)) or (not account and bool(WILDCARD.match(path)))
 
 
-def _bound(condition: object, keys: re.Pattern[str], leaves_open: Callable[[str], bool]) -> bool:
+def _is_bound(condition: object, keys: re.Pattern[str], leaves_open: Callable[[str], bool]) -> bool:
     """Whether a condition asks for a certain value of one of `keys`, or is not known yet."""
-    tests = _lowered(condition)
+    tests = _lower_keys(condition)
 
     def chosen(value: object) -> bool:
         text = str(value)
@@ -213,13 +222,13 @@ def _bound(condition: object, keys: re.Pattern[str], leaves_open: Callable[[str]
         return isinstance(value, Unknown) or not is_open
 
     return any(isinstance(each, Unknown) for each in (condition, *tests.values())) or any(
-        BINDING.fullmatch(operator) and keys.fullmatch(key) and all(map(chosen, _listed(values)))
+        BINDING_OPERATORS.fullmatch(operator) and keys.fullmatch(key) and all(map(chosen, _elements(values)))
         for operator, wanted in tests.items()
-        for key, values in _lowered(wanted).items()
+        for key, values in _lower_keys(wanted).items()
     )
 
 
-def _only_on_all(action: str) -> bool:
+def _takes_all_resources_only(action: str) -> bool:
     service, _, call = action.lower().partition(":")
     calls = _unscoped().get(service, frozenset())
     return call in calls or "*" in calls

@@ -21,7 +21,7 @@ NEEDS = 20  # version 2.0: deflate
 MADE_BY = 3 << 8 | NEEDS  # Unix, which the modes are for, wherever this runs
 UTF8 = 0x800
 TIME, DATE = 0, 1 << 5 | 1  # 1980-01-01, the earliest that a zip can say
-MOST_MEMBERS = 0xFFFF
+MAX_MEMBERS = 0xFFFF
 
 
 @dataclass(frozen=True)
@@ -29,69 +29,80 @@ class Member:
     """A file in the zip, before it is written."""
 
     size: int
-    packed: int  # its size in the zip
+    compressed_size: int  # its size in the zip
     method: int
     checksum: int
     executable: bool
     read: Callable[[], bytes]  # as it stands in the zip
 
 
-def stored(data: bytes, *, executable: bool = False) -> Member:
+def stored_member(data: bytes, *, executable: bool = False) -> Member:
     """A member that is not compressed."""
     return Member(len(data), len(data), zipfile.ZIP_STORED, zlib.crc32(data), executable, lambda: data)
 
 
-def unpacked(wheel: Path) -> Iterator[tuple[str, Member]]:
+def wheel_members(wheel: Path) -> Iterator[tuple[str, Member]]:
     """Files of a wheel as an installer would lay them out, but for scripts and headers, which no function needs."""
-    with zipfile.ZipFile(wheel) as opened:
-        for entry in opened.infolist():
+    with zipfile.ZipFile(wheel) as archive:
+        for entry in archive.infolist():
             parts = entry.filename.split("/")
             if parts[0].endswith(".data"):
                 if parts[1] not in ("purelib", "platlib"):
                     continue
                 parts = parts[2:]
             if parts[-1] and "__pycache__" not in parts:
-                yield "/".join(parts), _member(opened, wheel, entry)
+                yield "/".join(parts), _wheel_member(archive, wheel, entry)
 
 
-def length(members: Mapping[str, Member]) -> int:
-    """Size of the zip that `write` makes of `members`."""
+def zip_size(members: Mapping[str, Member]) -> int:
+    """Size of the zip that `write_zip` makes of `members`."""
     headers = sum(LOCAL.size + CENTRAL.size + 2 * len(name.encode()) for name in members)
-    return headers + sum(member.packed for member in members.values()) + END.size
+    return headers + sum(member.compressed_size for member in members.values()) + END.size
 
 
-def write(members: Mapping[str, Member], file: BinaryIO) -> None:
+def write_zip(members: Mapping[str, Member], file: BinaryIO) -> None:
     """Write `members`, by their names in the zip, to an empty `file`."""
     directory = bytearray()
     for name, member in sorted(members.items()):
         offset, encoded = file.tell(), name.encode()
         flags = 0 if name.isascii() else UTF8
-        about = (NEEDS, flags, member.method, TIME, DATE, member.checksum, member.packed, member.size, len(encoded), 0)
+        header = (
+            NEEDS,
+            flags,
+            member.method,
+            TIME,
+            DATE,
+            member.checksum,
+            member.compressed_size,
+            member.size,
+            len(encoded),
+            0,
+        )
         mode = stat.S_IFREG | (0o755 if member.executable else 0o644)
-        file.write(LOCAL.pack(b"PK\3\4", *about) + encoded)
+        file.write(LOCAL.pack(b"PK\3\4", *header) + encoded)
         file.write(member.read())
-        directory += CENTRAL.pack(b"PK\1\2", MADE_BY, *about, 0, 0, 0, mode << 16, offset) + encoded
+        directory += CENTRAL.pack(b"PK\1\2", MADE_BY, *header, 0, 0, 0, mode << 16, offset) + encoded
     offset = file.tell()
     file.write(directory)
     file.write(END.pack(b"PK\5\6", 0, 0, len(members), len(members), len(directory), offset, 0))
 
 
-def _member(opened: zipfile.ZipFile, wheel: Path, entry: zipfile.ZipInfo) -> Member:
+def _wheel_member(archive: zipfile.ZipFile, wheel: Path, entry: zipfile.ZipInfo) -> Member:
     mode = entry.external_attr >> 16
     executable = stat.S_ISREG(mode) and bool(mode & 0o111)  # as pip judges it
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Lambda takes no other
-        return stored(opened.read(entry), executable=executable)
+        return stored_member(archive.read(entry), executable=executable)
     return Member(
         size=entry.file_size,
-        packed=entry.compress_size,
+        compressed_size=entry.compress_size,
         method=entry.compress_type,
         checksum=entry.CRC,
         executable=executable,
-        read=lambda: _packed(wheel, entry),
+        read=lambda: _raw_bytes(wheel, entry),
     )
 
 
-def _packed(wheel: Path, entry: zipfile.ZipInfo) -> bytes:
+def _raw_bytes(wheel: Path, entry: zipfile.ZipInfo) -> bytes:
     """The bytes of `entry` as they stand in the wheel, after a header whose own name and extra field may differ."""
     with wheel.open("rb") as file:
         file.seek(entry.header_offset + LOCAL.size - 4)

@@ -6,49 +6,55 @@ from random import Random
 from typing import Any
 
 from sandbox.mapping.protocol import Returned
-from tests.property.function.function import Function
+from tests.fakes.stream import number
+from tests.property.function.function import SimulatedFunction
 from tests.property.function.services import records_in
-from tests.property.history.facts import Facts, Run
-from tests.property.history.faults import MINUTE, Faults, within
-from tests.property.kernel import Kernel
-from tests.property.stream import number
+from tests.property.history.faults import MINUTE, Faults, is_during
+from tests.property.history.journal import Journal, Run
+from tests.property.virtual_clock import VirtualClock
 
 REQUEST = "table-stream"
 CLOCKS_DIFFER = 5.0
 """Seconds by which what an environment takes to be due, or leased, may differ from the truth."""
 
 
-class Schedule:
+class RetrySchedule:
     """Invokes the function with retry requests, every minute in which anything could be due.
 
     A run that would find nothing due does nothing, and is left out: histories last for days.
     """
 
     def __init__(
-        self, kernel: Kernel, rng: Random, faults: Faults, facts: Facts, function: Function, until: float
+        self,
+        clock: VirtualClock,
+        rng: Random,
+        faults: Faults,
+        journal: Journal,
+        function: SimulatedFunction,
+        until: float,
     ) -> None:
-        self._kernel, self._rng, self._faults, self._facts, self._function = kernel, rng, faults, facts, function
+        self._clock, self._rng, self._faults, self._journal, self._function = clock, rng, faults, journal, function
         self._until = until
         self._next = math.inf
         self._offset = rng.uniform(0, MINUTE)
-        function.table.rows.changed = self.look
-        function.help = lambda event: self._start("helper", event, rng.uniform(0, 2))
+        function.dynamodb.observer.changed = self.look
+        function.start_helper = lambda event: self._start("helper", event, rng.uniform(0, 2))
         if faults.operator:
-            kernel.at(kernel.now + rng.uniform(0, faults.operator), self._operate)
+            clock.at(clock.now + rng.uniform(0, faults.operator), self._operate)
 
     def look(self) -> None:
         """See when a retry run could find anything due."""
         soonest = self._soonest()
         if soonest == math.inf:
             return
-        after = max(soonest, self._kernel.now + 1e-6) - self._offset
+        after = max(soonest, self._clock.now + 1e-6) - self._offset
         tick = math.ceil(after / MINUTE) * MINUTE + self._offset
         if tick < self._next and tick <= self._until:
             self._next = tick
-            self._kernel.at(tick, lambda: self._tick(tick))
+            self._clock.at(tick, lambda: self._tick(tick))
 
     def _soonest(self) -> float:
-        held = self._function.table.rows.held().values()
+        held = self._function.dynamodb.observer.held().values()
         slack = CLOCKS_DIFFER if self._faults.lambdas.skewed else 0.0
         return min((max(row.get("due", 0), row.get("lease", 0)) for row in held), default=math.inf) - slack
 
@@ -61,19 +67,19 @@ class Schedule:
             return
         rng, lambdas, by_chance = self._rng, self._faults.lambdas, when < self._faults.quiet_at
         if rng.random() < self._faults.stores.purge:
-            self._function.table.purge(when)
-        if within(lambdas.throttled, when) or (by_chance and rng.random() < lambdas.tick_dropped):
-            self._facts.met["retry run dropped"] += 1
+            self._function.dynamodb.purge(when)
+        if is_during(lambdas.throttled, when) or (by_chance and rng.random() < lambdas.tick_dropped):
+            self._journal.incidents["retry run dropped"] += 1
         else:
             late = by_chance and rng.random() < lambdas.tick_late
             for _ in range(2 if by_chance and rng.random() < lambdas.tick_twice else 1):
                 self._start("retry", {REQUEST: "retry"}, rng.uniform(0, MINUTE) if late else rng.uniform(0, 5))
-        self._kernel.at(when + 1e-3, self.look)
+        self._clock.at(when + 1e-3, self.look)
 
     def _start(self, kind: str, event: dict[str, Any], delay: float) -> None:
-        self._kernel.at(
-            self._kernel.now + delay,
-            lambda: self._kernel.start(lambda: self._run(kind, event)),
+        self._clock.at(
+            self._clock.now + delay,
+            lambda: self._clock.start(lambda: self._run(kind, event)),
         )
 
     def _run(self, kind: str, event: dict[str, Any]) -> None:
@@ -81,12 +87,12 @@ class Schedule:
         self.look()
 
     def _began(self, run: Run) -> None:
-        for digest, row in self._function.table.rows.held().items():
+        for digest, row in self._function.dynamodb.observer.held().items():
             free_at = max(row.get("due", 0), row.get("lease", 0))
             if free_at + CLOCKS_DIFFER <= run.start:
-                run.due.add(digest)
+                run.due_holds.add(digest)
             if free_at - CLOCKS_DIFFER <= run.start:
-                run.line[digest] = row["since"]
+                run.waiting_since[digest] = row["since"]
                 if row.get("deaths") or row.get("owner"):
                     run.suspects.add(digest)
 
@@ -95,19 +101,19 @@ class Schedule:
     def _operate(self) -> None:
         action: Callable[[], None] = self._rng.choice([self._redrive, self._skip, self._make_all_due])
         action()
-        if self._kernel.now < self._faults.over_at + self._faults.operator:
-            self._kernel.at(self._kernel.now + self._faults.operator, self._operate)
+        if self._clock.now < self._faults.ended_at + self._faults.operator:
+            self._clock.at(self._clock.now + self._faults.operator, self._operate)
 
     def _make_all_due(self) -> None:
-        if self._function.table.rows.held():
-            self._facts.met["everything made due"] += 1
+        if self._function.dynamodb.observer.held():
+            self._journal.incidents["everything made due"] += 1
             self._start("retry", {REQUEST: "retry", "now": True}, 0.0)
 
     def _skip(self) -> None:
-        held = sorted(self._function.table.rows.held())
+        held = sorted(self._function.dynamodb.observer.held())
         if held:
             digest = self._rng.choice(held)
-            self._facts.asked_to_skip.add(self._function.table.rows.item_of[digest])
+            self._journal.asked_to_skip.add(self._function.dynamodb.observer.item_of[digest])
             self._start("skip", {REQUEST: "skip", "item": digest}, 0.0)
 
     def _redrive(self) -> None:
@@ -117,8 +123,8 @@ class Schedule:
         keys = self._rng.sample(sorted(parked), self._rng.randint(1, len(parked)))
         records = [parked[key] for key in keys]
         numbers = [number(record) for record in records]
-        self._facts.excuse(numbers, "a redrive")
-        self._facts.asked_to_redrive.update(numbers)
+        self._journal.excuse(numbers, "a redrive")
+        self._journal.asked_to_redrive.update(numbers)
 
         def redrive() -> None:
             run, outcome = self._function.invoke("redrive", {REQUEST: "redrive", "records": records})
@@ -126,7 +132,7 @@ class Schedule:
             for key, each, record in zip(keys, numbers, records, strict=True):
                 if record["eventID"] in held:
                     self._function.objects.pop(key, None)
-                    self._facts.redriven.setdefault(each, []).append(run.start)
+                    self._journal.redriven.setdefault(each, []).append(run.start)
             self.look()
 
-        self._kernel.start(redrive)
+        self._clock.start(redrive)

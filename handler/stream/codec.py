@@ -1,0 +1,136 @@
+"""Conversion between DynamoDB's JSON and native values, without loss; also JSON that is nested deeply."""
+
+import base64
+import binascii
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, cast
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+MOST_NESTING = 10_000
+"""Nesting levels of JSON: far more than DynamoDB's 32, and few enough for a thread's stack of 8 MB."""
+SEQUENCE_DIGITS = 40
+"""The most digits of a sequence number (DynamoDB Streams API): padded to 40, the text sorts like the number."""
+
+
+def text_of(error: BaseException) -> str:
+    """Return an error's text, or a note if there is none: the `__str__` of a handler's own error may raise."""
+    try:
+        return str(error)
+    except BaseException as failed:
+        return f"(no text: its __str__ raised {type(failed).__name__})"
+
+
+def to_json(value: Any) -> str:
+    """Return the value as JSON, however deeply it is nested."""
+    return _convert(json.dumps, value)
+
+
+def from_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text, however deeply it is nested. Raises ValueError."""
+    return _convert(json.loads, text)
+
+
+def _convert(convert: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return convert(value)
+    except RecursionError:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, MOST_NESTING))
+        try:
+            return convert(value)
+        finally:
+            sys.setrecursionlimit(limit)
+
+
+def padded(sequence: str | int) -> str:
+    """Return a sequence number as text of 40 digits, which sorts like the number."""
+    return str(sequence).rjust(SEQUENCE_DIGITS, "0")
+
+
+def decode(value: Any) -> Any:
+    """Return the native value of a value in DynamoDB's JSON, as a stream record has it. Raises ValueError."""
+    if not isinstance(value, dict) or len(cast(dict[str, Any], value)) != 1:
+        raise ValueError(f"{value!r} is not an object with one type")
+    [(kind, content)] = cast(dict[str, Any], value).items()
+    if kind not in DECODERS:
+        raise ValueError(f"{kind!r} is not a DynamoDB type")
+    expected, read = DECODERS[kind]
+    if not isinstance(content, expected):
+        raise ValueError(f"{kind} holds {content!r}")  # noqa: TRY004 - the same error for every invalid value
+    return read(content)
+
+
+def _number(text: Any) -> Decimal:
+    if not isinstance(text, str) or not NUMBER.fullmatch(text):
+        raise ValueError(f"{text!r} is not a number")
+    return Decimal(text)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a string")  # noqa: TRY004 - as in decode
+    return value
+
+
+def _binary(text: Any) -> bytes:
+    try:
+        return base64.b64decode(_text(text), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"{text!r} is not base64: {error}") from error
+
+
+DECODERS: dict[str, tuple[type, Callable[[Any], Any]]] = {
+    "S": (str, str),
+    "N": (str, _number),
+    "B": (str, _binary),
+    "BOOL": (bool, bool),
+    "NULL": (bool, lambda _: None),
+    "SS": (list, lambda values: {_text(value) for value in values}),
+    "NS": (list, lambda values: {_number(value) for value in values}),
+    "BS": (list, lambda values: {_binary(value) for value in values}),
+    "L": (list, lambda values: [decode(value) for value in values]),
+    "M": (dict, lambda values: {name: decode(value) for name, value in values.items()}),
+}
+
+
+def encode(value: Any) -> dict[str, Any]:
+    """Return the value as boto3's DynamoDB client takes it; every value that `decode` returns keeps all its digits.
+
+    boto3's own serializer refuses numbers of more than 38 digits, even if all but 38 are zeros. Raises TypeError for a
+    value that DynamoDB cannot hold, such as a float, an empty set, or a set of several types.
+    """
+    for types, kind, write in ENCODERS:
+        if isinstance(value, types):
+            return {kind: write(value)}
+    if isinstance(value, set | frozenset):
+        kinds = {kind for element in cast(set[Any], value) for kind in encode(element)}
+        if len(kinds) == 1 and kinds <= {"S", "N", "B"}:
+            kind = kinds.pop()
+            return {f"{kind}S": [encode(element)[kind] for element in cast(set[Any], value)]}
+    raise TypeError(f"DynamoDB cannot hold {value!r} ({type(cast(Any, value)).__name__})")
+
+
+def _finite(number: int | Decimal) -> str:
+    if isinstance(number, Decimal) and not number.is_finite():
+        raise TypeError(f"DynamoDB cannot hold {number!r}")
+    return str(number)
+
+
+ENCODERS: list[tuple[type | tuple[type, ...], str, Callable[[Any], Any]]] = [
+    (type(None), "NULL", lambda _: True),
+    (bool, "BOOL", bool),
+    (str, "S", str),
+    ((int, Decimal), "N", _finite),
+    ((bytes, bytearray), "B", bytes),
+    ((list, tuple), "L", lambda values: [encode(value) for value in values]),
+    (dict, "M", lambda item: encode_item(item)),
+]
+
+
+def encode_item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an item as boto3's DynamoDB client takes it."""
+    return {name: encode(value) for name, value in item.items()}
