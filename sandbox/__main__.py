@@ -62,7 +62,7 @@ def run_up(port: int | None, outputs: Path | None) -> int:
                 continue
             deployed, result = now, redeploy(sandbox, deployment)
             names = Names.from_outputs(deployment.outputs)
-            display.forget()
+            display.forget_failures()
             write_outputs(outputs, deployment.outputs)
             unsupported = print_unsupported(deployment, unsupported)
             print(result, flush=True)

@@ -1,7 +1,7 @@
-"""What came of an invocation, from its answer and its log: what is done, failed, held, waits, is released or parked."""
+"""Sorts the changes of an invocation by its answer and log: done, failed, postponed, held, waiting or parked."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -12,19 +12,19 @@ Event = Mapping[str, Any]
 FAILED, HELD, WAIT, PARKED = "change failed", "item held", "changes wait", "change parked"
 RETRY_FAILED, PROGRESS, RELEASED, BROKEN = "retry failed", "changes done", "item released", "hold broken"
 MESSAGES = (FAILED, HELD, WAIT, PARKED, RETRY_FAILED, PROGRESS, RELEASED, BROKEN)
-"""What the engine logs of an item."""
+"""The engine's log messages about an item."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """The program's own names of functions and tables, by the physical ones; a table's also by its stream."""
+    """The program's names of functions and tables, by physical name; those of tables also by stream ARN."""
 
     consumers: Mapping[str, str]
     tables: Mapping[str, str]
 
     @classmethod
     def from_outputs(cls, outputs: Mapping[str, Any]) -> "Names":
-        """From a stack's outputs."""
+        """Take the names from a stack's outputs."""
         tables = outputs.get("tables", {}).items()
         return cls(
             {consumer["function"]: name for name, consumer in outputs.get("consumers", {}).items()},
@@ -32,17 +32,17 @@ class Names:
         )
 
     def consumer(self, function: str) -> str:
-        """A function's name in the program; the physical one where the program does not tell."""
+        """Return a function's name in the program; its physical name if the outputs lack it."""
         return self.consumers.get(function, function)
 
     def table(self, name: str) -> str:
-        """A table's name in the program, by its physical name or its stream."""
+        """Return a table's name in the program, by its physical name or stream ARN; its physical name as above."""
         return self.tables.get(name, name.split("/")[1] if "/" in name else name)
 
 
 @dataclass(frozen=True)
 class LogEntry:
-    """What the engine logged of an item; what it did not say is empty, 0 or None."""
+    """A log entry of the engine about an item. A field that the entry lacks is empty, 0 or None."""
 
     message: str
     item: str
@@ -61,84 +61,84 @@ class LogEntry:
 
     @property
     def change(self) -> str:
-        """The change in a few words: MODIFY customer_id=c7 order_id=31."""
-        keys = " ".join(f"{name}={value}" for name, value in self.keys.items())
-        return f"{self.event_name} {keys}".strip()
+        """Short title of the change, such as MODIFY customer_id=c7 order_id=31."""
+        return f"{self.event_name} {self.key}".strip()
+
+    @property
+    def key(self) -> str:
+        """Key of the item, such as customer_id=c7 order_id=31."""
+        return " ".join(f"{name}={value}" for name, value in self.keys.items())
 
 
 @dataclass(frozen=True)
 class InvocationReport:
-    """What came of one invocation, by a mapping or by the schedule.
+    """The result of one invocation, by a mapping or by a schedule.
 
-    Of a batch, each change is done; failed, and comes again for that; comes again for another reason; is held (it, or
-    an earlier change of its item in this batch, failed); waits, since its item is held already; or is parked. Of a
-    retry run, only what it has logged is known.
+    Each change of a batch is in one place:
+
+    - done;
+    - failed: Lambda delivers it again;
+    - postponed: Lambda delivers it again for another reason;
+    - held: the change, or an earlier one of its item in this batch, has failed;
+    - waiting: its item was held before;
+    - parked.
+
+    A retry run has log entries only.
     """
 
+    invocation: ObservedInvocation
     consumer: str
     table: str
-    scheduled: bool
-    changes: int
-    attempt: int
-    ended_at: float
-    duration_seconds: float
-    error: str | None
     done: tuple[Event, ...]
     failed: tuple[tuple[Event, str], ...]
     postponed: tuple[Event, ...]
     held: tuple[Event, ...]
     waiting: tuple[Event, ...]
     entries: tuple[LogEntry, ...]
-    still_held: int | None
-    """How many items a retry run has left held; None where it did not say."""
 
     def entries_of(self, message: str) -> list[LogEntry]:
-        """The entries with that message."""
+        """Return the entries with this message."""
         return [entry for entry in self.entries if entry.message == message]
 
 
 def report_of(invocation: ObservedInvocation, names: Names) -> InvocationReport:
-    """Sort the changes of an invocation. Where the function died, all of them come again and none is told apart."""
+    """Sort the changes of an invocation. If the invocation failed, Lambda delivers all of them again: none is done."""
     entries = tuple(_entries(invocation.log, names))
     records = {int(record["dynamodb"]["SequenceNumber"]): record for record in invocation.records}
     reported = {int(each["itemIdentifier"]) for each in _failures(invocation.response)}
-    failed = {entry.sequence: entry.error for entry in entries if entry.message == FAILED}
+    errors = {entry.sequence: entry.error for entry in entries if entry.message == FAILED}
     parked = {entry.sequence for entry in entries if entry.message == PARKED}
     held = set(_from_first_on(records, entries, HELD)) - parked
     waiting = set(_from_first_on(records, entries, WAIT)) - parked - held
     batch_failed = invocation.error is not None
-    done = set[int]() if batch_failed else records.keys() - reported - parked - held - waiting
+    failed = records.keys() & errors.keys() & (records.keys() if batch_failed else reported)
+
+    def pick(sequences: Container[int]) -> tuple[Event, ...]:
+        return tuple(record for sequence, record in records.items() if sequence in sequences)
+
     return InvocationReport(
+        invocation=invocation,
         consumer=names.consumer(invocation.function),
         table=names.table(invocation.stream_arn),
-        scheduled=invocation.scheduled is not None,
-        changes=len(records),
-        attempt=invocation.attempt,
-        ended_at=invocation.ended_at,
-        duration_seconds=invocation.duration_seconds,
-        error=invocation.error,
-        done=tuple(each for at, each in records.items() if at in done),
-        failed=tuple(
-            (each, failed[at]) for at, each in records.items() if at in failed and (batch_failed or at in reported)
-        ),
-        postponed=tuple(each for at, each in records.items() if at in reported and at not in failed),
-        held=tuple(each for at, each in records.items() if at in held),
-        waiting=tuple(each for at, each in records.items() if at in waiting),
+        done=pick(set[int]() if batch_failed else records.keys() - reported - parked - held - waiting),
+        failed=tuple((record, errors[sequence]) for sequence, record in records.items() if sequence in failed),
+        postponed=pick(reported - errors.keys()),
+        held=pick(held),
+        waiting=pick(waiting),
         entries=entries,
-        still_held=still_held(invocation.response) if invocation.scheduled is not None else None,
     )
 
 
-def still_held(answer: Any) -> int | None:
-    """How many items a retry run has left held, by its answer; None where that is none."""
+def remaining_held(answer: Any) -> int | None:
+    """Return the number of items that are held after a retry run, from its answer; None for any other answer."""
     if not isinstance(answer, dict) or "held" not in answer:
         return None
-    counts = cast("dict[str, Any]", answer)  # the items held when the run began, and those released in it
+    counts = cast("dict[str, Any]", answer)  # the items that were held when the run began, and those that it released
     return max(int(counts["held"]) - int(counts.get("released", 0)), 0)
 
 
 def _from_first_on(records: Mapping[int, Event], entries: Iterable[LogEntry], message: str) -> Iterator[int]:
-    """The changes of each such entry's item from its first on: an entry names only the first hundred."""
+    """Yield the changes of each entry's item, from the entry's first change on: an entry names at most 100 changes."""
     for entry in entries:
         named = {entry.sequence, *entry.sequences} & records.keys() if entry.message == message else ()
         if named:
@@ -150,38 +150,38 @@ def _from_first_on(records: Mapping[int, Event], entries: Iterable[LogEntry], me
 def _entries(log: str, names: Names) -> Iterator[LogEntry]:
     for line in log.splitlines():
         try:
-            logged = json.loads(line)
+            entry = json.loads(line)
         except json.JSONDecodeError:
-            continue  # whatever else a function prints
-        if isinstance(logged, dict) and cast("dict[str, Any]", logged).get("message") in MESSAGES:
-            yield _entry(cast("dict[str, Any]", logged), names)
+            continue  # functions print other lines as well
+        if isinstance(entry, dict) and cast("dict[str, Any]", entry).get("message") in MESSAGES:
+            yield _entry(cast("dict[str, Any]", entry), names)
 
 
-def _entry(logged: Mapping[str, Any], names: Names) -> LogEntry:
-    keys: dict[str, Any] = logged.get("keys") or {}
-    error: dict[str, Any] = logged.get("error") or {}
-    sequence, next_try = logged.get("sequence_number"), logged.get("next_try")
-    sequences: list[str] = logged.get("sequence_numbers") or []
+def _entry(entry: Mapping[str, Any], names: Names) -> LogEntry:
+    keys: dict[str, Any] = entry.get("keys") or {}
+    error: dict[str, Any] = entry.get("error") or {}
+    sequence, next_try = entry.get("sequence_number"), entry.get("next_try")
+    sequences: list[str] = entry.get("sequence_numbers") or []
     return LogEntry(
-        message=logged["message"],
-        item=str(logged.get("item") or json.dumps([logged.get("table"), keys])),
-        table=names.table(str(logged.get("table", ""))),
-        event_name=str(logged.get("event_name") or ""),
+        message=entry["message"],
+        item=str(entry.get("item") or json.dumps([entry.get("table"), keys])),
+        table=names.table(str(entry.get("table", ""))),
+        event_name=str(entry.get("event_name") or ""),
         keys=keys,
         sequence=int(sequence) if sequence else None,
         sequences=tuple(map(int, sequences)),
-        changes=int(logged.get("changes") or 0),
-        waiting=int(logged.get("waiting") or 0),
-        tries=int(logged.get("tries") or logged.get("attempts") or 0),
+        changes=int(entry.get("changes") or 0),
+        waiting=int(entry.get("waiting") or 0),
+        tries=int(entry.get("tries") or entry.get("attempts") or 0),
         error=f"{error.get('type')}: {error.get('text')}" if error else "",
-        park_reason=str(logged.get("reason") or ""),
+        park_reason=str(entry.get("reason") or ""),
         next_try=datetime.fromisoformat(next_try).timestamp() if next_try else None,
-        held_seconds=float(logged.get("held_seconds") or 0),
+        held_seconds=float(entry.get("held_seconds") or 0),
     )
 
 
 def _failures(response: Any) -> Iterator[Mapping[str, Any]]:
-    """What an answer reports, where it names changes; anything else is for the mapping to judge."""
+    """Yield the batch item failures that have a sequence number. The mapping decides about any other answer."""
     answer = cast("dict[str, Any]", response) if isinstance(response, dict) else {}
     for each in cast("list[Any]", answer.get("batchItemFailures") or []):
         if isinstance(each, dict) and str(cast("dict[str, Any]", each).get("itemIdentifier")).isdecimal():

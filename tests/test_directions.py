@@ -16,11 +16,12 @@ MAY_IMPORT = {
     "infra.archive": ("infra.archive",),
     "handler.stream": ("handler.stream",),
     "handler": ("handler.stream",),
+    "sandbox.mapping": ("sandbox.mapping",),
     "sandbox": ("sandbox", "infra.archive.sources", "handler.stream.codec", "handler.stream.failures"),
     "sandbox.resources": ("sandbox.resources", "=sandbox", "sandbox.emulator"),
     "sandbox.program": (
         *("sandbox.program", "sandbox.resources", "=sandbox", "sandbox.emulator", "sandbox.mapping"),
-        *("sandbox.schedule", "infra.archive.sources"),
+        *("sandbox.schedule", "sandbox.scheduler", "infra.archive.sources"),
     ),
     "sandbox.demo": (
         *("sandbox.demo", "sandbox.program", "=sandbox", "sandbox.emulator", "sandbox.mapping", "sandbox.report"),
@@ -92,6 +93,7 @@ def test_every_module_imports_only_what_its_room_may_know() -> None:
         ("sandbox.resources.tables", "from sandbox import report"),
         ("sandbox.program.deploy", "from sandbox.demo import run"),
         ("sandbox.demo.run", "from sandbox.resources import catalog"),
+        ("sandbox.mapping.poller", "from sandbox.schedule import Schedule"),
         ("infra.rules.tables", "from infra.internal import registry"),
         ("infra.archive.wheels", "from infra import settings"),
         ("policy.pack", "from infra import consumer"),

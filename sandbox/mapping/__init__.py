@@ -1,1 +1,1 @@
-"""An event source mapping that fails, retries and gives up as AWS's does."""
+"""An event source mapping that fails, retries and gives up as on AWS."""

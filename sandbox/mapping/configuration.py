@@ -1,4 +1,4 @@
-"""What an event source mapping is created with, in AWS's words and bounds, and what AWS leaves open about it."""
+"""Configuration of an event source mapping, with AWS's names and bounds, and assumptions on undocumented behaviour."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,9 +31,10 @@ class _Destinations(_Model):
 
 
 class Configuration(_Model):
-    """A mapping as `create_event_source_mapping` takes it, with the defaults and bounds of AWS's API reference.
+    """The arguments of `create_event_source_mapping`, with the defaults and bounds of AWS's API reference.
 
-    Whatever the sandbox does not imitate, tumbling windows first of all, is a `pydantic.ValidationError` that names it.
+    An option that the sandbox does not imitate, such as a tumbling window, raises a `pydantic.ValidationError` with its
+    name.
     """
 
     event_source_arn: str
@@ -56,31 +57,34 @@ class Configuration(_Model):
 
     @property
     def patterns(self) -> list[str]:
-        """The filters' patterns, JSON each; a record passes when it matches one."""
+        """Patterns of the filters, each as JSON. A record passes if it matches one of them."""
         return [each.pattern for each in self.filter_criteria.filters]
 
 
-def back_off(tries: int) -> float:
-    """Seconds until the next try after `tries` in vain: about one at first, growing, as recorded; the cap is ours."""
-    return min(0.9 * 1.7 ** min(tries - 1, 16), 60.0)
+def back_off(attempts: int) -> float:
+    """Return the seconds until the next attempt, after `attempts` failed ones.
+
+    They begin at about 1 s and grow, as recorded on AWS. The cap of 60 s is an assumption.
+    """
+    return min(0.9 * 1.7 ** min(attempts - 1, 16), 60.0)
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What AWS does not document, each with its likelier reading as the default."""
+    """Readings of AWS's undocumented behaviour; the defaults are the likelier ones."""
 
     discard_rest_of_batch: bool = True
-    """A checkpoint that fails for good takes the records after it along to the destination."""
+    """When a partial failure runs out of retries, the rest of its batch goes to the destination as well."""
     halves_keep_failure_count: bool = True
-    """The halves of a batch start with its count of failures, not afresh."""
+    """The halves of a bisected batch inherit its count of failures; otherwise they start at 0."""
     invoke_on_empty_window: bool = False
-    """A batching window without records invokes the function all the same."""
+    """A batching window without records invokes the function with an empty batch."""
     new_shards_start_at: Start = "TRIM_HORIZON"
-    """Where a mapping from LATEST starts in shards that appear later."""
+    """Where a mapping with the starting position LATEST begins in shards that appear later."""
     filtered_records_advance: bool = True
-    """Records that no filter lets through move the checkpoint as soon as they are read."""
+    """Records that no filter matches move the checkpoint as soon as they are read."""
     resume_after_trim_at: Start = "TRIM_HORIZON"
-    """Where reading goes on when retention has passed the checkpoint."""
+    """Where the mapping continues to read after retention has passed its checkpoint."""
     malformed_response_fails: bool = True
-    """A response of a shape that no document names fails the batch."""
+    """A response of an undocumented shape fails the batch."""
     back_off: Callable[[int], float] = back_off

@@ -1,4 +1,4 @@
-"""What a mapping sends to its on-failure destination, in the shapes recorded on AWS, and the sending."""
+"""Makes and sends the failure records of on-failure destinations, in the shapes recorded on AWS."""
 
 import json
 from datetime import UTC, datetime
@@ -10,7 +10,10 @@ from sandbox.mapping.protocol import RETRIES_EXHAUSTED, Discard
 
 
 def failure_record(discard: Discard, *, function_arn: str, stream_arn: str, now: float) -> dict[str, Any]:
-    """The record of a discarded batch as queues and topics get it: a pointer that dies with the stream's records."""
+    """Return the failure record of a discarded batch, as queues and topics receive it.
+
+    The record points to stream records, and is of no use once the stream's retention has removed them.
+    """
     first, last = discard.records[0], discard.records[-1]
     record: dict[str, Any] = {
         "requestContext": {
@@ -42,12 +45,12 @@ def failure_record(discard: Discard, *, function_arn: str, stream_arn: str, now:
 
 
 def send(client: Client, destination: str, mapping: str, discard: Discard, record: dict[str, Any]) -> None:
-    """Send a failure record to a bucket, which gets the whole event as well, a queue or a topic, each by its ARN.
+    """Send a failure record to a bucket, queue or topic, by its ARN. A bucket receives the whole event as well.
 
     Raises
     ------
     botocore.exceptions.ClientError
-        The destination refuses.
+        The destination refuses the record.
     """
     service, name = destination.split(":")[2], destination.rsplit(":", 1)[1]
     if service == "s3":
@@ -63,7 +66,7 @@ def send(client: Client, destination: str, mapping: str, discard: Discard, recor
 
 
 def object_key(mapping: str, shard: str, timestamp: str) -> str:
-    """Where a bucket keeps a failure record of this ISO 8601 `timestamp`."""
+    """Return the key of a failure record in a bucket; `timestamp` is in ISO 8601."""
     when = datetime.fromisoformat(timestamp)
     return f"aws/lambda/{mapping}/{shard}/{when:%Y/%m/%d}/{when:%Y-%m-%dT%H.%M.%S}-{uuid4()}"
 

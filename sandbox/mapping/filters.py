@@ -1,9 +1,9 @@
-"""Event filters as a mapping applies them to stream records.
+"""Event filters, as a mapping applies them to stream records.
 
-Lambda's filters are EventBridge's event patterns. Both a pattern and a record are flattened: the names on the way to a
-value are joined by dots, and an array stands for each of its elements. So `a` is there only if something in it is, and
-`{"a.b": ...}` is `{"a": {"b": ...}}` (recorded on AWS by calls of TestEventPattern). Tests of several members of one
-object in an array must pass on the same element (AWS's event-ruler, the library that matches the patterns).
+Lambda's filters are EventBridge's event patterns. Pattern and record are flattened: dots join the names on the path to
+a value, and each element of an array counts. So `a` exists only if it contains a value, and `{"a.b": ...}` equals
+`{"a": {"b": ...}}` (recorded on AWS by calls of TestEventPattern). Rules for several members of one object in an array
+must pass on the same element (AWS's event-ruler, the library that matches the patterns).
 """
 
 import json
@@ -19,16 +19,16 @@ Predicate = Callable[[Any], bool]
 _COMPARE: dict[str, Callable[[float, float], bool]] = {"=": eq, ">": gt, ">=": ge, "<": lt, "<=": le}
 _OPERATORS = ("anything-but", "cidr", "equals-ignore-case", "exists", "numeric", "prefix", "suffix", "wildcard")
 REFUSED = "InvalidParameterValueException: Invalid filter pattern definition."
-"""What AWS says of a pattern."""
+"""AWS's error for an invalid pattern."""
 
 
 class FilterError(ValueError):
-    """A pattern that AWS refuses, or one with an operator that the sandbox does not imitate."""
+    """AWS refuses the pattern, or the sandbox does not imitate one of its operators."""
 
 
 @dataclass(frozen=True)
 class _Field:
-    """What a pattern asks of one field: one of the predicates passes a value, or the field may be absent."""
+    """A pattern's rules for one field: a value must pass one of the predicates, or the field may be absent."""
 
     predicates: Sequence[Predicate]
     may_be_absent: bool
@@ -36,7 +36,7 @@ class _Field:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """A value in a record, and which element of which arrays holds it."""
+    """A value in a record, with the index of its element in each array that contains it, by the array's id."""
 
     value: Any
     elements: Mapping[int, int]
@@ -46,7 +46,7 @@ _Fields = Mapping[str, _Field]
 
 
 def any_of(patterns: Iterable[str]) -> Predicate:
-    """Whether a record, an event's JSON, passes at least one of `patterns`; everything passes where there is none.
+    """Return a predicate that passes a record, as parsed JSON, if it matches a pattern, or if there are no patterns.
 
     Raises
     ------
@@ -72,19 +72,19 @@ def _parse(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise FilterError(f"{REFUSED} {text!r} is not JSON: {error}") from error
     if not isinstance(parsed, dict):
-        raise FilterError(f"{REFUSED} {text!r} is no JSON object")
+        raise FilterError(f"{REFUSED} {text!r} is not a JSON object")
     return cast("dict[str, Any]", parsed)
 
 
 def _alternatives(pattern: Mapping[str, Any], path: str) -> Iterator[_Fields]:
-    """The pattern without `$or`: sets of fields by path, of which a record must pass one."""
-    found: list[_Fields] = [{}]
+    """Yield the alternatives of a pattern, without `$or`: a record must match the fields of one of them."""
+    options: list[_Fields] = [{}]
     for key, value in pattern.items():
         branches = list(_branches(key, value, path))
-        if twice := {name for fields in found for branch in branches for name in fields.keys() & branch.keys()}:
-            raise FilterError(f"the sandbox does not imitate two tests of one field: {', '.join(sorted(twice))}")
-        found = [{**fields, **branch} for fields in found for branch in branches]
-    yield from found
+        if repeated := {name for fields in options for branch in branches for name in fields.keys() & branch.keys()}:
+            raise FilterError(f"the sandbox does not imitate two rules for one field: {', '.join(sorted(repeated))}")
+        options = [{**fields, **branch} for fields in options for branch in branches]
+    yield from options
 
 
 def _branches(key: str, value: object, path: str) -> Iterator[_Fields]:
@@ -104,7 +104,7 @@ def _branches(key: str, value: object, path: str) -> Iterator[_Fields]:
 
 
 def _patterns(value: object) -> Sequence[dict[str, Any]]:
-    """The patterns under `$or`; none where AWS takes it for a field's name."""
+    """Return the patterns under `$or`; none if AWS reads `$or` as the name of a field."""
     members = cast("list[Any]", value) if isinstance(value, list) else []
     patterns = [cast("dict[str, Any]", each) for each in members if isinstance(each, dict)]
     is_name = len(patterns) < 2 or len(patterns) < len(members)
@@ -112,15 +112,15 @@ def _patterns(value: object) -> Sequence[dict[str, Any]]:
 
 
 def _leaves(node: object, path: str, elements: Mapping[int, int]) -> Iterator[tuple[str, _Leaf]]:
-    """Every value that is neither an object nor an array, with the names on the way to it."""
+    """Yield every value that is neither an object nor an array, with the path to it."""
     match node:
         case dict():
             for key, inner in cast("dict[str, Any]", node).items():
                 yield from _leaves(inner, f"{path}.{key}".lstrip("."), elements)
         case list():
             array = cast("list[Any]", node)
-            for place, inner in enumerate(array):
-                yield from _leaves(inner, path, {**elements, id(array): place})
+            for index, inner in enumerate(array):
+                yield from _leaves(inner, path, {**elements, id(array): index})
         case _:
             yield path, _Leaf(node, elements)
 
@@ -128,7 +128,7 @@ def _leaves(node: object, path: str, elements: Mapping[int, int]) -> Iterator[tu
 def _passes(
     fields: Sequence[tuple[str, _Field]], leaves: Mapping[str, Sequence[_Leaf]], elements: Mapping[int, int]
 ) -> bool:
-    """Whether all fields pass, by values that are in the same elements of the arrays that they share."""
+    """Return whether all fields pass, with values in the same elements of the arrays that they share."""
     if not fields:
         return True
     (path, field), *others = fields
@@ -136,7 +136,7 @@ def _passes(
         return field.may_be_absent and _passes(others, leaves, elements)
     return any(
         any(predicate(leaf.value) for predicate in field.predicates)
-        and all(elements.get(array, place) == place for array, place in leaf.elements.items())
+        and all(elements.get(array, index) == index for array, index in leaf.elements.items())
         and _passes(others, leaves, {**elements, **leaf.elements})
         for leaf in leaves[path]
     )
@@ -164,20 +164,20 @@ def _predicate(rule: object, path: str) -> Predicate:
             return _numeric(terms, path)
         case _:
             raise FilterError(
-                f"{path}: the sandbox does not imitate {json.dumps(rule)}; it knows literals, exists, prefix, suffix, "
+                f"{path}: the sandbox does not imitate {json.dumps(rule)}; it imitates values, exists, prefix, suffix, "
                 "equals-ignore-case, anything-but with values, and numeric"
             )
 
 
 def _ignoring_case(text: str) -> Predicate:
-    # By character, as the event-ruler does it, which differs from a comparison of casefold() outside of ASCII.
+    # Compares by character, as the event-ruler does; outside ASCII, casefold() would match differently.
     cases = "".join(f"(?:{re.escape(each.lower())}|{re.escape(each.upper())})" for each in text)
     return lambda leaf: isinstance(leaf, str) and re.fullmatch(cases, leaf) is not None
 
 
 def _anything_but(barred: list[Any], path: str) -> Predicate:
     if not barred or not (all(isinstance(each, str) for each in barred) or all(map(_is_number, barred))):
-        raise FilterError(f"{REFUSED} {path}: anything-but takes strings or numbers: {barred!r}")
+        raise FilterError(f"{REFUSED} {path}: anything-but takes strings or numbers, not {barred!r}")
     return lambda leaf: not any(_same(each, leaf) for each in barred)
 
 
@@ -185,8 +185,8 @@ def _numeric(terms: list[Any], path: str) -> Predicate:
     pairs = list(zip(terms[::2], terms[1::2], strict=True))
     for operator, bound in pairs:
         if operator not in _COMPARE or not _is_number(bound):
-            raise FilterError(f"{REFUSED} {path}: {operator!r} {bound!r} compares no numbers")
-    # Attributes are strings on the wire, so this matches none of them: recorded on AWS.
+            raise FilterError(f"{REFUSED} {path}: {operator!r} {bound!r} does not compare numbers")
+    # Recorded on AWS: no attribute matches, since numbers of items are strings in events.
     return lambda leaf: _is_number(leaf) and all(_COMPARE[name](leaf, bound) for name, bound in pairs)
 
 

@@ -1,4 +1,4 @@
-"""Invokes functions in the emulator, and keeps what came of it: the answer, the error, the whole log."""
+"""Invokes functions in the emulator, and returns their answer, error and whole log."""
 
 import base64
 import contextlib
@@ -8,53 +8,45 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
 Client = Callable[[str], Any]
-"""A service's name to its boto3 client."""
+"""Returns the boto3 client of a service, by the service's name."""
 LOG_TAIL_BYTES = 4096
-"""How much of its log an invocation answers with; AWS: Invoke, LogType."""
+"""Length of the log's tail in an answer, in bytes (AWS: Invoke, LogType)."""
 PAUSE_SECONDS = 5.0
-"""How long an update waits for running invocations. After that the emulator ends them; AWS would let them go on."""
+"""How long an update waits for running invocations. The emulator then ends them; AWS would let them continue."""
 
 _log = logging.getLogger(__name__)
 
 
+class RefusalError(Exception):
+    """AWS refuses to create a mapping or schedule: the message begins with AWS's error code."""
+
+
 @dataclass(frozen=True)
 class LambdaFunction:
-    """A function that exists: its ARN and its log group."""
+    """A function that exists, identified by its ARN."""
 
     arn: str
-    log_group: str
+    log_group: str = field(compare=False)
 
     @property
     def name(self) -> str:
-        """Its physical name."""
+        """Physical name."""
         return self.arn.rsplit(":", 1)[1]
-
-
-@dataclass(frozen=True)
-class FunctionRun:
-    """One run of a function; `failed` where the function itself did, `refused` where Lambda did not run it."""
-
-    ended_at: float
-    duration_seconds: float
-    response: Any
-    failed: bool
-    refused: Exception | None
-    error: str | None
-    log: str
 
 
 @dataclass(frozen=True)
 class ObservedInvocation:
     """One invocation of a function by a mapping or by its schedule, with its result.
 
-    An invocation by the schedule has no mapping, no stream and no records; `scheduled` is its input. `ended_at` is
-    the moment of the answer, in epoch seconds.
+    An invocation by the schedule has no mapping, stream or records; `scheduled` is its input. `ended_at` is the time of
+    the answer, in epoch seconds. `error` is the failure of the function, or of Lambda, which then has a `refusal`: the
+    function did not run.
     """
 
     uuid: str
@@ -68,66 +60,78 @@ class ObservedInvocation:
     error: str | None
     log: str
     scheduled: Mapping[str, Any] | None = None
+    refusal: Exception | None = None
 
 
 class Invoker:
-    """Invokes functions over a client of the emulator's, on the caller's thread."""
+    """Invokes functions with a client of the emulator, on the caller's thread."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._running = Counter[str]()
-        self._paused = Counter[str]()
+        self._pauses = Counter[str]()
         self._changed = threading.Condition()
 
     def describe(self, name: str) -> LambdaFunction:
-        """The function of that name or ARN; raises ClientError where there is none."""
-        found = self._client("lambda").get_function_configuration(FunctionName=name)
-        group = found.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{found['FunctionName']}"
-        return LambdaFunction(found["FunctionArn"], group)
+        """Return the function of a name or ARN; raises RefusalError if it does not exist."""
+        try:
+            described = self._client("lambda").get_function_configuration(FunctionName=name)
+        except ClientError as error:
+            raise RefusalError(f"ResourceNotFoundException: Function does not exist: {name}") from error
+        group = described.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{described['FunctionName']}"
+        return LambdaFunction(described["FunctionArn"], group)
 
     @contextlib.contextmanager
     def pause(self, name: str) -> Generator[None]:
-        """Wait for the running invocations, for PAUSE_SECONDS at most, and begin none until the context ends."""
+        """Wait up to PAUSE_SECONDS for running invocations, and start none until the context ends."""
         with self._changed:
-            self._paused[name] += 1
+            self._pauses[name] += 1
             self._changed.wait_for(lambda: not self._running[name], PAUSE_SECONDS)
         try:
             yield
         finally:
             with self._changed:
-                self._paused[name] -= 1
+                self._pauses[name] -= 1
                 self._changed.notify_all()
 
-    def invoke(self, function: LambdaFunction, event: Mapping[str, Any]) -> FunctionRun:
-        """Invoke a function as soon as it is not paused, and wait for its answer."""
+    def invoke(
+        self, function: LambdaFunction, event: Mapping[str, Any], uuid: str = "", stream_arn: str = "", attempt: int = 1
+    ) -> ObservedInvocation:
+        """Invoke a function as soon as it is not paused, and wait for its answer.
+
+        An event without records is the input of a schedule. The other arguments say which mapping delivers the records.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: not self._paused[function.name])
+            self._changed.wait_for(lambda: not self._pauses[function.name])
             self._running[function.name] += 1
+        started_at = time.time()
         try:
-            return self._invoke(function, event)
+            result = self._result(function, event, started_at)
         finally:
             with self._changed:
                 self._running[function.name] -= 1
                 self._changed.notify_all()
+        records = tuple(event.get("Records", ()))
+        scheduled = None if "Records" in event else event
+        return ObservedInvocation(uuid, function.name, stream_arn, records, attempt, scheduled=scheduled, **result)
 
-    def _invoke(self, function: LambdaFunction, event: Mapping[str, Any]) -> FunctionRun:
-        started = time.time()
+    def _result(self, function: LambdaFunction, event: Mapping[str, Any], started_at: float) -> dict[str, Any]:
         try:
             answer = self._client("lambda").invoke(FunctionName=function.arn, Payload=json.dumps(event), LogType="Tail")
-        except (ClientError, BotoCoreError) as refused:
+        except (ClientError, BotoCoreError) as refusal:
             now = time.time()
-            return FunctionRun(now, now - started, None, failed=False, refused=refused, error=str(refused), log="")
+            times = {"ended_at": now, "duration_seconds": now - started_at}
+            return {**times, "response": None, "error": str(refusal), "log": "", "refusal": refusal}
         response = json.loads(answer["Payload"].read() or b"null")
         failed = bool(answer.get("FunctionError"))
         error = f"{response.get('errorType')}: {response.get('errorMessage')}" if failed else None
-        seconds = time.time() - started
-        tail = base64.b64decode(answer.get("LogResult", ""))
-        log = _whole_log(self._client, function.log_group, tail, started)
-        return FunctionRun(started + seconds, seconds, response, failed=failed, refused=None, error=error, log=log)
+        now = time.time()
+        log = _whole_log(self._client, function.log_group, base64.b64decode(answer.get("LogResult", "")), started_at)
+        return {"ended_at": now, "duration_seconds": now - started_at, "response": response, "error": error, "log": log}
 
 
 def _whole_log(client: Client, group: str, tail: bytes, started: float) -> str:
-    """An invocation's log; from CloudWatch Logs where the answer's tail was cut, the tail if it is not there."""
+    """Return an invocation's log: the tail, or the log in CloudWatch Logs if the tail is cut and the log is there."""
     text = tail.decode(errors="replace")
     if len(tail) < LOG_TAIL_BYTES:
         return text
@@ -139,12 +143,12 @@ def _whole_log(client: Client, group: str, tail: bytes, started: float) -> str:
             for event in page["events"]:
                 streams[event["logStreamName"]].append(event["message"])
     except (ClientError, BotoCoreError) as error:
-        _log.warning("only the end of a log is there: %s cannot be read: %s", group, error)
+        _log.warning("a log is cut to its last %d bytes: %s cannot be read: %s", LOG_TAIL_BYTES, group, error)
         return text
     logs = ("\n".join(lines) for lines in streams.values())
     return next((log for log in logs if end in log), text)
 
 
 def error_code(error: Exception | None) -> str | None:
-    """AWS's code of an error; None where it has none."""
+    """Return AWS's code of an error; None if it has none."""
     return cast("dict[str, Any]", error.response)["Error"]["Code"] if isinstance(error, ClientError) else None

@@ -1,9 +1,10 @@
-"""The event source mapping decides: a pure state machine on a clock that fails, retries and gives up as AWS does."""
+"""The event source mapping as a pure state machine, which fails, retries and gives up as on AWS."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from math import inf
 from typing import Any, cast
 from zlib import crc32
 
@@ -27,13 +28,16 @@ from sandbox.mapping.protocol import (
 )
 
 PAYLOAD_BYTES = 6 * 1024 * 1024
-"""At most so much in one invocation's event; AWS: "Lambda quotas", synchronous invocation payload."""
+"""Largest event of an invocation, in bytes (AWS: "Lambda quotas", synchronous invocation payload)."""
 RETENTION_SECONDS = 24 * 3600
-"""So long a stream keeps a record; AWS: "Change data capture for DynamoDB Streams"."""
+"""How long a stream keeps a record (AWS: "Change data capture for DynamoDB Streams")."""
 
 
 def count_settled(payload: object, sequences: Sequence[str], *, malformed_response_fails: bool) -> int | None:
-    """How many of a batch's records a response with partial failures settles; None where it fails the whole batch."""
+    """Return the number of a batch's records that a response settles; None if it fails the whole batch.
+
+    The response reports batch item failures; `sequences` are the sequence numbers of the batch, in order.
+    """
     if payload in (None, "", {}, []):
         return len(sequences)
     failures = cast("dict[str, Any]", payload).get("batchItemFailures", ()) if isinstance(payload, dict) else ()
@@ -54,11 +58,11 @@ class _Shard:
     def __init__(self, name: str, parent: str | None, start: Position, queues: int) -> None:
         self.name, self.parent = name, parent
         self.checkpoint = start
-        self.settled: set[str] = set()  # beyond the checkpoint
+        self.settled: set[str] = set()  # sequence numbers after the checkpoint
         self.rewind(queues)
 
     def rewind(self, queues: int) -> None:
-        """Forget what was read and is not settled, to read it again from the checkpoint."""
+        """Forget the records that are not settled, and read them again from the checkpoint."""
         self.cursor = self.checkpoint
         self.unsettled: deque[str] = deque()
         self.queues = [_BatchQueue(self) for _ in range(queues)]
@@ -80,7 +84,7 @@ class _Shard:
 
 @dataclass
 class _BatchQueue:
-    """Those items of a shard whose changes are delivered one batch after the other."""
+    """One of the shard's queues, as many as its concurrent batches; all changes of an item are in the same queue."""
 
     shard: _Shard
     waiting: deque[Record] = field(default_factory=deque[Record])
@@ -88,34 +92,29 @@ class _BatchQueue:
     batches: deque["_Batch"] = field(default_factory=deque["_Batch"])
     running: bool = False
 
-    def oldest(self) -> Record | None:
-        """The waiting record that reaches its limit first: the first one, since records wait in the stream's order."""
-        waiting = self.batches[0].records if self.batches else self.waiting
-        return waiting[0] if waiting else None
-
 
 @dataclass
 class _Batch:
     queue: _BatchQueue
     records: list[Record]
-    failures: int = 0  # in a row, without progress
-    attempts: int = 0  # the same and the throttled ones
+    failures: int = 0  # failed invocations since the last progress
+    attempts: int = 0  # failed and throttled invocations since then
     not_before: float = 0
 
 
 class MappingMachine:
-    """One mapping of one stream: `advance` says what to do now, everything else tells it what came of that.
+    """One mapping of one stream. `advance` returns the actions to perform; other methods take in their results.
 
-    It knows neither threads nor I/O nor the time: whoever drives it says what time it is, in epoch seconds.
+    The machine uses no threads, I/O or clock. Its driver performs the actions and passes the time, in epoch seconds.
 
     Parameters
     ----------
     configuration
-        What the mapping was created with.
+        The mapping's configuration.
     assumptions
-        The readings of what AWS does not document.
-    poll
-        Seconds between two reads of a shard at its end; AWS polls four times a second.
+        The readings of AWS's undocumented behaviour.
+    poll_seconds
+        Seconds between two reads at the end of a shard; 0.25 on AWS, which polls four times a second.
 
     Raises
     ------
@@ -132,28 +131,28 @@ class MappingMachine:
         self._shards: dict[str, _Shard] = {}
         self._finished: set[str] = set()
         self._running: dict[Invoke, _Batch] = {}
-        self._actions: list[Action] = [Describe()]
-        self._described = False
+        self._actions: list[Action] = []
+        self._described, self._describe_at = False, 0.0
         self.configure(configuration)
 
     def configure(self, configuration: Configuration) -> None:
-        """Take a new configuration, `enabled` included. Checkpoints stay; batches are cut and counted afresh."""
+        """Take a new configuration, `enabled` included. Checkpoints stay; new batches are cut, with new counts."""
         self._passes = any_of(configuration.patterns)
         self.configuration = configuration
         for shard in self._shards.values():
             shard.must_reread = True
 
     def is_idle(self) -> bool:
-        """Whether all that was read is settled: nothing runs, nothing waits."""
-        nothing_pending = self._described and not self._actions and not self._running
-        return nothing_pending and not any(shard.unsettled or shard.must_reread for shard in self._shards.values())
+        """Return whether every record that was read is settled, and no action is pending."""
+        pending = self._actions or self._running or not self._described or self._describe_at < inf
+        return not pending and not any(shard.unsettled or shard.must_reread for shard in self._shards.values())
 
     def is_drained(self, since: float) -> bool:
-        """Whether, besides, every shard was found at its end by a read that was asked for at or after `since`."""
+        """Return whether the mapping is idle, and reads issued at or after `since` found every shard at its end."""
         return self.is_idle() and all(shard.end_read_at >= since for shard in self._shards.values())
 
     def discover(self, lineage: Iterable[tuple[str, str | None]]) -> None:
-        """Take in the stream's shards, each with its parent's name; a child is read once its parent is finished."""
+        """Take in the stream's shards, each with its parent's name. A child is read after its parent is finished."""
         configured = self.configuration.starting_position
         later = self._described and configured == "LATEST"
         start = Position(self._assumptions.new_shards_start_at if later else configured)
@@ -163,7 +162,7 @@ class MappingMachine:
         self._described = True
 
     def receive(self, action: Read, events: Sequence[Mapping[str, Any]], now: float, *, ended: bool = False) -> None:
-        """Take in the records found; `ended` where the shard is closed and these are its last."""
+        """Take in the records of a read; `ended` says that they are the last ones of a closed shard."""
         shard = self._shards[action.shard]
         if shard.reading is not action:
             return
@@ -191,14 +190,21 @@ class MappingMachine:
             queue.waiting.append(record)
 
     def skip_trimmed(self, action: Read) -> None:
-        """Take in that retention has passed the position that was to be read."""
+        """Take in that retention has passed the position of a read, and read on where the assumptions say."""
         shard = self._shards[action.shard]
         if shard.reading is action:
             shard.reading = None
             shard.cursor = shard.checkpoint = Position(self._assumptions.resume_after_trim_at)
 
+    def retry(self, action: Describe | Read, now: float) -> None:
+        """Take in that an action failed: `advance` returns it again after the poll interval."""
+        if isinstance(action, Describe):
+            self._describe_at = now + self._poll_seconds
+        elif (shard := self._shards[action.shard]).reading is action:
+            shard.reading, shard.next_read = None, now + self._poll_seconds
+
     def complete(self, invocation: Invoke, result: InvocationResult, now: float) -> None:
-        """Take in what came of an invocation."""
+        """Take in the result of an invocation."""
         batch = self._running.pop(invocation)
         batch.queue.running = False
         self.last_result = "OK" if isinstance(result, Returned) else "PROBLEM: Function call failed"
@@ -244,7 +250,7 @@ class MappingMachine:
 
     def _discard(self, batch: _Batch, count: int, condition: str, error: str | None = None) -> None:
         discarded, rest = batch.records[:count], batch.records[count:]
-        # Recorded: a record too old for its first attempt is discarded with a count of 1.
+        # Recorded on AWS: a record that is too old for its first attempt is discarded with a count of 1.
         invocations = max(batch.failures, 1)
         self._actions.append(Discard(batch.queue.shard.name, tuple(discarded), condition, invocations, error))
         self._settle(batch.queue.shard, discarded)
@@ -256,10 +262,10 @@ class MappingMachine:
         if shard.ended and not shard.unsettled and not shard.must_reread:
             del self._shards[shard.name]
             self._finished.add(shard.name)
-            self._actions.append(Describe())
+            self._describe_at = 0.0
 
     def advance(self, now: float) -> list[Action]:
-        """All that is to be done now; each action is given out once."""
+        """Return the actions to perform now, each of them once."""
         for shard in list(self._shards.values()) if self.configuration.enabled else ():
             if shard.must_reread:
                 if shard.running:
@@ -270,15 +276,20 @@ class MappingMachine:
                 self._actions.append(shard.reading)
             for queue in shard.queues:
                 self._start(queue, now)
+        if now >= self._describe_at:
+            self._describe_at = inf
+            self._actions.append(Describe())
         actions, self._actions = self._actions, []
         return actions
 
     def due(self) -> float | None:
-        """When `advance` has something new even if no result arrives until then; None where it has nothing."""
+        """Return when `advance` has an action if no result arrives before; None if it then has none."""
         return min(self._due_times(), default=None) if self.configuration.enabled else None
 
     def _due_times(self) -> Iterator[float]:
         window = self.configuration.maximum_batching_window_in_seconds
+        if self._describe_at < inf:
+            yield self._describe_at
         for shard in self._shards.values():
             if shard.must_reread:
                 yield from () if shard.running else (0.0,)
@@ -286,12 +297,14 @@ class MappingMachine:
             if self._wants_more(shard):
                 yield shard.next_read
             for queue in shard.queues:
-                if not queue.running and queue.batches:
+                if queue.running:
+                    continue
+                if queue.batches:
                     yield queue.batches[0].not_before
-                elif not queue.running and (queue.waiting or (window and self._assumptions.invoke_on_empty_window)):
+                elif queue.waiting or (window and self._assumptions.invoke_on_empty_window):
                     yield queue.window_since + window
-                if not queue.running and (oldest := queue.oldest()):
-                    yield min(oldest.created_at + limit for limit in self._limits().values())
+                if oldest_first := queue.batches[0].records if queue.batches else queue.waiting:
+                    yield oldest_first[0].created_at + min(self._limits().values())
 
     def _wants_more(self, shard: _Shard) -> bool:
         unread = not shard.reading and not shard.ended and shard.parent not in self._shards
@@ -310,7 +323,7 @@ class MappingMachine:
             self._actions.append(invocation)
 
     def _discard_overdue(self, batch: _Batch, now: float) -> bool:
-        """Discard records at their limit, also while they wait for the next try; AWS is recorded to do so."""
+        """Discard records at their age limit, also before their next attempt is due, as recorded on AWS."""
         for condition, limit in self._limits().items():
             if overdue := _too_old(batch.records, limit, now):
                 self._discard(batch, overdue, condition)
@@ -318,12 +331,12 @@ class MappingMachine:
         return False
 
     def _limits(self) -> Mapping[str, float]:
-        """How many seconds after its creation a record is discarded, by the condition."""
+        """Return the age in seconds at which a record is discarded, by the condition."""
         age = self.configuration.maximum_record_age_in_seconds
         return {RETENTION_PASSED: RETENTION_SECONDS} | ({AGE_EXCEEDED: age} if age != -1 else {})
 
     def _cut(self, queue: _BatchQueue, now: float) -> _Batch | None:
-        """The next batch, once it is full by count or bytes or its window is over; until then, only too old records."""
+        """Return the next batch if it is full by count or bytes, or its window is over; else only overdue records."""
         count = size = 0
         for record in queue.waiting:
             size += record.size
@@ -332,18 +345,14 @@ class MappingMachine:
             count += 1
         full = count == self.configuration.batch_size or count < len(queue.waiting)
         window = self.configuration.maximum_batching_window_in_seconds
-        has_ended = now >= queue.window_since + window and (
-            count or (window and self._assumptions.invoke_on_empty_window)
-        )
-        if full or has_ended:
+        may_be_empty = window and self._assumptions.invoke_on_empty_window
+        if full or (now >= queue.window_since + window and (count or may_be_empty)):
             queue.window_since = now
-        else:
-            count = _too_old(queue.waiting, min(self._limits().values()), now)
-            if not count:
-                return None
+        elif not (count := _too_old(queue.waiting, min(self._limits().values()), now)):
+            return None
         return _Batch(queue, [queue.waiting.popleft() for _ in range(count)])
 
 
 def _too_old(records: Iterable[Record], limit: float, now: float) -> int:
-    """How many records, from the first on, have reached the limit."""
+    """Return the number of records, from the first on, that have reached the limit."""
     return sum(1 for _ in takewhile(lambda record: now >= record.created_at + limit, records))

@@ -1,4 +1,4 @@
-"""The words between a mapping and whoever acts for it: what to do, and what came of it."""
+"""Messages between the mapping state machine and its driver: actions, and results of invocations."""
 
 import json
 from collections.abc import Mapping
@@ -9,39 +9,39 @@ from typing import Any, Literal
 AGE_EXCEEDED = "RecordAgeExceeded"
 RETRIES_EXHAUSTED = "RetryAttemptsExhausted"
 RETENTION_PASSED = "RetentionPassed"
-"""Not AWS's word: what retention takes reaches no destination and is in no metric."""
+"""Condition of records that the stream's retention removed. AWS has none: no destination or metric shows them."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One stream record, as an invocation's event has it."""
+    """One stream record, in the shape of an invocation's event."""
 
     event: Mapping[str, Any]
 
     @property
     def sequence(self) -> str:
-        """The sequence number as the stream wrote it."""
+        """Sequence number, as a string of digits."""
         return self.event["dynamodb"]["SequenceNumber"]
 
     @property
     def created_at(self) -> float:
-        """Epoch seconds, whole ones on AWS."""
+        """Time of the change in epoch seconds; a whole number on AWS."""
         return self.event["dynamodb"]["ApproximateCreationDateTime"]
 
     @property
     def item(self) -> bytes:
-        """The item's full key."""
+        """Full key of the item, as JSON."""
         return json.dumps(self.event["dynamodb"]["Keys"], sort_keys=True).encode()
 
     @cached_property
     def size(self) -> int:
-        """Bytes that it takes in an invocation's event."""
+        """Size in an invocation's event, in bytes."""
         return len(json.dumps(self.event)) + 2
 
 
 @dataclass(frozen=True)
 class Position:
-    """A place in a shard, in the words of GetShardIterator."""
+    """A position in a shard, as GetShardIterator takes it."""
 
     kind: Literal["TRIM_HORIZON", "LATEST", "AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"]
     sequence: str | None = None
@@ -49,12 +49,15 @@ class Position:
 
 @dataclass(frozen=True)
 class Describe:
-    """List the stream's shards, and tell `discover`."""
+    """List the stream's shards and call `discover`, or `retry` if that fails."""
 
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """Get a shard's records from a position on, and call `receive` or `skip_trimmed`; `issued_at` in epoch seconds."""
+    """Get a shard's records from a position on, and call `receive`, `skip_trimmed` or, if that fails, `retry`.
+
+    `issued_at` is in epoch seconds.
+    """
 
     shard: str
     position: Position
@@ -63,9 +66,9 @@ class Read:
 
 @dataclass(frozen=True, eq=False)
 class Invoke:
-    """Call the function with these records, and tell `complete`.
+    """Invoke the function with these records, and call `complete`.
 
-    `attempt` is 1 where the first of them has not been given before, and grows by one with each try without progress.
+    `attempt` is 1 for a new first record, and grows by one with each attempt without progress.
     """
 
     shard: str
@@ -75,7 +78,7 @@ class Invoke:
 
 @dataclass(frozen=True, eq=False)
 class Discard:
-    """Send these records to the destination, or count them as lost: the shard moves on either way."""
+    """Send these records to the destination, or count them as lost; the shard continues in both cases."""
 
     shard: str
     records: tuple[Record, ...]
@@ -89,19 +92,19 @@ Action = Describe | Read | Invoke | Discard
 
 @dataclass(frozen=True)
 class Returned:
-    """The function returned this payload, parsed."""
+    """The function returned this payload; it is parsed."""
 
     payload: Any
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The function raised, timed out or died."""
+    """The function raised, timed out or crashed."""
 
 
 @dataclass(frozen=True)
 class Throttled:
-    """The function was not run: no concurrency was left, or Lambda itself failed. Costs no retry."""
+    """The function did not run: no concurrency was left, or Lambda itself failed. This consumes no retry."""
 
 
 InvocationResult = Returned | Failed | Throttled

@@ -18,6 +18,7 @@ from sandbox.program.unsupported import UnsupportedReport
 from sandbox.resources.catalog import PlaceholderResource, resource
 from sandbox.resources.resource_type import Aws, ResourceType, changed_properties
 from sandbox.schedule import MINUTE_SECONDS
+from sandbox.scheduler import Scheduler
 
 
 class DeployError(SandboxError):
@@ -197,7 +198,8 @@ class Sandbox:
         fast_schedule = {"MINUTE_SECONDS": f"{MINUTE_SECONDS:g}"}
         self.emulator = Emulator(region, port=port, environment=fast_schedule | dict(environment or {}))
         self.poller = Poller(self.emulator.client, observe)
-        self.aws = Aws(self.emulator.client, region, self.poller)
+        self.scheduler = Scheduler(self.poller)
+        self.aws = Aws(self.emulator.client, region, self.poller, self.scheduler)
 
     def deploy(self, program: Program) -> Deployment:
         """Run a program and create what it registers. If the run fails, delete everything that it has created."""
@@ -218,7 +220,7 @@ class Sandbox:
         If the run fails, the resources stay as they are.
         """
         changes = self._run(deployment, program)
-        self.poller.make_all_due()
+        self.scheduler.make_all_due()
         return changes
 
     def _run(self, deployment: Deployment, program: Program) -> list[str]:
@@ -239,10 +241,12 @@ class Sandbox:
             The time is over.
         """
         deadline = time.monotonic() + timeout_seconds
-        while not self.poller.is_idle(released=include_held):
+        conditions = [self.scheduler.is_idle] if include_held else []
+        while not self.poller.is_idle(*conditions):
             self.emulator.raise_if_dead()
             if time.monotonic() > deadline:
-                holding = [f"{name} ({items} items at its last run)" for name, items in self.poller.held().items()]
+                held_items = self.scheduler.held_items().items()
+                holding = [f"{name} ({items} items at its last run)" for name, items in held_items]
                 held = f"; held by {', '.join(sorted(holding))}" if include_held and holding else ""
                 raise DeployError(f"the consumers are not idle after {timeout_seconds:.0f} s{held}")
             time.sleep(0.02)

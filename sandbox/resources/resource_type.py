@@ -38,7 +38,7 @@ class ResourceError(SandboxError):
 
 
 class Mappings(Protocol):
-    """Does the work of event source mappings and schedules, because the emulator's mappings do not handle failures."""
+    """Does the work of event source mappings: the emulator's own mappings do not handle failures."""
 
     def attach(self, uuid: str, request: Mapping[str, Any]) -> None:
         """Start the work of a mapping."""
@@ -52,16 +52,20 @@ class Mappings(Protocol):
         """Stop the work of a mapping."""
         ...
 
+    def pause(self, function_name: str) -> AbstractContextManager[None]:
+        """Begin no invocation of a function while it is updated."""
+        ...
+
+
+class Schedules(Protocol):
+    """Fires the schedules of functions, which the emulator never does."""
+
     def schedule(self, function_arn: str, input_text: str, *, enabled: bool) -> None:
         """Invoke a function with this input on a schedule; a second call changes the input."""
         ...
 
     def unschedule(self, function_arn: str) -> None:
         """End a function's schedule."""
-        ...
-
-    def pause(self, function_name: str) -> AbstractContextManager[None]:
-        """Start no invocation of a function inside the context, so that it can be updated."""
         ...
 
 
@@ -72,6 +76,7 @@ class Aws:
     client: Callable[[str], Any]
     region: str
     mappings: Mappings
+    schedules: Schedules
 
 
 class ResourceType:

@@ -54,18 +54,18 @@ class Schedule(ResourceType):
     def update(self, identity: str, old: Inputs, new: Inputs) -> None:
         self.client.update_schedule(**self.request(new))
         if _is_retry_schedule(old) and (not _is_retry_schedule(new) or old["target"]["arn"] != new["target"]["arn"]):
-            self.aws.mappings.unschedule(old["target"]["arn"])
+            self.aws.schedules.unschedule(old["target"]["arn"])
         self._set_retries(new)
 
     def delete(self, identity: str, inputs: Inputs) -> None:
         if _is_retry_schedule(inputs):
-            self.aws.mappings.unschedule(inputs["target"]["arn"])
+            self.aws.schedules.unschedule(inputs["target"]["arn"])
         super().delete(identity, inputs)
 
     def _set_retries(self, inputs: Inputs) -> None:
         target = inputs["target"]
         if _is_retry_schedule(inputs):
-            self.aws.mappings.schedule(
+            self.aws.schedules.schedule(
                 target["arn"], target["input"], enabled=inputs.get("state", "ENABLED") == "ENABLED"
             )
 

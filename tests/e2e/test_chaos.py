@@ -141,7 +141,7 @@ class Chaos:
         """Deploy other code of the mirror, as saving a file does."""
         with self.aws.sandbox.poller.pause(self.functions["mirror"]):
             self.aws.client("lambda").update_function_code(FunctionName=self.functions["mirror"], ZipFile=code)
-        self.aws.sandbox.poller.make_all_due()
+        self.aws.sandbox.scheduler.make_all_due()
 
     def uses_ledger(self, call: Call) -> bool:
         """Whether a call uses the ledger."""

@@ -80,4 +80,4 @@ class ResourceFactory:
 
 def disconnected_aws() -> Aws:
     """Return an account without an emulator."""
-    return Aws(lambda service: None, REGION, RecordedMappings())
+    return Aws(lambda service: None, REGION, RecordedMappings(), RecordedMappings())

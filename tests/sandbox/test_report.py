@@ -1,10 +1,22 @@
-"""An invocation's answer and log, sorted change by change."""
+"""How an invocation's changes are sorted by its answer and log."""
 
 import json
 from typing import Any
 
+import pytest
+
 from sandbox.mapping.invocation import ObservedInvocation
-from sandbox.report import HELD, PARKED, RELEASED, RETRY_FAILED, WAIT, Names, report_of
+from sandbox.report import (
+    HELD,
+    PARKED,
+    RELEASED,
+    RETRY_FAILED,
+    WAIT,
+    InvocationReport,
+    Names,
+    remaining_held,
+    report_of,
+)
 
 STREAM = "arn:aws:dynamodb:eu-west-1:000000000000:table/orders-table-1/stream/2026"
 NAMES = Names.from_outputs(
@@ -21,7 +33,7 @@ def record(sequence: int, **keys: str) -> dict[str, Any]:
 
 
 def entry(message: str, sequence: int | None = None, text: str | None = None, **rest: Any) -> str:
-    """A line of the engine's about the item whose key is `id`, "a" unless given."""
+    """A log line of the engine about the item with the key `id`, "a" by default."""
     identity = rest.pop("id", "a")
     line: dict[str, Any] = {"level": "ERROR", "message": message, "item": f"digest-{identity}"}
     line |= {"table": "orders-table-1", "keys": {"id": identity}}
@@ -34,118 +46,114 @@ def entry(message: str, sequence: int | None = None, text: str | None = None, **
     return json.dumps(line | rest)
 
 
-def invocation(records: list[dict[str, Any]], **rest: Any) -> ObservedInvocation:
-    answered: dict[str, Any] = {"response": {"batchItemFailures": []}, "error": None, "log": ""}
-    answered |= {"attempt": 1, "ended_at": 0.0}
-    return ObservedInvocation(
-        uuid="u",
-        function="mirror-function-1",
-        stream_arn=STREAM,
-        records=tuple(records),
-        duration_seconds=0.1234,
-        **(answered | rest),
-    )
+def invocation(*log: str, records: list[dict[str, Any]] | None = None, **options: Any) -> ObservedInvocation:
+    """An invocation with a batch; without records, a retry run."""
+    defaults: dict[str, Any] = {
+        "response": {"batchItemFailures": []} if records else {"held": 1, "due": 1, "tried": 1, "released": 0},
+        "scheduled": None if records else {"table-stream": "retry"},
+        "uuid": "u",
+        "function": "mirror-function-1",
+        "stream_arn": STREAM if records else "",
+        "attempt": 1,
+        "ended_at": 0.0,
+        "duration_seconds": 0.1234,
+        "error": None,
+    }
+    return ObservedInvocation(records=tuple(records or ()), log="\n".join(log), **(defaults | options))
 
 
-def retry_run(*log: str, **rest: Any) -> ObservedInvocation:
-    answer = {"held": 1, "due": 1, "tried": 1, "released": 0, "parked": 0}
-    given: dict[str, Any] = {"response": answer, "error": None, "ended_at": 0.0, **rest}
-    return ObservedInvocation(
-        uuid="",
-        function="mirror-function-1",
-        stream_arn="",
-        records=(),
-        attempt=1,
-        duration_seconds=0.05,
-        log="\n".join(log),
-        scheduled={"table-stream": "retry"},
-        **given,
-    )
+def report(*log: str, records: list[dict[str, Any]] | None = None, **options: Any) -> InvocationReport:
+    return report_of(invocation(*log, records=records, **options), NAMES)
 
 
 def reported(*sequences: int) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": f"{each:030}"} for each in sequences]}
 
 
-def test_each_change_is_done_failed_to_come_again_held_waiting_or_parked():
-    items = {"parked": "a", "failed": "b", "again": "b", "held": "c", "with it": "c", "waits": "d", "done": "e"}
+def test_each_change_is_done_failed_postponed_held_waiting_or_parked():
+    items = {"parked": "a", "failed": "b", "postponed": "b", "held": "c", "with it": "c", "waiting": "d", "done": "e"}
     records = [record(number, id=item) for number, item in enumerate(items.values(), 1)]
-    log = [
+    hold = {"changes": 2, "sequences": [4, 5], "attempts": 3, "next_try": "2026-11-26T10:00:01+00:00"}
+    result = report(
         *("not JSON", "[1]", '{"message": ["no text"]}', '{"message": "something else"}'),
         entry(PARKED, 1, "never", reason="PermanentError"),
         entry("change failed", 2, "[not] yet", id="b"),
-        entry(
-            HELD, 4, "not yet", id="c", changes=2, sequences=[4, 5], attempts=3, next_try="2026-11-26T10:00:01+00:00"
-        ),
+        entry(HELD, 4, "not yet", id="c", **hold),
         entry(WAIT, id="d", waits_for=f"{0:030}", changes=1, sequences=[6], waiting=3),
-    ]
-    found = report_of(invocation(records, response=reported(2, 3), log="\n".join(log), attempt=2), NAMES)
-    assert (found.consumer, found.table, found.changes, found.scheduled) == ("mirror", "orders", 7, False)
-    assert [each.error for each in found.entries_of(PARKED)] == ["SomeError: never"]
-    assert found.failed == ((records[1], "SomeError: [not] yet"),)
-    assert found.postponed == (records[2],)
-    assert found.held == (records[3], records[4])
-    assert found.waiting == (records[5],)
-    assert found.done == (records[6],)
-    [held] = found.entries_of(HELD)
+        records=records,
+        response=reported(2, 3),
+        attempt=2,
+    )
+    assert (result.consumer, result.table) == ("mirror", "orders")
+    assert [each.error for each in result.entries_of(PARKED)] == ["SomeError: never"]
+    assert result.failed == ((records[1], "SomeError: [not] yet"),)
+    assert result.postponed == (records[2],)
+    assert result.held == (records[3], records[4])
+    assert result.waiting == (records[5],)
+    assert result.done == (records[6],)
+    [held] = result.entries_of(HELD)
     assert (held.table, held.change, held.sequence, held.sequences) == ("orders", "MODIFY id=c", 4, (4, 5))
     assert (held.changes, held.tries, held.next_try) == (2, 3, 1795687201)
-    assert [(each.change, each.waiting) for each in found.entries_of(WAIT)] == [("id=d", 3)]
+    assert [(each.change, each.waiting) for each in result.entries_of(WAIT)] == [("id=d", 3)]
 
 
-def test_a_long_queue_is_named_by_its_first_changes_alone():
+def test_an_entry_that_names_only_the_first_changes_counts_for_the_later_ones_of_its_item():
     records = [record(number, id="ab"[number % 2]) for number in range(1, 400)]
-    log = [
+    result = report(
         entry(HELD, 3, "no", id="b", changes=199, sequences=range(3, 203, 2)),
         entry(WAIT, id="a", changes=199, sequences=range(2, 202, 2), waiting=300),
-    ]
-    found = report_of(invocation(records, log="\n".join(log)), NAMES)
-    assert (found.done, len(found.held), len(found.waiting)) == ((records[0],), 199, 199)
-
-
-def test_what_was_parked_of_an_item_that_is_held_then_is_not_held():
-    records = [record(1, id="a"), record(2, id="a")]
-    log = [entry(HELD, 1, "no", changes=1, sequences=[1]), entry(PARKED, 2, reason="HoldFull")]
-    found = report_of(invocation(records, log="\n".join(log)), NAMES)
-    assert (found.done, found.held) == ((), (records[0],))
-
-
-def test_a_function_that_died_has_done_nothing_that_counts():
-    """What it held with its last words is held all the same."""
-    records = [record(1, id="a"), record(2, id="b")]
-    log = entry(HELD, 1, changes=1, sequences=[1])
-    found = report_of(invocation(records, response=None, error="Timedout: after 2 s", log=log), NAMES)
-    assert (found.done, found.failed, found.postponed, found.held) == ((), (), (), (records[0],))
-
-
-def test_a_success_may_be_answered_in_any_way():
-    answers: list[Any] = [None, {}, {"batchItemFailures": None}, []]
-    for answer in answers:
-        assert len(report_of(invocation([record(1, id="a")], response=answer), NAMES).done) == 1
-
-
-def test_an_answer_that_names_no_change_tells_none_apart():
-    answer = {"batchItemFailures": [{"itemIdentifier": None}, {"itemIdentifier": "x"}, "y"]}
-    found = report_of(invocation([record(1, id="a")], response=answer), NAMES)
-    assert (found.failed, found.postponed) == ((), ())
-
-
-def test_of_a_retry_run_is_known_what_it_logged():
-    found = report_of(
-        retry_run(
-            entry(RETRY_FAILED, 4, "not yet", tries=5, waiting=2, next_try="2026-11-26T10:00:00.500000Z"),
-            entry(RELEASED, id="b", changes=2, sequences=[7, 8], held_seconds=3.25),
-        ),
-        NAMES,
+        records=records,
     )
-    assert (found.consumer, found.scheduled, found.changes) == ("mirror", True, 0)
-    failed, released = found.entries
+    assert (result.done, len(result.held), len(result.waiting)) == ((records[0],), 199, 199)
+
+
+def test_a_parked_change_of_a_held_item_is_not_held():
+    records = [record(1, id="a"), record(2, id="a")]
+    hold = entry(HELD, 1, "no", changes=1, sequences=[1])
+    result = report(hold, entry(PARKED, 2, reason="HoldFull"), records=records)
+    assert (result.done, result.held) == ((), (records[0],))
+
+
+def test_after_a_crash_no_change_is_done():
+    """An item that the function held before the crash is held."""
+    records = [record(1, id="a"), record(2, id="b")]
+    hold = entry(HELD, 1, changes=1, sequences=[1])
+    result = report(hold, records=records, response=None, error="Timedout: after 2 s")
+    assert (result.done, result.failed, result.postponed, result.held) == ((), (), (), (records[0],))
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"batchItemFailures": None}, []])
+def test_an_empty_answer_is_a_success(answer: Any):
+    assert len(report(records=[record(1, id="a")], response=answer).done) == 1
+
+
+def test_a_batch_item_failure_without_a_sequence_number_is_ignored():
+    answer = {"batchItemFailures": [{"itemIdentifier": None}, {"itemIdentifier": "x"}, "y"]}
+    result = report(records=[record(1, id="a")], response=answer)
+    assert (result.failed, result.postponed) == ((), ())
+
+
+def test_the_report_of_a_retry_run_has_its_log_entries():
+    run = report(
+        entry(RETRY_FAILED, 4, "not yet", tries=5, waiting=2, next_try="2026-11-26T10:00:00.500000Z"),
+        entry(RELEASED, id="b", changes=2, sequences=[7, 8], held_seconds=3.25),
+    )
+    assert (run.consumer, run.done) == ("mirror", ())
+    failed, released = run.entries
     assert (failed.message, failed.tries, failed.waiting, failed.next_try) == (RETRY_FAILED, 5, 2, 1795687200.5)
     assert (released.table, released.sequences, released.held_seconds) == ("orders", (7, 8), 3.25)
     assert released.item == "digest-b"
 
 
-def test_names_that_the_program_does_not_tell_are_the_physical_ones():
-    found = report_of(invocation([record(1, id="a")], log=entry(HELD, 1, "no")), Names.from_outputs({}))
-    assert (found.consumer, found.table) == ("mirror-function-1", "orders-table-1")
-    assert found.entries[0].table == "orders-table-1"
+@pytest.mark.parametrize(
+    ("answer", "remaining"),
+    [({"held": 3, "released": 2}, 1), ({"held": 1}, 1), ({"held": 1, "released": 2}, 0), ({}, None), ("text", None)],
+)
+def test_the_remaining_held_items_are_those_that_a_run_has_not_released(answer: Any, remaining: int | None):
+    assert remaining_held(answer) == remaining
+
+
+def test_names_that_the_outputs_lack_are_the_physical_ones():
+    result = report_of(invocation(entry(HELD, 1, "no"), records=[record(1, id="a")]), Names.from_outputs({}))
+    assert (result.consumer, result.table) == ("mirror-function-1", "orders-table-1")
+    assert result.entries[0].table == "orders-table-1"

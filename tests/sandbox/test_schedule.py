@@ -1,4 +1,4 @@
-"""When a schedule invokes its function: as long as something is held, once at a time, and at once when told so."""
+"""A schedule invokes its function while items are held, once at a time, and at once when all items are due."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,22 +7,22 @@ import pytest
 
 from sandbox.schedule import CHECK_SECONDS, MINUTE_SECONDS, Schedule
 
-RETRY = '{"table-stream": "retry"}'
-ASKED: Mapping[str, Any] = {"table-stream": "retry"}
-ALL_ASKED: Mapping[str, Any] = {"table-stream": "retry", "now": True}
+RETRY_INPUT = '{"table-stream": "retry"}'
+RETRY_DUE: Mapping[str, Any] = {"table-stream": "retry"}
+RETRY_ALL: Mapping[str, Any] = {"table-stream": "retry", "now": True}
 HELD = '{"level": "ERROR", "message": "item held", "item": "a"}\n'
 WAITS = '{"level": "INFO", "message": "changes wait", "item": "a"}\n'
 
 
 class Clock:
-    """A schedule on a clock: its invocations end after `takes` seconds with the next of `answers`, then with none held.
+    """A schedule on a clock. Each invocation takes `takes_seconds` and returns the next of `answers`, then none held.
 
     An answer of None is a failure.
     """
 
-    def __init__(self, *answers: object, takes: float = 0.0, enabled: bool = True) -> None:
-        self.now, self.takes = 100.0, takes
-        self.schedule = Schedule(RETRY, self.now, enabled=enabled)
+    def __init__(self, *answers: object, takes_seconds: float = 0.0, enabled: bool = True) -> None:
+        self.now, self.takes_seconds = 100.0, takes_seconds
+        self.schedule = Schedule(RETRY_INPUT, self.now, enabled=enabled)
         self.answers = list(answers)
         self.invoked: list[tuple[float, Mapping[str, Any]]] = []
         self._ends: float | None = None
@@ -36,7 +36,7 @@ class Clock:
             if (event := self.schedule.advance(self.now)) is not None:
                 assert self._ends is None, "two at once"
                 self.invoked.append((self.now - 100, event))
-                self._ends = self.now + self.takes
+                self._ends = self.now + self.takes_seconds
                 continue
             moments = [each for each in (self.schedule.due(), self._ends) if each is not None]
             if not moments or min(moments) > 100 + until:
@@ -52,7 +52,7 @@ class Clock:
         return [round(when, 3) for when, _ in self.invoked]
 
 
-def test_a_function_that_was_never_invoked_is_not_asked() -> None:
+def test_a_function_that_was_never_invoked_has_no_retry_run() -> None:
     clock = Clock()
     clock.run(until=3600)
     assert clock.invoked == []
@@ -60,7 +60,7 @@ def test_a_function_that_was_never_invoked_is_not_asked() -> None:
 
 
 @pytest.mark.parametrize("log", [HELD, WAITS])
-def test_what_is_held_is_asked_for_every_second_until_nothing_is(log: str) -> None:
+def test_retry_runs_follow_each_other_until_no_item_is_held(log: str) -> None:
     clock = Clock({"held": 2}, {"held": 1}, {"held": 0})
     clock.run(until=0.3)
     clock.batch(log)
@@ -68,12 +68,12 @@ def test_what_is_held_is_asked_for_every_second_until_nothing_is(log: str) -> No
     clock.run(until=2.5)
     assert (clock.schedule.held, clock.schedule.is_idle()) == (1, False)
     clock.run(until=CHECK_SECONDS - 0.1)
-    assert clock.invoked == [(1, ASKED), (2, ASKED), (3, ASKED)]
+    assert clock.invoked == [(1, RETRY_DUE), (2, RETRY_DUE), (3, RETRY_DUE)]
     assert clock.schedule.is_idle()
 
 
-def test_what_a_run_releases_is_held_no_longer() -> None:
-    """A run tells of what was held when it began."""
+def test_an_item_that_a_run_releases_is_not_held() -> None:
+    """The answer of a run has the number of items that were held when it began."""
     clock = Clock({"held": 3, "released": 2}, {"held": 1, "released": 1})
     clock.batch(HELD)
     clock.run(until=1.5)
@@ -83,15 +83,15 @@ def test_what_a_run_releases_is_held_no_longer() -> None:
     assert clock.schedule.is_idle()
 
 
-def test_a_function_that_holds_nothing_is_asked_now_and_then() -> None:
-    """An operator's tool may have put changes into a hold."""
+def test_a_function_without_held_items_has_a_retry_run_now_and_then() -> None:
+    """An operator's tool may add changes to a hold."""
     clock = Clock()
     clock.batch("done")
     clock.run(until=2.5 * CHECK_SECONDS)
     assert clock.times == [CHECK_SECONDS, 2 * CHECK_SECONDS]
 
 
-def test_a_batch_that_failed_may_have_held_something() -> None:
+def test_a_batch_that_failed_may_have_held_an_item() -> None:
     clock = Clock()
     clock.batch(failed=True)
     assert not clock.schedule.is_idle()
@@ -100,15 +100,15 @@ def test_a_batch_that_failed_may_have_held_something() -> None:
     assert clock.schedule.is_idle()
 
 
-def test_a_run_never_overlaps_another_and_the_seconds_it_takes_are_skipped() -> None:
-    clock = Clock({"held": 1}, {"held": 1}, {"held": 0}, takes=2.4 * MINUTE_SECONDS)
+def test_a_run_never_overlaps_another() -> None:
+    clock = Clock({"held": 1}, {"held": 1}, {"held": 0}, takes_seconds=2.4 * MINUTE_SECONDS)
     clock.batch(HELD)
     clock.run(until=9.5)
     assert clock.times == [1, 4, 7]
 
 
-def test_what_a_batch_holds_while_a_run_ends_is_asked_for_again() -> None:
-    clock = Clock({"held": 0}, {"held": 0}, takes=0.5)
+def test_an_item_that_is_held_during_a_run_has_another_run() -> None:
+    clock = Clock({"held": 0}, {"held": 0}, takes_seconds=0.5)
     clock.batch(HELD)
     clock.run(until=1.2)
     clock.batch(HELD)
@@ -119,37 +119,37 @@ def test_what_a_batch_holds_while_a_run_ends_is_asked_for_again() -> None:
     assert clock.schedule.is_idle()
 
 
-def test_a_run_that_failed_is_followed_by_another() -> None:
+def test_another_run_follows_a_failed_one() -> None:
     clock = Clock(None, None, {"held": 0})
     clock.batch(HELD)
     clock.run(until=4)
     assert clock.times == [1, 2, 3]
 
 
-def test_all_is_due_at_once_after_a_redeployment_and_only_for_one_run_that_answers() -> None:
+def test_all_items_are_due_at_once_until_one_run_has_succeeded() -> None:
     clock = Clock(None, {"held": 1}, {"held": 0})
     clock.run(until=0.5)
     clock.schedule.make_all_due(clock.now)
     clock.run(until=4)
-    assert clock.invoked == [(0.5, ALL_ASKED), (1, ALL_ASKED), (2, ASKED)]
+    assert clock.invoked == [(0.5, RETRY_ALL), (1, RETRY_ALL), (2, RETRY_DUE)]
 
 
-def test_all_that_becomes_due_during_a_run_is_asked_for_right_after_it() -> None:
-    clock = Clock({"held": 1}, {"held": 0}, takes=0.5)
+def test_when_all_items_become_due_during_a_run_the_next_run_follows_at_once() -> None:
+    clock = Clock({"held": 1}, {"held": 0}, takes_seconds=0.5)
     clock.batch(HELD)
     clock.run(until=1.2)
     clock.schedule.make_all_due(clock.now)
     clock.run(until=4)
-    assert clock.invoked == [(1, ASKED), (1.5, ALL_ASKED)]
+    assert clock.invoked == [(1, RETRY_DUE), (1.5, RETRY_ALL)]
 
 
-def test_a_schedule_that_is_off_asks_for_nothing_and_is_nothing_to_wait_for() -> None:
+def test_a_schedule_that_is_off_has_no_retry_run_and_is_idle() -> None:
     clock = Clock(enabled=False)
     clock.batch(HELD)
     clock.run(until=10)
     assert clock.invoked == []
     assert clock.schedule.is_idle()
-    clock.schedule.configure(RETRY, enabled=True)
+    clock.schedule.configure(RETRY_INPUT, enabled=True)
     assert not clock.schedule.is_idle()
     clock.run(until=11)
     assert clock.times == [10]

@@ -1,4 +1,4 @@
-"""What reaches an on-failure destination: the shapes recorded on AWS, one a kind of destination."""
+"""Failure records have the shape recorded on AWS, for each kind of on-failure destination."""
 
 import json
 import re
@@ -19,7 +19,7 @@ RECORDS = tuple(Record(change(number, at=1657720060 + number)) for number in (6,
 
 
 class Recorder:
-    """Stands in for every boto3 client; it accepts all calls and checks none of their parameters."""
+    """Replaces every boto3 client, and accepts every call without checking its parameters."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
@@ -42,8 +42,8 @@ def discard(condition: str = RETRIES_EXHAUSTED, error: str | None = "Unhandled")
     return Discard("shard-0", RECORDS, condition, 4, error)
 
 
-def record(given: Discard) -> dict[str, Any]:
-    return failure_record(given, function_arn=FUNCTION, stream_arn=STREAM, now=NOW)
+def record(action: Discard) -> dict[str, Any]:
+    return failure_record(action, function_arn=FUNCTION, stream_arn=STREAM, now=NOW)
 
 
 def sent(destination: str) -> list[tuple[str, str, dict[str, Any]]]:
@@ -52,10 +52,10 @@ def sent(destination: str) -> list[tuple[str, str, dict[str, Any]]]:
     return recorder.calls
 
 
-def test_the_record_is_what_was_recorded_on_aws() -> None:
-    given = record(discard())
-    UUID(given["requestContext"].pop("requestId"))
-    assert given == {
+def test_a_failure_record_has_the_shape_recorded_on_aws() -> None:
+    failure = record(discard())
+    UUID(failure["requestContext"].pop("requestId"))
+    assert failure == {
         "requestContext": {
             "functionArn": FUNCTION,
             "condition": "RetryAttemptsExhausted",
@@ -76,17 +76,17 @@ def test_the_record_is_what_was_recorded_on_aws() -> None:
     }
 
 
-def test_a_failure_that_the_response_reported_is_no_function_error() -> None:
+def test_a_failure_that_the_response_reported_is_not_a_function_error() -> None:
     assert record(discard(error=None))["responseContext"]["functionError"] is None
 
 
-def test_a_record_over_age_has_no_response() -> None:
-    given = record(discard(AGE_EXCEEDED))
-    assert "responseContext" not in given
-    assert given["requestContext"]["condition"] == "RecordAgeExceeded"
+def test_a_failure_record_of_overdue_records_has_no_response() -> None:
+    failure = record(discard(AGE_EXCEEDED))
+    assert "responseContext" not in failure
+    assert failure["requestContext"]["condition"] == "RecordAgeExceeded"
 
 
-def test_a_bucket_gets_the_whole_event_under_the_time_of_the_record() -> None:
+def test_a_bucket_receives_the_whole_event_with_the_time_in_its_key() -> None:
     [(service, call, parameters)] = sent("arn:aws:s3:::failures")
     assert (service, call, parameters["Bucket"]) == ("s3", "put_object", "failures")
     key = r"aws/lambda/mapping-1/shard-0/2022/07/13/2022-07-13T13\.48\.01-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -96,7 +96,7 @@ def test_a_bucket_gets_the_whole_event_under_the_time_of_the_record() -> None:
     assert body["DDBStreamBatchInfo"]["batchSize"] == 2
 
 
-def test_what_a_bucket_gets_is_a_failure_record_to_the_tools() -> None:
+def test_the_tools_read_the_object_of_a_bucket() -> None:
     [(_, _, parameters)] = sent("arn:aws:s3:::failures")
     failure = read_failure(parameters["Body"])
     assert (failure.condition, failure.stream_arn) == (RETRIES_EXHAUSTED, STREAM)
@@ -110,7 +110,7 @@ def test_what_a_bucket_gets_is_a_failure_record_to_the_tools() -> None:
         ("arn:aws:sns:eu-central-1:000000000000:failures", "publish", "Message"),
     ],
 )
-def test_a_queue_and_a_topic_get_a_pointer_alone(destination: str, call: str, field: str) -> None:
+def test_a_queue_or_topic_receives_only_a_pointer(destination: str, call: str, field: str) -> None:
     [*_, (_, name, parameters)] = sent(destination)
     body = json.loads(parameters[field])
     assert name == call

@@ -1,7 +1,7 @@
-"""What a filter lets through: each line that was recorded on AWS, and what is refused.
+"""Filters match as recorded on AWS, and refuse patterns that AWS refuses or the sandbox does not imitate.
 
-Recorded are the mappings of a public emulator's test suite, and, for what Lambda's guide lists beside, that suite's
-calls of EventBridge's TestEventPattern (March 2026).
+A public emulator's test suite has the recordings: of mappings, and, for the other operators of Lambda's guide, of calls
+of EventBridge's TestEventPattern (March 2026).
 """
 
 from typing import Any
@@ -28,11 +28,11 @@ def image(test: str) -> str:
         ('{"eventName": ["MODIFY"]}', True),
         ('{"eventName": ["INSERT", "REMOVE"]}', False),
         (image('{"a": {"S": ["xyz"]}}'), True),
-        (image('{"a": ["xyz"]}'), False),  # the type key is needed
+        (image('{"a": ["xyz"]}'), False),  # the pattern lacks the attribute's type
         (image('{"a": {"S": [{"exists": true}]}}'), True),
         (image('{"c": {"S": [{"exists": true}]}}'), False),
         (image('{"c": {"S": [{"exists": false}]}}'), True),
-        (image('{"a": [{"exists": false}]}'), True),  # no leaf, so nothing is there
+        (image('{"a": [{"exists": false}]}'), True),  # an object is no value
         (image('{"c": [{"exists": false}]}'), True),
         (image('{"a": [{"exists": true}]}'), False),
         (image('{"a": {"S": [{"prefix": "xy"}]}}'), True),
@@ -40,13 +40,13 @@ def image(test: str) -> str:
         (image('{"a": {"S": [{"anything-but": ["abc"]}]}}'), True),
         (image('{"a": {"S": [{"anything-but": "xyz"}]}}'), False),
         (image('{"c": {"S": [{"anything-but": ["abc"]}]}}'), False),
-        (image('{"n": {"N": [{"numeric": [">", 100]}]}}'), False),  # accepted, and never matches
+        (image('{"n": {"N": [{"numeric": [">", 100]}]}}'), False),  # AWS accepts the pattern, but it never matches
         (image('{"n": {"N": ["150"]}}'), True),
         (image('{"n": {"N": [150]}}'), False),
         (image('{"b": {"BOOL": [true]}}'), True),
         (image('{"b": {"BOOL": [1]}}'), False),
         (image('{"b": {"BOOL": [{"prefix": "t"}]}}'), False),
-        (image('{"b": {"BOOL": [{"numeric": ["=", 1]}]}}'), False),  # true is no number
+        (image('{"b": {"BOOL": [{"numeric": ["=", 1]}]}}'), False),  # true is not a number
         (image('{"s": {"SS": ["q"]}}'), True),
         ('{"dynamodb": {"ApproximateCreationDateTime": [{"numeric": [">", 0]}]}}', False),
         ('{"dynamodb": {"ApproximateCreationDateTime": [{"numeric": [">=", 0, "<", 1]}]}}', True),
@@ -55,7 +55,7 @@ def image(test: str) -> str:
         ("{}", True),
     ],
 )
-def test_a_pattern(pattern: str, *, matches: bool) -> None:
+def test_a_pattern_matches_as_recorded(pattern: str, *, matches: bool) -> None:
     assert passes(pattern) is matches
 
 
@@ -98,7 +98,7 @@ def event(**fields: Any) -> dict[str, Any]:
         (event(c=0, d=10), '{"$or": [{"c": [{"numeric": [">", 0]}]}, {"d": [{"numeric": ["<", 10]}]}]}', False),
     ],
 )
-def test_an_event_pattern(detail: dict[str, Any], pattern: str, matches: bool) -> None:
+def test_an_event_pattern_matches_as_recorded(detail: dict[str, Any], pattern: str, matches: bool) -> None:
     assert passes(f'{{"detail": {pattern}}}', detail) is matches
 
 
@@ -110,11 +110,11 @@ def test_an_event_pattern(detail: dict[str, Any], pattern: str, matches: bool) -
         ('{"$or": [{"a": ["x"], "b": ["y"]}, {"c": ["no"]}]}', False),
         ('{"$or": [{"a": ["no"]}, {"c": ["no"]}], "d": {"$or": [{"e": [1]}, {"f": [1]}]}}', False),
         ('{"$or": [{"a": ["no"]}, {"c": ["y"]}], "d": {"$or": [{"e": [1]}, {"f": [1]}]}}', True),
-        ('{"$or": {"a": ["no"]}}', False),  # no list, so a field of this name
+        ('{"$or": {"a": ["no"]}}', False),  # not a list, so `$or` is the name of a field
         ('{"$or": [null]}', False),
     ],
 )
-def test_alternatives_between_fields(pattern: str, matches: bool) -> None:
+def test_alternatives_of_several_fields(pattern: str, matches: bool) -> None:
     assert passes(pattern, {"a": "x", "b": "no", "c": ["z", "y"], "d": {"f": 1}}) is matches
 
 
@@ -124,24 +124,24 @@ def test_members_of_one_object_in_an_array_are_tested_together() -> None:
     assert not passes('{"people": {"first": ["Anna"], "last": ["Doe"]}}', people)
 
 
-def test_two_tests_of_one_field_are_not_imitated() -> None:
-    with pytest.raises(FilterError, match=r"^the sandbox does not imitate two tests of one field: a$"):
+def test_two_rules_for_one_field_are_refused() -> None:
+    with pytest.raises(FilterError, match=r"^the sandbox does not imitate two rules for one field: a$"):
         any_of(['{"a": ["x"], "$or": [{"a": ["y"]}, {"b": ["y"]}]}'])
 
 
-def test_a_creation_time_is_a_number_and_compares() -> None:
+def test_a_creation_time_is_compared_as_a_number() -> None:
     for rule, matches in (('">", 0', True), ('"<=", 5', True), ('"<", 5', False), ('">=", 5', True), ('"=", 5', True)):
         test = f'{{"dynamodb": {{"ApproximateCreationDateTime": [{{"numeric": [{rule}]}}]}}}}'
         assert passes(test, change(1, at=5)) is matches
 
 
-def test_null_matches_a_null_alone() -> None:
+def test_null_matches_only_null() -> None:
     record = {**NUMBER, "userIdentity": None}
     assert passes('{"userIdentity": [null]}', record)
     assert not passes('{"eventName": [null]}', record)
 
 
-def test_several_patterns_are_alternatives_and_none_lets_all_pass() -> None:
+def test_several_patterns_are_alternatives_and_without_patterns_all_records_pass() -> None:
     assert any_of(['{"eventName": ["INSERT"]}', '{"eventName": ["MODIFY"]}'])(NUMBER)
     assert any_of([])(NUMBER)
 
@@ -159,7 +159,7 @@ def test_several_patterns_are_alternatives_and_none_lets_all_pass() -> None:
         '{"eventName": [{"anything-but": []}]}',
     ],
 )
-def test_a_pattern_that_aws_refuses(pattern: str) -> None:
+def test_a_pattern_that_aws_refuses_is_refused(pattern: str) -> None:
     with pytest.raises(FilterError, match=r"^InvalidParameterValueException: Invalid filter pattern definition\."):
         any_of([pattern])
 

@@ -1,6 +1,6 @@
-"""Typed filters against real-shaped records: a pattern of infra.filters lets through what its tests say.
+"""The patterns of infra.filters match exactly the records that their tests describe.
 
-That AWS matches a pattern as the sandbox does is test_mapping_filters' to show.
+test_mapping_filters shows that the sandbox matches patterns as AWS does.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,6 @@ from infra import filters
 from infra.filters import EventName, Test
 from sandbox.mapping.filters import any_of
 from sandbox.mapping.poller import lambda_record
-from tests.fakes.records import STREAM
 
 serialize = cast("Callable[[Any], Any]", cast("Any", TypeSerializer()).serialize)
 MISSING = object()
@@ -35,27 +34,27 @@ def record(
     *,
     expired: bool = False,
 ) -> dict[str, Any]:
-    """A change of an item as Lambda's event has it, made of Python's values."""
+    """A stream record in the shape of a Lambda event, from Python values."""
     images = {part: image(item) for part, item in (("NewImage", new), ("OldImage", old)) if item is not None}
-    got: dict[str, Any] = {"eventName": name, "dynamodb": {"Keys": image({"id": "1"}), **images}}
+    event: dict[str, Any] = {"eventName": name, "dynamodb": {"Keys": image({"id": "1"}), **images}}
     if expired:
-        got["userIdentity"] = {"PrincipalId": "dynamodb.amazonaws.com", "Type": "Service"}
-    return lambda_record(got, STREAM)
+        event["userIdentity"] = {"PrincipalId": "dynamodb.amazonaws.com", "Type": "Service"}
+    return lambda_record(event, STREAM)
 
 
 def insertion(value: Any) -> dict[str, Any]:
-    """An item is inserted whose attribute `a` has this value, or that has no such attribute."""
+    """The insertion of an item with this value in the attribute `a`, or without the attribute if MISSING."""
     return record("INSERT", {"id": "1"} if value is MISSING else {"id": "1", "a": value})
 
 
-def passes(got: dict[str, Any], *events: EventName, expired: bool | None = None, **tests: Mapping[str, Test]) -> bool:
+def passes(event: dict[str, Any], *events: EventName, expired: bool | None = None, **tests: Mapping[str, Test]) -> bool:
     parts = [tests.get(part, {}) for part in ("keys", "new", "old")]
-    return any_of([filters.pattern(events, *parts, expired=expired)])(got)
+    return any_of([filters.pattern(events, *parts, expired=expired)])(event)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A test and what it means, said once more in Python."""
+    """A test and the same condition as a Python function."""
 
     test: Test
     means: Callable[[Any], bool]
@@ -69,7 +68,7 @@ def equal(left: object, right: object) -> bool:
     return left == right and isinstance(left, bool) == isinstance(right, bool)
 
 
-# A few values each, so that a test often meets the value that it asks for.
+# Few values, so that a test often meets a value that matches.
 names = some.sampled_from(["a", "b"])
 texts = some.sampled_from(["", "a", "A", "ab", "B"])
 numbers = some.sampled_from([0, 1, -2, Decimal("0.5"), Decimal(10**20)])
@@ -86,7 +85,7 @@ attributes = some.just(MISSING) | values
 
 
 def simple() -> some.SearchStrategy[Case]:
-    """Tests of one attribute that is no map."""
+    """Tests of one attribute that is not a map."""
     kinds = some.sampled_from(list(KINDS))
     return some.one_of(
         scalars.map(lambda value: Case(value, lambda found: equal(found, value))),
@@ -138,7 +137,7 @@ ATTRIBUTES: list[Any] = [
 
 
 @pytest.mark.parametrize(
-    ("test", "let_through"),
+    ("test", "matching"),
     [
         ("a", ["a"]),
         ("", [""]),
@@ -169,21 +168,21 @@ ATTRIBUTES: list[Any] = [
         (filters.absent(str), [each for each in ATTRIBUTES if not isinstance(each, str)]),
         (filters.absent(int, str), [each for each in ATTRIBUTES if not is_a(str, each) and not is_a(int, each)]),
     ],
-    ids=lambda value: "" if isinstance(value, list) else repr(value),  # a set has another order in each worker
+    ids=lambda value: "" if isinstance(value, list) else repr(value),  # the order of a set differs between workers
 )
-def test_a_test_lets_through_no_other_attributes(test: Test, let_through: list[Any]) -> None:
-    got = [each for each in ATTRIBUTES if passes(insertion(each), new={"a": test})]
-    assert [repr(each) for each in got] == [repr(each) for each in let_through]  # True equals 1
+def test_a_test_matches_no_other_attributes(test: Test, matching: list[Any]) -> None:
+    matches = [each for each in ATTRIBUTES if passes(insertion(each), new={"a": test})]
+    assert [repr(each) for each in matches] == [repr(each) for each in matching]  # True equals 1
 
 
 @settings(max_examples=1_000)
 @given(case=cases, value=attributes)
-def test_a_pattern_lets_through_what_its_test_means(case: Case, value: Any) -> None:
+def test_a_pattern_matches_as_its_test_means(case: Case, value: Any) -> None:
     assert passes(insertion(value), new={"a": case.test}) is case.means(value)
 
 
 @given(case=cases, other=cases, value=attributes)
-def test_several_attributes_must_all_pass(case: Case, other: Case, value: Any) -> None:
+def test_all_attributes_must_match(case: Case, other: Case, value: Any) -> None:
     old = {"id": "1"} if value is MISSING else {"id": "1", "a": value}
     assert passes(record("REMOVE", old=old), old={"a": case.test, "b": other.test}) is (
         case.means(value) and other.means(MISSING)
@@ -191,7 +190,7 @@ def test_several_attributes_must_all_pass(case: Case, other: Case, value: Any) -
 
 
 @given(case=cases)
-def test_a_change_without_the_image_passes_no_test_of_it(case: Case) -> None:
+def test_a_change_without_an_image_matches_no_test_of_the_image(case: Case) -> None:
     assert not passes(record("REMOVE", old={"a": "a"}), new={"a": case.test})
     assert not passes(record("INSERT", new={"a": "a"}), old={"a": case.test})
 
@@ -201,7 +200,7 @@ INSERTED = record("INSERT", new={"id": "1"})
 
 
 @pytest.mark.parametrize(
-    ("events", "expired", "let_through"),
+    ("events", "expired", "matching"),
     [
         (["REMOVE"], None, [DELETED, EXPIRED]),
         (["REMOVE"], True, [EXPIRED]),
@@ -212,18 +211,18 @@ INSERTED = record("INSERT", new={"id": "1"})
         (["INSERT"], False, [INSERTED]),
     ],
 )
-def test_expiries(events: list[EventName], expired: bool | None, let_through: list[dict[str, Any]]) -> None:
-    got = [each for each in (INSERTED, DELETED, EXPIRED) if passes(each, *events, expired=expired)]
-    assert got == let_through
+def test_expiries(events: list[EventName], expired: bool | None, matching: list[dict[str, Any]]) -> None:
+    matches = [each for each in (INSERTED, DELETED, EXPIRED) if passes(each, *events, expired=expired)]
+    assert matches == matching
 
 
-def test_an_expiry_is_tested_with_the_image_that_it_leaves() -> None:
+def test_an_expiry_is_tested_with_its_old_image() -> None:
     expired = record("REMOVE", old={"kind": "session"}, expired=True)
     assert passes(expired, "REMOVE", expired=True, old={"kind": filters.any_of("session", "token")})
     assert not passes(expired, "REMOVE", expired=True, old={"kind": "order"})
 
 
-def test_a_name_with_a_dot_is_an_attribute_of_its_own() -> None:
+def test_a_dot_in_a_name_is_not_a_path() -> None:
     assert passes(record("INSERT", new={"a.b": "x"}), new={"a.b": "x"})
     assert not passes(record("INSERT", new={"a": {"b": "x"}}), new={"a.b": "x"})
     assert not passes(record("INSERT", new={"a.b": "x"}), new={"a": {"b": "x"}})

@@ -30,7 +30,11 @@ def test_region_and_caller_identity(aws: LocalAws):
     ],
 )
 def test_the_partition_of_a_region(region: str, partition: str, suffix: str, reverse: str):
-    found = look_up("aws:index/getPartition:getPartition", {}, Aws(lambda service: None, region, RecordedMappings()))
+    found = look_up(
+        "aws:index/getPartition:getPartition",
+        {},
+        Aws(lambda service: None, region, RecordedMappings(), RecordedMappings()),
+    )
     expected = {"id": partition, "partition": partition, "dnsSuffix": suffix, "reverseDnsPrefix": reverse}
     assert found == expected
 

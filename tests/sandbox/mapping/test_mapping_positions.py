@@ -1,0 +1,212 @@
+"""Where a mapping begins and continues to read: shards, starting positions, updates and retention."""
+
+from typing import Any
+
+import pytest
+
+from sandbox.mapping.configuration import Assumptions
+from sandbox.mapping.machine import RETENTION_SECONDS
+from sandbox.mapping.protocol import RETENTION_PASSED, Describe, Invoke, Read, Returned
+from tests.fakes.stream import Stream, change
+from tests.sandbox.mapping.mapping_driver import Driver, numbers_of, partial
+
+PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
+LATEST: dict[str, Any] = {"StartingPosition": "LATEST"}
+
+
+def filled(count: int) -> Stream:
+    stream = Stream()
+    stream.put(*(change(number, item=f"item-{number}") for number in range(1, count + 1)))
+    return stream
+
+
+def test_a_child_shard_is_read_after_its_parent_is_finished() -> None:
+    """The parent's last batch fails for some time."""
+    stream = filled(2)
+    stream.split("shard-0", "left", "right")
+    stream.put(change(3), shard="left")
+    stream.put(change(4), shard="right")
+    failing = {1}
+    driver = Driver(PARTIAL, lambda numbers: partial(*failing)(numbers), stream=stream)
+    driver.run(until=1)
+    assert driver.invoked == [[1, 2], [1, 2]]
+    failing.clear()
+    driver.run(until=2)
+    assert driver.invoked == [[1, 2], [1, 2], [1, 2], [3], [4]]
+
+
+def test_a_child_shard_whose_parent_is_no_longer_listed_is_read() -> None:
+    stream = filled(1)
+    stream.shards["shard-0"].parent = "expired"
+    driver = Driver(stream=stream)
+    driver.run(until=0)
+    assert driver.invoked == [[1]]
+
+
+def test_latest_begins_after_the_existing_records() -> None:
+    driver = Driver(LATEST, stream=filled(2))
+    driver.run(until=1)
+    driver.stream.put(change(3))
+    driver.run(until=2)
+    assert driver.invoked == [[3]]
+
+
+def test_latest_has_a_position_before_any_record_is_settled() -> None:
+    """The mapping is disabled before its first batch succeeds: it delivers the batch again, and skips none."""
+    driver = Driver({**LATEST, **PARTIAL}, partial(3))
+    driver.run(until=1)
+    driver.stream.put(change(3))
+    driver.run(until=1.3)
+    driver.configure(Enabled=False)
+    driver.run(until=20)
+    driver.configure(Enabled=True)
+    driver.run(until=20)
+    assert driver.invoked == [[3], [3]]
+
+
+@pytest.mark.parametrize(
+    ("new_shards_start_at", "invoked"), [("TRIM_HORIZON", [[1], [2], [3]]), ("LATEST", [[1], [3]])]
+)
+def test_latest_in_shards_that_appear_later(new_shards_start_at: Any, invoked: list[list[int]]) -> None:
+    """AWS does not document this: both readings. Record 2 exists before the mapping discovers its shard."""
+    driver = Driver(LATEST, assumptions=Assumptions(new_shards_start_at=new_shards_start_at))
+    driver.run(until=1)
+    driver.stream.put(change(1))
+    driver.stream.split("shard-0", "child")
+    driver.stream.put(change(2))
+    driver.run(until=2)
+    driver.stream.put(change(3))
+    driver.run(until=3)
+    assert driver.invoked == invoked
+
+
+def test_a_disabled_mapping_keeps_its_position() -> None:
+    driver = Driver({"BatchSize": 2}, stream=filled(2))
+    driver.run(until=0)
+    driver.configure(Enabled=False)
+    driver.stream.put(change(3))
+    driver.run(until=100)
+    assert driver.invoked == [[1, 2]]
+    driver.configure(Enabled=True)
+    driver.run(until=101)
+    assert driver.invoked == [[1, 2], [3]]
+
+
+def test_an_invocation_that_runs_while_its_mapping_is_disabled_still_settles_records() -> None:
+    driver = Driver({"BatchSize": 2, **PARTIAL}, partial(2), stream=filled(3))
+    driver.hold = True
+    driver.run(until=0)
+    driver.configure(Enabled=False)
+    driver.run(until=1)
+    driver.configure(Enabled=True)
+    driver.run(until=2)
+    assert driver.invoked == [[1, 2]]
+    driver.answer(driver.held[0])
+    driver.run(until=3)
+    assert driver.invoked == [[1, 2], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("filtered_records_advance", "reread"), [(True, "AFTER_SEQUENCE_NUMBER"), (False, "TRIM_HORIZON")]
+)
+def test_filtered_records_and_the_checkpoint(*, filtered_records_advance: bool, reread: str) -> None:
+    """AWS does not document this: both readings. With either, no filtered record is delivered."""
+    driver = Driver(
+        {"FilterCriteria": {"Filters": [{"Pattern": '{"eventName": ["REMOVE"]}'}]}},
+        assumptions=Assumptions(filtered_records_advance=filtered_records_advance),
+        stream=filled(3),
+    )
+    driver.run(until=0)
+    driver.configure(BatchSize=7)
+    [read] = driver.mapping.advance(10)
+    assert isinstance(read, Read)
+    assert read.position.kind == reread
+    assert driver.invoked == []
+
+
+@pytest.mark.parametrize(("resume_at", "invoked"), [("TRIM_HORIZON", [[1], [3]]), ("LATEST", [[1]])])
+def test_a_position_that_retention_has_passed(resume_at: Any, invoked: list[list[int]]) -> None:
+    """AWS does not document this: both readings. With either, record 2 is lost and no metric shows it."""
+    driver = Driver(stream=filled(1), assumptions=Assumptions(resume_after_trim_at=resume_at))
+    driver.run(until=0)
+    driver.configure(Enabled=False)
+    driver.stream.put(change(2, at=10), change(3, at=RETENTION_SECONDS))
+    driver.run(until=RETENTION_SECONDS + 100)
+    driver.configure(Enabled=True)
+    driver.run(until=RETENTION_SECONDS + 101)
+    assert driver.invoked == invoked
+    assert driver.gone == []
+
+
+def test_the_position_after_retention_is_kept_like_any_other() -> None:
+    """The mapping is disabled again before a later record is settled: it skips no later record."""
+    driver = Driver(stream=filled(1), assumptions=Assumptions(resume_after_trim_at="LATEST"))
+    driver.run(until=0)
+    driver.configure(Enabled=False)
+    driver.stream.put(change(2, at=10))
+    driver.run(until=RETENTION_SECONDS + 100)
+    driver.configure(Enabled=True)
+    driver.run(until=RETENTION_SECONDS + 101)
+    driver.configure(Enabled=False)
+    driver.stream.put(change(3, at=RETENTION_SECONDS + 101))
+    driver.configure(Enabled=True)
+    driver.run(until=RETENTION_SECONDS + 102)
+    assert driver.invoked == [[1], [3]]
+
+
+def test_the_result_of_a_read_from_before_an_update_is_ignored() -> None:
+    driver = Driver(stream=filled(2))
+    mapping = driver.mapping
+    mapping.advance(0)
+    mapping.discover(driver.stream.lineage())
+    [early] = mapping.advance(0)
+    driver.configure(BatchSize=1)
+    [late] = mapping.advance(0)
+    assert isinstance(early, Read)
+    assert isinstance(late, Read)
+    for read in (early, late):
+        mapping.receive(read, [change(1), change(2)], 0)
+        mapping.skip_trimmed(read)
+        mapping.retry(read, 0)
+    for expected in ([1], [2]):
+        [invocation] = mapping.advance(0)
+        assert isinstance(invocation, Invoke)
+        assert numbers_of([invocation]) == [expected]
+        mapping.complete(invocation, Returned(None), 0)
+    assert all(isinstance(action, Read) for action in mapping.advance(0))
+
+
+def test_retention_removes_records_that_were_read_and_could_not_be_delivered() -> None:
+    slowly = Assumptions(back_off=lambda attempts: 3600.0)
+    driver = Driver(PARTIAL, partial(1), slowly, filled(1), poll=3600)
+    driver.run(until=RETENTION_SECONDS - 1)
+    assert driver.gone == []
+    driver.run(until=RETENTION_SECONDS)
+    assert driver.gone == [(RETENTION_PASSED, [1], 24)]
+
+
+def test_a_drained_mapping_is_next_due_at_its_next_read() -> None:
+    driver = Driver(stream=filled(1))
+    assert not driver.mapping.is_idle()
+    driver.run(until=0)
+    assert driver.mapping.is_drained(since=0)
+    assert not driver.mapping.is_drained(since=0.1)
+    assert driver.mapping.due() == 0.25
+
+
+def test_a_failed_description_or_read_is_repeated_after_the_poll_interval_and_drains_nothing() -> None:
+    mapping = Driver().mapping
+    [describe] = mapping.advance(0)
+    assert isinstance(describe, Describe)
+    mapping.retry(describe, 0)
+    assert (mapping.is_idle(), mapping.due(), mapping.advance(0.2)) == (False, 0.25, [])
+    assert mapping.advance(0.25) == [describe]
+    mapping.discover([("shard-0", None)])
+    [read] = mapping.advance(0.3)
+    assert isinstance(read, Read)
+    mapping.retry(read, 0.3)
+    assert (mapping.is_drained(since=0.3), mapping.due(), mapping.advance(0.5)) == (False, 0.55, [])
+    [again] = mapping.advance(0.55)
+    assert isinstance(again, Read)
+    mapping.receive(again, [], 0.55)
+    assert mapping.is_drained(since=0.55)
