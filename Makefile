@@ -1,4 +1,4 @@
-# Each target does all of its own set-up and can be the first thing run in a fresh clone.
+# Each target sets up everything that it needs, so that any target can be the first in a fresh clone.
 PYTHON ?= python3
 MAKEFLAGS += --jobs=2
 
@@ -8,28 +8,28 @@ MAKEFLAGS += --jobs=2
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.installed .venv-aws/.installed  ## Deploy everything on this machine and watch real changes being processed
+demo: .venv/.installed .venv-aws/.installed  ## Deploy everything on this machine and watch it process real changes
 	@.venv/bin/python -m sandbox demo
 
-sandbox: .venv/.installed .venv-aws/.installed  ## The same, staying up for changes of your own
+sandbox: .venv/.installed .venv-aws/.installed  ## Deploy everything on this machine and keep it running for your own changes
 	@.venv/bin/python -m sandbox up --outputs .cache/outputs.json
 
-pr: test locked  ## All that a pull request must pass: what CI runs
+pr: test locked  ## Run everything that a pull request must pass, as CI does
 
-# CI compares docs/roles with the program; elsewhere a consumer that was added is in docs/roles before the tests run.
-test: check .venv-aws/.installed $(if $(CI),,roles)  ## Every check and every test
+# CI compares docs/roles with the program; elsewhere, `make test` first adds a new consumer to docs/roles.
+test: check .venv-aws/.installed $(if $(CI),,roles)  ## Run every check and every test
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 roles: .venv/.installed  ## Write the permissions of the pipeline's roles, docs/roles, from the program
 	.venv/bin/python -m tests.program.role_documents
 
-simulate: .venv/.installed  ## Order, once and completeness in 10,000 random histories of failures, other ones each time
+simulate: .venv/.installed  ## Check order, once and completeness in 10,000 new random histories of failures
 	.venv/bin/python -m tests.property --histories 10000
 
-bench: .venv/.installed .venv-aws/.installed  ## What the engine costs, how late it is and how fast it drains, beside stock
+bench: .venv/.installed .venv-aws/.installed  ## Measure the engine's cost, lateness and drain rate beside the baseline
 	@for question in engine sizes cost drain lateness; do .venv/bin/python -m bench $$question --quick || exit 1; done
 
-check: .venv/.installed policy/.venv/.installed workflows secrets  ## Format, lint, types, workflows and secrets alone
+check: .venv/.installed policy/.venv/.installed workflows secrets  ## Check format, lint, types, workflows and secrets
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/basedpyright
@@ -43,7 +43,7 @@ workflows: .venv/.installed
 secrets: .venv/.installed
 	git ls-files -z --cached --others --exclude-standard | xargs -0 .venv/bin/detect-secrets-hook --no-verify
 
-format: .venv/.installed  ## Format the code and mend what the linter can
+format: .venv/.installed  ## Format the code and apply the linter's fixes
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
@@ -57,17 +57,17 @@ policy/.venv/.installed: policy/requirements.txt
 	@$(PYTHON) .ci/virtual_environment.py policy/.venv $^
 
 LOCKS := requirements.txt handler/requirements.txt requirements-dev.txt sandbox/requirements.txt policy/requirements.txt
-# Only wheels are shipped, and Lambda's runtime has the SDK: it stays out unless handler/requirements.in asks for it.
+# The archive holds only wheels. Lambda's runtime has the SDK, so the lock omits it unless handler/requirements.in names it.
 FOR_handler/requirements.txt := --only-binary :all: --excludes /dev/stdin
 SDK := $(if $(shell grep -iE '^(boto3|botocore|s3transfer)([^a-z0-9._-]|$$)' handler/requirements.in),,boto3 botocore s3transfer)
-# Dependabot takes these options from a lock's first lines.
+# Dependabot reads these options in the first lines of each lock.
 EVERY_PYTHON := --universal --python-version 3.11
-# $(call compile,LOCK,OUTPUT): versions that stand in OUTPUT stay, unless told --upgrade. One lock is for every Python
-# from 3.11 on and every platform: its markers say which lines are for which.
+# $(call compile,LOCK,OUTPUT) keeps the versions in OUTPUT, unless --upgrade follows. One lock serves every Python from
+# 3.11 on and every platform: its markers select the lines.
 compile = printf '%s\n' $(SDK) | .venv/bin/uv pip compile --quiet --generate-hashes --no-annotate --no-emit-index-url \
 	$(EVERY_PYTHON) --custom-compile-command 'make lock, by uv pip compile $(EVERY_PYTHON)' $(FOR_$(1)) $(1:.txt=.in) -o $(2)
 
-lock: .venv/.installed  ## Lock every requirements.in again, at the newest versions (with UPGRADE= only what changed)
+lock: .venv/.installed  ## Lock every requirements.in at the newest versions; with UPGRADE= keep locked versions
 	$(foreach lock,$(LOCKS),$(call compile,$(lock),$(lock)) $(UPGRADE) &&) true
 UPGRADE := --upgrade
 
@@ -75,7 +75,7 @@ locked: .venv/.installed
 	@rm -rf .cache/locks
 	@$(foreach lock,$(LOCKS),mkdir -p .cache/locks/$(dir $(lock)) && cp $(lock) .cache/locks/$(lock) && \
 		$(call compile,$(lock),.cache/locks/$(lock)) && diff -u $(lock) .cache/locks/$(lock) &&) true \
-		|| { echo "the locks are not what requirements.in asks for: make lock UPGRADE="; false; }
+		|| { echo "the locks do not match requirements.in: run make lock UPGRADE="; false; }
 
-clean:  ## Remove what make made
+clean:  ## Remove everything that make created
 	rm -rf .venv .venv-aws policy/.venv .cache

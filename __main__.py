@@ -1,4 +1,4 @@
-"""The program: settings, key, tables, stores, consumers, exports."""
+"""The program: settings, key, tables, stores, consumers, stack outputs."""
 
 import pulumi
 
@@ -35,7 +35,7 @@ orders_mirror = StreamTable(
     "orders-mirror",
     key="customer_id",
     sort="order_id",
-    ttl="expiry",  # tombstones of removed orders go by themselves
+    ttl="expiry",  # DynamoDB deletes the tombstones of removed orders
     encryption_key=encryption_key,
     protect=settings.protect,
     confirmed_drained=settings.confirmed_drained.get("orders-mirror"),
@@ -80,6 +80,6 @@ if settings.mail_from:
         )
     )
 
-pulumi.export("tables", {table.table.name: table.table.outputs for table in (users, orders, orders_mirror)})
+pulumi.export("tables", {table.name: table.outputs for table in (users, orders, orders_mirror)})
 pulumi.export("consumers", {consumer.name: consumer.outputs for consumer in consumers})
 pulumi.export("stores", stores.outputs)

@@ -1,1 +1,1 @@
-"""What exists in AWS: tables, consumers, and what they need."""
+"""The components that Pulumi deploys to AWS: tables, stores and consumers."""

@@ -1,7 +1,8 @@
-"""A consumer: a function that processes the changes of tables, and all that it needs to do so."""
+"""The component StreamConsumer: a function that processes the changes of tables."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pulumi
@@ -9,26 +10,18 @@ import pulumi_aws as aws
 
 from infra import grants
 from infra.archive import Package
-from infra.grants import Grant, Statement
-from infra.internal import passed_arguments
-from infra.internal.consumer_args import (
-    FUNCTION_OWNED,
-    MAPPING_DEFAULTS,
-    MAPPING_OWNED,
-    Environment,
-    inputs_for_rules,
-    refusals,
-)
+from infra.grants import Statement
+from infra.internal.consumer_args import ConsumerArgs, Environment
 from infra.internal.passed_arguments import PassedArgs
 from infra.internal.registry import Children
 from infra.internal.retries import retry_every_minute
 from infra.internal.role_policies import RolePolicies
-from infra.rules.view import CONSUMER
+from infra.rules.view import Type
 from infra.settings import Tuning
 from infra.stores import Stores
-from infra.table import Changes, StreamTable, Table, ViewType
+from infra.table import Changes, Table, ViewType
 
-Destination = aws.lambda_.EventSourceMappingDestinationConfigArgsDict | None
+Destination = aws.sqs.Queue | aws.sns.Topic
 
 ASSUMED_BY_LAMBDA = {
     "Version": "2012-10-17",
@@ -37,54 +30,54 @@ ASSUMED_BY_LAMBDA = {
 
 
 class StreamConsumer(pulumi.ComponentResource):
-    """A function that processes the changes of one or more tables, and all it needs to do so.
+    """A function that processes the changes of one or more tables, and the resources that it needs.
 
     Parameters
     ----------
     name
-        `welcome-email` runs handler/welcome_email.py.
+        The module in `handler/`, with dashes: `welcome-email` runs handler/welcome_email.py.
     reads
-        What of which tables; several of one table are alternatives.
+        The changes to process. Several changes of one table are alternatives.
     environment
-        Environment variables of the handler's own.
+        Environment variables for the handler.
     stores
-        Where failures, notes, claims and held changes are kept; the key that encrypts them encrypts log and variables
-        too. With them comes a schedule that has held changes tried again every minute. None is allowed where no table
-        read is protected, with a warning that says what is given up.
+        The failure bucket and the ledger. Their key also encrypts the log and the variables. With stores, a schedule
+        retries held items every minute. A consumer without stores keeps no failures, notes or claims. The rules warn
+        about this, and refuse it if a table that the consumer reads is protected.
     tuning
-        Sizes. The schedule is enabled where the mappings are.
+        Sizes and limits. `enabled` is for the mappings and the schedule.
     package
-        The code, from `infra.archive.build`: one for all consumers of a program.
+        The code, from `infra.archive.build`. All consumers of a program share one package.
     on_failure
-        A queue or topic in place of the failure bucket for what the mapping gives up. It gets a pointer into the stream
-        only, which dies with the stream's 24 h.
+        A queue or topic as the mappings' on-failure destination, instead of the failure bucket. It receives only
+        pointers into the stream, which are of no use after 24 h, when the stream deletes the records.
     images
-        What the handler looks at of each change, beside its keys.
+        The images that the handler uses, besides the keys.
     allow_writes_to
-        Tables among those read that this consumer may write: each write comes back to it as a change.
+        Tables that the consumer both reads and writes on purpose. Each write is a change that it receives again.
     mapping_args
-        Further arguments of its mappings, by pulumi_aws's names. Those in the place of the engine's own values
-        (`bisect_batch_on_function_error`, `maximum_retry_attempts`, `maximum_record_age_in_seconds`) are judged as all
-        else is.
+        Additional arguments for the mappings, by the names of pulumi_aws. They may replace the engine's values
+        (`bisect_batch_on_function_error`, `maximum_retry_attempts`, `maximum_record_age_in_seconds`), which the rules
+        check.
     function_args
-        Further arguments of its function, by pulumi_aws's names: `vpc_config`, whose rights come with it, layers,
-        reserved concurrency, ephemeral storage, SnapStart, and of `logging_config` the levels. With `snap_start` a
-        version is published at each update, and the mappings invoke it.
+        Additional arguments for the function, by the names of pulumi_aws: `vpc_config` (which adds the permissions for
+        it), layers, reserved concurrency, ephemeral storage, SnapStart, and the levels in `logging_config`. With
+        `snap_start`, each update publishes a version, and the mappings invoke this version.
     former_name
-        The name under which it was first deployed with stores. What it holds, claims and parks stays under that name
-        for good, and its resources are taken over. After a second rename, the name in between is an alias in `opts`.
+        The name of the consumer when it was first deployed with stores. Its holds, claims and failures stay under that
+        name, and its resources are kept. After a second rename, pass the name in between as an alias in `opts`.
 
     Raises
     ------
     pulumi.RunError
-        The wiring cannot work or is unsafe; the message names the way out.
+        The arguments cannot work or are unsafe. The message says what to do instead.
     """
 
     name: str
     function: aws.lambda_.Function
     role: aws.iam.Role
     log_group: aws.cloudwatch.LogGroup
-    mappings: Mapping[str, aws.lambda_.EventSourceMapping]  # by the table's name in the program
+    mappings: Mapping[str, aws.lambda_.EventSourceMapping]  # by the tables' names in the program
     outputs: dict[str, Any]
 
     def __init__(
@@ -96,105 +89,100 @@ class StreamConsumer(pulumi.ComponentResource):
         stores: Stores | None,
         tuning: Tuning,
         package: Package,
-        on_failure: aws.sqs.Queue | aws.sns.Topic | None = None,
+        on_failure: Destination | None = None,
         images: ViewType = "KEYS_ONLY",
-        allow_writes_to: Sequence[StreamTable | Table] = (),
+        allow_writes_to: Sequence[Table] = (),
         mapping_args: PassedArgs | None = None,
         function_args: PassedArgs | None = None,
         former_name: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         self.name = name
-        sources = _by_table(name, reads)
-        protect = any(table.protect for table in sources)
+        self._args = ConsumerArgs(
+            *(name, reads, environment, stores, tuning, package, images, allow_writes_to),
+            *(mapping_args or {}, function_args or {}, former_name),
+        )
+        protect = self._args.protect
         aliases = [pulumi.Alias(name=former_name)] if former_name else None
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None, aliases=aliases))
-        super().__init__(CONSUMER, name, {}, opts)
-
-        granted = {variable: value for variable, value in environment.items() if isinstance(value, Grant)}
+        super().__init__(Type.CONSUMER, name, {}, opts)
         self._children = Children(self, protect=protect, sandbox_only=package.target == "host")
-        self._children.registry.refuse(
-            refusals(name, package, sources, environment, former_name, mapping_args, function_args)
-        )
-        told = inputs_for_rules(
-            sources, granted.values(), stores, images, [grants.table_of(table) for table in allow_writes_to]
-        )
-        self._children.describe(self, told)
-        ledger_name = former_name or name
-        if stores:
-            stores.register_consumer(name, ledger_name)
-        key_arn = stores.key_arn if stores else None
-        further_of_function = passed_arguments.accepted(aws.lambda_.FunctionArgs, function_args or {}, FUNCTION_OWNED)
 
-        self.log_group = self._children.make(
-            aws.cloudwatch.LogGroup,
-            f"{name}-logs",
-            retention_in_days=tuning.retention_in_days,
-            kms_key_id=key_arn,
-        )
-        self.role = self._children.make(aws.iam.Role, f"{name}-role", assume_role_policy=json.dumps(ASSUMED_BY_LAMBDA))
-        if on_failure is not None:
-            fifo = on_failure.fifo_queue if isinstance(on_failure, aws.sqs.Queue) else on_failure.fifo_topic
-            given = {"fifo_queue" if isinstance(on_failure, aws.sqs.Queue) else "fifo_topic": fifo}
-            self._children.describe(on_failure, {"name": on_failure.name, **given})
-        destination, deliver = _destination(on_failure, stores)
-        statements = [grants.write_logs(self.log_group.arn), *_statements(ledger_name, sources, stores, deliver)]
-        if tuning.tracing:
-            statements += [grants.trace()]
-        if further_of_function.get("vpc_config"):
-            statements += [grants.join_network()]
-        statements += [right for grant in granted.values() for right in grant.statements]
+        self._check()
+        self.log_group = self._make_log_group()
+        self.role = self._make_role()
+        destination = self._choose_destination(on_failure)
         policies = RolePolicies(name, self.role, self._children)
-        policy = policies.add("policy", statements)
-        variables = _variables(name, ledger_name, environment, stores, tuning)
-        self.function = self._function(package, variables, tuning, key_arn, policy, further_of_function)
-        needed = [policy]  # by the function's first invocation; the function itself is made before these can be
-        if key_arn:
-            needed += [policies.add("variables", [grants.decrypt_variables(key_arn, self.function.arn)])]
-        if stores:
-            needed += [policies.add("helpers", [grants.invoke(self.function.arn)])]
+        policy = policies.add("policy", self._collect_statements(destination))
+        self.function = self._make_function(policy)
+        permissions = [policy, *self._add_policies_about_function(policies)]
         policies.exclude_others("role")
         if stores:
-            retry_every_minute(
-                *(name, self.function),
-                account=stores.account,
-                enabled=tuning.enabled,
-                children=self._children,
-                depends_on=needed,
-            )
-        of_filters = {"kms_key_arn": key_arn} if key_arn and any(sources.values()) else {}  # they hold values of items
-        further_of_mapping = {
-            **MAPPING_DEFAULTS,
-            **of_filters,
-            **passed_arguments.accepted(aws.lambda_.EventSourceMappingArgs, mapping_args or {}, MAPPING_OWNED),
-        }
-        invoked = self.function.qualified_arn if further_of_function.get("snap_start") else self.function.name
+            self._schedule_retries(stores, permissions)
         self.mappings = {
-            table.name: self._mapping(table, patterns, invoked, destination, tuning, further_of_mapping, needed)
-            for table, patterns in sources.items()
+            table.name: self._make_mapping(table, patterns, destination, permissions)
+            for table, patterns in self._args.filters.items()
         }
-        self.outputs = {
-            "function": self.function.name,
-            "functionArn": self.function.arn,
-            "role": self.role.name,
-            "logGroup": self.log_group.name,
-            "mappings": {table: mapping.uuid for table, mapping in self.mappings.items()},
-        }
-        if stores:
-            self.outputs["ledgerName"] = ledger_name
+        self.outputs = self._collect_outputs()
         self.register_outputs(self.outputs)
         self._children.registry.check()
 
-    def _function(
-        self,
-        package: Package,
-        variables: Mapping[str, pulumi.Input[str]],
-        tuning: Tuning,
-        key_arn: pulumi.Input[str] | None,
-        policy: pulumi.Resource,
-        given: PassedArgs,
-    ) -> aws.lambda_.Function:
-        levels: Any = given.get("logging_config")
+    def _check(self) -> None:
+        self._children.registry.refuse(self._args.refusals())
+        self._children.describe(self, self._args.inputs_for_rules())
+        if self._args.stores:
+            self._args.stores.register_consumer(self.name, self._args.ledger_name)
+
+    def _make_log_group(self) -> aws.cloudwatch.LogGroup:
+        return self._children.make(
+            aws.cloudwatch.LogGroup,
+            f"{self.name}-logs",
+            retention_in_days=self._args.tuning.retention_in_days,
+            kms_key_id=self._args.key_arn,
+        )
+
+    def _make_role(self) -> aws.iam.Role:
+        return self._children.make(aws.iam.Role, f"{self.name}-role", assume_role_policy=json.dumps(ASSUMED_BY_LAMBDA))
+
+    def _choose_destination(self, on_failure: Destination | None) -> "_FailureDestination":
+        stores = self._args.stores
+        match on_failure:
+            case aws.sqs.Queue(arn=arn, kms_master_key_id=key, fifo_queue=fifo):
+                self._children.describe(on_failure, {"name": on_failure.name, "fifo_queue": fifo})
+                send = grants.allow(["sqs:SendMessage"], [arn])
+                return _FailureDestination(arn, [send, grants.use_destination_key(arn, key)])
+            case aws.sns.Topic(arn=arn, kms_master_key_id=key, fifo_topic=fifo):
+                self._children.describe(on_failure, {"name": on_failure.name, "fifo_topic": fifo})
+                publish = grants.allow(["sns:Publish"], [arn])
+                return _FailureDestination(arn, [publish, grants.use_destination_key(arn, key)])
+            case None if stores:
+                return _FailureDestination(
+                    stores.bucket.arn, grants.deliver_failures(stores.bucket.arn, stores.account)
+                )
+            case None:
+                return _FailureDestination(None, [])
+
+    def _collect_statements(self, destination: "_FailureDestination") -> Sequence[pulumi.Input[Statement | None]]:
+        """Return what the role needs for its mappings, the engine and the handler."""
+        args = self._args
+        statements: list[pulumi.Input[Statement | None]] = [grants.write_logs(self.log_group.arn)]
+        for table in args.filters:
+            statements += grants.read_stream(table)
+        statements += destination.statements
+        if args.stores:
+            statements += grants.keep_ledger(args.ledger_name, args.stores.ledger.arn)
+            statements += [grants.park_failures(args.ledger_name, args.stores.bucket.arn)]
+        if args.key_arn is not None:
+            statements += grants.use_stores_key(args.key_arn)
+        if args.tuning.tracing:
+            statements += [grants.trace()]
+        if args.accepted_function_args.get("vpc_config"):
+            statements += [grants.join_network()]
+        return [*statements, *(statement for grant in args.grants for statement in grant.statements)]
+
+    def _make_function(self, policy: pulumi.Resource) -> aws.lambda_.Function:
+        package, tuning, accepted = self._args.package, self._args.tuning, self._args.accepted_function_args
+        levels: Any = accepted.get("logging_config")
         logging: Any = dict(cast("dict[str, Any]", levels)) if isinstance(levels, dict) else {}
         logging |= {"log_format": "JSON", "log_group": self.log_group.name}
         return self._children.make(
@@ -203,118 +191,88 @@ class StreamConsumer(pulumi.ComponentResource):
             role=self.role.arn,
             handler=f"handler.{self.name.replace('-', '_')}.handler",
             code=pulumi.FileArchive(str(package.path)),
-            code_sha256=package.sha256,  # shows code that was replaced by hand
+            code_sha256=package.sha256,  # so that a refresh finds code that somebody replaced by hand
             runtime=package.runtime,
             architectures=[package.architecture],
             memory_size=tuning.memory_size,
             timeout=tuning.timeout,
-            environment={"variables": variables},
-            kms_key_arn=key_arn,
+            environment={"variables": self._args.variables},
+            kms_key_arn=self._args.key_arn,
             tracing_config={"mode": "Active" if tuning.tracing else "PassThrough"},
-            publish=True if given.get("snap_start") else None,  # SnapStart is for published versions only
+            publish=True if accepted.get("snap_start") else None,  # SnapStart works for published versions only
             logging_config=logging,
-            **{key: value for key, value in given.items() if key != "logging_config"},
-            # Lambda refuses to trace for a role that may not.
+            **{key: value for key, value in accepted.items() if key != "logging_config"},
+            # Lambda refuses tracing while the role lacks the permission for it.
             opts=pulumi.ResourceOptions(depends_on=[policy]),
         )
 
-    def _mapping(
+    def _add_policies_about_function(self, policies: RolePolicies) -> list[pulumi.Resource]:
+        """Make the policies that contain the function's ARN. The first invocation needs them."""
+        key_arn, arn = self._args.key_arn, self.function.arn
+        decrypt = {"variables": [grants.decrypt_variables(key_arn, arn)]} if key_arn is not None else {}
+        invoke = {"helpers": [grants.invoke(arn)]} if self._args.stores else {}
+        return [policies.add(name, statements) for name, statements in (decrypt | invoke).items()]
+
+    def _schedule_retries(self, stores: Stores, permissions: Sequence[pulumi.Resource]) -> None:
+        retry_every_minute(
+            *(self.name, self.function),
+            account=stores.account,
+            enabled=self._args.tuning.enabled,
+            children=self._children,
+            depends_on=permissions,
+        )
+
+    def _make_mapping(
         self,
         table: Table,
         patterns: Sequence[str],
-        invoked: pulumi.Input[str],
-        destination: Destination,
-        tuning: Tuning,
-        given: PassedArgs,
-        needed: Sequence[pulumi.Resource],
+        destination: "_FailureDestination",
+        permissions: Sequence[pulumi.Resource],
     ) -> aws.lambda_.EventSourceMapping:
+        tuning, snap_start = self._args.tuning, self._args.accepted_function_args.get("snap_start")
         return self._children.make(
             aws.lambda_.EventSourceMapping,
             f"{self.name}-{table.name}",
             event_source_arn=table.stream_arn,
-            function_name=invoked,
+            function_name=self.function.qualified_arn if snap_start else self.function.name,
             filter_criteria={"filters": [{"pattern": pattern} for pattern in patterns]} if patterns else None,
             function_response_types=["ReportBatchItemFailures"],
-            destination_config=destination,
+            destination_config=destination.config,
             enabled=tuning.enabled,
             starting_position=tuning.starting_position,
             batch_size=tuning.batch_size,
             maximum_batching_window_in_seconds=tuning.maximum_batching_window_in_seconds,
             parallelization_factor=tuning.parallelization_factor,
-            **given,
-            # No stream is read before the rules have judged the program, and before the function has all its rights. A
-            # new mapping of the same stream and function is refused while the old one is there. Another view type is
-            # another stream, whose ARN no preview knows: only the trigger shows there that the mapping is replaced.
+            **self._args.accepted_mapping_args,
+            # The mapping reads the stream only after the rules accept the program and the function has all its
+            # permissions. AWS refuses a second mapping of a stream and a function. Another view type is another
+            # stream, whose ARN a preview does not know: there, only the trigger shows the replacement.
             opts=pulumi.ResourceOptions(
-                depends_on=self._children.registry.once_checked(*needed),
+                depends_on=self._children.registry.once_checked(*permissions),
                 delete_before_replace=True,
                 replacement_trigger=table.view_type,
                 aliases=[pulumi.Alias(name=f"{self.name}-{former}") for former in table.former_names],
             ),
         )
 
-
-def _by_table(consumer: str, reads: Sequence[Changes]) -> dict[Table, list[str]]:
-    """Filter patterns of each table; none where one of its alternatives lets everything through."""
-    if not reads:
-        raise pulumi.RunError(f"{consumer} reads nothing: name changes, as in reads=[users.changes()]")
-    alternatives: dict[Table, list[str]] = {}
-    for changes in reads:
-        alternatives.setdefault(changes.table, []).append(changes.pattern)
-    return {table: patterns if all(patterns) else [] for table, patterns in alternatives.items()}
-
-
-def _statements(
-    ledger_name: str,
-    sources: Iterable[Table],
-    stores: Stores | None,
-    deliver: Sequence[pulumi.Input[Statement | None]],
-) -> Iterator[pulumi.Input[Statement | None]]:
-    """What the mappings and the engine may do."""
-    for table in sources:
-        yield from grants.read_stream(table)
-    yield from deliver
-    if stores:
-        yield from grants.keep_ledger(ledger_name, stores.ledger.arn)
-        yield grants.park_failures(ledger_name, stores.bucket.arn)
-    if stores and stores.key_arn:
-        yield from grants.use_stores_key(stores.key_arn)
+    def _collect_outputs(self) -> dict[str, Any]:
+        outputs = {
+            "function": self.function.name,
+            "functionArn": self.function.arn,
+            "role": self.role.name,
+            "logGroup": self.log_group.name,
+            "mappings": {table: mapping.uuid for table, mapping in self.mappings.items()},
+        }
+        return outputs | ({"ledgerName": self._args.ledger_name} if self._args.stores else {})
 
 
-def _variables(
-    consumer: str, ledger_name: str, environment: Environment, stores: Stores | None, tuning: Tuning
-) -> dict[str, pulumi.Input[str]]:
-    """The function's variables: the engine's, which handler.stream reads, and the handler's own."""
-    variables: dict[str, pulumi.Input[str]] = {
-        "POWERTOOLS_SERVICE_NAME": consumer,
-        "POWERTOOLS_METRICS_NAMESPACE": pulumi.get_project(),
-        "GIVE_UP_AFTER_SECONDS": str(tuning.give_up_after),
-        "BATCHING_WINDOW_SECONDS": str(tuning.maximum_batching_window_in_seconds),
-        "HANDLER_TIMEOUT_SECONDS": str(tuning.handler_timeout),
-        "WORKERS": str(tuning.workers),
-    }
-    if stores:
-        variables["FAILURE_BUCKET"] = stores.bucket.bucket
-        variables["LEDGER_TABLE"] = stores.ledger.name
-        variables["LEDGER_NAME"] = ledger_name
-        variables["REMEMBER_SECONDS"] = str(stores.remember_seconds(tuning.give_up_after))
-    if tuning.tracing:
-        variables["TRACING"] = "true"
-    own = {variable: value.value if isinstance(value, Grant) else value for variable, value in environment.items()}
-    return own | variables
+@dataclass(frozen=True)
+class _FailureDestination:
+    """The on-failure destination of a mapping, and the permissions that it takes."""
 
+    arn: pulumi.Input[str] | None
+    statements: Sequence[pulumi.Input[Statement | None]]
 
-def _destination(
-    on_failure: aws.sqs.Queue | aws.sns.Topic | None, stores: Stores | None
-) -> tuple[Destination, Sequence[pulumi.Input[Statement | None]]]:
-    """Where the mapping puts what it gives up, and the rights it needs there."""
-    match on_failure:
-        case aws.sqs.Queue(arn=arn, kms_master_key_id=key):
-            rights = [grants.allow(["sqs:SendMessage"], [arn]), grants.use_destination_key(arn, key)]
-        case aws.sns.Topic(arn=arn, kms_master_key_id=key):
-            rights = [grants.allow(["sns:Publish"], [arn]), grants.use_destination_key(arn, key)]
-        case None if stores:
-            arn, rights = stores.bucket.arn, grants.deliver_failures(stores.bucket.arn, stores.account)
-        case None:
-            return None, []
-    return {"on_failure": {"destination_arn": arn}}, rights
+    @property
+    def config(self) -> aws.lambda_.EventSourceMappingDestinationConfigArgsDict | None:
+        return {"on_failure": {"destination_arn": self.arn}} if self.arn is not None else None

@@ -1,4 +1,4 @@
-"""A key of one's own for what the program keeps, where the stack asks for one."""
+"""The component EncryptionKey: a customer managed key for the data of a stack."""
 
 import re
 
@@ -20,19 +20,19 @@ LOG_ACTIONS = (
 class EncryptionKey(pulumi.ComponentResource):
     """One KMS key for tables, stores, logs and functions' variables.
 
-    One for all: whoever may read a table reads its changes in the log and the failures too, so keys apart would part
-    nothing. What a consumer may do with it stands in its role (`infra.grants`), each use through one service only. Who
-    deploys needs kms:CreateGrant, kms:DescribeKey, kms:Encrypt, kms:Decrypt, kms:ReEncrypt* and kms:GenerateDataKey*
-    for DynamoDB and Lambda, which make their grants with his rights (DynamoDB: encryption at rest usage notes; Lambda:
-    securing environment variables).
+    Separate keys would protect nothing: a principal who may read a table can read its changes in the log and in the
+    failures too. Each role has the permissions that its consumer needs (`infra.grants`), each through one service only.
+    The deploying principal needs kms:CreateGrant, kms:DescribeKey, kms:Encrypt, kms:Decrypt, kms:ReEncrypt* and
+    kms:GenerateDataKey*, since DynamoDB and Lambda create their grants with its permissions (DynamoDB: encryption at
+    rest usage notes; Lambda: securing environment variables).
 
     Parameters
     ----------
     protect
-        Keep it in the program.
+        Refuse updates that remove the key from the program.
 
-    Taken out of the program, or destroyed with its stack, the key stays in AWS, since nobody could read without it what
-    it has encrypted, such as backups, failures and logs. Delete it by hand when nothing needs it any more.
+    The key stays in AWS when it is removed from the program, or its stack is destroyed: backups, failures and logs
+    could not be read without it. Delete the key by hand when nothing needs it any more.
     """
 
     arn: pulumi.Output[str]
@@ -41,39 +41,39 @@ class EncryptionKey(pulumi.ComponentResource):
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:EncryptionKey", name, {}, opts)
         children = Children(self, protect=protect)
-        made = children.make(
+        key = children.make(
             aws.kms.Key,
             f"{name}-key",
-            description=f"What {pulumi.get_project()} keeps in stack {pulumi.get_stack()}",
+            description=f"Data of {pulumi.get_project()} in stack {pulumi.get_stack()}",
             enable_key_rotation=True,
-            deletion_window_in_days=30,  # KMS's most, to change one's mind in
+            deletion_window_in_days=30,  # KMS's maximum, as time to cancel the deletion
             policy=_policy(pulumi.InvokeOutputOptions(parent=self)),
             opts=pulumi.ResourceOptions(retain_on_delete=True),
         )
         children.make(
             aws.kms.Alias,
             f"{name}-alias",
-            # Pulumi's names lack the prefix that KMS asks for, and KMS takes no dot of a stack's name.
+            # KMS requires the prefix, which Pulumi does not add, and refuses the dots that a stack's name may have.
             name="alias/" + re.sub("[^a-zA-Z0-9/_-]", "-", f"{pulumi.get_project()}-{pulumi.get_stack()}-{name}"),
-            target_key_id=made.key_id,
+            target_key_id=key.key_id,
         )
-        self.arn = made.arn
+        self.arn = key.arn
         self.register_outputs({"arn": self.arn})
         children.registry.check()
 
 
 def encrypted_with(key: EncryptionKey | None) -> aws.dynamodb.TableServerSideEncryptionArgsDict:
-    """The `server_side_encryption` of a table; without a key, that DynamoDB encrypts with one of its own."""
+    """Return the `server_side_encryption` of a table: with the key, or with one that DynamoDB owns."""
     return {"enabled": True, "kms_key_arn": key.arn} if key else {"enabled": False}
 
 
 def _policy(opts: pulumi.InvokeOutputOptions) -> pulumi.Output[str]:
-    """The key's own policy: IAM rules it, and CloudWatch Logs and Lambda use it for what the account has there."""
+    """Return the key policy: IAM policies decide, and CloudWatch Logs and Lambda may use the key for this account."""
     caller = aws.get_caller_identity_output(opts=opts)
     partition = caller.arn.apply(lambda arn: arn.split(":")[1])
     region = aws.get_region_output(opts=opts).region
-    # Without it IAM policies have no effect on the key, and nobody can mend a policy that names only roles that are
-    # gone (KMS: default key policy).
+    # Without this statement, IAM policies have no effect on the key, and a policy that names only deleted roles cannot
+    # be corrected (KMS: default key policy).
     administration = {
         "Sid": "AdministrationByIam",
         "Effect": "Allow",
@@ -81,8 +81,8 @@ def _policy(opts: pulumi.InvokeOutputOptions) -> pulumi.Output[str]:
         "Action": "kms:*",
         "Resource": "*",
     }
-    # The service itself encrypts, for no role (CloudWatch Logs: encrypt log data using KMS). No group's name can stand
-    # here: groups are made with the key.
+    # CloudWatch Logs itself encrypts, not a role (CloudWatch Logs: encrypt log data using KMS). The key exists before
+    # the log groups, so the statement cannot name them.
     groups = pulumi.Output.format("arn:{0}:logs:{1}:{2}:log-group:*", partition, region, caller.account_id)
     logs = {
         "Sid": "LogsOfThisAccount",
@@ -92,7 +92,7 @@ def _policy(opts: pulumi.InvokeOutputOptions) -> pulumi.Output[str]:
         "Resource": "*",
         "Condition": {"StringLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
     }
-    # Lambda decrypts the filters of a mapping itself, for no role, and names the function in the encryption context
+    # Lambda itself decrypts the filters of a mapping, not a role, and names the function in the encryption context
     # (Lambda: encryption of filter criteria, November 2026).
     functions = pulumi.Output.format("arn:{0}:lambda:{1}:{2}:function:*", partition, region, caller.account_id)
     filters = {

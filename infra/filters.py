@@ -1,9 +1,8 @@
-"""Event filters, typed: a filter that AWS would accept and then never match cannot be said.
+"""Typed event filters: they cannot express a filter that AWS would accept and then never match.
 
-The operators are those that Lambda's guide lists ("Filter rule syntax" of invocation-eventfiltering, read in November
-2026): null, empty, equals, equals ignoring case, or within a field, or between fields (`$or`), not, exists, begins
-with, ends with. Lambda takes them by the rules of EventBridge's event patterns, in which an array matches if one of its
-elements does.
+The operators are those of Lambda's guide ("Filter rule syntax" in invocation-eventfiltering, read in November 2026):
+null, empty, equals, equals ignoring case, or within a field, or between fields (`$or`), not, exists, begins with, ends
+with. Lambda follows the rules of EventBridge's event patterns, where an array matches if one of its elements matches.
 """
 
 import base64
@@ -18,35 +17,35 @@ import pulumi
 EventName = Literal["INSERT", "MODIFY", "REMOVE"]
 Scalar = str | int | Decimal | bool | bytes
 TYPE_KEYS: dict[type, str] = {str: "S", bool: "BOOL", int: "N", Decimal: "N", bytes: "B"}
-"""How a stream record names an attribute's type."""
+"""The key of each Python type in a stream record."""
 SET_KEYS = {"S": "SS", "N": "NS", "B": "BS"}
 """The type of a set, by the type of its members."""
 LEAF_KEYS = (*SET_KEYS, *SET_KEYS.values(), "BOOL", "NULL")
-"""Every type that a filter sees. It sees no map (M) and no list (L), only what is in them."""
+"""Keys of the types that a filter can test. It tests the members of a map (M), but not the map, and no list (L)."""
 
 MAX_DIGITS = 38
-"""Significant digits of a number (DynamoDB's limit)."""
+"""Significant digits of a number in DynamoDB."""
 
 MAX_PATTERN_LENGTH = 4_096
-"""Characters of a pattern (Lambda's limit)."""
+"""Characters of a filter pattern, Lambda's limit."""
 
 ABSENT = {"exists": False}
 EXPIRED = {"type": ["Service"], "principalId": ["dynamodb.amazonaws.com"]}
-"""Who removes an item whose time to live has passed (DynamoDB's guide, time-to-live-ttl-streams, November 2026)."""
+"""`userIdentity` of a removal by time to live (DynamoDB's guide, time-to-live-ttl-streams, November 2026)."""
 NOT_EXPIRED = {"type": [ABSENT]}
-"""The records of all other changes have no identity (DynamoDB's API reference, streams_Record, November 2026)."""
+"""All other changes have no `userIdentity` (DynamoDB's API reference, streams_Record, November 2026)."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A test of one attribute: for each type in `rules`, one of the type's rules must pass."""
+    """A test of one attribute: for each type in `rules`, one of the type's rules must match."""
 
     rules: Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
 class AnyOf:
-    """Tests of one attribute, of which one must pass."""
+    """Tests of one attribute, one of which must match."""
 
     tests: "tuple[Test, ...]"
 
@@ -56,42 +55,42 @@ Test = Scalar | Condition | AnyOf | Mapping[str, "Test"]
 
 
 def exists(kind: type) -> Condition:
-    """The attribute is there, as a `str`, `int`, `Decimal`, `bool` or `bytes`."""
+    """Match an attribute of the type `str`, `int`, `Decimal`, `bool` or `bytes`, whatever its value."""
     return Condition({_leaf_key("exists", kind): [{"exists": True}]})
 
 
 def absent(*kinds: type) -> Condition:
-    """The attribute is not there as any of `kinds`: `absent(str)` passes a number, and passes no attribute at all.
+    """Match unless the attribute has one of the types `kinds`: `absent(str)` matches a number, and no attribute at all.
 
-    Without kinds, the attribute is not there at all, unless it is a map or a list, which a filter does not see. A
-    removal has no new image and an insertion no old one; neither passes a test of the image that it lacks.
+    Without kinds, match only if there is no attribute, or if it is a map or a list, which a filter cannot test. A
+    REMOVE has no new image and an INSERT no old image; neither matches any test of the missing image.
     """
     keys = dict.fromkeys(_leaf_key("absent", kind) for kind in kinds)
     return Condition({key: [ABSENT] for key in keys or LEAF_KEYS})
 
 
 def null() -> Condition:
-    """The attribute is there, and is DynamoDB's null."""
+    """Match DynamoDB's null."""
     return Condition({"NULL": [True]})
 
 
 def prefix(start: str) -> Condition:
-    """The attribute is a string that starts so."""
+    """Match a string that begins with `start`."""
     return Condition({"S": [{"prefix": start}]})
 
 
 def suffix(end: str) -> Condition:
-    """The attribute is a string that ends so."""
+    """Match a string that ends with `end`."""
     return Condition({"S": [{"suffix": end}]})
 
 
 def ignoring_case(text: str) -> Condition:
-    """The attribute is a string that equals `text` but for upper and lower case."""
+    """Match a string that equals `text`, ignoring case."""
     return Condition({"S": [{"equals-ignore-case": text}]})
 
 
 def contains(member: str | int | Decimal | bytes) -> Condition:
-    """The attribute is a set with this member. No filter tests a whole set, the absence of a member, or a list."""
+    """Match a set that has `member`. No filter can test a whole set, the absence of a member, or a list."""
     type_key, rule = _typed_value("contains", member)
     if type_key not in SET_KEYS:
         raise pulumi.RunError(f"contains({member!r}): a set has strings, numbers or bytes as members")
@@ -99,37 +98,35 @@ def contains(member: str | int | Decimal | bytes) -> Condition:
 
 
 def not_in(*values: str | int | Decimal | bytes) -> Condition:
-    """The attribute is a string, a number or bytes, and none of these.
+    """Match a string, number or bytes that equals none of `values`.
 
-    It must be there: `any_of(not_in("a"), absent())` passes where there is no such attribute, too.
+    It does not match a missing attribute; `any_of(not_in("a"), absent())` does.
     """
     if any(isinstance(value, Condition | AnyOf) for value in values):
-        raise pulumi.RunError(
-            "not_in takes values and no conditions, as Lambda's anything-but does; filter in the handler"
-        )
+        raise pulumi.RunError("not_in takes values, not conditions, like Lambda's anything-but; filter in the handler")
     values_and_types = [_typed_value("not_in", value) for value in values]
     kinds = {type_key for type_key, _ in values_and_types}
     if len(kinds) != 1 or not kinds <= SET_KEYS.keys():
         raise pulumi.RunError(
-            f"{_call_text('not_in', values)}: name strings, numbers or bytes, at least one, and all of one type"
+            f"{_call_text('not_in', values)}: pass one or more strings, numbers or bytes, all of one type"
         )
     return Condition({kinds.pop(): [{"anything-but": [rule for _, rule in values_and_types]}]})
 
 
 def any_of(*tests: Test) -> AnyOf:
-    """One of the tests passes, values among them: `any_of("a", "b", prefix("c"), null())`."""
+    """Match if one of the tests matches; a test may be a value: `any_of("a", "b", prefix("c"), null())`."""
     if not tests:
-        raise pulumi.RunError("any_of() never matches: name a value or a test")
+        raise pulumi.RunError("any_of() never matches: pass a value or a test")
     return AnyOf(tests)
 
 
 def numeric(*comparison: object) -> NoReturn:
-    """AWS's comparison of numbers, which is no use here.
+    """Refuse AWS's comparison of numbers.
 
     Raises
     ------
     pulumi.RunError
-        Always: AWS takes such a filter and then lets nothing through (recorded on AWS).
+        Always: AWS accepts such a filter, and then no record matches it (recorded on AWS).
     """
     raise pulumi.RunError(_numeric_refusal(_call_text("numeric", comparison)))
 
@@ -142,29 +139,29 @@ def pattern(
     *,
     expired: bool | None = None,
 ) -> str:
-    """The filter pattern as AWS takes it; empty where it would let everything through.
+    """Return the filter pattern for AWS, or an empty string if every change would match.
 
     Parameters
     ----------
     events
-        Kinds of changes; all of them where none is named.
+        Event names to match; all if empty.
     keys, new, old
         Tests of the item's keys, and of its attributes after and before the change.
     expired
-        True for the removals that DynamoDB makes when an item's time to live has passed, and nothing else. False for
-        all other changes. In a global table only the Region that removes the item tells so; in every other Region the
-        removal looks like anybody's (DynamoDB's guide, time-to-live-ttl-streams, November 2026).
+        True matches only removals by time to live; False matches all other changes. In a global table, only the Region
+        that expires the item marks the removal; in other Regions it looks like any other REMOVE (DynamoDB's guide,
+        time-to-live-ttl-streams, November 2026).
 
     Raises
     ------
     pulumi.RunError
-        A value that no attribute can equal, tests that no change passes, or a pattern over 4,096 characters.
+        No attribute can equal a value, no change can match the tests, or the pattern exceeds 4,096 characters.
     """
     parts = {"Keys": keys, "NewImage": new, "OldImage": old}
     images = {part: {name: _node(name, test) for name, test in tests.items()} for part, tests in parts.items() if tests}
     for name, node in images.get("Keys", {}).items():
         if _passes_absence(node):
-            raise pulumi.RunError(f"{name}: a key is always there; test its value, or leave the test out")
+            raise pulumi.RunError(f"{name}: a key always exists; test its value, or remove the test")
     event_names = _events(events, images, expired=expired)
     document: dict[str, Any] = {"eventName": sorted(event_names)} if event_names else {}
     if expired is not None:
@@ -174,39 +171,41 @@ def pattern(
     text = json.dumps(document, separators=(",", ":")) if document else ""
     if len(text) > MAX_PATTERN_LENGTH:
         raise pulumi.RunError(
-            f"a filter of {len(text)} characters: Lambda takes {MAX_PATTERN_LENGTH:,}; filter in the handler"
+            f"the filter has {len(text):,} characters, but Lambda allows {MAX_PATTERN_LENGTH:,}; filter in the handler"
         )
     return text
 
 
 def type_key(name: str, test: Test) -> str:
-    """Key of the type that a test on attribute `name` asks for.
+    """Return the key of the type that a test of attribute `name` requires.
 
     Raises
     ------
     pulumi.RunError
-        It asks for several.
+        The test requires several types.
     """
     types = sorted({key for rules in _alternatives(name, test) for key in rules})
     if len(types) > 1:
-        raise pulumi.RunError(f"{name}: a test of several types, {', '.join(types)}; an attribute here has one")
+        raise pulumi.RunError(f"{name}: the test requires several types, {', '.join(types)}, but a key has one")
     return types[0]
 
 
 def _events(
     events: Sequence[EventName], images: Mapping[str, Mapping[str, Any]], *, expired: bool | None
 ) -> set[EventName]:
-    """The events to name in the pattern: those that can pass, or none where the other tests see to that."""
+    """Return the event names that the pattern needs: those that can match, or none if the other tests imply them."""
     if expired and (others := set(events) - {"REMOVE"}):
         raise pulumi.RunError(
-            f"expired=True with {', '.join(sorted(others))}: only a REMOVE is an expiry; take "
-            'changes("REMOVE", expired=True), and changes of the other events beside it'
+            f"expired=True with {', '.join(sorted(others))}: only a REMOVE can be an expiry; use "
+            'changes("REMOVE", expired=True), and separate changes(...) for the other events'
         )
     event_without_image: dict[str, EventName] = {"NewImage": "REMOVE", "OldImage": "INSERT"}
     every: set[EventName] = {"REMOVE"} if expired else set(get_args(EventName))
     possible = set(events or every) - {event for image, event in event_without_image.items() if image in images}
     if not possible:
-        raise pulumi.RunError("a filter that no change passes: a REMOVE has no new image, an INSERT no old one")
+        raise pulumi.RunError(
+            "no change matches this filter: a REMOVE has no new image, and an INSERT has no old image"
+        )
     passes_missing_image = any(
         all(map(_passes_absence, images[image].values())) for image in event_without_image if image in images
     )
@@ -214,7 +213,7 @@ def _events(
 
 
 def _passes_absence(node: Mapping[str, Any]) -> bool:
-    """Whether an attribute that is not there passes its test."""
+    """Return whether a missing attribute matches its test."""
     match node:
         case {"$or": alternatives}:
             return any(map(_passes_absence, alternatives))
@@ -225,7 +224,7 @@ def _passes_absence(node: Mapping[str, Any]) -> bool:
 
 
 def _node(name: str, test: Test) -> dict[str, Any]:
-    """The part of the pattern under the attribute's name."""
+    """Return the part of the pattern under the attribute's name."""
     by_type: dict[str, list[Any]] = {}
     separate: list[dict[str, Any]] = []
     for rules in _alternatives(name, test):
@@ -247,7 +246,7 @@ def _alternatives(name: str, test: Test) -> Iterator[dict[str, Any]]:
             yield dict(rules)
         case Mapping():
             if not test:
-                raise pulumi.RunError(f"{name}: a map with no member to test")
+                raise pulumi.RunError(f"{name}: the map names no member to test")
             yield {"M": {member: _node(f"{name}.{member}", inner) for member, inner in test.items()}}
         case _:
             key, rule = _typed_value(name, test)
@@ -255,7 +254,7 @@ def _alternatives(name: str, test: Test) -> Iterator[dict[str, Any]]:
 
 
 def _typed_value(name: str, value: object) -> tuple[str, Any]:
-    """The type and the text of a value in a stream record."""
+    """Return the type key and the text of a value in a stream record."""
     match value:
         case bool():
             return "BOOL", value
@@ -268,21 +267,21 @@ def _typed_value(name: str, value: object) -> tuple[str, Any]:
         case range():
             raise pulumi.RunError(_numeric_refusal(f"{name} = {value!r}"))
         case None:
-            hint = "take null() for DynamoDB's null, and absent() for no attribute"
+            hint = "use null() for DynamoDB's null, and absent() for a missing attribute"
         case set() | frozenset():
-            hint = "take contains(...) for one member of a set"
+            hint = "use contains(...) for one member of a set"
         case list() | tuple():
-            hint = "take any_of(...) for one of several values; what is in a list only the handler sees"
+            hint = "use any_of(...) for one of several values; only the handler can test a list"
         case _:
-            hint = "take a str, int, bool, bytes or a Decimal of up to 38 digits"
-    raise pulumi.RunError(f"{name} = {value!r}: no attribute equals that; {hint}")
+            hint = "use a str, int, bool, bytes or a Decimal of up to 38 digits"
+    raise pulumi.RunError(f"{name} = {value!r}: no attribute can equal this value; {hint}")
 
 
 def _leaf_key(test: str, kind: type) -> str:
     if kind not in TYPE_KEYS:
         raise pulumi.RunError(
-            f"{test}({kind.__name__}): a filter sees leaves only: {', '.join(each.__name__ for each in TYPE_KEYS)}; "
-            "test one member of a map, or of a set with contains(...)"
+            f"{test}({kind.__name__}): a filter can test only {', '.join(each.__name__ for each in TYPE_KEYS)}; test "
+            "one member of a map, or of a set with contains(...)"
         )
     return TYPE_KEYS[kind]
 
@@ -293,14 +292,13 @@ def _call_text(name: str, arguments: Sequence[object]) -> str:
 
 def _numeric_refusal(call: str) -> str:
     return (
-        f"{call}: AWS takes a comparison of numbers and then never matches it, since a stream record has numbers as "
-        "text; name the numbers with any_of(...), store what the filter needs as a text or a bool, or compare in the "
-        "handler"
+        f"{call}: AWS accepts a comparison of numbers but never matches it, because a stream record has numbers as "
+        "text; list the numbers with any_of(...), store a string or a bool to filter on, or compare in the handler"
     )
 
 
 def _number_text(number: Decimal) -> str:
-    """The number as a stream record writes it, without exponent or idle zeros; empty if DynamoDB cannot hold it."""
+    """Return a number as stream records write it, without exponent or trailing zeros; empty if it is too long."""
     if not number.is_finite():
         return ""
     text = format(number, "f")

@@ -1,4 +1,4 @@
-"""Where consumers keep what outlives an invocation: failures, notes, claims, and what is held."""
+"""The component Stores: the failure bucket and the ledger, which keep failures, notes, claims and holds."""
 
 from collections.abc import Mapping
 
@@ -11,23 +11,23 @@ from infra.rules.mappings import DAY_SECONDS
 
 
 class Stores(pulumi.ComponentResource):
-    """The failure bucket and the ledger table, shared by every consumer.
+    """The failure bucket and the ledger table, which all consumers share.
 
     Parameters
     ----------
     retention_in_days
-        How long a failure is kept for redriving.
+        Days for which the failure bucket keeps a failure, for a redrive.
     encryption_key
-        What encrypts both, and the consumers' logs and variables; keys of AWS's own unless given.
+        The key that encrypts both, and the consumers' logs and variables. The default is keys that AWS owns.
     protect
-        Keep both from being deleted; without it the bucket goes with what it holds.
+        Protect both from deletion. Without protection, the bucket is deleted with its objects.
     """
 
     bucket: aws.s3.Bucket
     ledger: aws.dynamodb.Table
-    account: pulumi.Output[str]  # that both are in
+    account: pulumi.Output[str]  # of both
     key_arn: pulumi.Output[str] | None
-    consumers: dict[str, str]  # those that keep something here, by their names in the ledger
+    consumers: dict[str, str]  # the consumers that use these stores, by their names in the ledger
     outputs: Mapping[str, Mapping[str, pulumi.Output[str]]]
 
     def __init__(
@@ -80,7 +80,7 @@ class Stores(pulumi.ComponentResource):
                             "sse_algorithm": "aws:kms",
                             "kms_master_key_id": self.key_arn,
                         },
-                        "bucket_key_enabled": True,  # one call of KMS for many objects
+                        "bucket_key_enabled": True,  # fewer calls of KMS
                     }
                 ],
             )
@@ -92,7 +92,7 @@ class Stores(pulumi.ComponentResource):
             range_key="sk",
             billing_mode="PAY_PER_REQUEST",
             ttl={"attribute_name": "expiry", "enabled": True},
-            point_in_time_recovery={"enabled": True},  # a lost claim is an effect twice
+            point_in_time_recovery={"enabled": True},  # a lost claim repeats an effect
             server_side_encryption=encrypted_with(encryption_key),
             deletion_protection_enabled=protect,
         )
@@ -111,31 +111,32 @@ class Stores(pulumi.ComponentResource):
         children.registry.check()
 
     def register_consumer(self, consumer: str, ledger_name: str) -> None:
-        """Note that `consumer` keeps what is its own under `ledger_name`.
+        """Register the consumer under its name in the ledger.
 
         Raises
         ------
         pulumi.RunError
-            Another consumer does.
+            Another consumer has this name in the ledger.
         """
         if other := self.consumers.get(ledger_name):
             raise pulumi.RunError(
-                f"{consumer} and {other} would both be {ledger_name} in the ledger, and each would run what the other "
-                "holds: once nothing is held there, take former_name= from the one that has it"
+                f"{consumer} and {other} would both be {ledger_name} in the ledger, and each would run the items that "
+                "the other holds; when the ledger holds none of them, remove former_name= from the consumer that has "
+                "it"
             )
         self.consumers[ledger_name] = consumer
 
     def remember_seconds(self, give_up_after: int) -> int:
-        """How long a claim and a tombstone are kept: longer than anything can come again.
+        """Return the seconds for which the ledger keeps a claim, and a target a tombstone.
 
-        A change fails for `give_up_after` seconds at most, and may be redriven from the failure bucket until that
-        forgets it. The day beside these is the stream's 24 h.
+        They must outlast every delivery of a change. The stream keeps a change for 24 h, the engine retries it for
+        `give_up_after` seconds, and a redrive can repeat it while the failure bucket keeps it.
         """
         return self._retention + give_up_after + DAY_SECONDS
 
 
 def _policy(bucket: pulumi.Output[str], account: pulumi.Output[str]) -> pulumi.Output[str]:
-    """What no right of a role's overrides: nothing without TLS, nobody of another account."""
+    """Return the bucket policy, which denies requests without TLS and requests of other accounts."""
 
     def deny(sid: str, **condition: Mapping[str, pulumi.Input[str]]) -> Mapping[str, object]:
         resources = [bucket, pulumi.Output.format("{0}/*", bucket)]

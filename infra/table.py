@@ -1,4 +1,4 @@
-"""Tables with a stream: made here, or there already."""
+"""The component StreamTable, and tables with a stream that exist already."""
 
 import json
 import re
@@ -17,12 +17,12 @@ from infra.internal import passed_arguments
 from infra.internal.passed_arguments import PassedArgs
 from infra.internal.registry import Children, Registry
 from infra.internal.updates import guard_updates
-from infra.rules.view import EXISTING_TABLE, ResourceView
+from infra.rules.view import ResourceView, Type
 
 ViewType = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
 KeyType = type[str] | type[int] | type[Decimal] | type[bytes]
 Key = str | tuple[str, KeyType]
-"""A key attribute's name, a string unless a type stands beside it."""
+"""The name of a key attribute of type string, or its name and type."""
 
 STREAM_ARN = re.compile(r"(?P<table>arn:[^:]+:dynamodb:[a-z0-9-]+:\d{12}:table/[^/]+)/stream/[^/]+")
 
@@ -34,7 +34,7 @@ OWNED = {
     "hash_key": "key= names it",
     "range_key": "sort= names it",
     "stream_enabled": "a StreamTable's stream is always on",
-    "stream_view_type": "view_type= names it",
+    "stream_view_type": "view_type= sets it",
     "ttl": "ttl= names its attribute",
     "server_side_encryption": "encryption_key= sets it",
     "deletion_protection_enabled": "protect= sets it",
@@ -43,24 +43,24 @@ OWNED = {
 """Arguments of a table that the component sets, and what sets them."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, repr=False)
 class Table:
-    """A table and its stream, whoever made them: what consumers read and grants are about."""
+    """A table with a stream, of this program or another. Consumers read it, and grants name it."""
 
-    name: str  # in the program; what AWS calls it is `table_name`
+    name: str  # in the program; `table_name` is the physical name
     table_name: pulumi.Input[str]
     arn: pulumi.Input[str]
     stream_arn: pulumi.Input[str]
-    keys: Mapping[str, str]  # attribute to the key of its type, S, N or B
+    keys: Mapping[str, str]  # the types (S, N or B) of the key attributes by name
     view_type: ViewType
     protect: bool
-    key_arn: pulumi.Input[str] | None = None  # of the key that encrypts it, where that is no key of DynamoDB's own
+    key_arn: pulumi.Input[str] | None = None  # of the key that encrypts the table, unless DynamoDB owns the key
     former_names: Sequence[str] = ()
     has_indexes: bool = False
 
     @property
     def outputs(self) -> dict[str, pulumi.Input[str]]:
-        """What a tool needs to find it."""
+        """The name and the ARNs, for tools that find the table by the stack's outputs."""
         return {"name": self.table_name, "arn": self.arn, "streamArn": self.stream_arn}
 
     def changes(
@@ -71,9 +71,9 @@ class Table:
         old: Mapping[str, Test] | None = None,
         expired: bool | None = None,
     ) -> "Changes":
-        """The changes whose event is one of `events` and that pass every test; all of them where nothing is said.
+        """Return the changes whose event is one of `events` and that pass every test. The default is all changes.
 
-        `expired` chooses the removals that DynamoDB's time to live makes, or with False all other changes.
+        `expired=True` selects the removals by DynamoDB's time to live, and False selects all other changes.
 
         Raises
         ------
@@ -104,44 +104,42 @@ class Table:
 
 @dataclass(frozen=True)
 class Changes:
-    """Changes of one table that a consumer reads."""
+    """The changes of one table that a consumer reads."""
 
     table: Table
-    pattern: str  # a filter as AWS takes it; empty for every change
+    pattern: str  # a filter pattern of AWS; empty for every change
 
 
-class StreamTable(pulumi.ComponentResource):
-    """A table of one's own, its stream switched on.
+class StreamTable(pulumi.ComponentResource, Table):
+    """A table of this program, with its stream.
 
     Parameters
     ----------
     key, sort
         Partition and sort key: `"id"` is a string, `("n", int)` a number.
     view_type
-        What a change carries; both images unless there is a reason, since what a stream leaves out cannot be had later.
+        The images in each change. The default is both, since an image that the stream omits cannot be had later.
     ttl
-        Attribute holding the epoch second after which DynamoDB deletes an item; none unless named.
+        The attribute with the epoch second after which DynamoDB deletes an item. The default is no time to live.
     former_ttl
-        The attribute of a time to live that this update switches off: AWS asks for it. Leave it out afterwards.
+        The attribute of the time to live that this update switches off, which AWS requires. Remove it afterwards.
     encryption_key
-        What encrypts it and its stream; a key of AWS's own unless given.
+        The key that encrypts the table and its stream. The default is a key that DynamoDB owns.
     protect
-        Keep the table, and the consumers that read it, from being deleted.
+        Protect the table, and the consumers that read it, from deletion.
     confirmed_drained
-        The ARN of its stream that is drained and may end, as the refusal of another view type says.
+        The ARN of the drained stream that may end. The refusal of another view type says when to set it.
     table_args
-        Further arguments of the table, by pulumi_aws's names: secondary indexes (with `attributes` for their keys),
-        replicas, point-in-time recovery's period, on-demand and warm throughput, table class, tags, import from S3.
+        Additional arguments for the table, by the names of pulumi_aws: secondary indexes (with `attributes` for their
+        keys), replicas, the recovery period, on-demand and warm throughput, table class, tags, import from S3.
     opts
-        Aliases, where it has another name in the program now, reach its consumers' mappings too.
+        Aliases for former names in the program also apply to the mappings of the table's consumers.
 
     Raises
     ------
     pulumi.RunError
-        A key's type is none that DynamoDB has, or what the rules refuse.
+        DynamoDB has no key of this type, or a rule refuses the table.
     """
-
-    table: Table
 
     def __init__(
         self,
@@ -158,26 +156,26 @@ class StreamTable(pulumi.ComponentResource):
         table_args: PassedArgs | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        given = table_args or {}
+        table_args, table_type = table_args or {}, aws.dynamodb.TableArgs
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:StreamTable", name, {}, opts)
         children = Children(self, protect=bool(opts.protect))
         keys, (hash_key, *range_key) = _keys(name, key, sort)
-        children.registry.refuse(passed_arguments.refusals(name, "table_args", aws.dynamodb.TableArgs, given, OWNED))
-        passed_on = passed_arguments.accepted(aws.dynamodb.TableArgs, given, OWNED)
-        expires = former_ttl if ttl is None else ttl
+        children.registry.refuse(passed_arguments.refusals(name, "table_args", table_type, table_args, OWNED))
+        accepted = passed_arguments.accepted(table_type, table_args, OWNED)
+        ttl_attribute = former_ttl if ttl is None else ttl
         attributes = [{"name": attribute, "type": kind} for attribute, kind in keys.items()]
-        # The provider keeps the old value of some arguments when they are left out, so each is always given.
+        # The provider keeps the old value of some omitted arguments, so each has a value.
         args: dict[str, Any] = {
-            "billing_mode": "PAY_PER_REQUEST",  # no capacity to guess, and none to throttle the writers
-            "point_in_time_recovery": {"enabled": True},  # a consumer's mistake, or one's own, can be undone
+            "billing_mode": "PAY_PER_REQUEST",  # no capacity to plan, and none that would throttle the writers
+            "point_in_time_recovery": {"enabled": True},  # to undo mistakes of consumers and operators
             "server_side_encryption": encrypted_with(encryption_key),
-            "ttl": {"enabled": ttl is not None} | ({} if expires is None else {"attribute_name": expires}),
+            "ttl": {"enabled": ttl is not None} | ({} if ttl_attribute is None else {"attribute_name": ttl_attribute}),
             "deletion_protection_enabled": protect,
-            **passed_on,
-            "attributes": [*attributes, *(passed_on.get("attributes") or ())],
+            **accepted,
+            "attributes": [*attributes, *(accepted.get("attributes") or ())],
         }
-        made = children.make(
+        table = children.make(
             aws.dynamodb.Table,
             f"{name}-table",
             hash_key=hash_key,
@@ -187,53 +185,52 @@ class StreamTable(pulumi.ComponentResource):
             **args,
             opts=pulumi.ResourceOptions(
                 hooks=pulumi.ResourceHookBinding(before_update=[guard_updates(name, confirmed_drained)]),
-                # AWS gives no key another type, and the provider does not see that it has one.
+                # AWS cannot change a key's type, and the provider does not notice the change.
                 replacement_trigger=json.dumps(keys),
             ),
         )
-        self.table = Table(
-            *(name, made.name, made.arn, made.stream_arn, keys, view_type, protect),
+        Table.__init__(
+            *(self, name, table.name, table.arn, table.stream_arn, keys, view_type, protect),
             key_arn=encryption_key.arn if encryption_key else None,
             former_names=list(_former_names(opts)),
-            has_indexes=any(passed_on.get(f"{kind}_secondary_indexes") for kind in ("global", "local")),
+            has_indexes=any(accepted.get(f"{kind}_secondary_indexes") for kind in ("global", "local")),
         )
-        self.changes = self.table.changes
-        self.register_outputs(self.table.outputs)
+        self.register_outputs(self.outputs)
         children.registry.check()
 
     @staticmethod
     def existing(
         name: str, *, table_name: str, protect: bool = False, opts: pulumi.InvokeOptions | None = None
     ) -> Table:
-        """A table that someone else made, its stream read as it is; creates nothing.
+        """Return a table of another program, with the stream that it has. This creates nothing.
 
         Raises
         ------
         pulumi.RunError
-            There is no such table, or it has no stream; the message says how to switch it on.
+            The table does not exist or has no stream. The message says how to switch the stream on.
         """
         try:
-            found = aws.dynamodb.get_table(name=table_name, opts=opts)
-        except Exception as error:  # the SDK raises nothing narrower
+            table = aws.dynamodb.get_table(name=table_name, opts=opts)
+        except Exception as error:  # the SDK raises no narrower exception
             raise pulumi.RunError(f"{name}: table {table_name} cannot be read: {error}") from error
-        if not found.stream_enabled:
+        if not table.stream_enabled:
             raise pulumi.RunError(
                 f"{name}: table {table_name} has no stream; switch it on with: aws dynamodb update-table --table-name "
                 f"{table_name} --stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
             )
-        names = [found.hash_key] + ([found.range_key] if found.range_key else [])
-        encrypted = found.server_side_encryption  # none, whatever its type says, where a key of DynamoDB's own does it
-        kinds = {attribute.name: attribute.type for attribute in found.attributes}
-        ttl = {"enabled": found.ttl.enabled, "attributeName": found.ttl.attribute_name} if found.ttl else None
-        replicas = [{"regionName": replica.region_name} for replica in found.replicas or ()]
-        _describe_existing(name, found.arn, names, kinds, found.stream_view_type, ttl=ttl, replicas=replicas)
+        names = [table.hash_key] + ([table.range_key] if table.range_key else [])
+        encryption = table.server_side_encryption
+        kinds = {attribute.name: attribute.type for attribute in table.attributes}
+        ttl = {"enabled": table.ttl.enabled, "attributeName": table.ttl.attribute_name} if table.ttl else None
+        replicas = [{"regionName": replica.region_name} for replica in table.replicas or ()]
+        _describe_existing(name, table.arn, names, kinds, table.stream_view_type, ttl=ttl, replicas=replicas)
         return Table(
-            *(name, found.name, found.arn, found.stream_arn),
+            *(name, table.name, table.arn, table.stream_arn),
             {attribute: kinds[attribute] for attribute in names},
-            cast("ViewType", found.stream_view_type),
+            cast("ViewType", table.stream_view_type),
             protect,
-            key_arn=encrypted.kms_key_arn or None if encrypted else None,
-            has_indexes=bool(found.global_secondary_indexes or found.local_secondary_indexes),
+            key_arn=encryption.kms_key_arn or None if encryption else None,
+            has_indexes=bool(table.global_secondary_indexes or table.local_secondary_indexes),
         )
 
     @staticmethod
@@ -247,15 +244,15 @@ class StreamTable(pulumi.ComponentResource):
         key_arn: str | None = None,
         protect: bool = False,
     ) -> Table:
-        """A table of another account in this Region, whose stream its owner lets this account read.
+        """Return a table of another account in this Region, whose owner allows this account to read the stream.
 
-        Mappings of another account's stream exist since January 2026 (Lambda: process DynamoDB records, cross-account).
-        Nothing is read at preview, so the keys, the view type and the key that encrypts it are given.
+        Lambda supports mappings of another account's stream since January 2026 (process DynamoDB records,
+        cross-account). A preview cannot read the table, so the keys, the view type and the key's ARN are parameters.
 
         Raises
         ------
         pulumi.RunError
-            `stream_arn` is no stream's.
+            `stream_arn` is not the ARN of a stream.
         """
         match = STREAM_ARN.fullmatch(stream_arn)
         if not match:
@@ -270,14 +267,14 @@ class StreamTable(pulumi.ComponentResource):
             + (f", and kms:Decrypt by the policy of {key_arn}" if key_arn else "")
         )
         _describe_existing(name, match["table"], names, keys, view_type)
-        # Calls of another account's table name it by its ARN.
+        # Calls of DynamoDB name a table of another account by its ARN.
         return Table(name, match["table"], match["table"], stream_arn, keys, view_type, protect, key_arn=key_arn)
 
 
 def _describe_existing(
     name: str, arn: str, keys: Sequence[str], attributes: Mapping[str, str], view_type: str, **more: Any
 ) -> None:
-    """Tell the rules of a table that another program made, in the shape of one that this program makes."""
+    """Show the rules a table of another program, with inputs like those of a table of this program."""
     hash_key, *range_key = keys
     inputs = {
         "arn": arn,
@@ -287,7 +284,7 @@ def _describe_existing(
         "streamViewType": view_type,
         **more,
     }
-    Registry.of_this_run().existing.append(ResourceView(EXISTING_TABLE, name, inputs))
+    Registry.of_this_run().existing.append(ResourceView(Type.EXISTING_TABLE, name, inputs))
 
 
 def _former_names(opts: pulumi.ResourceOptions) -> Iterator[str]:
@@ -297,12 +294,12 @@ def _former_names(opts: pulumi.ResourceOptions) -> Iterator[str]:
                 yield name
             case str(urn):
                 yield urn.rpartition("::")[2]
-            case _:  # of another parent or type, by the same name
+            case _:  # another parent or type, the same name
                 pass
 
 
 def _keys(table: str, key: Key, sort: Key | None) -> tuple[dict[str, str], list[str]]:
-    """Key attributes to the keys of their types; and their names, of which the two may be one by mistake."""
+    """Return the types of the key attributes by name, and all names: by mistake, both may be the same."""
     typed = [(part, str) if isinstance(part, str) else part for part in (key, sort) if part is not None]
     for name, kind in typed:
         if filters.TYPE_KEYS.get(kind) not in ("S", "N", "B"):

@@ -1,5 +1,5 @@
-"""Operators' commands: what is done to a stack after it is deployed, on AWS and in the sandbox alike."""
+"""Operators' commands for a deployed stack, on AWS or in the sandbox."""
 
 
 class OpsError(Exception):
-    """What the operator can mend: told in one line, without a traceback."""
+    """An error that the operator can fix; the command prints it on one line, without a traceback."""

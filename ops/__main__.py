@@ -1,4 +1,4 @@
-"""python -m ops: commands for a stack that is deployed. AWS_ENDPOINT_URL points them at the sandbox."""
+"""python -m ops: commands for a deployed stack. AWS_ENDPOINT_URL directs them to the sandbox."""
 
 import argparse
 import json
@@ -14,19 +14,19 @@ from ops.smoke import Effect, SmokeTest
 from ops.stack import Stack
 
 DONE, MISSING, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes."""
+"""Exit codes; 130 is the convention for a program that a signal interrupted."""
 
 
 def run_smoke_test(arguments: argparse.Namespace) -> int:
-    """Plan, print, confirm, execute; with --json the result alone goes to the standard output."""
+    """Print the plan, ask to confirm it, and execute it. With --json, standard output contains only the result."""
     stack = Stack.load(arguments.outputs, arguments.stack)
     run = SmokeTest(stack, stack.client)
     console = Console(stderr=arguments.json, highlight=False, soft_wrap=True, markup=False)
-    console.print(f"smoke · marked {run.marker}")
+    console.print(f"smoke · marker {run.marker}")
     for item in run.items.values():
         console.print(f"  {item.name}: write, update and delete an item; read by {', '.join(item.readers)}")
     for consumer in run.untried_consumers:
-        console.print(f"  {consumer} is not tried")
+        console.print(f"  {consumer} is not tested")
     if arguments.dry_run:
         return DONE
     if not arguments.yes and not ask_to_confirm(console):
@@ -45,7 +45,7 @@ def run_smoke_test(arguments: argparse.Namespace) -> int:
         console.print(f"✖ {effect.consumer:<12} {effect.table:<12} {effect.event}  not within {seconds_waited}")
     for consumer in sorted({effect.consumer for effect in missing}):
         group, bucket = stack.consumers[consumer].log_group, stack.stores.failures.bucket
-        console.print(f"{consumer}: see its log group {group}, its mappings, and what is parked in {bucket}")
+        console.print(f"{consumer}: check log group {group}, its mappings, and the failure bucket {bucket}")
     if arguments.json:
         result = {
             "marker": run.marker,
@@ -58,43 +58,45 @@ def run_smoke_test(arguments: argparse.Namespace) -> int:
 
 
 def ask_to_confirm(console: Console) -> bool:
-    """Whether the person at the terminal agrees.
+    """Ask the person at the terminal, and return whether the answer is yes.
 
     Raises
     ------
     OpsError
-        There is no terminal to ask at.
+        Standard input is not a terminal.
     """
     if not sys.stdin.isatty():
-        raise OpsError("nobody can be asked: say --yes, or --dry-run to see the plan alone")
-    return console.input("Go on? [y/N] ", markup=False).strip().lower() in ("y", "yes")
+        raise OpsError(
+            "standard input is not a terminal: pass --yes to execute the plan, or --dry-run to only print it"
+        )
+    return console.input("Continue? [y/N] ", markup=False).strip().lower() in ("y", "yes")
 
 
 def main() -> int:
-    """Run the command that the arguments name; its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m ops", description="Commands for a stack that is deployed.")
+    """Run the command that the arguments name, and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m ops", description="Commands for a deployed stack.")
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser(
         "smoke",
-        help="change a marked item, wait for what the consumers make of it, and clean up",
-        description="Exit code 0: every effect was seen; 1: some were missing; 2: it could not be tried.",
+        help="change marked items, wait until the consumers have processed them, and clean up",
+        description="Exit code 0: every effect was seen; 1: effects are missing; 2: the test could not run.",
     )
     command.set_defaults(run=run_smoke_test)
     source = command.add_mutually_exclusive_group()
-    source.add_argument("--stack", help="which stack's outputs to ask the Pulumi CLI for (the selected one)")
-    source.add_argument("--outputs", type=Path, help="its outputs as a file of JSON, - for the standard input")
+    source.add_argument("--stack", help="stack whose outputs to read with the Pulumi CLI (default: the selected stack)")
+    source.add_argument("--outputs", type=Path, help="file with the stack's outputs as JSON; - is standard input")
     command.add_argument(
         "--within",
         dest="timeout_seconds",
         type=float,
         default=120,
-        help="seconds to wait after each change (%(default)s)",
+        help="seconds to wait after each change (default: %(default)s)",
     )
-    command.add_argument("--dry-run", action="store_true", help="print the plan, which only reads, and stop")
-    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--dry-run", action="store_true", help="print the plan and stop; nothing is written")
+    command.add_argument("--yes", action="store_true", help="do not ask to confirm")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a cancelled job gets: clean up all the same
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job gets SIGTERM; clean up as after Ctrl-C
     try:
         return arguments.run(arguments)
     except (OpsError, BotoCoreError, ClientError) as error:

@@ -1,4 +1,4 @@
-"""Writes, updates and deletes a marked item, and waits until the consumers have done with it what they should."""
+"""The smoke test: writes, updates and deletes marked items, and waits for each effect of the consumers."""
 
 import json
 import time
@@ -13,19 +13,19 @@ from ops.stack import Client, Stack
 
 EVENTS = ("INSERT", "MODIFY", "REMOVE")
 MIRROR_TABLES = {"orders": "orders-mirror"}
-"""What the mirror copies where, by the tables' names in the program."""
+"""Each table that the mirror copies, with its copy, by the tables' names in the program."""
 POLL_SECONDS = 1.0
-"""CloudWatch Logs takes five searches a second of an account."""
+"""Between two looks: CloudWatch Logs allows an account five searches (FilterLogEvents) a second."""
 LOOK_BACK_SECONDS = 300
-"""How far this machine's clock may be ahead of CloudWatch's."""
+"""Limit for how far this machine's clock may be ahead of CloudWatch's."""
 
 
 class SmokeError(OpsError):
-    """The stack has nothing to try, or a marked item could not be removed."""
+    """The stack has no consumer to test, or a marked item could not be deleted."""
 
 
 class Effect(NamedTuple):
-    """What a consumer is to make of one change of the marked item."""
+    """The effect that one consumer must have after one change of a marked item."""
 
     consumer: str
     table: str
@@ -36,40 +36,38 @@ class Effect(NamedTuple):
 class Item:
     """The marked item of one table."""
 
-    table: str  # in the program
-    name: str  # in AWS
-    key: Mapping[str, Any]  # as boto3's client takes it
+    table: str  # its name in the program
+    name: str  # its name in AWS
+    key: Mapping[str, Any]  # in the format of boto3's client
     readers: tuple[str, ...]
 
     def version(self, marker: str, number: int) -> dict[str, Any]:
-        """The whole item; it holds no address, so that nobody gets a mail."""
+        """Return the whole item. It has no e-mail address, so that nobody receives a mail."""
         return {**self.key, **encode_item({"smoke": marker, "version": number})}
 
 
 class SmokeTest:
-    """One run, planned when it is made: only reads until `run`.
+    """One smoke test: the constructor makes the plan, and only reads; `run` executes it.
 
-    `welcome-email` and consumers that are not this program's are left out: what they do reaches people, or is not known
-    here.
+    The test covers `change-log` and `mirror`. It leaves out `welcome-email`, whose mails would reach people, and every
+    other consumer, whose effects it does not know.
 
     Raises
     ------
     SmokeError
-        The stack has neither a change-log nor a mirror, or a table's keys are no strings.
+        The stack has neither consumer, or the key of a table is not a string.
     """
 
     def __init__(self, stack: Stack, client: Client) -> None:
         self.marker = f"smoke-{uuid.uuid4().hex}"
         self._stack, self._client = stack, client
         readers = {name: consumer.mappings for name, consumer in stack.consumers.items()}
-        logged_tables = list(readers.get("change-log", ()))
         mirrored_tables = [table for table in readers.get("mirror", ()) if MIRROR_TABLES.get(table) in stack.tables]
-        self.pairs = [("change-log", table) for table in logged_tables] + [
-            ("mirror", table) for table in mirrored_tables
-        ]
+        self.pairs = [("change-log", table) for table in readers.get("change-log", ())]
+        self.pairs += [("mirror", table) for table in mirrored_tables]
         self.untried_consumers = sorted(readers.keys() - {consumer for consumer, _ in self.pairs})
         if not self.pairs:
-            raise SmokeError("the stack has neither a change-log nor a mirror: there is nothing that smoke can look at")
+            raise SmokeError("the stack has neither a change-log nor a mirror, the consumers that smoke can test")
         self.items = {
             table: Item(
                 table,
@@ -84,30 +82,29 @@ class SmokeTest:
         description = self._client("dynamodb").describe_table(TableName=self._stack.tables[table].name)["Table"]
         kinds = {each["AttributeName"]: each["AttributeType"] for each in description["AttributeDefinitions"]}
         names = [each["AttributeName"] for each in description["KeySchema"]]
-        if unmarkable := [name for name in names if kinds[name] != "S"]:
-            raise SmokeError(
-                f"{table}: the key {unmarkable[0]} is of type {kinds[unmarkable[0]]}; only strings can be marked"
-            )
-        # Of each table its own: the log of a consumer that reads several does not name them.
+        for name in names:
+            if kinds[name] != "S":
+                raise SmokeError(f"{table}: the key {name} is of type {kinds[name]}; smoke can mark only strings")
+        # Each table has its own marker, because a log entry of the change-log does not name its table.
         return encode_item(dict.fromkeys(names, f"{self.marker}-{table}"))
 
     def run(self, timeout_seconds: float, on_effect: Callable[[Effect, float], None]) -> list[Effect]:
-        """Change the items and wait for each change's effects; what was missing, after which no further change is made.
+        """Change the items, wait for the effects of each change, and return the missing effects.
 
-        The items are deleted however it ends. The mirror's tombstone stays and expires by itself: without it, a repeat
-        of an older change would bring the item back.
+        The first change with a missing effect is the last change. The items are always deleted. The mirror's tombstone
+        stays until it expires: without it, a repeated older change would bring the item back.
 
         Parameters
         ----------
         timeout_seconds
-            Seconds for the effects of one change.
+            Seconds to wait for the effects of one change.
         on_effect
-            Told each effect, and the seconds since its change.
+            Called with each effect and the seconds since its change.
 
         Raises
         ------
         SmokeError
-            An item could not be deleted; it is named.
+            An item could not be deleted; the message names it.
         """
         started = time.time()
         try:
@@ -129,7 +126,7 @@ class SmokeTest:
             except Exception as error:
                 failures.append(f"{json.dumps(item.key)} in {item.name} ({error})")
         if failures:
-            raise SmokeError(f"could not be deleted, do it by hand: {'; '.join(failures)}")
+            raise SmokeError(f"these items could not be deleted; delete them by hand: {'; '.join(failures)}")
 
     def _wait_for_effects(
         self, event: str, started: float, timeout_seconds: float, on_effect: Callable[[Effect, float], None]
@@ -168,5 +165,5 @@ class SmokeTest:
         for table in (table for consumer, table in self.pairs if consumer == "mirror"):
             name, key = self._stack.tables[MIRROR_TABLES[table]].name, self.items[table].key
             copy = self._client("dynamodb").get_item(TableName=name, Key=key, ConsistentRead=True).get("Item", {})
-            version = int(copy["version"]["N"]) if "version" in copy else 3  # a tombstone, or nothing
+            version = int(copy["version"]["N"]) if "version" in copy else 3  # a tombstone, or no item
             yield Effect("mirror", table, EVENTS[version - 1])

@@ -1,4 +1,4 @@
-"""A deployed stack as its outputs tell it, and clients for where it is."""
+"""Reads the outputs of a deployed stack, and makes clients for its Region."""
 
 import os
 import subprocess
@@ -14,37 +14,37 @@ from pydantic import BaseModel, Field, ValidationError
 from ops import OpsError
 
 Client = Callable[[str], Any]
-"""boto3's client of a service."""
+"""Returns boto3's client for a service."""
 
 
 class TableOutputs(BaseModel):
-    """A table, as the program exports it."""
+    """Outputs of a table."""
 
     name: str
     arn: str
 
 
 class ConsumerOutputs(BaseModel):
-    """A consumer, as the program exports it; `mappings` is by the names in the program of the tables that it reads."""
+    """Outputs of a consumer; the keys of `mappings` are the program's names of the tables that the consumer reads."""
 
     log_group: str = Field(alias="logGroup")
     mappings: dict[str, str]
 
 
 class FailureBucketOutputs(BaseModel):
-    """The failure bucket."""
+    """Outputs of the failure bucket."""
 
     bucket: str
 
 
 class StoresOutputs(BaseModel):
-    """Where failures are kept."""
+    """Outputs of the stores."""
 
     failures: FailureBucketOutputs
 
 
 class Stack(BaseModel):
-    """The stack's outputs, as far as the commands use them."""
+    """Outputs of the stack that the commands use."""
 
     tables: dict[str, TableOutputs] = Field(min_length=1)
     consumers: dict[str, ConsumerOutputs]
@@ -52,12 +52,12 @@ class Stack(BaseModel):
 
     @classmethod
     def load(cls, outputs: Path | None, name: str | None) -> "Stack":
-        """The outputs in a file (`-` is the standard input), or of a stack as the Pulumi CLI tells them.
+        """Read the outputs from a file (`-` is standard input), or from the stack `name` with the Pulumi CLI.
 
         Raises
         ------
         OpsError
-            They cannot be had, or are not those of this program.
+            The outputs cannot be read, or another program exported them.
         """
         try:
             if outputs is None:
@@ -71,11 +71,11 @@ class Stack(BaseModel):
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
             raise OpsError(
-                f"these are not the outputs of this program, as pulumi stack output --json prints them: {problems}"
+                f"the JSON is not the output of pulumi stack output --json for this program: {problems}"
             ) from error
 
     def client(self, service: str) -> Any:
-        """boto3's client in the stack's own region, whatever the caller's is."""
+        """Return boto3's client for a service in the stack's Region, whatever the environment's Region is."""
         region = next(iter(self.tables.values())).arn.split(":")[3]
         config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 5})
         return cast("Any", boto3).client(service, region_name=region, config=config)
@@ -88,7 +88,9 @@ def _cli_outputs(name: str | None) -> str:
             command, capture_output=True, text=True, check=False, env=os.environ | {"PULUMI_SKIP_UPDATE_CHECK": "true"}
         )
     except FileNotFoundError as error:
-        raise OpsError("pulumi is not on the PATH: install its CLI, or give the outputs as --outputs FILE") from error
+        raise OpsError(
+            "pulumi is not on the PATH: install the Pulumi CLI, or pass the outputs with --outputs FILE"
+        ) from error
     if process.returncode:
         raise OpsError(f"{' '.join(command)} failed: {process.stderr.strip()}")
     return process.stdout

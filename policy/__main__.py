@@ -1,6 +1,6 @@
-"""A CrossGuard pack: the rules of `infra/rules/`, which the program runs itself, for any program's stream pipelines.
+"""A CrossGuard policy pack that checks the stream pipelines of any program by the rules of `infra/rules/`.
 
-Pulumi runs it in this directory, in a virtual environment of its own.
+Pulumi runs the pack in this directory, in its own virtual environment.
 """
 
 import sys
@@ -21,14 +21,14 @@ from pulumi_policy import (
 )
 from pulumi_policy.proxy import UnknownValueError
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # Pulumi puts this directory on the path, and not the project's
+sys.path.insert(0, str(Path(__file__).parent.parent))  # Pulumi puts only this directory on the path
 
 from infra import rules
 from infra.rules.view import UNKNOWN, ResourceView
 
 
 def python_value(value: Any) -> Any:
-    """Plain Python of an input: an Unknown for what raises when it is looked at, whole numbers as int."""
+    """Return an input in plain Python: an Unknown for a part that the preview does not know, whole numbers as int."""
     match value:
         case float():
             return int(value) if value.is_integer() else value
@@ -47,27 +47,27 @@ def _part_or_unknown(container: Any, key: Any) -> Any:
         return UNKNOWN
 
 
-def view_of(found: PolicyResource | ResourceValidationArgs) -> ResourceView:
-    """A resource as the rules see it."""
-    parent = found.parent if isinstance(found, PolicyResource) else None
-    links = found.property_dependencies if isinstance(found, PolicyResource) else {}
+def view_of(resource: PolicyResource | ResourceValidationArgs) -> ResourceView:
+    """Return the resource as the rules see it."""
+    parent = resource.parent if isinstance(resource, PolicyResource) else None
+    links = resource.property_dependencies if isinstance(resource, PolicyResource) else {}
     return ResourceView(
-        found.resource_type,
-        found.name,
-        python_value(found.props),
-        found.urn,
+        resource.resource_type,
+        resource.name,
+        python_value(resource.props),
+        resource.urn,
         {name: [each.urn for each in targets] for name, targets in links.items()},
         parent.urn if parent else "",
     )
 
 
 def enforcement_level(rule: rules.Rule | rules.StackRule) -> EnforcementLevel:
-    """How the pack enforces a rule unless its configuration says otherwise."""
+    """Return how the pack enforces a rule, unless its configuration changes this."""
     return EnforcementLevel.ADVISORY if rule.level is rules.Level.ADVICE else EnforcementLevel.MANDATORY
 
 
 def resource_policy(rule: rules.Rule) -> Policy:
-    """The policy of a rule for one resource."""
+    """Return the policy for a rule about one resource."""
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
         if args.resource_type in rule.types:
@@ -78,11 +78,11 @@ def resource_policy(rule: rules.Rule) -> Policy:
 
 
 def stack_policy(rule: rules.StackRule) -> Policy:
-    """The policy of a rule that compares resources."""
+    """Return the policy for a rule that compares resources."""
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
-        for found, message in rule.check([view_of(each) for each in args.resources]):
-            report(message, found.urn)
+        for resource, message in rule.check([view_of(each) for each in args.resources]):
+            report(message, resource.urn)
 
     return StackValidationPolicy(rule.name, rule.about, validate, enforcement_level(rule))
 

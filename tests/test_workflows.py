@@ -1,4 +1,4 @@
-"""What the workflows promise and no linter knows: every stack has its turn, and one version of everything."""
+"""Properties of the workflows that no linter checks: they include every stack, and one version of everything."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ def jobs(workflow: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("workflow", ["pr", "drift"])
-def test_every_stack_is_previewed_under_a_role_of_its_own(workflow: str) -> None:
+def test_every_stack_is_previewed_with_its_own_role(workflow: str) -> None:
     matrix = jobs(workflow)["preview"]["strategy"]["matrix"]["include"]
     assert {each["stack"] for each in matrix} >= STACKS
     for each in matrix:
@@ -41,7 +41,7 @@ def test_every_stack_is_deployed_after_the_one_before_it() -> None:
     assert "up" in jobs("stack")
 
 
-def test_what_is_deployed_is_tried() -> None:
+def test_the_smoke_test_follows_each_update() -> None:
     steps = jobs("stack")["up"]["steps"]
     up = next(number for number, step in enumerate(steps) if step.get("with", {}).get("command") == "up")
     assert [step["run"] for step in steps[up + 1 :]] == [
@@ -50,7 +50,7 @@ def test_what_is_deployed_is_tried() -> None:
 
 
 def test_a_fork_gets_a_notice_where_others_get_a_preview() -> None:
-    """Each job's condition is the other's opposite, term by term."""
+    """The condition of each job is the negation of the other, term by term."""
     opposite = {"==": "!=", "!=": "==", "&&": "||"}
     preview, notice = (jobs("pr")[job]["if"] for job in ("preview", "no-preview"))
     assert re.sub(r"==|!=|&&", lambda match: opposite[match[0]], preview) == notice

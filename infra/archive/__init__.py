@@ -1,4 +1,4 @@
-"""The functions' code as one zip: handler/ and its locked dependencies."""
+"""Builds the functions' code as one zip: handler/ and its locked dependencies."""
 
 from infra.archive.package import Package, build
 

@@ -1,4 +1,4 @@
-"""The module of handler/ that a consumer runs, read without importing it."""
+"""Finds the module of handler/ that a consumer runs, and checks it without importing it."""
 
 import ast
 import sys
@@ -9,17 +9,19 @@ from pathlib import Path
 import pulumi
 
 ENGINE_PACKAGE = "stream"
-"""The one package of handler/ that is no consumer's."""
+"""The package of handler/ that contains no consumer."""
 
 
 def module_of(consumer: str, root: Path) -> str:
-    """Module that a consumer runs: `welcome-email` is handler/welcome_email.py or handler/welcome_email/__init__.py.
+    """Return the name of the module that a consumer runs.
+
+    `welcome-email` runs handler/welcome_email.py or handler/welcome_email/__init__.py.
 
     Raises
     ------
     pulumi.RunError
-        There is no such module, and the message names the nearest; or the module is no Python, or it has no `handler`
-        that Lambda can call.
+        No such module exists (the message suggests the nearest name), its syntax is invalid, or it defines no
+        `handler` that Lambda can call.
     """
     modules = _modules(root / "handler")
     module = consumer.replace("-", "_")
@@ -28,13 +30,13 @@ def module_of(consumer: str, root: Path) -> str:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(modules)) or 'none'}"
         raise pulumi.RunError(f"no handler/{module}.py; {hint}")
     if consumer != module.replace("_", "-"):
-        raise pulumi.RunError(f"a consumer is written with dashes: {module.replace('_', '-')}")
+        raise pulumi.RunError(f"a consumer's name has dashes: {module.replace('_', '-')}")
     _check_handler(modules[module], modules[module].relative_to(root).as_posix())
     return module
 
 
 def _modules(handler: Path) -> dict[str, Path]:
-    """The file of each module by its name; a package comes before a module of the same name, as it does in Python."""
+    """Return the file of each module by its name. As in Python, a package wins over a module of the same name."""
     modules = {path.stem: path for path in handler.glob("*.py") if path.stem != "__init__"}
     packages = {path.parent.name: path for path in handler.glob("*/__init__.py") if path.parent.name != ENGINE_PACKAGE}
     return modules | packages
@@ -51,18 +53,18 @@ def _check_handler(path: Path, name: str) -> None:
     bindings = list(_bindings(tree.body))
     if not bindings:
         raise pulumi.RunError(
-            f"{name} has no handler, which is what Lambda calls: name its function so, as in "
+            f"{name} defines no handler for Lambda to call: add one, as in "
             "@consumer def handler(change: Change) -> None"
         )
     if isinstance(last := bindings[-1], ast.AsyncFunctionDef):
         raise pulumi.RunError(
             f"{name}:{last.lineno} has an async def handler, which Lambda calls but does not await: "
-            "make it def handler, with asyncio.run(...) inside"
+            "write def handler, with asyncio.run(...) inside"
         )
 
 
 def _bindings(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """What gives the module's own name `handler` a value, in order. A star import may do so."""
+    """Yield, in order, the nodes that bind the module's name `handler`. A star import may bind it."""
     for node in nodes:
         match node:
             case ast.FunctionDef(name="handler") | ast.AsyncFunctionDef(name="handler") | ast.ClassDef(name="handler"):
@@ -73,7 +75,7 @@ def _bindings(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
                 if name == "*" or (asname or name.split(".")[0]) == "handler":
                     yield node
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Lambda() | ast.AnnAssign(value=None):
-                pass  # these names are not the module's, or have no value
+                pass  # binds a name in its own scope, or no value at all
             case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
                 pass
             case _:

@@ -1,4 +1,4 @@
-"""handler/requirements.in and its lock, read for a target: which of their lines apply there."""
+"""Reads handler/requirements.in and its lock for a target, and selects the lines that apply there."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,25 +17,26 @@ RUNTIME_SDK: Mapping[str, tuple[str, str]] = {
     "botocore": ("1.35.0", "1.999"),
     "s3transfer": ("0.10.0", "0.999"),
 }
-"""The SDK that Lambda's runtime brings along, between which versions.
+"""Packages of the SDK that Lambda's runtime includes, each with the oldest and the newest version to expect.
 
-Which one depends on Region and day (AWS Lambda's Developer Guide, "Runtime-included SDK versions", November 2026).
-Which was the first with Python 3.13 is not documented: 1.35 was current when Python 3.13 came, in November 2024.
+The version depends on the Region and the day (AWS Lambda's Developer Guide, "Runtime-included SDK versions", November
+2026). AWS does not document the first version that came with Python 3.13; 1.35 was current when Lambda added Python
+3.13, in November 2024.
 """
 
 
 @dataclass(frozen=True)
 class Lock:
-    """The lines that apply to a target."""
+    """The requirements that apply to a target."""
 
-    requirements: tuple[Requirement, ...]  # by requirements.in
-    inapplicable: tuple[Requirement, ...]  # names that requirements.in asks for, but not on the target
-    pip_input: str  # the lock for pip: no comments, no markers, and not the runtime's own SDK
-    other_markers: Mapping[str, str]  # markers of the lock's other lines by name
+    requirements: tuple[Requirement, ...]  # direct ones, from requirements.in
+    inapplicable: tuple[Requirement, ...]  # from requirements.in; their markers exclude the target
+    pip_input: str  # the lock without comments, markers and the runtime's SDK
+    other_markers: Mapping[str, str]  # of locked packages that do not apply to the target, by name
 
 
 def read(handler: Path, target: Target) -> Lock:
-    """The lock of `handler` for `target`. Without a requirements.in, the lock's own lines are what is asked for.
+    """Read the lock of `handler` for `target`. Without a requirements.in, every line of the lock counts as direct.
 
     Raises
     ------
@@ -64,23 +65,23 @@ def read(handler: Path, target: Target) -> Lock:
 
 
 def applies(requirement: Requirement, target: Target, extra: str = "") -> bool:
-    """Whether `requirement` is one on `target`, for those who ask for `extra` of the package that has it."""
+    """Return whether the marker of `requirement` includes `target`; `extra` is the extra that the requirer selects."""
     return requirement.marker is None or requirement.marker.evaluate({**environment(target), "extra": extra})
 
 
 def met_by_runtime(requirement: Requirement) -> bool:
-    """Whether every version that Lambda's runtime may have is one that `requirement` takes."""
+    """Return whether `requirement` allows every version of the SDK that Lambda's runtime may include."""
     versions = RUNTIME_SDK.get(canonicalize_name(requirement.name), ())
     return bool(versions) and all(allows(requirement.specifier, version) for version in versions)
 
 
 def allows(specifier: SpecifierSet, version: str) -> bool:
-    """Whether `specifier` takes `version`, a pre-release too: a lock that names one means it."""
+    """Return whether `specifier` allows `version`. A pre-release in a lock is deliberate, so it is allowed."""
     return specifier.contains(version, prereleases=True)
 
 
 def _read_entries(path: Path) -> Iterator[tuple[Requirement | None, str]]:
-    """Each requirement of a file with its options; None with those that stand alone, such as an index."""
+    """Yield each requirement of a file with its options. An option line, such as an index URL, yields None first."""
     text = path.read_text(encoding="utf-8").replace("\\\n", " ")
     for line in filter(None, (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())):
         if include := re.fullmatch(r"(?:-r|--requirement)[\s=]*(.+)", line):
@@ -93,13 +94,13 @@ def _read_entries(path: Path) -> Iterator[tuple[Requirement | None, str]]:
                 yield Requirement(requirement), f"{dashes}{options}".strip()
             except InvalidRequirement as error:
                 raise pulumi.RunError(
-                    f"handler/{path.name}: {requirement!r} is not a requirement, such as name==1.0 or name @ URL: "
+                    f"handler/{path.name}: {requirement!r} is not a valid requirement such as name==1.0 or name @ URL: "
                     f"{str(error).splitlines()[0]}"
                 ) from error
 
 
 def _without_marker(requirement: Requirement | None) -> str:
-    """`requirement` without its marker, which pip would judge for the interpreter that it runs on."""
+    """Return `requirement` without its marker, which pip would evaluate for its own interpreter, not the target."""
     if requirement is None:
         return ""
     copy = Requirement(str(requirement))

@@ -1,4 +1,4 @@
-"""The functions' code: handler/ and its pinned dependencies as one zip, the same byte for byte wherever it is built."""
+"""Builds the functions' code: handler/ and its locked dependencies as one zip, byte for byte the same everywhere."""
 
 import base64
 import contextlib
@@ -20,53 +20,55 @@ from infra.archive.wheels import Wheel
 from infra.archive.zip_file import Member
 
 FORMAT_VERSION = "2"
-"""Part of every cache key: raise it when the same inputs are to make another zip."""
+"""Part of every cache key. Raise it when a change of this package makes another zip from the same inputs."""
 
 MIB = 1 << 20
 MAX_UPLOAD_BYTES = 50 * MIB
 MAX_UNZIPPED_BYTES = 250 * MIB
-"""What Lambda takes must be smaller, by its own messages: "Zipped size must be smaller than 52428800 bytes" (which
-LocalStack recorded on AWS in November 2023) and "Unzipped size must be smaller than 262144000 bytes" (July 2024).
+"""Lambda's limits, from its own error messages: "Zipped size must be smaller than 52428800 bytes" (recorded on AWS by
+LocalStack in November 2023) and "Unzipped size must be smaller than 262144000 bytes" (July 2024).
 
-The first is for a zip in the request itself. The limit of the request, 70,167,211 bytes, does not matter beside it: the
-zip in base64 leaves 256 KiB of it for everything else. Layers count toward the second (API reference, AccountLimit,
-November 2026).
+The first limit is for a zip in the request itself. The request's own limit of 70,167,211 bytes never matters, because a
+zip of 50 MiB in base64 leaves 256 KiB of the request for everything else. Layers count toward the second limit (API
+reference, AccountLimit, November 2026).
 """
-MAX_ORIGINS_NAMED = 5  # in the message of an archive that is too large
+MAX_ORIGINS_NAMED = 5  # in the message about an archive that is too large
 
 
 @dataclass(frozen=True)
 class Package:
-    """A zip for Lambda and what it was built for."""
+    """A zip for Lambda, with the runtime and the architecture that it needs."""
 
     path: Path
-    sha256: str  # in base64, as Lambda reports it
+    sha256: str  # base64, the encoding that Lambda reports
     runtime: str
     architecture: str
     target: Target
-    root: Path  # the project's directory, where consumers' modules are
+    root: Path  # the project's directory, which contains the consumers' modules
 
 
 def build(target: Target, root: Path = ROOT) -> Package:
-    """The package for `target`, from the cache where its inputs are unchanged.
+    """Build the package for `target`, or take it from the cache if its inputs have not changed.
 
-    Two builds at once are safe: each writes aside and renames.
+    Concurrent builds are safe: each writes a temporary file and renames it.
 
     Raises
     ------
     pulumi.RunError
-        handler/ has a link that cannot be followed; its dependencies could not be downloaded, are not complete or not
-        locked; or the archive is larger than Lambda takes. The message names the way out.
+        handler/ contains a link that the archive cannot hold; its dependencies cannot be downloaded, or the lock lacks
+        some of them; or the archive exceeds a limit of Lambda. The message says what to do.
     """
     handler, cache = root / "handler", root / ".cache"
     requirements = lock.read(handler, target)
     for requirement in requirements.inapplicable:
-        pulumi.log.info(f"handler/requirements.in: {requirement} is left out for {display_name(target)}, by its marker")
+        pulumi.log.info(
+            f"handler/requirements.in: {requirement} is left out: its marker excludes {display_name(target)}"
+        )
     files = read_sources(handler)
     inputs = [FORMAT_VERSION, requirements.pip_input, target, tag(target), *map(str, requirements.requirements)]
     path = cache / f"{_digest(*inputs, *_digest_parts(files))}.zip"
     try:
-        os.utime(path)  # asked for today
+        os.utime(path)  # used today, so _delete_unused_archives keeps it
     except FileNotFoundError:
         downloaded = wheels.download(requirements, target, cache / f"wheels-{_digest(*inputs)}")
         wheels.check_requirements(requirements, downloaded, target)
@@ -88,7 +90,7 @@ def _digest_parts(files: Sequence[Source]) -> list[str | bytes]:
 
 def _write_archive(files: Sequence[Source], downloaded: Sequence[Wheel], target: Target, path: Path) -> None:
     members: dict[str, Member] = {}
-    origins: dict[str, str] = {}  # who a member's room is counted for
+    origins: dict[str, str] = {}  # the wheel or the part of handler/ that each member belongs to
     for wheel in downloaded:
         for name, member in zip_file.wheel_members(wheel.path):
             members[name], origins[name] = member, str(wheel)
@@ -107,21 +109,21 @@ def _check_size(members: Mapping[str, Member], origins: Mapping[str, str], targe
     archive = f"the archive for {display_name(target)}"
     if len(members) > zip_file.MAX_MEMBERS:
         largest = _largest(Counter(origins.values()), "{:,} files".format)
-        problems.append(f"{archive} has {len(members):,} files, and a zip takes {zip_file.MAX_MEMBERS:,}: {largest}")
+        problems.append(f"{archive} has {len(members):,} files, but a zip can hold {zip_file.MAX_MEMBERS:,}: {largest}")
     compressed, uncompressed = Counter[str](), Counter[str]()
     for name, member in members.items():
         compressed[origins[name]] += member.compressed_size
         uncompressed[origins[name]] += member.size
     if (size := zip_file.zip_size(members)) >= MAX_UPLOAD_BYTES:
         problems.append(
-            f"{archive} has {_in_mib(size)}, and Lambda takes less than {_in_mib(MAX_UPLOAD_BYTES)} in an upload: "
-            f"{_largest(compressed, _in_mib)}. Files of handler/ are not compressed: compress large data, or read it "
-            "from S3; put large packages into a layer"
+            f"{archive} is {_in_mib(size)}, but an upload to Lambda must be below {_in_mib(MAX_UPLOAD_BYTES)}: "
+            f"{_largest(compressed, _in_mib)}. Files of handler/ are not compressed: compress large data, or read "
+            "it from S3; put large packages into a layer"
         )
     if (size := uncompressed.total()) >= MAX_UNZIPPED_BYTES:
         problems.append(
-            f"{archive} has {_in_mib(size)} when unzipped, and Lambda takes less than {_in_mib(MAX_UNZIPPED_BYTES)}, "
-            f"layers included: {_largest(uncompressed, _in_mib)}. Ask for less in "
+            f"{archive} is {_in_mib(size)} when unzipped, but code and layers of a function must be below "
+            f"{_in_mib(MAX_UNZIPPED_BYTES)}: {_largest(uncompressed, _in_mib)}. Require fewer packages in "
             "handler/requirements.in, or read large data from S3"
         )
     if problems:
@@ -129,7 +131,7 @@ def _check_size(members: Mapping[str, Member], origins: Mapping[str, str], targe
 
 
 def _largest(sizes: Counter[str], format_size: Callable[[int], str]) -> str:
-    """Who takes the most room, and how much all others take."""
+    """Name the largest parts of the archive, each with its size, and the size of all others together."""
     named = sizes.most_common(MAX_ORIGINS_NAMED)
     others = sizes.total() - sum(size for _, size in named)
     rest = [(f"{len(sizes) - len(named)} others", others)] if others else []
@@ -141,9 +143,9 @@ def _in_mib(size: int) -> str:
 
 
 def _delete_unused_archives(cache: Path) -> None:
-    """Each change of a handler leaves a zip behind: those go that nobody has asked for in a day."""
+    """Delete every archive that no build has used for a day: each change of a handler leaves one behind."""
     for path in cache.glob("*.zip"):
-        with contextlib.suppress(FileNotFoundError):  # another build forgets at the same time
+        with contextlib.suppress(FileNotFoundError):  # another build may delete it at the same time
             if path.stat().st_mtime < time.time() - 86_400:
                 path.unlink()
 

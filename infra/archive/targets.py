@@ -1,4 +1,4 @@
-"""What the functions' archive is built for: one of Lambda's architectures, or the machine that runs the program."""
+"""The targets that the functions' archive can be built for."""
 
 import platform
 import sys
@@ -16,7 +16,7 @@ PYTHON = (3, 13)
 
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
 
-# Amazon Linux 2023 has glibc 2.34; pip takes each platform literally, so the older ones are named too.
+# Amazon Linux 2023 has glibc 2.34. pip matches each platform tag literally, so the older tags are listed too.
 PLATFORMS = {
     target: [f"manylinux_2_{minor}_{machine}" for minor in range(34, 16, -1)] + [f"manylinux2014_{machine}"]
     for target, machine in MACHINES.items()
@@ -24,29 +24,29 @@ PLATFORMS = {
 
 
 def runtime(target: Target) -> str:
-    """Lambda's runtime for `target`, or the name that this interpreter would have there."""
+    """Return the name of Lambda's runtime for `target`; for `host`, the name that this interpreter would have."""
     return f"python{_version(target)}"
 
 
 def architecture(target: Target) -> str:
-    """Lambda's name of the processor that `target` runs on."""
+    """Return Lambda's name for the architecture of `target`."""
     if target != "host":
         return target
     return "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"
 
 
 def display_name(target: Target) -> str:
-    """`target` in a message: `arm64 (Python 3.13)`."""
+    """Return `target` as messages show it, for example `arm64 (Python 3.13)`."""
     return f"{target} (Python {_version(target)})"
 
 
 def environment(target: Target) -> Mapping[str, str]:
-    """Values of the environment markers on `target`, such as `python_version` and `platform_machine`."""
+    """Return the environment markers of `target`, such as `python_version` and `platform_machine`."""
     if target == "host":
         return {name: str(value) for name, value in default_environment().items()}
     return {
         "implementation_name": "cpython",
-        "implementation_version": f"{_version(target)}.0",  # which patch release Lambda has, it does not say
+        "implementation_version": f"{_version(target)}.0",  # Lambda does not document its patch release
         "os_name": "posix",
         "platform_machine": MACHINES[target],
         "platform_python_implementation": "CPython",
@@ -60,7 +60,7 @@ def environment(target: Target) -> Mapping[str, str]:
 
 
 def pip_options(target: Target) -> list[str]:
-    """Options that have pip choose wheels for `target`; none for `host`, which pip runs on."""
+    """Return the options with which pip selects wheels for `target`; none for `host`, where pip itself runs."""
     if target == "host":
         return []
     platforms = [f"--platform={name}" for name in PLATFORMS[target]]
@@ -68,7 +68,7 @@ def pip_options(target: Target) -> list[str]:
 
 
 def tag(target: Target) -> str:
-    """What decides which wheels fit `target`: two builds with the same tag choose the same wheels."""
+    """Return a tag that determines which wheels fit `target`: builds with the same tag select the same wheels."""
     return str(next(sys_tags())) if target == "host" else f"{target}-{_version(target)}"
 
 

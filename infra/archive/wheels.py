@@ -1,4 +1,4 @@
-"""The wheels that a lock names: downloaded for a target, and each one's requirements checked against the others."""
+"""Downloads the wheels of a lock for a target and checks that together they meet each other's requirements."""
 
 import re
 import subprocess
@@ -25,12 +25,12 @@ from packaging.version import Version
 from infra.archive.lock import RUNTIME_SDK, Lock, allows, applies, met_by_runtime
 from infra.archive.targets import Target, display_name, pip_options
 
-MAX_FILES_NAMED = 3  # files of a release without a wheel for the target, in the message about it
+MAX_FILES_NAMED = 3  # in the message about a release that has no wheel for the target
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel and what it says of itself."""
+    """A wheel and the metadata that it contains."""
 
     path: Path
     name: str
@@ -42,12 +42,12 @@ class Wheel:
 
 
 def download(lock: Lock, target: Target, directory: Path) -> list[Wheel]:
-    """Wheels of what `lock` names, downloaded into `directory` unless they are there.
+    """Download the packages of `lock` into `directory`, unless it exists already, and return their wheels.
 
     Raises
     ------
     pulumi.RunError
-        pip is missing, the index is out of reach, a hash does not match, or something has no wheel for `target`.
+        pip is missing, the index cannot be reached, a hash does not match, or a package has no wheel for `target`.
     """
     if not directory.exists():
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -58,18 +58,18 @@ def download(lock: Lock, target: Target, directory: Path) -> list[Wheel]:
             try:
                 downloads.rename(directory)
             except OSError:
-                if not directory.exists():  # if it does, another build was first, and what it has is the same
+                if not directory.exists():  # if it exists, another build was first, with the same wheels
                     raise
     return [_read_wheel(path) for path in sorted(directory.glob("*.whl"))]
 
 
 def check_requirements(lock: Lock, wheels: Sequence[Wheel], target: Target) -> None:
-    """Refuse wheels that lack what they, or handler/requirements.in, ask for on `target`.
+    """Check that the wheels meet every requirement of handler/requirements.in, and of each other, on `target`.
 
     Raises
     ------
     pulumi.RunError
-        The message names every requirement that neither a wheel nor Lambda's runtime meets, and who has it.
+        Neither a wheel nor Lambda's runtime meets a requirement; the message names each, and the package that has it.
     """
     by_name = {wheel.name: wheel for wheel in wheels}
     todo: list[tuple[Wheel | None, Requirement]] = [(None, requirement) for requirement in lock.requirements]
@@ -96,19 +96,19 @@ def _unmet(requirer: Wheel | None, requirement: Requirement, wheel: Wheel | None
         return f"{who} {requirement}, but handler/requirements.txt has {wheel}: run make lock"
     if name in lock.other_markers:
         where = f"which handler/requirements.txt has only where {lock.other_markers[name]}"
-        return f"{who} {requirement}, {where}, and so not for {display_name(target)}: run make lock"
+        return f"{who} {requirement}, {where}, not for {display_name(target)}: run make lock"
     if requirer and name in RUNTIME_SDK:
         oldest, _ = RUNTIME_SDK[name]
-        runtime = f"and Lambda's runtime has some {name} from {oldest} on, as Lambda chooses"
-        return f"{who} {requirement}, {runtime}: name {name} in handler/requirements.in, which ships it; run make lock"
+        runtime = f"but Lambda's runtime may have any {name} from {oldest} on"
+        return f"{who} {requirement}, {runtime}: add {name} to handler/requirements.in, to ship it, and run make lock"
     return (
         f"{who} {requirement}, which handler/requirements.txt lacks for {display_name(target)}: run make lock; if that "
-        "does not help, name it in handler/requirements.in"
+        "does not help, add it to handler/requirements.in"
     )
 
 
 def _pip_download(lock: Lock, target: Target, work: Path) -> None:
-    """Have pip download what `lock` names to the directory `wheels` within `work`."""
+    """Download the packages of `lock` with pip, into the directory `wheels` within `work`."""
     requirements, log = work / "requirements.txt", work / "log"
     requirements.write_text(lock.pip_input, encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
@@ -122,25 +122,26 @@ def _pip_download(lock: Lock, target: Target, work: Path) -> None:
         others = f" and {len(files) - MAX_FILES_NAMED} more" if len(files) > MAX_FILES_NAMED else ""
         raise pulumi.RunError(
             f"{not_found[1]} {not_found[2]} of handler/requirements.txt has no wheel for {display_name(target)}, and "
-            f"the archive takes wheels only; the index has {', '.join(files[:MAX_FILES_NAMED])}{others}. Take a "
-            "version that has such a wheel, or build one (pip wheel) and put it on an index of your own"
+            f"the archive can only contain wheels; the index has {', '.join(files[:MAX_FILES_NAMED])}{others}. Use a "
+            "version that has such a wheel, or build one (pip wheel) and serve it from your own index"
         )
     lines = process.stderr.splitlines() or ["nothing"]
     error = next((line for line in lines if line.startswith("ERROR")), lines[-1])
     raise pulumi.RunError(
-        f"handler/requirements.txt could not be downloaded for {target}; pip said: {error}\n"
-        f"Is the package index reachable, does {sys.executable} have pip, and is the lock whole (make lock)?"
+        f"pip could not download handler/requirements.txt for {target}: {error}\n"
+        f"Check that the package index is reachable, that {sys.executable} has pip, and that the lock is complete "
+        "(make lock)"
     )
 
 
 def _release_files(name: str, version: Version, log: str) -> list[str]:
-    """Files of a release among those that pip's log names."""
+    """Return the files of a release that pip's log mentions."""
     files = {unquote(file) for file in re.findall(r"[^/\s]+(?:\.whl|\.tar\.gz|\.zip)\b", log)}
     return sorted(file for file in files if _release(file) == (canonicalize_name(name), version))
 
 
 def _release(file: str) -> tuple[str, Version] | None:
-    """Name and version of a wheel or a source distribution; None where `file` is neither."""
+    """Return the name and version of a wheel or source distribution, or None if `file` is neither."""
     try:
         return parse_wheel_filename(file)[:2] if file.endswith(".whl") else parse_sdist_filename(file)
     except (InvalidWheelFilename, InvalidSdistFilename):
@@ -163,5 +164,5 @@ def _parse_requirements(wheel: str, lines: Iterable[str]) -> Iterator[Requiremen
             yield Requirement(line)
         except InvalidRequirement as error:
             raise pulumi.RunError(
-                f"{wheel} requires {line!r}, which is no requirement: take another version"
+                f"{wheel} requires {line!r}, which is not a valid requirement: use another version"
             ) from error

@@ -1,7 +1,7 @@
-"""A zip with the same bytes wherever it is written: what a wheel has compressed stays so, all else is stored.
+"""Writes a zip with the same bytes on every machine: compressed members of wheels are copied, other files are stored.
 
-Compressing here would not do: compressed bytes differ between versions of each library that makes them. A wheel's own
-are pinned by its hash. The layout is that of PKWARE's APPNOTE.TXT 6.3, without ZIP64.
+Nothing is compressed here, because the compressed bytes differ between versions of the compression library. The hash of
+a wheel pins its compressed bytes. The layout follows PKWARE's APPNOTE.TXT 6.3, without ZIP64.
 """
 
 import stat
@@ -18,9 +18,9 @@ CENTRAL = struct.Struct("<4s6H3L5H2L")
 END = struct.Struct("<4s4H2LH")
 
 NEEDS = 20  # version 2.0: deflate
-MADE_BY = 3 << 8 | NEEDS  # Unix, which the modes are for, wherever this runs
+MADE_BY = 3 << 8 | NEEDS  # Unix on every machine, because the members have Unix modes
 UTF8 = 0x800
-TIME, DATE = 0, 1 << 5 | 1  # 1980-01-01, the earliest that a zip can say
+TIME, DATE = 0, 1 << 5 | 1  # 1980-01-01, the earliest date in a zip
 MAX_MEMBERS = 0xFFFF
 
 
@@ -29,20 +29,20 @@ class Member:
     """A file in the zip, before it is written."""
 
     size: int
-    compressed_size: int  # its size in the zip
+    compressed_size: int  # in the zip
     method: int
     checksum: int
     executable: bool
-    read: Callable[[], bytes]  # as it stands in the zip
+    read: Callable[[], bytes]  # the member's bytes in the zip, compressed or stored
 
 
 def stored_member(data: bytes, *, executable: bool = False) -> Member:
-    """A member that is not compressed."""
+    """Return a member that is not compressed."""
     return Member(len(data), len(data), zipfile.ZIP_STORED, zlib.crc32(data), executable, lambda: data)
 
 
 def wheel_members(wheel: Path) -> Iterator[tuple[str, Member]]:
-    """Files of a wheel as an installer would lay them out, but for scripts and headers, which no function needs."""
+    """Yield the files of a wheel by their installed paths, without scripts and headers, which no function needs."""
     with zipfile.ZipFile(wheel) as archive:
         for entry in archive.infolist():
             parts = entry.filename.split("/")
@@ -55,13 +55,13 @@ def wheel_members(wheel: Path) -> Iterator[tuple[str, Member]]:
 
 
 def zip_size(members: Mapping[str, Member]) -> int:
-    """Size of the zip that `write_zip` makes of `members`."""
+    """Return the size of the zip that `write_zip` makes of `members`."""
     headers = sum(LOCAL.size + CENTRAL.size + 2 * len(name.encode()) for name in members)
     return headers + sum(member.compressed_size for member in members.values()) + END.size
 
 
 def write_zip(members: Mapping[str, Member], file: BinaryIO) -> None:
-    """Write `members`, by their names in the zip, to an empty `file`."""
+    """Write `members`, keyed by their names in the zip, to an empty `file`."""
     directory = bytearray()
     for name, member in sorted(members.items()):
         offset, encoded = file.tell(), name.encode()
@@ -89,8 +89,8 @@ def write_zip(members: Mapping[str, Member], file: BinaryIO) -> None:
 
 def _wheel_member(archive: zipfile.ZipFile, wheel: Path, entry: zipfile.ZipInfo) -> Member:
     mode = entry.external_attr >> 16
-    executable = stat.S_ISREG(mode) and bool(mode & 0o111)  # as pip judges it
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Lambda takes no other
+    executable = stat.S_ISREG(mode) and bool(mode & 0o111)  # the same test as pip's
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Lambda supports no other method
         return stored_member(archive.read(entry), executable=executable)
     return Member(
         size=entry.file_size,
@@ -103,7 +103,7 @@ def _wheel_member(archive: zipfile.ZipFile, wheel: Path, entry: zipfile.ZipInfo)
 
 
 def _raw_bytes(wheel: Path, entry: zipfile.ZipInfo) -> bytes:
-    """The bytes of `entry` as they stand in the wheel, after a header whose own name and extra field may differ."""
+    """Read the bytes of `entry` from the wheel, past its local header, whose name and extra field have own lengths."""
     with wheel.open("rb") as file:
         file.seek(entry.header_offset + LOCAL.size - 4)
         name, extra = struct.unpack("<2H", file.read(4))

@@ -1,1 +1,1 @@
-"""What the components are made with: the registry that judges them, their policies, the arguments they pass on."""
+"""The parts that the components share: the registry, the roles' policies, the additional arguments."""

@@ -1,4 +1,4 @@
-"""Arguments of pulumi_aws's own that a component passes on, and those that it sets itself."""
+"""Additional arguments that a component passes on to a resource of pulumi_aws."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -6,25 +6,27 @@ from difflib import get_close_matches
 from typing import Any
 
 PassedArgs = Mapping[str, Any]
-"""Arguments of a resource of pulumi_aws, by its names and with its types."""
+"""Arguments of a resource of pulumi_aws, with the names and types of pulumi_aws."""
 
 
-def refusals(of: str, argument: str, kind: type, given: PassedArgs, owned: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with the names in `argument` of component `of`.
+def refusals(component: str, argument: str, kind: type, values: PassedArgs, owned: Mapping[str, str]) -> Iterator[str]:
+    """Say which names in `argument` of a component are refused, and why.
 
-    `kind` is the class of the arguments; `owned` says of those that the component sets what to do in their place.
+    `kind` is the class of the arguments. `owned` contains the arguments that the component sets itself, each with the
+    reason or with the argument of the component to use instead.
     """
     known = inspect.signature(kind).parameters
-    for name in given:
+    for name in values:
         if name in owned:
-            yield f"{of}: {argument} may not set {name}: {owned[name]}"
+            yield f"{component}: {argument} may not set {name}: {owned[name]}"
         elif name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            yield f"{of}: {argument} sets {name}, which is no argument of {kind.__name__.removesuffix('Args')}{hint}"
+            resource = kind.__name__.removesuffix("Args")
+            yield f"{component}: {argument} sets {name}, which is no argument of {resource}{hint}"
 
 
-def accepted(kind: type, given: PassedArgs, owned: Mapping[str, str]) -> dict[str, Any]:
-    """What may be passed on: a component that is refused is made without the rest, so that all findings are told."""
+def accepted(kind: type, values: PassedArgs, owned: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments that are not refused. A preview goes on with these, to report all other findings."""
     known = inspect.signature(kind).parameters
-    return {name: value for name, value in given.items() if name in known and name not in owned}
+    return {name: value for name, value in values.items() if name in known and name not in owned}

@@ -1,4 +1,4 @@
-"""What has a consumer's held items tried again: a schedule, and how its function takes the calls."""
+"""The schedule that invokes a consumer's function to retry its held items."""
 
 import json
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from infra.internal.registry import Children
 from infra.internal.role_policies import RolePolicies
 
 EVERY = "rate(1 minute)"
-"""The shortest that a schedule can be; the engine decides which items are due."""
+"""The shortest rate that Scheduler supports. The engine decides which items are due."""
 
 EVENT_AGE_SECONDS = 60
-"""Seconds after which a call that could not be made is dropped: AWS's least, and by then the next one comes."""
+"""Seconds after which AWS discards a waiting invocation: the shortest that it accepts. The next one is due by then."""
 
 
 def retry_every_minute(
@@ -26,16 +26,16 @@ def retry_every_minute(
     children: Children,
     depends_on: Sequence[pulumi.Resource],
 ) -> aws.scheduler.Schedule:
-    """Have a function invoked every minute. A schedule that is not enabled waits.
+    """Make a schedule that invokes the function every minute, or a disabled one, and its role.
 
-    What that takes are `children`, under names that begin with `name`. `depends_on` is what the function needs to
-    run.
+    The resources are made by `children`, with names that begin with `name`. The schedule depends on `depends_on`: the
+    resources that the function needs to run.
     """
     settings = children.make(
         aws.lambda_.FunctionEventInvokeConfig,
         f"{name}-invocations",
         function_name=function.name,
-        maximum_retry_attempts=0,  # the next minute's call does what a failed one has left
+        maximum_retry_attempts=0,  # the next invocation, a minute later, continues the work
         maximum_event_age_in_seconds=EVENT_AGE_SECONDS,
     )
     caller = children.make(
@@ -44,13 +44,13 @@ def retry_every_minute(
         assume_role_policy=_assumed_by_scheduler(account),
     )
     policies = RolePolicies(name, caller, children)
-    right = policies.add("retry-policy", [grants.invoke(function.arn)])
+    policy = policies.add("retry-policy", [grants.invoke(function.arn)])
     policies.exclude_others("retry-role")
     return children.make(
         aws.scheduler.Schedule,
         f"{name}-retry",
         schedule_expression=EVERY,
-        flexible_time_window={"mode": "OFF"},  # a window would put a call off by minutes
+        flexible_time_window={"mode": "OFF"},  # a window would delay an invocation by minutes
         state="ENABLED" if enabled else "DISABLED",
         target={
             "arn": function.arn,
@@ -58,12 +58,12 @@ def retry_every_minute(
             "input": json.dumps(engine.RETRY),
             "retry_policy": {"maximum_retry_attempts": 0, "maximum_event_age_in_seconds": EVENT_AGE_SECONDS},
         },
-        opts=pulumi.ResourceOptions(depends_on=[right, settings, *depends_on]),
+        opts=pulumi.ResourceOptions(depends_on=[policy, settings, *depends_on]),
     )
 
 
 def _assumed_by_scheduler(account: pulumi.Input[str]) -> pulumi.Output[str]:
-    """Nobody else's schedule may use the role (Scheduler: confused deputy prevention)."""
+    """Allow only schedules of this account to use the role (Scheduler: confused deputy prevention)."""
     return pulumi.Output.json_dumps(
         {
             "Version": "2012-10-17",

@@ -1,4 +1,4 @@
-"""A role's policies: within it, and no others."""
+"""The inline policies of a role, which has no other policies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,26 +12,26 @@ from infra.internal.statements import Statement
 
 @dataclass
 class RolePolicies:
-    """The policies of one role; their names begin with `name`."""
+    """The inline policies of one role. Their names begin with `name`."""
 
     name: str
     role: aws.iam.Role
     children: Children
-    _made: list[aws.iam.RolePolicy] = field(default_factory=list[aws.iam.RolePolicy])
+    _policies: list[aws.iam.RolePolicy] = field(default_factory=list[aws.iam.RolePolicy])
 
     def add(self, name: str, statements: Sequence[pulumi.Input[Statement | None]]) -> aws.iam.RolePolicy:
-        """A policy of these statements."""
-        made = self.children.make_policy(f"{self.name}-{name}", self.role, statements)
-        self._made.append(made)
-        return made
+        """Make a policy of these statements."""
+        policy = self.children.make_policy(f"{self.name}-{name}", self.role, statements)
+        self._policies.append(policy)
+        return policy
 
     def exclude_others(self, name: str) -> None:
-        """Have whatever else is put into the role, or attached to it, removed by the next update, and seen before."""
+        """Let each update remove all other policies of the role. A preview with refresh shows them first."""
         self.children.make(
             aws.iam.RolePoliciesExclusive,
             f"{self.name}-{name}-policies",
             role_name=self.role.name,
-            policy_names=[policy.name for policy in self._made],
+            policy_names=[policy.name for policy in self._policies],
         )
         self.children.make(
             aws.iam.RolePolicyAttachmentsExclusive,

@@ -1,4 +1,4 @@
-"""Statements of policies, and the documents that they make."""
+"""Statements of IAM policies, and the policy documents that contain them."""
 
 import json
 import re
@@ -10,19 +10,19 @@ import pulumi
 from infra.rules.permissions import ON_ALL
 
 Statement = Mapping[str, Any]
-"""One statement of a policy; what stands in it may be an output."""
+"""One statement of a policy. Its values may be outputs."""
 
 
 def allow(actions: Sequence[str], resources: Sequence[pulumi.Input[str]], **condition: Any) -> Statement:
-    """One statement that allows `actions` on `resources`, under the condition operators given."""
+    """Return a statement that allows `actions` on `resources` under a condition, given by its operators."""
     statement = {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
     return statement | ({"Condition": condition} if condition else {})
 
 
 def everywhere(*actions: str) -> Statement:
-    """One statement that allows `actions` on every resource, which the rules so accept.
+    """Return a statement that allows `actions` on every resource, and that the rules accept.
 
-    For calls that AWS gives no narrower form, as sns:Publish to a telephone number or translate:TranslateText.
+    Use it where AWS supports no narrower resource, for example sns:Publish to a phone number.
     """
     words = re.findall("[A-Za-z0-9]+", " ".join(actions))
     sid = ON_ALL + "".join(word[0].upper() + word[1:] for word in words)
@@ -30,10 +30,10 @@ def everywhere(*actions: str) -> Statement:
 
 
 def policy_document(statements: Sequence[pulumi.Input[Statement | None]]) -> pulumi.Output[str]:
-    """The document of a role's policy; a right that several bring along, such as that to a key, stands once."""
+    """Return the policy document. A statement that occurs several times, such as one about a key, is written once."""
 
-    def document(said: Sequence[Statement | None]) -> str:
-        once = [statement for number, statement in enumerate(said) if statement and statement not in said[:number]]
+    def document(values: Sequence[Statement | None]) -> str:
+        once = [statement for number, statement in enumerate(values) if statement and statement not in values[:number]]
         return json.dumps({"Version": "2012-10-17", "Statement": once})
 
     return pulumi.Output.all(*statements).apply(document)

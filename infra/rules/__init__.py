@@ -1,6 +1,7 @@
-"""Combinations that are unsafe or cannot work, each stated once, as plain functions over resources.
+"""The rules: plain functions that find combinations of resources which are unsafe or cannot work.
 
-The program runs them over what it registers, the policy pack over any program's resources. Standard library only.
+The program checks its own resources by these rules, and the policy pack checks those of any program. The rules use the
+standard library only.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,15 +13,15 @@ from infra.rules.view import ResourceView
 __all__ = ["RULES", "STACK_RULES", "Finding", "Level", "Rule", "StackRule", "findings", "resource_findings"]
 
 MODULES = (access, consumers, functions, mappings, names, tables)
-"""Where the rules are. Importing a module registers its rules."""
+"""The modules that contain the rules. The import of a module registers its rules."""
 
 
 Finding = tuple[Level, ResourceView, str]
-"""A level, the resource that is to be mended, and a message that begins with its name."""
+"""A level, the resource to change, and a message that begins with the resource's name."""
 
 
 def resource_findings(resources: Iterable[ResourceView]) -> Iterator[Finding]:
-    """What the rules about one resource say of each of these."""
+    """Yield the findings of the rules about one resource, for each of these resources."""
     for resource in resources:
         for rule in RULES:
             if resource.type in rule.types:
@@ -29,7 +30,7 @@ def resource_findings(resources: Iterable[ResourceView]) -> Iterator[Finding]:
 
 
 def findings(resources: Sequence[ResourceView]) -> Iterator[Finding]:
-    """What all rules say of these."""
+    """Yield the findings of all rules about these resources."""
     yield from resource_findings(resources)
     for rule in STACK_RULES:
         for resource, message in rule.check(resources):

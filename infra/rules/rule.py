@@ -1,4 +1,4 @@
-"""What a rule is, and the list of all of them; standard library only."""
+"""The types of rules, and the registered rules."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,32 +9,30 @@ from infra.rules.view import ResourceView
 
 
 class Level(Enum):
-    """What becomes of a finding."""
+    """The consequence of a finding."""
 
-    REFUSED = "cannot work, or is never wanted: an error everywhere"
-    UNSAFE = "legal in AWS and may lose data or open it: an error in a protected stack, a warning elsewhere"
+    REFUSED = "cannot work, or is always a mistake: an error everywhere"
+    UNSAFE = "may lose data, or give access to it: an error if the resource is protected, a warning elsewhere"
     ADVICE = "a warning everywhere"
 
 
 Check = Callable[[ResourceView], Iterator[str]]
-"""Says of one resource what may happen and how to mend it, for each thing that is wrong with it."""
+"""Yields, for each mistake in one resource, a message that names the consequence and the remedy."""
 
 StackCheck = Callable[[Sequence[ResourceView]], Iterator[tuple[ResourceView, str]]]
-"""The same over all resources together, each message with the resource that is to be mended; the message names it."""
+"""Yields, for each mistake in all resources together, the resource to change and a message that names this resource."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule by name, with what it is about: the first line of its function's docstring."""
+    """A rule about one resource. `about` is its description: the first line of its function's docstring."""
 
     name: str
     about: str
     level: Level
     types: frozenset[str]
     check: Check
-    program_only: bool = (
-        False  # needs what only this program's components tell of a consumer, so it is none of the pack's
-    )
+    program_only: bool = False  # needs inputs that only this program describes; not in the policy pack
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""python -m ops smoke as a person or a pipeline runs it, against the whole program in the embedded AWS."""
+"""python -m ops smoke, as a person or a pipeline runs it, against the whole program in the embedded AWS."""
 
 import json
 import os
@@ -19,7 +19,7 @@ EVENTS = ("INSERT", "MODIFY", "REMOVE")
 
 @pytest.fixture
 def smoke(aws: LocalAws, pipeline: Deployment, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
-    """`smoke("--yes", …)`: its exit code, output and errors; the outputs are the deployed program's unless given."""
+    """`smoke("--yes", …)` returns its exit code, output and errors, for the deployed program by default."""
 
     def run(*arguments: str, outputs: Mapping[str, Any] = pipeline.outputs) -> tuple[int, str, str]:
         (tmp_path / "outputs.json").write_text(json.dumps(outputs), encoding="utf-8")
@@ -68,10 +68,10 @@ def test_it_sees_every_effect_sends_no_mail_and_cleans_up(
     assert set(tombstone) == {"customer_id", "order_id", "change_version", "expiry"}
 
 
-def test_it_says_what_is_missing_and_still_cleans_up(
+def test_it_names_missing_effects_and_still_cleans_up(
     aws: LocalAws, pipeline: Deployment, smoke: Callable[..., tuple[int, str, str]]
 ):
-    """The mirror writes to a table that is not there: the change-log's effects are seen, the mirror's are not."""
+    """The mirror writes to a table that does not exist, so only the change-log's effects are seen."""
     function, group = (pipeline.outputs["consumers"]["mirror"][each] for each in ("function", "logGroup"))
     aws.set_variables(function, MIRROR_TABLE="no-such-table")
     try:
@@ -86,16 +86,14 @@ def test_it_says_what_is_missing_and_still_cleans_up(
         ["change-log", "users", "INSERT"],
     ]
     assert [line for line in lines if line.startswith("✖")] == ["✖ mirror       orders       INSERT  not within 6 s"]
-    assert lines[-1].startswith(f"mirror: see its log group {group}, ")
-    aws.settle()  # the mirror, mended, has its turn with what waited
+    assert lines[-1].startswith(f"mirror: check log group {group}, ")
+    aws.settle()  # the repaired mirror processes its waiting changes
     assert [(name, set(item) - {"change_version", "expiry"}) for name, item in marked_items(aws, pipeline, marker)] == [
         ("orders-mirror", {"customer_id", "order_id"})
     ]
 
 
-def test_a_dry_run_names_what_it_would_do_and_does_nothing(
-    pipeline: Deployment, smoke: Callable[..., tuple[int, str, str]]
-):
+def test_a_dry_run_prints_the_plan_and_writes_nothing(pipeline: Deployment, smoke: Callable[..., tuple[int, str, str]]):
     code, out, error = smoke("--dry-run")
     assert (code, error) == (0, "")
     users, orders = (pipeline.outputs["tables"][name]["name"] for name in ("users", "orders"))
@@ -103,11 +101,14 @@ def test_a_dry_run_names_what_it_would_do_and_does_nothing(
         [
             f"  {users}: write, update and delete an item; read by change-log, welcome-email",
             f"  {orders}: write, update and delete an item; read by change-log, mirror",
-            "  welcome-email is not tried",
+            "  welcome-email is not tested",
         ]
     )
 
 
-def test_nothing_is_written_where_nobody_agrees(smoke: Callable[..., tuple[int, str, str]]):
+def test_without_consent_nothing_is_written(smoke: Callable[..., tuple[int, str, str]]):
     code, _, error = smoke()
-    assert (code, error) == (2, "nobody can be asked: say --yes, or --dry-run to see the plan alone\n")
+    assert (code, error) == (
+        2,
+        "standard input is not a terminal: pass --yes to execute the plan, or --dry-run to only print it\n",
+    )

@@ -33,7 +33,7 @@ package = build(settings.target)
 confirmed = settings.confirmed_drained
 orders = StreamTable("orders", key="id", protect=settings.protect, confirmed_drained=confirmed.get("orders"))
 stores = Stores("stores", retention_in_days=30)
-pulumi.export("table", orders.table.table_name)
+pulumi.export("table", orders.table_name)
 """
 CONSUMER = """
 log = StreamConsumer(
@@ -139,7 +139,7 @@ def test_another_source_replaces_the_mapping_which_reads_that_from_its_beginning
     program = PROGRAM.replace(
         'StreamTable("orders", key="id", protect=settings.protect, confirmed_drained=confirmed.get("orders"))',
         'StreamTable.existing("orders", table_name="engine-one")',
-    ).replace("orders.table.table_name", "orders.table_name")
+    )
     made, writer = deployed(project, aws, program)
     before = made.ids()
     aws.write("engine-two", {"id": "written before"})

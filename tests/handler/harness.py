@@ -1,6 +1,6 @@
 """One consumer's engine with AWS in memory, and a handler whose behavior a test sets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import pytest
@@ -44,7 +44,14 @@ class ConsumerHarness:
         The pauses between tries, in seconds.
     """
 
-    def __init__(self, *, claim: bool = False, executor: Executor | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        trouble: Mapping[int, Trouble] | None = None,
+        *,
+        claim: bool = False,
+        executor: Executor | None = None,
+        **settings: Any,
+    ) -> None:
         self.clock = Clock()
         self.dynamodb = HookedDynamoDB(clock=self.clock)
         self.s3, self.functions = S3(), Lambda()
@@ -52,7 +59,7 @@ class ConsumerHarness:
         self.settings = Environment(**stores | settings)
         self.steps = InlineExecutor()
         self._claim, self._executor = claim, executor or self.steps
-        self.trouble: dict[int, Trouble] = {}
+        self.trouble: dict[int, Trouble] = dict(trouble or {})
         self.look: Callable[[Change], Any] = lambda change: None
         self.ran, self.applied, self.paused = list[int](), list[int](), list[float]()
         self._context: Any = None
@@ -215,8 +222,7 @@ class ConsumerHarness:
 
 def with_held_item(batch: str = "aa", **settings: Any) -> ConsumerHarness:
     """Return a harness whose change 1 fails, so that its item is held, and clear the logs of calls."""
-    harness = ConsumerHarness(**settings)
-    harness.trouble[1] = FAILS
+    harness = ConsumerHarness({1: FAILS}, **settings)
     assert harness.deliver(batch) == []
     for log in (harness.ran, harness.applied, harness.paused, harness.dynamodb.calls):
         log.clear()

@@ -23,8 +23,7 @@ def claims(harness: ConsumerHarness) -> dict[str, dict[str, Any]]:
 
 def dying(batch: str = "a", **deliver: Any) -> ConsumerHarness:
     """Return a harness whose function died while it held the claim on the first change."""
-    harness = ConsumerHarness(claim=True)
-    harness.trouble[1] = SimulatedCrash()
+    harness = ConsumerHarness({1: SimulatedCrash()}, claim=True)
     harness.deliver_and_crash(batch, **deliver)
     harness.trouble.clear()
     return harness
@@ -69,8 +68,7 @@ def test_a_claim_is_held_for_the_remaining_time_of_this_invocation_and_not_of_th
 
 @pytest.mark.parametrize("context", [None, SimpleNamespace()])
 def test_without_a_context_a_claim_is_held_for_lambdas_longest_invocation(context: Any) -> None:
-    harness = ConsumerHarness(claim=True)
-    harness.trouble[1] = [SimulatedCrash()]
+    harness = ConsumerHarness({1: [SimulatedCrash()]}, claim=True)
     with pytest.raises(SimulatedCrash):
         harness.engine({"Records": [record(1)]}, context)
     harness.clock.now += 898
@@ -82,8 +80,7 @@ def test_without_a_context_a_claim_is_held_for_lambdas_longest_invocation(contex
 
 @pytest.mark.parametrize("error", [FAILS, SystemExit(1), KeyboardInterrupt()])
 def test_a_failure_removes_the_claim(error: BaseException, log_lines: Lines) -> None:
-    harness = ConsumerHarness(claim=True)
-    harness.trouble[1] = [error, error, error]
+    harness = ConsumerHarness({1: [error, error, error]}, claim=True)
     assert harness.deliver("a") == []
     assert (claims(harness), harness.ran) == ({}, [1, 1, 1])
     assert log_lines()[-1]["error"]["type"] == type(error).__name__
@@ -92,8 +89,7 @@ def test_a_failure_removes_the_claim(error: BaseException, log_lines: Lines) -> 
 
 
 def test_a_permanent_error_of_a_claimed_change_is_parked() -> None:
-    harness = ConsumerHarness(claim=True)
-    harness.trouble[1] = PermanentError("never")
+    harness = ConsumerHarness({1: PermanentError("never")}, claim=True)
     assert harness.deliver("aa") == []
     assert (harness.parked(), harness.applied) == ([1], [2])
 

@@ -51,8 +51,7 @@ def parked(context: Any = None) -> dict[str, Any]:
 
 
 def test_a_parked_change_is_one_object_with_a_fixed_key() -> None:
-    harness = ConsumerHarness()
-    harness.trouble[1] = ERROR
+    harness = ConsumerHarness({1: ERROR})
     harness.deliver("a")
     assert list(harness.s3.objects) == [KEY]
 
@@ -112,8 +111,7 @@ def test_a_record_without_a_valid_time_or_stream_arn_can_be_parked(when: Any) ->
 
 
 def test_parking_twice_keeps_the_first_object() -> None:
-    harness = ConsumerHarness()
-    harness.trouble[1] = ERROR
+    harness = ConsumerHarness({1: ERROR})
     harness.deliver("a")
     before = dict(harness.s3.objects)
     harness.clock.now += 20

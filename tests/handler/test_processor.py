@@ -115,8 +115,7 @@ def test_each_thread_and_change_has_its_own_log_fields(log_lines: Lines) -> None
 
 
 def test_log_lines_have_the_request_id_of_this_invocation_and_not_of_the_last(log_lines: Lines) -> None:
-    harness = ConsumerHarness(ledger_table="")
-    harness.trouble[1] = ValueError()
+    harness = ConsumerHarness({1: ValueError()}, ledger_table="")
     harness.deliver("a", context=LambdaContext(harness.clock, request="request-1"))
     harness.deliver("a", context=LambdaContext(harness.clock, request="request-2"))
     assert [line["function_request_id"] for line in log_lines()] == ["request-1", "request-2"]
@@ -139,8 +138,7 @@ def test_a_record_without_a_valid_key_raises_before_any_handler_starts(part: dic
 
 
 def test_without_stores_a_permanent_error_is_an_ordinary_failure(log_lines: Lines) -> None:
-    harness = ConsumerHarness(ledger_table="", failure_bucket="")
-    harness.trouble[1] = PermanentError("never")
+    harness = ConsumerHarness({1: PermanentError("never")}, ledger_table="", failure_bucket="")
     assert harness.deliver("aab") == [1, 2]
     assert [line["message"] for line in log_lines()] == ["change failed"]
 

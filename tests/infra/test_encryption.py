@@ -1,4 +1,4 @@
-"""A key of the stack's own: what it is, what is encrypted with it, and who may use it for what."""
+"""A customer managed key: the resource, the data that it encrypts, and the permissions to use it."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ def through(service: str, key: str, *actions: str) -> dict[str, Any]:
 
 
 def kms(recorder: RecordingBackend, consumer: str = "mirror") -> list[dict[str, Any]]:
-    """What the consumer may do with keys."""
+    """Return the statements of the consumer about keys."""
     return [each for each in recorder.statements(consumer) if each["Action"][0].startswith("kms:")]
 
 
@@ -90,7 +90,7 @@ def test_the_key_is_rotated_and_ruled_by_iam_and_used_for_logs_and_filters(prote
         ],
     }
     assert inputs == {
-        "description": "What table-stream keeps in stack test",
+        "description": "Data of table-stream in stack test",
         "enableKeyRotation": True,
         "deletionWindowInDays": 30,
     }
@@ -158,7 +158,7 @@ def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consu
 
 
 def test_a_function_waits_for_the_rights_that_lambda_asks_for_when_it_is_made() -> None:
-    """Lambda refuses to trace for a role that may not."""
+    """Lambda refuses tracing while the role lacks the permission for it."""
 
     def program() -> None:
         key = EncryptionKey("encryption")
@@ -208,7 +208,7 @@ def test_a_table_brings_the_right_to_its_own_key_along_be_it_read_written_or_the
 
 
 def sent_to(service: str, key: str | None) -> RecordingBackend:
-    """A consumer whose destination is encrypted with `key`."""
+    """Record a consumer with a destination that `key` encrypts."""
 
     def program() -> None:
         users = StreamTable("users", key="id")
@@ -241,6 +241,6 @@ def test_a_destination_that_names_its_key_by_an_alias_is_refused() -> None:
     with pytest.raises(pulumi.RunError) as caught:
         sent_to("sqs", "alias/mine")
     assert str(caught.value) == (
-        f"{arn('sqs', physical('lost'))} is encrypted with alias/mine: a right is to a key, not to an alias; name the "
+        f"{arn('sqs', physical('lost'))} is encrypted with alias/mine: a permission names a key, not an alias; set the "
         "key's ARN there"
     )

@@ -147,68 +147,70 @@ def test_the_type_that_a_test_asks_for(test: Test, key: str) -> None:
     assert type_key("id", test) == key
 
 
-UNEQUALLED = "no attribute equals that; take a str, int, bool, bytes or a Decimal of up to 38 digits"
-LEAVES = (
-    "a filter sees leaves only: str, bool, int, Decimal, bytes; test one member of a map, or of a set with contains"
-)
+UNEQUALLED = "no attribute can equal this value; use a str, int, bool, bytes or a Decimal of up to 38 digits"
+TYPES = "a filter can test only str, bool, int, Decimal, bytes; test one member of a map, or of a set with contains"
 NUMBERS = (
-    "AWS takes a comparison of numbers and then never matches it, since a stream record has numbers as text; name the "
-    "numbers with any_of(...), store what the filter needs as a text or a bool, or compare in the handler"
+    "AWS accepts a comparison of numbers but never matches it, because a stream record has numbers as text; list the "
+    "numbers with any_of(...), store a string or a bool to filter on, or compare in the handler"
 )
-ONE_TYPE = "name strings, numbers or bytes, at least one, and all of one type"
-NO_CHANGE = "a filter that no change passes: a REMOVE has no new image, an INSERT no old one"
+ONE_TYPE = "pass one or more strings, numbers or bytes, all of one type"
+NO_CHANGE = "no change matches this filter: a REMOVE has no new image, and an INSERT has no old image"
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: exists(list), f"exists(list): {LEAVES}(...)"),
-        (lambda: absent(str, dict), f"absent(dict): {LEAVES}(...)"),
+        (lambda: exists(list), f"exists(list): {TYPES}(...)"),
+        (lambda: absent(str, dict), f"absent(dict): {TYPES}(...)"),
         (lambda: not_in(), f"not_in(): {ONE_TYPE}"),
         (lambda: not_in("a", 1), f"not_in('a', 1): {ONE_TYPE}"),
         (lambda: not_in(True), f"not_in(True): {ONE_TYPE}"),
         (
             lambda: not_in("a", prefix("b")),  # pyright: ignore[reportArgumentType] -- that is the mistake
-            "not_in takes values and no conditions, as Lambda's anything-but does; filter in the handler",
+            "not_in takes values, not conditions, like Lambda's anything-but; filter in the handler",
         ),
-        (lambda: any_of(), "any_of() never matches: name a value or a test"),
+        (lambda: any_of(), "any_of() never matches: pass a value or a test"),
         (lambda: contains(True), "contains(True): a set has strings, numbers or bytes as members"),
         (lambda: numeric(">", 5), f"numeric('>', 5): {NUMBERS}"),
         (lambda: new_image(n=range(1, 5)), f"n = range(1, 5): {NUMBERS}"),  # pyright: ignore[reportArgumentType] -- as above
         (
             lambda: new_image(a={"b"}),  # pyright: ignore[reportArgumentType] -- as above
-            "a = {'b'}: no attribute equals that; take contains(...) for one member of a set",
+            "a = {'b'}: no attribute can equal this value; use contains(...) for one member of a set",
         ),
         (
             lambda: new_image(a=["b"]),  # pyright: ignore[reportArgumentType] -- as above
-            "a = ['b']: no attribute equals that; take any_of(...) for one of several values; what is in a list only "
-            "the handler sees",
+            "a = ['b']: no attribute can equal this value; use any_of(...) for one of several values; only the "
+            "handler can test a list",
         ),
         (lambda: new_image(n=any_of("a", 1.5)), f"n = 1.5: {UNEQUALLED}"),  # pyright: ignore[reportArgumentType] -- as above
         (
             lambda: pattern([], {"id": any_of("1", absent(str))}, {}, {}),
-            "id: a key is always there; test its value, or leave the test out",
+            "id: a key always exists; test its value, or remove the test",
         ),
         (
             lambda: type_key("id", any_of("1", 1)),
-            "id: a test of several types, N, S; an attribute here has one",
+            "id: the test requires several types, N, S, but a key has one",
         ),
         (lambda: changes(new="a", expired=True), NO_CHANGE),
         (lambda: changes("INSERT", "REMOVE", new="a", old="b"), NO_CHANGE),
         (
             lambda: changes("MODIFY", "REMOVE", expired=True),
-            'expired=True with MODIFY: only a REMOVE is an expiry; take changes("REMOVE", expired=True), and changes '
-            "of the other events beside it",
+            'expired=True with MODIFY: only a REMOVE can be an expiry; use changes("REMOVE", expired=True), and '
+            "separate changes(...) for the other events",
         ),
         (lambda: new_image(n=1.5), f"n = 1.5: {UNEQUALLED}"),  # pyright: ignore[reportArgumentType] -- that is the mistake
         (lambda: new_image(n=10**38 + 1), f"n = {10**38 + 1}: {UNEQUALLED}"),
         (lambda: new_image(n=Decimal("NaN")), f"n = Decimal('NaN'): {UNEQUALLED}"),
         (
             lambda: new_image(m={"n": None}),  # pyright: ignore[reportArgumentType] -- as above
-            "m.n = None: no attribute equals that; take null() for DynamoDB's null, and absent() for no attribute",
+            "m.n = None: no attribute can equal this value; use null() for DynamoDB's null, and absent() for a "
+            "missing attribute",
         ),
-        (lambda: new_image(m={}), "m: a map with no member to test"),
-        (lambda: new_image(a="x" * 4_096), "a filter of 4161 characters: Lambda takes 4,096; filter in the handler"),
+        (lambda: new_image(m={}), "m: the map names no member to test"),
+        (
+            lambda: new_image(a="x" * 4_096),
+            "the filter has 4,161 characters, but Lambda allows 4,096; filter in the handler",
+        ),
     ],
 )
 def test_what_could_never_match_cannot_be_said(build: Callable[[], object], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Where failures, notes and claims are kept."""
+"""The failure bucket and the ledger."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Tables of one's own, tables that are there already, and what may be read of them."""
+"""Tables of the program, tables that exist already, and the changes to read."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ FOUND: dict[str, Any] = {
 
 
 def read(program: Callable[[], Changes], tables: dict[str, Any] | None = None) -> Changes:
-    """What `program` returns, run as a program of its own."""
+    """Run a program, and return its result."""
     returned: list[Changes] = []
     record(lambda: returned.append(program()), tables=tables)
     return returned[0]
@@ -173,15 +173,16 @@ def test_all_changes_take_no_filter() -> None:
 
 
 ANOTHER_VIEW = (
-    "orders: view type KEYS_ONLY in place of NEW_IMAGE ends the stream and begins another: nobody reads what the old "
-    "one still holds, and no stream has what is written in between. Stop the writers, wait until every reader's "
+    "orders: view type KEYS_ONLY in place of NEW_IMAGE ends the stream and starts another: no consumer reads the "
+    "records that remain in the old stream, and no stream contains the writes in between. Stop the writers, wait until "
+    "every reader's "
     "IteratorAge is 0, and confirm with: pulumi config set --path 'table-stream:confirmedDrained.orders' "
     f"{stream_arn('orders')}"
 )
 
 
 def updated(old: dict[str, Any], new: dict[str, Any], drained: str | None = None) -> str | None:
-    """What an update of `orders` is refused with. That an engine asks, at preview too, tests/engine/ shows."""
+    """Return the message that refuses an update of `orders`. tests/engine shows that the engine runs the hook."""
     asked = pulumi.ResourceHookArgs(
         *("urn", "id", "orders-table", kinds.TABLE),
         old_inputs=old,
@@ -230,7 +231,7 @@ def test_a_time_to_live_is_switched_off_by_its_name_and_moves_in_two_updates(
     old: dict[str, Any], new: dict[str, Any], move: str | None
 ) -> None:
     refusal = (
-        "orders: the time to live is on, by expiry: AWS switches it off by that name alone. Update with "
+        "orders: the time to live uses the attribute expiry, and AWS needs this name to switch it off. Update with "
         "former_ttl='expiry' in place of ttl"
     )
     assert updated({"ttl": old}, {"ttl": new}) == (None if move is None else refusal + move)
@@ -260,7 +261,7 @@ def test_what_pulumi_aws_takes_beyond_is_passed_on() -> None:
         "tags": {"team_name": "orders"},
     }
     tables: list[Table] = []
-    recorder = record(lambda: tables.append(StreamTable("users", key="id", table_args=args).table))
+    recorder = record(lambda: tables.append(StreamTable("users", key="id", table_args=args)))
     inputs = recorder.one(kinds.TABLE, "users-table").inputs
     assert inputs["attributes"] == [{"name": "id", "type": "S"}, {"name": "email", "type": "S"}]
     assert inputs["globalSecondaryIndexes"] == [{"name": "by-email", "hashKey": "email", "projectionType": "ALL"}]

@@ -1,4 +1,4 @@
-"""What the commands ask of a person."""
+"""The question that the commands ask."""
 
 from io import StringIO
 
@@ -9,7 +9,7 @@ from ops.__main__ import ask_to_confirm
 
 
 class Terminal(StringIO):
-    """A person at it types what it holds."""
+    """A terminal where a person types its contents."""
 
     def isatty(self) -> bool:
         return True
@@ -20,4 +20,4 @@ def test_the_question_shows_its_answers(monkeypatch: pytest.MonkeyPatch, typed: 
     monkeypatch.setattr("sys.stdin", Terminal(typed))
     shown = StringIO()
     assert ask_to_confirm(Console(file=shown)) is agreed
-    assert shown.getvalue() == "Go on? [y/N] "
+    assert shown.getvalue() == "Continue? [y/N] "

@@ -1,4 +1,4 @@
-"""SmokeTest's plan, what it counts as missing, and that it cleans up, over consumers made up here."""
+"""The plan of the smoke test, the effects that it reports as missing, and its cleaning up, over a fake AWS."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ OUTPUTS: dict[str, Any] = {
 
 
 class FakeAws:
-    """Tables, and the two consumers, which act at once; a change in `ignored` has no effect."""
+    """Tables, and the two consumers, which act at once; an effect in `ignored` does not happen."""
 
     def __init__(self, *ignored: Effect, undeletable: str = "", kind: str = "S") -> None:
         self.items: dict[str, dict[str, Any]] = {}
@@ -73,7 +73,7 @@ class FakeAws:
 
 
 def run(fake_aws: FakeAws) -> tuple[list[Effect], list[Effect]]:
-    """What was seen and what was missing."""
+    """Run the test; return the effects that it saw and those that were missing."""
     seen: list[Effect] = []
     missing = SmokeTest(Stack.model_validate(OUTPUTS), fake_aws).run(0, lambda effect, _: seen.append(effect))
     return seen, missing
@@ -90,7 +90,7 @@ def test_three_changes_of_each_table_have_all_their_effects():
 
 @pytest.mark.parametrize("event", ["INSERT", "MODIFY", "REMOVE"])
 @pytest.mark.parametrize(("consumer", "table"), [("change-log", "a"), ("mirror", "orders")])
-def test_what_does_not_happen_is_missing_and_the_items_go_all_the_same(consumer: str, table: str, event: str):
+def test_an_effect_that_does_not_happen_is_missing_and_the_items_are_deleted(consumer: str, table: str, event: str):
     effect = Effect(consumer, table, event)
     fake_aws = FakeAws(effect)
     seen, missing = run(fake_aws)
@@ -99,15 +99,17 @@ def test_what_does_not_happen_is_missing_and_the_items_go_all_the_same(consumer:
     assert not {"a-1", "orders-1"} & fake_aws.items.keys()
 
 
-def test_an_item_that_cannot_be_deleted_is_named_and_the_other_one_goes():
+def test_an_item_that_cannot_be_deleted_is_named_and_the_other_is_deleted():
     fake_aws = FakeAws(undeletable="a-1")
-    with pytest.raises(SmokeError, match=r'could not be deleted, do it by hand: \{"id": .*\} in a-1 \(denied\)'):
+    with pytest.raises(
+        SmokeError, match=r'these items could not be deleted; delete them by hand: \{"id": .*\} in a-1 \(denied\)'
+    ):
         run(fake_aws)
     assert "orders-1" not in fake_aws.items
 
 
 class Interrupted(FakeAws):
-    """Whoever runs it has enough while it waits."""
+    """The user presses Ctrl-C while the test waits."""
 
     def get_paginator(self, operation: str) -> Any:
         raise KeyboardInterrupt
@@ -120,12 +122,12 @@ def test_an_interrupted_run_deletes_its_items():
     assert not {"a-1", "orders-1"} & fake_aws.items.keys()
 
 
-def test_a_stack_without_a_consumer_that_it_knows_is_refused():
+def test_a_stack_without_a_known_consumer_is_refused():
     stack = Stack.model_validate(OUTPUTS | {"consumers": {"own": OUTPUTS["consumers"]["mirror"]}})
     with pytest.raises(SmokeError, match="neither a change-log nor a mirror"):
         SmokeTest(stack, FakeAws())
 
 
-def test_a_key_that_cannot_hold_the_mark_is_refused():
-    with pytest.raises(SmokeError, match="a: the key id is of type N; only strings can be marked"):
+def test_a_key_that_cannot_hold_the_marker_is_refused():
+    with pytest.raises(SmokeError, match="a: the key id is of type N; smoke can mark only strings"):
         SmokeTest(Stack.model_validate(OUTPUTS), FakeAws(kind="N"))

@@ -1,4 +1,4 @@
-"""A stack's outputs: where they come from, and what is said where they cannot be had."""
+"""A stack's outputs: their sources, and the errors if they cannot be read."""
 
 import stat
 from pathlib import Path
@@ -22,28 +22,33 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_cli_is_asked_for_the_stack_s_outputs(cli: Path):
+def test_the_cli_reads_the_stack_s_outputs(cli: Path):
     cli.write_text(f"#!/bin/sh\n[ \"$*\" = 'stack output --json --stack prod' ] && echo '{OUTPUTS}'\n")
     stack = Stack.load(None, "prod")
     assert stack.tables["t"].name == "t-1"
     assert stack.client("dynamodb").meta.region_name == "eu-west-3"
 
 
-def test_what_the_cli_says_is_told(cli: Path):
+def test_an_error_of_the_cli_is_shown(cli: Path):
     cli.write_text("#!/bin/sh\necho 'error: no stack selected' >&2\nexit 255\n")
     with pytest.raises(OpsError, match="pulumi stack output --json failed: error: no stack selected"):
         Stack.load(None, None)
 
 
-def test_without_the_cli_a_file_is_asked_for(cli: Path):
+def test_without_the_cli_the_error_names_the_other_way(cli: Path):
     cli.unlink()
-    with pytest.raises(OpsError, match="pulumi is not on the PATH: install its CLI, or give the outputs as --outputs"):
+    with pytest.raises(
+        OpsError, match="pulumi is not on the PATH: install the Pulumi CLI, or pass the outputs with --outputs"
+    ):
         Stack.load(None, None)
 
 
 def test_outputs_of_another_program_are_refused(tmp_path: Path):
     (tmp_path / "outputs.json").write_text(OUTPUTS.replace("bucket", "bukket"))
-    with pytest.raises(OpsError, match=r"not the outputs of this program.*: stores\.failures\.bucket: Field required"):
+    with pytest.raises(
+        OpsError,
+        match=r"for this program: stores\.failures\.bucket: Field required",
+    ):
         Stack.load(tmp_path / "outputs.json", None)
 
 

@@ -1,4 +1,4 @@
-"""The policy pack as its process answers the engine's own questions; no engine, which asks them in tests/engine."""
+"""The policy pack's process, by the calls that Pulumi's engine makes. tests/engine runs the engine itself."""
 
 import subprocess
 from collections.abc import Generator, Iterable, Mapping
@@ -13,7 +13,7 @@ from pulumi.runtime.proto import analyzer_pb2 as proto
 from pulumi.runtime.proto.analyzer_pb2_grpc import AnalyzerStub
 
 from infra.rules import RULES, STACK_RULES, Level
-from infra.rules.view import FUNCTION, MAPPING, TABLE
+from infra.rules.view import Type
 from sandbox.program.in_process import Registration
 from tests.consumers.project import SAMPLE
 from tests.program.recording import record_program
@@ -29,7 +29,7 @@ UNSAFE = {
 
 @pytest.fixture(scope="module")
 def pack() -> Generator[Any]:
-    """The pack, started as the engine starts it: it answers on a port that it prints."""
+    """Start the pack as the engine does. The pack prints the port on which it listens."""
     python = PACK / ".venv" / "bin" / "python"
     assert python.exists(), "the pack is not installed (policy/.venv is missing): run make check"
     with subprocess.Popen(
@@ -56,7 +56,7 @@ def resource(
 
 
 def asked(found: Iterable[proto.AnalyzerResource], pack: Any) -> list[proto.AnalyzeDiagnostic]:
-    """What the pack says of each resource by itself, and then of all."""
+    """Return the pack's diagnostics about each resource, and then about all together."""
     resources = list(found)
     said: list[proto.AnalyzeDiagnostic] = []
     for each in resources:
@@ -66,7 +66,7 @@ def asked(found: Iterable[proto.AnalyzerResource], pack: Any) -> list[proto.Anal
 
 
 def as_asked(registration: Registration, *, preview: bool) -> proto.AnalyzerResource:
-    """A registered resource; in a preview of something new, what is made of other resources is not known."""
+    """Return a registered resource. A preview does not know properties with outputs of new resources."""
     links = registration.property_dependencies
     left_out = {"code", "runtime"}  # the one has no JSON, and the other's rule depends on the day
     inputs = {name: value for name, value in registration.inputs.items() if name not in left_out}
@@ -94,13 +94,15 @@ def test_the_program_breaks_no_rule(pack: Any, preview: bool) -> None:
 
 
 def test_a_message_names_the_resource_and_how_it_is_enforced(pack: Any) -> None:
-    table, function, mapping = urn(TABLE, "items"), urn(FUNCTION, "slow"), urn(MAPPING, "late")
+    table, function, mapping = urn(Type.TABLE, "items"), urn(Type.FUNCTION, "slow"), urn(Type.MAPPING, "late")
     links = {"eventSourceArn": [table], "functionName": [function]}
     said = asked(
         [
-            resource(TABLE, "items", {"pointInTimeRecovery": {"enabled": True}}),
-            resource(FUNCTION, "slow", {"timeout": 60}),
-            resource(MAPPING, "late", {"eventSourceArn": rpc.UNKNOWN, "functionName": rpc.UNKNOWN} | UNSAFE, links),
+            resource(Type.TABLE, "items", {"pointInTimeRecovery": {"enabled": True}}),
+            resource(Type.FUNCTION, "slow", {"timeout": 60}),
+            resource(
+                Type.MAPPING, "late", {"eventSourceArn": rpc.UNKNOWN, "functionName": rpc.UNKNOWN} | UNSAFE, links
+            ),
         ],
         pack,
     )
@@ -114,14 +116,15 @@ def test_a_message_names_the_resource_and_how_it_is_enforced(pack: Any) -> None:
         ("no-second-try", mapping, proto.MANDATORY),
     ]
     assert said[-1].message == (
-        "A change that timed out is tried again before it is too old.\n"
+        "The maximum record age leaves time for a second try after a timeout.\n"
         "late: maximumRecordAgeInSeconds 60: one try may take 60 s (maximumBatchingWindowInSeconds 0, timeout 60), so "
-        "a change that times out once is given up without another; raise the age, or lower these"
+        "the mapping discards a change that times out once without a second try; raise the age, or lower the window or "
+        "the timeout"
     )
 
 
 def test_what_is_not_known_yet_breaks_no_rule(pack: Any) -> None:
-    """Every input that some rule looks at, unknown in every type that some rule is about."""
+    """Each input that a rule checks is unknown, in each type of resource that a rule is about."""
     looked_at = """destinationConfig maximumRecordAgeInSeconds startingPosition maximumRetryAttempts policy policyArn
         bisectBatchOnFunctionError
         functionResponseTypes eventSourceArn filterCriteria runtime pointInTimeRecovery deletionProtectionEnabled
@@ -138,7 +141,7 @@ def test_the_pack_s_configuration_decides_how_a_rule_is_enforced(pack: Any) -> N
     request.policyConfig["table-without-recovery"].enforcementLevel = proto.DISABLED
     pack.Configure(request)
     try:
-        said = asked([resource(TABLE, "items", {})], pack)
+        said = asked([resource(Type.TABLE, "items", {})], pack)
     finally:
         pack.Configure(proto.ConfigureAnalyzerRequest())
     assert [(each.policyName, each.enforcementLevel) for each in said] == [

@@ -28,7 +28,7 @@ def program() -> None:
         tuning=Tuning(starting_position="LATEST"),
         package=build("host", SAMPLE),
     )
-    pulumi.export("items", items.table.outputs)
+    pulumi.export("items", items.outputs)
     pulumi.export("change-log", change_log.outputs)
 
 

@@ -39,7 +39,7 @@ def welcome() -> None:
         package=build("host", SAMPLE),
         mapping_args={"maximum_retry_attempts": 5},
     )
-    pulumi.export("users", users.table.outputs)
+    pulumi.export("users", users.outputs)
     pulumi.export("welcome-email", mails.outputs)
 
 
@@ -57,7 +57,7 @@ def test_a_view_type_decides_which_images_a_change_carries(
             tuning=Tuning(),
             package=build("host", SAMPLE),
         )
-        pulumi.export("items", items.table.outputs)
+        pulumi.export("items", items.outputs)
         pulumi.export("change-log", change_log.outputs)
 
     outputs = deployed(program, config=CONFIG).outputs

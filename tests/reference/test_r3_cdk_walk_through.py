@@ -28,7 +28,7 @@ def program() -> None:
         tuning=Tuning(memory_size=256, timeout=60, starting_position="LATEST"),
         package=build("host", SAMPLE),
     )
-    pulumi.export("Users", users.table.outputs)
+    pulumi.export("Users", users.outputs)
     pulumi.export("change-log", change_log.outputs)
 
 

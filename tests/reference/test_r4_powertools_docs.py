@@ -37,7 +37,7 @@ def traced() -> None:
         tuning=Tuning(tracing=True),
         package=build("host", SAMPLE),
     )
-    pulumi.export("items", items.table.outputs)
+    pulumi.export("items", items.outputs)
     pulumi.export("change-log", change_log.outputs)
 
 

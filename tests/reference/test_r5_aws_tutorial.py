@@ -36,7 +36,7 @@ def program() -> None:
         tuning=Tuning(),
         package=build("host", SAMPLE),
     )
-    pulumi.export("tables", {made.table.name: made.table.outputs for made in (items, others, copy)})
+    pulumi.export("tables", {made.name: made.outputs for made in (items, others, copy)})
     pulumi.export("consumers", {made.name: made.outputs for made in (change_log, mirror)})
 
 

@@ -177,7 +177,7 @@ class BatchRun:
             if self._processor.invoke and not health.trusts(item, invocation.clock(), released_at):
                 reason = "others failed slowly: a retry run tries it"
                 positions = self._hold_untried(positions, reason, due_in_seconds=0.0)
-                health.took_detour()
+                health.record_detour()
                 self._request_retry_run()
             elif self._ledger and not health.may_try(invocation.clock()):
                 positions = self._hold_untried(positions, "the changes before it failed one after the other")
@@ -195,7 +195,7 @@ class BatchRun:
         del self._running[item]
         late_hold = self._late_hold(item) if self._is_late else None
         if error is None and late_hold is None:
-            self._processor.health.succeeded(item)
+            self._processor.health.record_success(item)
             self._state.states[positions.popleft()] = DONE
             return positions
         seconds = self._invocation.clock() - began
@@ -226,7 +226,7 @@ class BatchRun:
         self._in_place.failed_items += 1
         tries, seconds = tries_and_seconds
         if not reason:
-            self._processor.health.failed(item, self._invocation.clock(), seconds)
+            self._processor.health.record_failure(item, self._invocation.clock(), seconds)
         return self._hold(positions, error, tries=tries)
 
     def _late_hold(self, item: ItemKey) -> _LateHold | None:

@@ -48,14 +48,14 @@ class Health:
         self._trusted = set[Hashable]()
         self._lock = threading.Lock()
 
-    def succeeded(self, item: Hashable) -> None:
-        """Note that a change of the item is done."""
+    def record_success(self, item: Hashable) -> None:
+        """Record that a change of the item is done."""
         self._failures = 0
         if self._careful_until > 0 and len(self._trusted) < MOST_TRUSTED:
             self._trusted.add(item)
 
-    def failed(self, item: Hashable, now: float, seconds: float) -> None:
-        """Note that a change of the item has failed in this invocation after so many seconds, retries included."""
+    def record_failure(self, item: Hashable, now: float, seconds: float) -> None:
+        """Record that a change of the item has failed in this invocation after so many seconds, retries included."""
         with self._lock:
             self._failures += 1
             self._probe_at = now + PROBE_SECONDS
@@ -105,8 +105,8 @@ class Health:
             return True
         return released_at is not None and released_at >= self._careful_since
 
-    def took_detour(self) -> None:
-        """Note that an item was held for a retry run that must start at once."""
+    def record_detour(self) -> None:
+        """Record that an item was held for a retry run that must start at once."""
         self._is_run_wanted = True
 
     def should_ask(self, now: float) -> bool:

@@ -100,8 +100,7 @@ class RudePermanentError(RudeError, PermanentError): ...
 
 def test_an_error_whose_text_raises_is_a_failure_of_its_change(log_lines: Lines) -> None:
     text = "(no text: its __str__ raised KeyboardInterrupt)"
-    harness = ConsumerHarness()
-    harness.trouble = {1: RudeError(), 2: RudePermanentError()}
+    harness = ConsumerHarness({1: RudeError(), 2: RudePermanentError()})
     assert harness.deliver("abc") == []
     assert (harness.applied, harness.waiting(), harness.parked()) == ([3], [1], [2])
     assert harness.described()["error_text"] == text
@@ -175,8 +174,7 @@ class FrozenError(Exception):
     ],
 )
 def test_any_exception_is_a_failure_of_its_change_in_a_batch_and_in_a_retry_run(error: BaseException) -> None:
-    harness = ConsumerHarness()
-    harness.trouble[1] = error
+    harness = ConsumerHarness({1: error})
     assert harness.deliver("ab") == []
     assert (harness.applied, harness.waiting()) == ([2], [1])
     harness.retry(now=True)

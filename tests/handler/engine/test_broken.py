@@ -20,8 +20,7 @@ def key(number: int, part: int = 0) -> str:
 def test_a_missing_or_unreadable_change_row_stops_only_its_item(
     number: int, damage: str, counts: Counts, log_lines: Lines
 ) -> None:
-    harness = ConsumerHarness()
-    harness.trouble = {1: FAILS, 11: FAILS}
+    harness = ConsumerHarness({1: FAILS, 11: FAILS})
     harness.deliver("aaa")
     harness.deliver("b", start=11)
     harness.trouble.clear()
@@ -75,7 +74,11 @@ def newer(harness: ConsumerHarness) -> None:
 
 
 def test_a_batch_with_an_item_whose_hold_has_a_newer_format_is_reported(log_lines: Lines) -> None:
+    """The report includes change 2, which the hold of another item has already settled."""
     harness = with_held_item("a")
+    harness.trouble[2] = FAILS
+    assert harness.deliver("b", start=2) == []
+    harness.ran.clear()
     newer(harness)
     assert harness.deliver("bac", start=2) == [2, 3, 4]
     assert harness.ran == []
@@ -95,8 +98,7 @@ def test_another_items_hold_of_a_newer_format_is_ignored() -> None:
 
 
 def test_an_item_that_a_newer_engine_holds_meanwhile_is_reported() -> None:
-    harness = ConsumerHarness()
-    harness.trouble[1] = FAILS
+    harness = ConsumerHarness({1: FAILS})
 
     def hold() -> None:
         harness.deliver("a")

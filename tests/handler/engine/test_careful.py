@@ -61,8 +61,7 @@ def test_an_item_released_after_the_slow_failures_is_trusted() -> None:
 
 
 def test_an_item_released_before_the_slow_failures_is_not_trusted() -> None:
-    harness = ConsumerHarness()
-    harness.trouble[11] = FAILS
+    harness = ConsumerHarness({11: FAILS})
     harness.deliver("c", start=11)
     harness.trouble.clear()
     harness.retry(now=True)

@@ -16,16 +16,14 @@ from tests.handler.harness import FAILS, ConsumerHarness
 def test_a_change_that_fails_once_or_twice_is_done_in_the_same_invocation(
     failures: int, pauses: list[float], stores: dict[str, Any]
 ) -> None:
-    harness = ConsumerHarness(**stores)
-    harness.trouble[1] = [FAILS] * failures
+    harness = ConsumerHarness({1: [FAILS] * failures}, **stores)
     assert harness.deliver("aa") == []
     assert (harness.ran, harness.applied) == ([1] * (failures + 1) + [2], [1, 2])
     assert harness.paused == pauses
 
 
 def test_after_three_tries_the_item_is_held() -> None:
-    harness = ConsumerHarness()
-    harness.trouble[1] = [FAILS] * 3
+    harness = ConsumerHarness({1: [FAILS] * 3})
     assert harness.deliver("aab") == []
     assert (harness.ran, harness.paused) == ([1, 1, 1, 3], [0.2, 0.4])
     assert (harness.waiting(), harness.described()["tries"]) == ([1, 2], "3")
@@ -42,16 +40,14 @@ def test_a_change_that_has_used_1_second_is_not_retried(seconds: float, tries: i
 
 @pytest.mark.parametrize(("seconds", "tries"), [(12.1, 1), (12.3, 2), (12.7, 3)])
 def test_a_retry_needs_time_for_its_pause_the_handler_timeout_and_the_reserve(seconds: float, tries: int) -> None:
-    harness = ConsumerHarness()
-    harness.trouble[1] = FAILS
+    harness = ConsumerHarness({1: FAILS})
     assert harness.deliver("a", seconds=seconds) == []
     assert harness.ran == [1] * tries
 
 
 def test_pauses_have_a_budget_that_is_refilled_by_a_tenth_of_the_time() -> None:
     """In a busy shard each pause delays the next batches."""
-    harness = ConsumerHarness()
-    harness.trouble = dict.fromkeys(range(1, 6), FAILS)
+    harness = ConsumerHarness(dict.fromkeys(range(1, 6), FAILS))
     harness.deliver("abc")
     assert (harness.ran, harness.paused) == ([1, 1, 1, 2, 2, 2, 3], [0.2, 0.4, 0.2, 0.4]), (
         "the budget of 1.2 s is spent"
@@ -72,8 +68,7 @@ def test_concurrent_pauses_count_once() -> None:
 
 def test_after_ten_failed_items_of_a_batch_each_change_has_one_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handler.stream.engine.health.PAUSED_SECONDS", 100.0)
-    harness = ConsumerHarness()
-    harness.trouble = dict.fromkeys(range(1, 13), FAILS)
+    harness = ConsumerHarness(dict.fromkeys(range(1, 13), FAILS))
     assert harness.deliver("abcdefghijkl") == []
     assert [harness.ran.count(number) for number in range(1, 13)] == [3] * 10 + [1] * 2
     harness.trouble = {13: [FAILS]}
@@ -82,16 +77,14 @@ def test_after_ten_failed_items_of_a_batch_each_change_has_one_try(monkeypatch: 
 
 
 def test_parked_changes_are_not_failed_items() -> None:
-    harness = ConsumerHarness()
-    harness.trouble = dict.fromkeys(range(1, 11), PermanentError("never"))
+    harness = ConsumerHarness(dict.fromkeys(range(1, 11), PermanentError("never")))
     harness.trouble[11] = [FAILS]
     assert harness.deliver("abcdefghijk") == []
     assert harness.applied == [11]
 
 
 def test_a_permanent_error_ends_the_retries() -> None:
-    harness = ConsumerHarness()
-    harness.trouble = {1: [FAILS, PermanentError("never")], 2: [PermanentError("never")]}
+    harness = ConsumerHarness({1: [FAILS, PermanentError("never")], 2: [PermanentError("never")]})
     assert harness.deliver("ab") == []
     assert (harness.ran, harness.parked(), harness.paused) == ([1, 1, 2], [1, 2], [0.2])
 

@@ -29,8 +29,7 @@ def test_after_20_failures_in_a_row_changes_are_held_without_a_try(log_lines: Li
 
 def test_20_failures_within_5_seconds_are_not_an_outage() -> None:
     """Many bad items in one batch must not hold the healthy items."""
-    harness = ConsumerHarness()
-    harness.trouble = dict.fromkeys(range(1, 31), FAILS)
+    harness = ConsumerHarness(dict.fromkeys(range(1, 31), FAILS))
     harness.engine({"Records": [record(number, f"item-{number}") for number in range(1, 31)]})
     assert set(harness.ran) == set(range(1, 31))
     harness.deliver("a", start=31)
@@ -88,8 +87,7 @@ def test_another_environment_knows_nothing_of_the_outage() -> None:
 
 
 def test_without_a_ledger_every_change_is_tried() -> None:
-    harness = ConsumerHarness(ledger_table="")
-    harness.trouble = dict.fromkeys(range(1, 30), FAILS)
+    harness = ConsumerHarness(dict.fromkeys(range(1, 30), FAILS), ledger_table="")
     harness.engine({"Records": [record(number, f"item-{number}") for number in range(1, 30)]})
     assert set(harness.ran) == set(range(1, 30))
 

@@ -186,7 +186,7 @@ def test_an_archive_larger_than_an_upload_is_refused_with_what_takes_the_room(
     put(root / "handler" / "models" / "two.bin", noise(1 << 19))
     (message,) = too_large(root)
     assert message.startswith(
-        "the archive for arm64 (Python 3.13) has 1.0 MiB, and Lambda takes less than 1.0 MiB in an upload: "
+        "the archive for arm64 (Python 3.13) is 1.0 MiB, but an upload to Lambda must be below 1.0 MiB: "
         "handler/models (1.0 MiB), big 1.0 (0.0 MiB), some6 1.0 (0.0 MiB), "
     )
     assert message.endswith("Files of handler/ are not compressed: compress large data, or read it from S3; put large "
@@ -203,8 +203,8 @@ def test_an_archive_larger_than_lambda_unzips_is_refused(
     root = project(tmp_path, wheel(index, "big", files={"big.py": "x" * (3 << 20)}))
     (message,) = too_large(root)
     assert message.startswith(
-        "the archive for arm64 (Python 3.13) has 3.0 MiB when unzipped, and Lambda takes less than 2.0 MiB, layers "
-        "included: big 1.0 (3.0 MiB), "
+        "the archive for arm64 (Python 3.13) is 3.0 MiB when unzipped, but code and layers of a function must be below "
+        "2.0 MiB: big 1.0 (3.0 MiB), "
     )
 
 
@@ -214,7 +214,7 @@ def test_an_archive_of_more_files_than_a_zip_can_list_is_refused(
     monkeypatch.setattr("infra.archive.zip_file.MAX_MEMBERS", 10)
     (message,) = too_large(project(tmp_path, wheel(index, "pure", files={f"{number}.py": "" for number in range(10)})))
     assert message.startswith(
-        "the archive for arm64 (Python 3.13) has 16 files, and a zip takes 10: pure 1.0 (12 files), handler/"
+        "the archive for arm64 (Python 3.13) has 16 files, but a zip can hold 10: pure 1.0 (12 files), handler/"
     )
 
 
@@ -230,7 +230,7 @@ def test_an_upload_of_one_byte_less_than_the_limit_fits(
     model.write_bytes(bytes((1 << 20) - 1 - rest))
     assert build("arm64", root).path.stat().st_size == (1 << 20) - 1
     model.write_bytes(bytes((1 << 20) - rest))
-    with pytest.raises(pulumi.RunError, match=r"has 1\.0 MiB, and Lambda takes less than 1\.0 MiB in an upload"):
+    with pytest.raises(pulumi.RunError, match=r"is 1\.0 MiB, but an upload to Lambda must be below 1\.0 MiB"):
         build("arm64", root)
 
 
@@ -241,7 +241,7 @@ def refusals(root: Path, target: Target = "host") -> list[str]:
     return str(caught.value).splitlines()
 
 
-WAY_OUT = "Is the package index reachable, does {} have pip, and is the lock whole (make lock)?"
+WAY_OUT = "Check that the package index is reachable, that {} has pip, and that the lock is complete (make lock)"
 
 
 def test_a_wheel_other_than_the_lock_s_is_refused(tmp_path: Path, index: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_wheel_other_than_the_lock_s_is_refused(tmp_path: Path, index: Path) -
     wheel(index, "pure", files={"pure/__init__.py": "import evil"})
     message, way_out = refusals(project(tmp_path, lock))
     assert message.startswith(
-        "handler/requirements.txt could not be downloaded for host; pip said: "
+        "pip could not download handler/requirements.txt for host: "
         "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."
     )
     assert way_out == WAY_OUT.format(sys.executable)
@@ -258,7 +258,7 @@ def test_a_wheel_other_than_the_lock_s_is_refused(tmp_path: Path, index: Path) -
 def test_an_index_without_the_package_is_named(tmp_path: Path, index: Path) -> None:
     message, _ = refusals(project(tmp_path, f"pure==1.0 --hash=sha256:{'0' * 64}\n"))
     assert message.endswith(
-        "pip said: ERROR: Could not find a version that satisfies the requirement pure==1.0 (from versions: none)"
+        "for host: ERROR: Could not find a version that satisfies the requirement pure==1.0 (from versions: none)"
     )
 
 
@@ -268,7 +268,7 @@ def test_an_interpreter_without_pip_is_named(tmp_path: Path, monkeypatch: pytest
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     assert refusals(project(tmp_path / "root", "pure==1.0\n")) == [
-        f"handler/requirements.txt could not be downloaded for host; pip said: {python}: No module named pip",
+        f"pip could not download handler/requirements.txt for host: {python}: No module named pip",
         WAY_OUT.format(python),
     ]
 
@@ -280,18 +280,18 @@ def test_a_dependency_without_a_wheel_is_told_as_that(tmp_path: Path, index: Pat
     lock = lock_entry("pure-old", source)
     (message,) = refusals(project(tmp_path / "one", lock), "arm64")
     assert message == (
-        "pure-old 1.0 of handler/requirements.txt has no wheel for arm64 (Python 3.13), and the archive takes wheels "
-        "only; the index has Pure_Old-1.0.tar.gz. Take a version that has such a wheel, or build one (pip wheel) and "
-        "put it on an index of your own"
+        "pure-old 1.0 of handler/requirements.txt has no wheel for arm64 (Python 3.13), and the archive can only "
+        "contain wheels; the index has Pure_Old-1.0.tar.gz. Use a version that has such a wheel, or build one (pip "
+        "wheel) and serve it from your own index"
     )
     put(other, "")
     (message,) = refusals(project(tmp_path / "two", lock), "arm64")
-    assert f"the index has {source.name}, {other.name}. Take" in message
+    assert f"the index has {source.name}, {other.name}. Use" in message
     for python in ("cp38-cp38", "cp39-cp39", "cp310-abi3"):
         put(index / f"pure_old-1.0-{python}-win_amd64.whl", "")
     (message,) = refusals(project(tmp_path / "three", lock), "arm64")
     assert ", pure_old-1.0-cp310-abi3-win_amd64.whl, " in message
-    assert " and 2 more. Take" in message
+    assert " and 2 more. Use" in message
 
 
 def test_the_real_archive_holds_the_consumers_what_they_need_and_nothing_of_the_runtime_s() -> None:

@@ -74,7 +74,7 @@ def test_a_wheel_that_lacks_what_it_needs_on_the_target_is_refused(tmp_path: Pat
     root = project(tmp_path / "one", lock)
     assert refusals("arm64", root) == [
         f"webby 1.0 needs {need}, which handler/requirements.txt lacks for {LAMBDA}: run make lock; if that does not "
-        "help, name it in handler/requirements.in"
+        "help, add it to handler/requirements.in"
         for need in ('older_cgi>=0.9; python_version >= "3.13"', 'other; sys_platform == "linux"')
     ]
     lock += wheel(index, "older_cgi", version="0.8") + with_marker(wheel(index, "other"), "python_version < '3.13'")
@@ -82,7 +82,7 @@ def test_a_wheel_that_lacks_what_it_needs_on_the_target_is_refused(tmp_path: Pat
         'webby 1.0 needs older_cgi>=0.9; python_version >= "3.13", but handler/requirements.txt has older-cgi 0.8: run '
         "make lock",
         'webby 1.0 needs other; sys_platform == "linux", which handler/requirements.txt has only where '
-        f'python_version < "3.13", and so not for {LAMBDA}: run make lock',
+        f'python_version < "3.13", not for {LAMBDA}: run make lock',
     ]
 
 
@@ -104,7 +104,7 @@ def test_a_requirement_that_its_marker_excludes_is_reported(
     for _ in range(2):  # from the cache, too
         assert shipped_packages("host", root) == set()
         assert capsys.readouterr().err == (
-            f'info: handler/requirements.in: pure; python_version < "3.0" is left out for {HERE}, by its marker\n'
+            f'info: handler/requirements.in: pure; python_version < "3.0" is left out: its marker excludes {HERE}\n'
         )
 
 
@@ -115,10 +115,10 @@ def test_what_is_asked_for_and_not_locked_is_refused(tmp_path: Path, index: Path
     put(root / "handler" / "more.in", "old>1.0  # a comment\n")
     assert refusals("host", root) == [
         'handler/requirements.in asks for new; python_version >= "3", which handler/requirements.txt lacks for '
-        f"{HERE}: run make lock; if that does not help, name it in handler/requirements.in",
+        f"{HERE}: run make lock; if that does not help, add it to handler/requirements.in",
         "handler/requirements.in asks for old>1.0, but handler/requirements.txt has old 1.0: run make lock",
         "handler/requirements.in asks for pure<2,>=1.0, which handler/requirements.txt has only where "
-        f'python_version < "3.0", and so not for {HERE}: run make lock',
+        f'python_version < "3.0", not for {HERE}: run make lock',
     ]
 
 
@@ -137,7 +137,7 @@ def test_without_requirements_in_the_lock_itself_is_what_is_asked_for(
     root = project(tmp_path, lock)
     (root / "handler" / "requirements.in").unlink()
     assert shipped_packages("host", root) == {"pure"}
-    assert f'other==1.0; python_version < "3.0" is left out for {HERE}' in capsys.readouterr().err
+    assert f'other==1.0; python_version < "3.0" is left out: its marker excludes {HERE}' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("file", "line"), [("requirements.in", "./local.whl"), ("requirements.txt", "pure=1.0")])
@@ -147,13 +147,16 @@ def test_a_line_that_is_no_requirement_is_refused(tmp_path: Path, file: str, lin
     with pytest.raises(pulumi.RunError) as caught:
         build("host", root)
     assert str(caught.value).startswith(
-        f"handler/{file}: '{line}' is not a requirement, such as name==1.0 or name @ URL: "
+        f"handler/{file}: '{line}' is not a valid requirement such as name==1.0 or name @ URL: "
     )
 
 
 def test_a_wheel_with_a_requirement_that_is_none_is_refused(tmp_path: Path, index: Path) -> None:
     (message,) = refusals("host", project(tmp_path, wheel(index, "pure", requires=["other (>dev)"])))
-    assert message == "pure-1.0-py3-none-any.whl requires 'other (>dev)', which is no requirement: take another version"
+    assert (
+        message
+        == "pure-1.0-py3-none-any.whl requires 'other (>dev)', which is not a valid requirement: use another version"
+    )
 
 
 SDK = ("boto3", "botocore", "s3transfer", "six")
@@ -189,8 +192,8 @@ def test_a_wheel_that_the_runtime_s_sdk_may_not_suit_is_refused(tmp_path: Path, 
     """Which SDK the runtime has is Lambda's to change."""
     (message,) = refusals("arm64", project(tmp_path, wheel(index, "pinned", requires=[need])))
     assert message == (
-        f"pinned 1.0 needs {need}, and Lambda's runtime has some botocore from 1.35.0 on, as Lambda chooses: name "
-        "botocore in handler/requirements.in, which ships it; run make lock"
+        f"pinned 1.0 needs {need}, but Lambda's runtime may have any botocore from 1.35.0 on: add botocore to "
+        "handler/requirements.in, to ship it, and run make lock"
     )
 
 

@@ -82,15 +82,15 @@ def test_every_other_link_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(pulumi.RunError) as caught:
         read_sources(handler)
     assert str(caught.value).splitlines() == [
-        "handler/dangling is a link to nowhere, where there is no file: mend the link or remove it",
-        "handler/directory is a link to lab, a directory: only links to files are followed; move the directory itself "
-        "to handler/directory",
-        "handler/escaping is a link to ../common/c.py, outside handler/: only links within handler/ are followed; copy "
-        "the file to handler/escaping",
-        "handler/lab/up is a link to .., a directory: only links to files are followed; move the directory itself to "
-        "handler/lab/up",
-        "handler/loop is a link to loop, where there is no file: mend the link or remove it",
-        "handler/pipe is neither a file nor a directory: move it out of handler/",
+        "handler/dangling is a link to nowhere, which does not exist; fix or remove the link",
+        "handler/directory is a link to lab, a directory, but only links to files are followed; move the directory "
+        "itself to handler/directory",
+        "handler/escaping is a link to ../common/c.py, outside handler/, but only links within handler/ are followed; "
+        "copy the file to handler/escaping",
+        "handler/lab/up is a link to .., a directory, but only links to files are followed; move the directory itself "
+        "to handler/lab/up",
+        "handler/loop is a link to loop, which does not exist; fix or remove the link",
+        "handler/pipe is neither a file nor a directory; move it out of handler/",
     ]
 
 

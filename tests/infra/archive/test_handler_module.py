@@ -33,14 +33,14 @@ def test_a_consumer_without_a_module_is_told_the_nearest(tmp_path: Path) -> None
     assert refusal("miror", tmp_path) == "no handler/miror.py; did you mean mirror?"
     assert refusal("x", tmp_path) == "no handler/x.py; there are mirror, send_mail"
     assert refusal("stream", tmp_path) == "no handler/stream.py; there are mirror, send_mail"
-    assert refusal("send_mail", tmp_path) == "a consumer is written with dashes: send-mail"
+    assert refusal("send_mail", tmp_path) == "a consumer's name has dashes: send-mail"
     assert refusal("x", tmp_path / "empty") == "no handler/x.py; there are none"
 
 
 def test_a_package_is_what_python_imports_where_there_is_a_module_too(tmp_path: Path) -> None:
     module(tmp_path, "handler = 1")
     module(tmp_path, "", "mirror/__init__.py")
-    assert refusal("mirror", tmp_path).startswith("handler/mirror/__init__.py has no handler")
+    assert refusal("mirror", tmp_path).startswith("handler/mirror/__init__.py defines no handler")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_whatever_binds_the_name_will_do(tmp_path: Path, text: str) -> None:
 )
 def test_a_module_without_a_handler_is_refused(tmp_path: Path, text: str) -> None:
     assert refusal("mirror", module(tmp_path, text)) == (
-        "handler/mirror.py has no handler, which is what Lambda calls: name its function so, as in "
+        "handler/mirror.py defines no handler for Lambda to call: add one, as in "
         "@consumer def handler(change: Change) -> None"
     )
 
@@ -98,7 +98,7 @@ def test_a_module_without_a_handler_is_refused(tmp_path: Path, text: str) -> Non
 @pytest.mark.parametrize("text", ["\nasync def handler(change): ...", "handler = 1\nasync def handler(change): ..."])
 def test_an_async_handler_is_refused(tmp_path: Path, text: str) -> None:
     assert refusal("mirror", module(tmp_path, text)) == (
-        "handler/mirror.py:2 has an async def handler, which Lambda calls but does not await: make it def handler, "
+        "handler/mirror.py:2 has an async def handler, which Lambda calls but does not await: write def handler, "
         "with asyncio.run(...) inside"
     )
 

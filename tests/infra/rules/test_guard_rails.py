@@ -1,42 +1,27 @@
-"""What is refused or warned of: every bound of AWS, and what is legal there and unsafe, each with its message.
+"""The findings about whole programs, each with its level and message.
 
-What one rule says of resources that this program never makes is test_rules' to show.
+test_rules and test_stack_rules show what the rules say of resources that this program never makes.
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 import pytest
 
-from infra.archive.targets import runtime
 from infra.consumer import Environment
 from infra.grants import Grant, allow, put_if_newer_into, write_to
 from infra.rules import Level
-from infra.rules.functions import NOTICE, RUNTIMES
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, StreamTable, ViewType
 from sandbox.program.in_process import run
-from tests.consumers.project import SAMPLE
-from tests.infra.rules.programs import consumer, table
-from tests.program.recording import MAPPING, TABLE, RecordingBackend, record
+from tests.infra.programs import Program, consumer, outcome, table
+from tests.program.recording import MAPPING, TABLE, RecordingBackend
 
-REFUSED, UNSAFE, ADVICE = Level.REFUSED, Level.UNSAFE, Level.ADVICE
-StackFile = Mapping[str, Any]
-Program = Callable[[bool], object]
-"""Registers something, protected or not."""
-
-KEY = "table-stream:tuning.mirror"
-"""How an error of the stack file begins."""
-
-
-def tuned(**sizes: Any) -> StackFile:
-    return {"tuning": {"mirror": sizes}}
+REFUSED, UNSAFE = Level.REFUSED, Level.UNSAFE
 
 
 def reading(
@@ -46,7 +31,7 @@ def reading(
     environment: Callable[[StreamTable], Environment] = lambda _: {},
     **options: Any,
 ) -> Program:
-    """A program of one consumer that reads `orders`."""
+    """Return a program of one consumer that reads `orders`."""
 
     def program(protect: bool) -> None:
         orders = table(protect, view_type=view_type)
@@ -77,145 +62,31 @@ def stored_at_length(protect: bool) -> None:
     Stores("s" * 47, retention_in_days=30, protect=protect)
 
 
-def fifo(kind: type[aws.sqs.Queue | aws.sns.Topic], **options: Any) -> Program:
-    return lambda protect: consumer(table(protect).changes(), on_failure=kind("lost", **options))
+def fifo_queue(protect: bool) -> None:
+    consumer(table(protect).changes(), on_failure=aws.sqs.Queue("lost", fifo_queue=True))
 
 
 def granted(*actions: str, on: str, **condition: Any) -> Program:
     return reading(environment=lambda _: {"MINE": Grant("x", [allow(actions, [on], **condition)])})
 
 
-BOUNDS: Sequence[tuple[str, int | str, str]] = (
-    ("memorySize", 127, "should be greater than or equal to 128 (MB, Lambda's limits)"),
-    ("memorySize", 10241, "should be less than or equal to 10240 (MB, Lambda's limits)"),
-    (
-        "timeout",
-        5,
-        "should be greater than or equal to 6 (seconds, up to Lambda's limit; at least 6, six times the shortest "
-        "handlerTimeout)",
-    ),
-    (
-        "timeout",
-        901,
-        "should be less than or equal to 900 (seconds, up to Lambda's limit; at least 6, six times the shortest "
-        "handlerTimeout)",
-    ),
-    (
-        "retentionInDays",
-        10,
-        "should be 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, "
-        "2922, 3288 or 3653 (days the log is kept, CloudWatch's choices)",
-    ),
-    (
-        "startingPosition",
-        "AT_TIMESTAMP",
-        "should be 'TRIM_HORIZON' or 'LATEST' (what a stream has; LATEST may miss changes while a mapping is "
-        "created or updated)",
-    ),
-    ("batchSize", 0, "should be greater than or equal to 1 (records, Lambda's limits for a stream)"),
-    ("batchSize", 10001, "should be less than or equal to 10000 (records, Lambda's limits for a stream)"),
-    ("maximumBatchingWindowInSeconds", -1, "should be greater than or equal to 0 (Lambda's limits)"),
-    ("maximumBatchingWindowInSeconds", 301, "should be less than or equal to 300 (Lambda's limits)"),
-    (
-        "parallelizationFactor",
-        0,
-        "should be greater than or equal to 1 (batches of one shard at once, Lambda's limits)",
-    ),
-    ("parallelizationFactor", 11, "should be less than or equal to 10 (batches of one shard at once, Lambda's limits)"),
-    (
-        "giveUpAfter",
-        59,
-        "should be greater than or equal to 60 (seconds for which a failing item is retried; from a minute, for one "
-        "retry, to 30 days)",
-    ),
-    (
-        "giveUpAfter",
-        2_592_001,
-        "should be less than or equal to 2592000 (seconds for which a failing item is retried; from a minute, for one "
-        "retry, to 30 days)",
-    ),
-    (
-        "handlerTimeout",
-        0,
-        "should be greater than or equal to 1 (seconds that one change may take; a sixth of Lambda's 900 is the most)",
-    ),
-    (
-        "handlerTimeout",
-        151,
-        "should be less than or equal to 150 (seconds that one change may take; a sixth of Lambda's 900 is the most)",
-    ),
-    (
-        "workers",
-        0,
-        "should be greater than or equal to 1 (threads, each with an item of its own; a tenth of the 1,024 "
-        "that Lambda allows)",
-    ),
-    (
-        "workers",
-        101,
-        "should be less than or equal to 100 (threads, each with an item of its own; a tenth of the 1,024 that "
-        "Lambda allows)",
-    ),
-)
-"""A size of one consumer, its value, and what is said of it."""
-
-CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
-    "target": (
-        REFUSED,
-        {"target": "riscv"},
-        (
-            "table-stream:target = \"riscv\": should be 'arm64', 'x86_64' or 'host' (for what the functions "
-            "are built: Lambda's two, or this machine)"
-        ),
-    ),
-    "failures kept for no time": (
-        REFUSED,
-        {"failureRetentionInDays": 0},
-        (
-            'table-stream:failureRetentionInDays = "0": should be greater than or equal to 1 (whole days, at least 1 '
-            "(S3 lifecycle))"
-        ),
-    ),
-    "failures kept for too long": (
-        REFUSED,
-        {"failureRetentionInDays": 3_651},
-        (
-            'table-stream:failureRetentionInDays = "3651": should be less than or equal to 3650 (whole days, at least '
-            "1 (S3 lifecycle))"
-        ),
-    ),
-    "handler above a sixth of the function": (
-        REFUSED,
-        tuned(timeout=59),
-        (
-            "table-stream:tuning.mirror.handlerTimeout = 10: must be at most a sixth of timeout (59), so that several "
-            "changes get their turn (seconds that one change may take; a sixth of Lambda's 900 is the most)"
-        ),
-    ),
-    "position LATEST": (
-        UNSAFE,
-        tuned(startingPosition="LATEST"),
-        (
-            "mirror-orders: startingPosition LATEST: changes made in the minutes while the mapping is created or "
-            "updated are missed; take TRIM_HORIZON, and pass over in the handler what is too old"
-        ),
-    ),
+CASES: Mapping[str, tuple[Level, Program, str]] = {
     "age of the stream": (
         UNSAFE,
         reading(mapping_args={"maximum_record_age_in_seconds": 86_400}),
         (
-            "mirror-orders: maximumRecordAgeInSeconds 86400: a record that stops the function holds its shard up until "
-            "the stream, after 24 h, forgets it and those behind it; bound it, 86100 leaves the destination five "
-            "minutes"
+            "mirror-orders: maximumRecordAgeInSeconds 86400: a record that crashes the function blocks its shard until "
+            "the stream deletes the record and those behind it after 24 h; limit the age: 86100 leaves 5 minutes for "
+            "the delivery to the destination"
         ),
     ),
     "no age": (
         UNSAFE,
         reading(mapping_args={"maximum_record_age_in_seconds": None}),
         (
-            "mirror-orders: maximumRecordAgeInSeconds -1: a record that stops the function holds its shard up until "
-            "the stream, after 24 h, forgets it and those behind it; bound it, 86100 leaves the destination five "
-            "minutes"
+            "mirror-orders: maximumRecordAgeInSeconds -1: a record that crashes the function blocks its shard until "
+            "the stream deletes the record and those behind it after 24 h; limit the age: 86100 leaves 5 minutes for "
+            "the delivery to the destination"
         ),
     ),
     "age below the engine's": (
@@ -223,7 +94,7 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         reading(mapping_args={"maximum_record_age_in_seconds": 86_099}),
         (
             "mirror-orders: maximumRecordAgeInSeconds 86099: changes that wait in the stream, at the mapping's start "
-            "or while the ledger cannot be reached, would be discarded without being run; leave it at 86100"
+            "or while the ledger cannot be reached, would be discarded unprocessed; leave it at 86100"
         ),
     ),
     "age of one try": (
@@ -234,26 +105,27 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         ),
         (
             "mirror-orders: maximumRecordAgeInSeconds 1200: changes that wait in the stream, at the mapping's start "
-            "or while the ledger cannot be reached, would be discarded without being run; leave it at 86100\n"
+            "or while the ledger cannot be reached, would be discarded unprocessed; leave it at 86100\n"
             "mirror-orders: maximumRecordAgeInSeconds 1200: one try may take 1200 s (maximumBatchingWindowInSeconds "
-            "300, timeout 900), so a change that times out once is given up without another; raise the age, or lower "
-            "these"
+            "300, timeout 900), so the mapping discards a change that times out once without a second try; raise the "
+            "age, or lower the window or the timeout"
         ),
     ),
     "counted retries": (
         UNSAFE,
         reading(mapping_args={"maximum_retry_attempts": 3}),
         (
-            "mirror-orders: maximumRetryAttempts 3: the first outage of a dependency uses them up within minutes, and "
-            "healthy changes are given up with the failing ones; leave it at -1 and bound maximumRecordAgeInSeconds"
+            "mirror-orders: maximumRetryAttempts 3: the first outage of a dependency uses up these retries within "
+            "minutes, and the mapping discards healthy changes with the failing one; leave it at -1 and limit "
+            "maximumRecordAgeInSeconds"
         ),
     ),
     "no bisect": (
         UNSAFE,
         reading(mapping_args={"bisect_batch_on_function_error": False}),
         (
-            "mirror-orders: no bisectBatchOnFunctionError: a change that ends the function holds up the whole batch "
-            "around it, and is given up together with it; enable it"
+            "mirror-orders: no bisectBatchOnFunctionError: a change that crashes the function blocks its whole batch, "
+            "and the mapping gives up the whole batch; enable it"
         ),
     ),
     "arguments that are the component's": (
@@ -276,9 +148,9 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
             "mirror: mapping_args may not set event_source_arn: reads= names the table\n"
             "mirror: mapping_args may not set function_name: it is the consumer's own function\n"
             "mirror: mapping_args may not set filter_criteria: reads= makes the filters\n"
-            "mirror: mapping_args may not set function_response_types: the engine answers with the failed records\n"
+            "mirror: mapping_args may not set function_response_types: the engine returns the failed records\n"
             "mirror: mapping_args may not set destination_config: on_failure= names the destination\n"
-            "mirror: mapping_args may not set tumbling_window_in_seconds: the engine answers with no window's state\n"
+            "mirror: mapping_args may not set tumbling_window_in_seconds: the engine returns no state of a window\n"
             "mirror: mapping_args may not set batch_size: set batchSize in the consumer's tuning\n"
             "mirror: mapping_args may not set starting_position: set startingPosition in the consumer's tuning\n"
             "mirror: mapping_args sets batchSize, which is no argument of EventSourceMapping; did you mean "
@@ -290,8 +162,8 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         UNSAFE,
         reading(tuning=Tuning(starting_position="LATEST")),
         (
-            "mirror-orders: startingPosition LATEST: changes made in the minutes while the mapping is created or "
-            "updated are missed; take TRIM_HORIZON, and pass over in the handler what is too old"
+            "mirror-orders: startingPosition LATEST: the mapping misses changes that are made during its creation or "
+            "update, which takes minutes; use TRIM_HORIZON, and skip changes in the handler that are too old"
         ),
     ),
     "no stores": (
@@ -300,8 +172,8 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         (
             "mirror: no stores: a failing change is reported and holds up its shard, a partly failed batch is "
             "repeated whole, and nothing is claimed or parked; give it stores=Stores(...)\n"
-            "mirror-orders: no destinationConfig.onFailure: what the mapping gives up is gone; name a bucket, "
-            "which gets it whole"
+            "mirror-orders: no destinationConfig.onFailure: records that the mapping gives up are lost; name a bucket, "
+            "which receives them whole"
         ),
     ),
     "third reader": (
@@ -309,7 +181,8 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         three_readers,
         (
             "welcome-email-orders would be reader 3 of orders-table, after change-log-orders and mirror-orders: a "
-            "stream serves two before all are throttled; do its work in one of these, or let one hand its changes on"
+            "stream serves two readers without throttling; do the work in one of these consumers, or let one of them "
+            "pass the changes on"
         ),
     ),
     "write-back loop": (
@@ -320,55 +193,35 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
             "endlessly. Write to another table, or filter out its own writes and declare allow_writes_to=[...]"
         ),
     ),
-    "write-back loop by a document of one's own": (
-        REFUSED,
-        reading(
-            environment=lambda orders: {
-                "TARGET": Grant(orders.table.table_name, [allow(["dynamodb:PutItem"], [orders.table.arn])])
-            }
-        ),
-        (
-            "mirror-function reads orders-table and may write it (mirror-policy): every write would trigger it again, "
-            "endlessly. Write to another table, or filter out its own writes and declare allow_writes_to=[...]"
-        ),
-    ),
     "more than five filters": (
         REFUSED,
         reading(lambda orders: [orders.changes(keys={"id": str(number)}) for number in range(6)]),
-        "mirror has 6 filters on orders: Lambda takes 5 a mapping; join some, or filter in the handler",
+        "mirror has 6 filters on orders: Lambda accepts 5 filters for each mapping; combine some, or filter in the "
+        "handler",
     ),
-    "fenced behind a filter on an image": (
+    "fenced behind a filter on an image and on events": (
         UNSAFE,
-        fenced(new={"kind": "order"}),
+        fenced("INSERT", "MODIFY", new={"kind": "order"}),
         (
-            "mirror on orders-table: a filter on NewImage, and its writes are fenced: a change that the "
-            "filter leaves out, a removal too, would leave an older item in place for good; filter by keys only, or in "
-            "the handler"
-        ),
-    ),
-    "fenced behind a filter on events": (
-        UNSAFE,
-        fenced("INSERT", "MODIFY"),
-        (
-            "mirror on orders-table: a filter on eventName, and its writes are fenced: a change that the "
-            "filter leaves out, a removal too, would leave an older item in place for good; filter by keys only, or in "
-            "the handler"
+            "mirror on orders-table: a filter on NewImage and eventName, and its writes are fenced: a change that the "
+            "filter leaves out, for example a removal, would leave an outdated item in the target; filter by keys "
+            "only, or in the handler"
         ),
     ),
     "view of keys for a new image": (
         REFUSED,
         reading(view_type="KEYS_ONLY", images="NEW_IMAGE"),
         (
-            "mirror on orders-table: streamViewType KEYS_ONLY: each change would lack an image that is needed, and "
-            "fail; take NEW_IMAGE or NEW_AND_OLD_IMAGES"
+            "mirror on orders-table: streamViewType KEYS_ONLY: each change would lack an image that the handler needs, "
+            "and fail; use NEW_IMAGE or NEW_AND_OLD_IMAGES"
         ),
     ),
     "view of one image for both": (
         REFUSED,
         reading(view_type="NEW_IMAGE", images="NEW_AND_OLD_IMAGES"),
         (
-            "mirror on orders-table: streamViewType NEW_IMAGE: each change would lack an image that is needed, and "
-            "fail; take NEW_AND_OLD_IMAGES"
+            "mirror on orders-table: streamViewType NEW_IMAGE: each change would lack an image that the handler needs, "
+            "and fail; use NEW_AND_OLD_IMAGES"
         ),
     ),
     "filter on an image that is left out": (
@@ -382,7 +235,7 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
     "claims outlived by failures": (
         REFUSED,
         reading(environment=lambda _: {"REMEMBER_SECONDS": "60"}),
-        "mirror uses REMEMBER_SECONDS: the engine's own; take another name",
+        "mirror sets REMEMBER_SECONDS: the engine sets this variable; choose another name",
     ),
     "rights to every call": (
         UNSAFE,
@@ -397,18 +250,13 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         granted("sns:Publish", on="*"),
         (
             "mirror-policy: sns:Publish on *: the role may use every such resource of the account; name the resources, "
-            'or accept them with everywhere("sns:Publish"), if AWS has no narrower form for what is called'
+            'or accept them with everywhere("sns:Publish"), if AWS supports no narrower resource for the call'
         ),
     ),
     "FIFO queue": (
         REFUSED,
-        fifo(aws.sqs.Queue, fifo_queue=True),
-        "mirror-orders cannot deliver to lost, which is FIFO: take a standard one",
-    ),
-    "FIFO topic": (
-        REFUSED,
-        fifo(aws.sns.Topic, fifo_topic=True),
-        "mirror-orders cannot deliver to lost, which is FIFO: take a standard one",
+        fifo_queue,
+        "mirror-orders cannot deliver to lost, which is FIFO: use a standard queue or topic",
     ),
     "role's name": (
         REFUSED,
@@ -428,88 +276,22 @@ CASES: Mapping[str, tuple[Level, StackFile | Program, str]] = {
         stored_at_length,
         (f"{'s' * 47}-failures: a name of 64 characters with the 8 that Pulumi adds: AWS takes 63; shorten it by 1"),
     ),
-} | {
-    f"{size} {value}": (REFUSED, tuned(**{size: value}), f"{KEY}.{size} = {json.dumps(value)}: {message}")
-    for size, value, message in BOUNDS
 }
-
-
-def outcome(
-    what: StackFile | Program, caplog: pytest.LogCaptureFixture, *, protect: bool
-) -> tuple[list[str], list[str]]:
-    """Errors and warnings of a program, or of the whole program with keys in its stack file."""
-    caplog.clear()
-    errors: list[str] = []
-    try:
-        if callable(what):
-            record(lambda: what(protect), preview=True)
-        else:
-            texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in what.items()}
-            config = {"target": "host", "protect": json.dumps(protect)} | texts
-            namespaced = {f"table-stream:{key}": text for key, text in config.items()}
-            run(SAMPLE, stack="test", config=namespaced, backend=RecordingBackend(preview=True), preview=True)
-    except pulumi.RunError as error:
-        errors = str(error).splitlines()
-        if errors[0].startswith("the configuration of stack test has"):
-            title, *errors = errors
-            assert title == f"the configuration of stack test has {len(errors)} error{'s' if len(errors) > 1 else ''}:"
-    return [line.strip() for line in errors], [each.message for each in caplog.records]
 
 
 @pytest.mark.parametrize("protect", [True, False], ids=["protected", "unprotected"])
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_unsafe_is_told_at_preview(case: str, protect: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """An error everywhere, an error where something is protected and else a warning, or a warning."""
-    level, what, message = CASES[case]
+    """Show an error at level REFUSED; at level UNSAFE, an error if the table is protected, and a warning otherwise."""
+    level, program, message = CASES[case]
     caplog.set_level(logging.WARNING, "pulumi")
-    errors, warnings = outcome(what, caplog, protect=protect)
+    errors, warnings = outcome(program, caplog, protect=protect)
     is_error = level is REFUSED or (level is UNSAFE and protect)
     assert (errors, warnings) == ((message.splitlines(), []) if is_error else ([], message.splitlines()))
 
 
-@pytest.mark.parametrize("protect", [True, False])
-def test_a_run_time_near_its_end_is_warned_of(
-    protect: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Of Lambda's own run-time, whatever the day; not of the sandbox's, which is this interpreter."""
-    monkeypatch.setitem(RUNTIMES, runtime("arm64"), date.min + NOTICE)
-    monkeypatch.setitem(RUNTIMES, runtime("host"), date.min + NOTICE)
-    caplog.set_level(logging.WARNING, "pulumi")
-    errors, warnings = outcome({"target": "arm64"}, caplog, protect=protect)
-    assert errors == []
-    assert [": ".join(warning.split(": ")[:2]) for warning in warnings] == [
-        f"{consumer}-function: runtime {runtime('arm64')}" for consumer in ("change-log", "mirror")
-    ]
-    assert outcome({"target": "host"}, caplog, protect=protect) == ([], [])
-
-
-def test_all_that_is_wrong_with_a_stack_file_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
-    """Bounds and unknown keys. What is in bounds and unsafe is told with the rest of the program."""
-    stack_file = {
-        "colour": "red",
-        "target": "riscv",
-        "tuning": {
-            "mirror": {"memorySize": 1, "maximumRecordAgeInSeconds": -1},
-            "welcom-email": {"startingPosition": "LATEST"},
-        },
-    }
-    errors, warnings = outcome(stack_file, caplog, protect=True)
-    assert [error.split(": ")[:2] for error in errors] == [
-        ['table-stream:target = "riscv"', "should be 'arm64', 'x86_64' or 'host' (for what the functions are built"],
-        ["table-stream:tuning.mirror.memorySize = 1", "should be greater than or equal to 128 (MB, Lambda's limits)"],
-        ["table-stream:tuning.mirror.maximumRecordAgeInSeconds = -1", "no longer a setting"],
-        ["table-stream:tuning.welcom-email", "no handler/welcom_email.py; did you mean welcome_email?"],
-        [
-            'table-stream:colour = "red"',
-            "no such key; there are target, protect, mailFrom, encryption, failureRetentionInDays, confirmedDrained, "
-            "tuning",
-        ],
-    ]
-    assert warnings == []
-
-
 def several_mistakes(protect: bool) -> None:
-    """In two consumers, a table, and in what joins them."""
+    """Make mistakes in two consumers, in a table, and in their combination."""
     orders, copy = table(protect), table(protect, "copy")
     stores = Stores("stores", retention_in_days=30)
     StreamTable("bad", key="id", sort="id", protect=protect)
@@ -544,7 +326,7 @@ def test_an_update_is_refused_before_what_is_wrong_is_registered() -> None:
 
 
 def test_no_mapping_is_made_in_an_update_that_a_comparison_refuses() -> None:
-    """Names and ARNs are known there as resources are made: the mapping waits for all that is judged."""
+    """An update knows names and ARNs as it creates resources, and the mapping waits for the check of all of them."""
     recorder = RecordingBackend()
     program = reading(environment=lambda orders: {"TARGET": write_to(orders)})
 

@@ -1,4 +1,4 @@
-"""What is refused of a program as a whole: which table is which, loops, fenced writes, and what depends on what."""
+"""Findings that depend on several resources of a program: identities of tables, loops, fenced writes, dependencies."""
 
 import logging
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from infra.consumer import Environment
 from infra.grants import Grant, allow, everywhere, put_if_newer_into, write_to
 from infra.stores import Stores
 from infra.table import StreamTable, Table
-from tests.infra.rules.programs import consumer, table
+from tests.infra.programs import consumer, table
 from tests.infra.test_table import FOUND
 from tests.program.recording import MAPPING, record, table_arn
 
@@ -39,7 +39,7 @@ def by_an_arn_put_together() -> None:
 
 def by_an_output_of_one_s_own() -> None:
     users = table(True, "users")
-    arn = pulumi.Output.concat(users.table.arn, "")
+    arn = pulumi.Output.concat(users.arn, "")
     consumer(users.changes(), environment={"TARGET": Grant("x", [allow(["dynamodb:PutItem"], [arn])])})
 
 
@@ -76,7 +76,7 @@ def test_readers_of_a_table_are_counted_however_it_is_named(program: Callable[[]
 
 
 def written(**target: Any) -> Callable[[], None]:
-    """A fenced write from `orders`, whose time to live is on `ttl`, into a table of these arguments."""
+    """Return a program with fenced writes from `orders` to a table of these arguments."""
     own_items = target.pop("own_items", False)
     source = {
         "ttl": target.pop("source_ttl", None),
@@ -93,7 +93,7 @@ def written(**target: Any) -> Callable[[], None]:
     return program
 
 
-OWN_ITEMS = "or write items of the handler's own, and say so: put_if_newer_into(..., own_items=True)"
+OWN_ITEMS = "or write other items, and declare put_if_newer_into(..., own_items=True)"
 INDEXED = {
     "attributes": [{"name": "change_version", "type": "N"}],
     "global_secondary_indexes": [{"name": "i", "hash_key": "change_version", "projection_type": "ALL"}],
@@ -118,15 +118,15 @@ STRONG = {"replicas": [{"region_name": "eu-west-1", "consistency_mode": "STRONG"
         (
             written(key=("id", int)),
             [
-                "mirror into copy-table, from orders-table: the keys differ (id S and id N), and every write would be "
-                f"refused; take the same; {OWN_ITEMS}"
+                "mirror into copy-table, from orders-table: the keys differ (id S and id N), and DynamoDB would refuse "
+                f"every write; use the same keys; {OWN_ITEMS}"
             ],
         ),
         (
             written(view_type="KEYS_ONLY"),
             [
                 "mirror into copy-table, from orders-table: its changes have no new image (streamViewType KEYS_ONLY), "
-                f"and would be parked; take NEW_AND_OLD_IMAGES; {OWN_ITEMS}"
+                f"and would be parked; use NEW_AND_OLD_IMAGES; {OWN_ITEMS}"
             ],
         ),
         (
@@ -140,14 +140,14 @@ STRONG = {"replicas": [{"region_name": "eu-west-1", "consistency_mode": "STRONG"
             written(ttl=None),
             [
                 "mirror into copy-table: the target has no time to live on expiry, so the tombstones of removed items "
-                "stay for good; give it ttl='expiry'"
+                "never expire; give it ttl='expiry'"
             ],
         ),
         (
             written(table_args=STRONG),
             [
                 "mirror into copy-table: the target has multi-Region strong consistency, where items do not expire: "
-                "the tombstones of removed items would stay for good; take a table with eventual consistency"
+                "the tombstones of removed items would never expire; use a table with eventual consistency"
             ],
         ),
     ],
@@ -175,7 +175,7 @@ def test_transactions_are_advised_against_where_they_fail(caplog: pytest.LogCapt
 
 
 def test_a_right_on_every_resource_is_accepted_beside_its_grant() -> None:
-    """What a text message, a translation or a recognised page asks for can be deployed in a protected stack."""
+    """A protected stack can contain permissions for text messages, translations and text recognition."""
 
     def program() -> None:
         rights = [everywhere("sns:Publish", "translate:TranslateText"), allow(["textract:DetectDocumentText"], ["*"])]
@@ -193,7 +193,7 @@ def test_a_right_on_every_resource_is_accepted_beside_its_grant() -> None:
 
 @pytest.mark.parametrize("preview", [True, False])
 def test_what_depends_on_a_consumer_may_be_declared_after_it(preview: bool) -> None:
-    """No rule waits for what waits for a mapping."""
+    """The check does not wait for resources that wait for a mapping."""
 
     def program() -> None:
         stores = Stores("stores", retention_in_days=30)
@@ -207,7 +207,7 @@ def test_what_depends_on_a_consumer_may_be_declared_after_it(preview: bool) -> N
 
 
 def declaring(mirror: bool, change_log: bool) -> Callable[[], None]:
-    """Mirror reads a, writes a and b; change-log reads b, writes a."""
+    """Mirror reads a and writes a and b; change-log reads b and writes a."""
 
     def program() -> None:
         stores = Stores("stores", retention_in_days=30)
@@ -294,7 +294,7 @@ def test_of_several_sources_one_fits_each_target() -> None:
 
 
 def test_components_can_be_made_again_in_one_run() -> None:
-    """A user's unit tests make their program in each test, and set Pulumi's mocks once."""
+    """Users' unit tests set Pulumi's mocks once, and make their program in each test."""
 
     def program() -> None:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""How long a full batch takes at least: both bounds, and the sizes that the guard-rails tell apart."""
+"""The least time that a full batch takes, by both bounds."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from infra.rules.sizes import CLAIM_SECONDS, LOG_SECONDS, WRITE_SECONDS, batch_s
     ],
 )
 def test_changes_a_second_by_memory(memory_size: int, logged: int, written: int, claimed: int) -> None:
-    """These are the README's figures."""
+    """README contains these figures."""
     kinds = (LOG_SECONDS, WRITE_SECONDS, CLAIM_SECONDS)
     assert [round(changes_a_second(memory_size, cpu)) for cpu in kinds] == [logged, written, claimed]
 
