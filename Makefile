@@ -16,7 +16,7 @@ sandbox: .venv/.installed .venv-aws/.installed  ## Deploy everything on this mac
 
 pr: test locked  ## Run everything that a pull request must pass, as CI does
 
-# CI compares docs/roles with the program. Elsewhere docs/roles has an added consumer before the tests run.
+# CI compares docs/roles with the program; elsewhere, `make test` first adds a new consumer to docs/roles.
 test: check .venv-aws/.installed $(if $(CI),,roles)  ## Run every check and every test
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 

@@ -39,7 +39,7 @@ orders_mirror = StreamTable(
     "orders-mirror",
     key="customer_id",
     sort="order_id",
-    ttl="expiry",  # tombstones of removed orders go by themselves
+    ttl="expiry",  # DynamoDB deletes the tombstones of removed orders
     encryption_key=encryption_key,
     protect=settings.protect,
     confirmed_drained=settings.confirmed_drained.get("orders-mirror"),

@@ -17,6 +17,7 @@ from infra import filters
 from infra.filters import EventName, Test
 from sandbox.mapping.filters import any_of
 from sandbox.mapping.poller import lambda_record
+from tests.fakes.records import STREAM
 
 serialize = cast("Callable[[Any], Any]", cast("Any", TypeSerializer()).serialize)
 MISSING = object()
