@@ -193,3 +193,4 @@ def test_what_is_not_granted_is_refused(guarded: LocalAws, outputs: dict[str, An
         deny(guarded, outputs["consumers"]["mirror"]["role"], "dynamodb:*", denied)
         failed = [{"itemIdentifier": change["dynamodb"]["SequenceNumber"]}] if reported else []
         assert ask(guarded, outputs, "mirror", {"Records": [change]}) == {"batchItemFailures": failed}
+    guarded.client("iam").delete_role_policy(RoleName=outputs["consumers"]["mirror"]["role"], PolicyName="denied")
