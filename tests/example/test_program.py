@@ -13,7 +13,7 @@ from rich.console import Console
 
 from sandbox import ROOT
 from sandbox.demo.run import Demo
-from sandbox.demo.workload import ODD_ORDER
+from sandbox.demo.workload import FAILING_ORDER
 from tests.program.recording import record_program, stacks
 
 for _name in ("mirror", "welcome_email"):
@@ -29,9 +29,9 @@ def test_the_demo_runs() -> None:
 
 
 class Sabotaged(Demo):
-    """Undoes each promise when all is processed, as a worse engine would have."""
+    """Breaks each promise after all changes are processed."""
 
-    def measure(self) -> bool:
+    def check_promises(self) -> bool:
         outputs, client = self.deployment.outputs, self.sandbox.aws.client
         client("dynamodb").delete_item(
             TableName=outputs["tables"]["orders-mirror"]["name"],
@@ -45,20 +45,20 @@ class Sabotaged(Demo):
         bucket = outputs["stores"]["failures"]["bucket"]
         for found in client("s3").list_objects_v2(Bucket=bucket)["Contents"]:
             client("s3").delete_object(Bucket=bucket, Key=found["Key"])
-        self.arrivals.versions.append((ODD_ORDER, 1))
-        self.arrivals.first["1", 1] += 60
-        return super().measure()
+        self.mirror_writes.versions.append((FAILING_ORDER, 1))
+        self.mirror_writes.written_at["1", 1] += 60
+        return super().check_promises()
 
 
 def test_the_demo_says_which_promise_is_broken():
     out = StringIO()
     assert not Sabotaged(Console(file=out, width=120), time.monotonic()).run()
-    told = [line.rstrip() for line in out.getvalue().splitlines() if line.startswith("✖")]
-    assert told[0].startswith("✖ order      1 of 240 out of order")
-    assert told[1].startswith("✖ once       11 users, 12 mails")
-    assert told[2] == "✖ complete   mirror equals orders       39 of 40"
-    assert told[3] == "✖ kept       0 failures, in the failure store"
-    assert re.match(r"✖ prompt     others at most 6\d\.\d s late ", told[4])
+    printed = [line.rstrip() for line in out.getvalue().splitlines() if line.startswith("✖")]
+    assert printed[0].startswith("✖ order      1 of 240 out of order")
+    assert printed[1].startswith("✖ once       11 users, 12 mails")
+    assert printed[2] == "✖ complete   mirror equals orders       39 of 40"
+    assert printed[3] == "✖ kept       0 failures, in the failure bucket"
+    assert re.match(r"✖ prompt     others at most 6\d\.\d s late ", printed[4])
 
 
 @pytest.mark.parametrize("stack", stacks(ROOT))
