@@ -56,11 +56,7 @@ def test_a_failure_record_has_the_shape_recorded_on_aws() -> None:
     failure = record(discard())
     UUID(failure["requestContext"].pop("requestId"))
     assert failure == {
-        "requestContext": {
-            "functionArn": FUNCTION,
-            "condition": "RetryAttemptsExhausted",
-            "approximateInvokeCount": 4,
-        },
+        "requestContext": {"functionArn": FUNCTION, "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 4},
         "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
         "version": "1.0",
         "timestamp": "2022-07-13T13:48:01.250Z",
