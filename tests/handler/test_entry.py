@@ -169,11 +169,7 @@ def test_the_tracer_is_imported_only_with_tracing(monkeypatch: pytest.MonkeyPatc
     def run(**environ: str) -> list[str]:
         monkeypatch.setenv("POWERTOOLS_TRACE_DISABLED", "true")
         done = subprocess.run(
-            [sys.executable, "-c", script],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=dict(os.environ) | environ,
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=dict(os.environ) | environ
         )
         return done.stdout.splitlines()
 

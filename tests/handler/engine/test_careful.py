@@ -25,9 +25,7 @@ def careful(seconds: float = 5.0, between: float = 0.0, **settings: Any) -> Cons
     return harness
 
 
-def test_after_two_slow_failures_other_items_take_a_detour(
-    log_lines: Lines,
-) -> None:
+def test_after_two_slow_failures_other_items_take_a_detour(log_lines: Lines) -> None:
     harness = careful()
     assert harness.deliver("cdc", start=3) == []
     assert (harness.ran, harness.waiting("c"), harness.waiting("d")) == ([], [3, 5], [4])

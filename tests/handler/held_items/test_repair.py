@@ -105,11 +105,7 @@ def test_skip_says_where_the_failure_store_refuses_and_leaves_the_change_first()
     world = with_mended_item("aaa")
     world.s3.failing = refusal("AccessDenied")
     answer = world.ask("skip", item=digest("a"))
-    assert answer == {
-        "skipped": False,
-        "change": named(1),
-        "reason": "the failure store refuses it: the log says why",
-    }
+    assert answer == {"skipped": False, "change": named(1), "reason": "the failure store refuses it: the log says why"}
     assert (world.waiting(), world.held_row().owner) == ([1, 2, 3], None)
 
 
