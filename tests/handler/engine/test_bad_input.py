@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from handler.stream import Change, PermanentError, aws, consumer, environment
-from handler.stream.failures import read_failure
 from handler.stream.testing.dynamodb import MemoryDynamoDB
 from tests.fakes.aws import S3, Clock, LambdaContext
 from tests.fakes.records import nested, record
@@ -70,8 +69,7 @@ def test_a_change_that_its_handler_modifies_is_parked_whole(spoil: Callable[[Cha
     harness.trouble[1] = PermanentError("never")
     harness.retry(now=True)
     assert (harness.parked(), harness.applied) == ([1], [2])
-    [body] = harness.s3.objects.values()
-    assert read_failure(body).records == (record(1),)
+    assert harness.failure().records == (record(1),)
 
 
 def test_every_try_receives_the_record_as_lambda_delivered_it() -> None:
@@ -107,8 +105,7 @@ def test_an_error_whose_text_raises_is_a_failure_of_its_change(log_lines: Lines)
     assert {line["error"]["text"] for line in log_lines()} == {text}
     harness.retry(now=True)
     assert (harness.waiting(), log_lines()[-1]["error"]["text"]) == ([1], text)
-    [body] = harness.s3.objects.values()
-    assert read_failure(body).error == f"RudePermanentError: {text}"
+    assert harness.failure().error == f"RudePermanentError: {text}"
 
 
 def looks_at_the_image(change: Change) -> None:
@@ -126,8 +123,7 @@ def test_an_image_of_1000_levels_is_parked_as_undecodable(look: Callable[[Change
     harness.look = look
     assert harness.invoke({"Records": [deep, record(2)]}) == {"batchItemFailures": []}
     assert (harness.parked(), harness.waiting()) == ([1], [])
-    [body] = harness.s3.objects.values()
-    failure = read_failure(body)
+    failure = harness.failure()
     assert (failure.condition, [each["eventID"] for each in failure.records]) == ("Undecodable", ["event-1"])
 
 

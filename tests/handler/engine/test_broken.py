@@ -5,9 +5,7 @@ import pytest
 from tests.fakes.aws import before, in_turn, refused
 from tests.fakes.records import STREAM
 from tests.handler.conftest import Counts, Lines
-from tests.handler.harness import FAILS, FIRST, ConsumerHarness, digest, with_held_item, with_mended_item
-
-NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}
+from tests.handler.harness import FAILS, FIRST, NOTHING, ConsumerHarness, digest, with_held_item, with_mended_item
 
 
 def key(number: int, part: int = 0) -> str:
@@ -23,9 +21,8 @@ def test_a_missing_or_unreadable_change_row_stops_only_its_item(
     harness = ConsumerHarness({1: FAILS, 11: FAILS})
     harness.deliver("aaa")
     harness.deliver("b", start=11)
-    harness.trouble.clear()
-    harness.ran.clear()
-    rows = harness.ledger(f"hold#consumer#{digest('a')}")
+    harness.mend()
+    rows = harness.change_rows()
     match damage:
         case "missing":
             del rows[key(number)]
@@ -48,7 +45,7 @@ def test_a_missing_or_unreadable_change_row_stops_only_its_item(
 
 def test_a_broken_item_continues_after_its_repair() -> None:
     harness = with_held_item("aa")
-    rows = harness.ledger(f"hold#consumer#{digest('a')}")
+    rows = harness.change_rows()
     row = rows.pop(key(1))
     harness.trouble.clear()
     harness.retry(now=True)
@@ -119,14 +116,14 @@ def test_a_released_items_rows_are_purged_after_an_hour() -> None:
     assert harness.row() is not None
     harness.retry_later(1)
     assert harness.row() is None
-    assert harness.ledger(f"hold#consumer#{digest('a')}") == {}
+    assert harness.change_rows() == {}
 
 
 def test_a_purge_removes_left_over_changes_and_not_those_of_a_new_hold() -> None:
     harness = with_mended_item("aa")
     harness.dynamodb.on["BatchWriteItem change"] = refused()
     assert harness.retry(now=True)["released"] == 1
-    assert len(harness.ledger(f"hold#consumer#{digest('a')}")) == 3
+    assert len(harness.change_rows()) == 3
     del harness.dynamodb.on["BatchWriteItem change"]
 
     def hold_again() -> None:
@@ -145,7 +142,7 @@ def test_a_purge_leaves_a_change_row_that_a_new_hold_writes_meanwhile() -> None:
     harness.dynamodb.on["UpdateItem hold"] = in_turn(refused())
     assert harness.deliver("a", start=3) == [3]
     assert harness.retry(now=True)["released"] == 1
-    assert key(3) in harness.ledger(f"hold#consumer#{digest('a')}")
+    assert key(3) in harness.change_rows()
 
     def hold_again() -> None:
         harness.trouble[3] = FAILS

@@ -10,9 +10,8 @@ from handler.stream.engine.workers import SimulatedCrash
 from tests.fakes.aws import refusal, refused
 from tests.fakes.records import START, record
 from tests.handler.conftest import Counts, Lines
-from tests.handler.harness import FAILS, ConsumerHarness, digest, with_held_item
+from tests.handler.harness import FAILS, NOTHING, ConsumerHarness, Takes, digest, with_held_item
 
-NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}
 DAY = 86_400.0
 
 
@@ -32,8 +31,7 @@ def test_now_is_true_and_nothing_else(value: object) -> None:
 def test_an_item_is_not_due_while_its_lease_runs_even_now() -> None:
     harness = with_held_item("a")
     harness.trouble[1] = SimulatedCrash()
-    with pytest.raises(SimulatedCrash):
-        harness.retry(now=True, seconds=60)
+    harness.retry_and_crash(now=True, seconds=60)
     harness.trouble.clear()
     harness.clock.now += 64.9
     assert harness.retry(now=True) == NOTHING | {"held": 1}
@@ -70,7 +68,7 @@ def test_new_turns_begin_in_the_first_50_seconds() -> None:
     harness.clock.now += 1
     harness.deliver("b", start=2)
     harness.ran.clear()
-    harness.trouble = {1: harness.takes(50)}
+    harness.trouble = {1: Takes(50)}
     assert harness.retry(now=True, seconds=900) == NOTHING | {"held": 2, "due": 2, "tried": 1, "released": 1}
     assert harness.ran == [1]
     assert harness.held_row("b").deaths == 0
@@ -175,8 +173,7 @@ def test_a_scheduled_run_invokes_a_helper_for_each_500_due_items_beyond_the_firs
 def test_run_and_helpers_share_the_items_out_and_helpers_invoke_nobody() -> None:
     harness = ConsumerHarness(dict.fromkeys(range(501), FAILS))
     harness.invoke({"Records": [record(place, f"item-{place}") for place in range(501)]})
-    harness.trouble.clear()
-    harness.ran.clear()
+    harness.mend()
     first = harness.retry_later(1)
     [(_, payload)] = harness.functions.invoked
     assert payload == {"table-stream": "retry", "now": False, "slice": [1, 2]}

@@ -62,8 +62,7 @@ def test_a_hold_refused_since_it_was_released_meanwhile_runs_what_is_above_the_t
 
 @pytest.mark.parametrize("lost", ["UpdateItem hold", "BatchWriteItem change"])
 def test_a_hold_whose_answer_is_lost_is_reported_and_settled_when_it_comes_again(lost: str) -> None:
-    harness = ConsumerHarness({1: FAILS})
-    harness.dynamodb.on[lost] = in_turn(unanswered)
+    harness = ConsumerHarness({1: FAILS}, on={lost: in_turn(unanswered)})
     assert harness.deliver("aba") == [1, 3]
     assert harness.note(under=1) == {1: UNDONE, 2: DONE, 3: UNDONE}
     assert harness.deliver("aba") == []
@@ -82,8 +81,7 @@ def test_an_append_whose_answer_is_lost_is_reported_and_settled_when_it_comes_ag
 def test_where_the_ledger_throttles_batches_are_reported_and_the_stream_is_the_buffer_again(
     busy: str, log_lines: Lines, counts: Counts
 ) -> None:
-    harness = ConsumerHarness({1: FAILS})
-    harness.dynamodb.on[busy] = refused("ProvisionedThroughputExceededException")
+    harness = ConsumerHarness({1: FAILS}, on={busy: refused("ProvisionedThroughputExceededException")})
     assert harness.deliver("aba") == [1, 3]
     assert counts() == {"ReportedChanges": 2}
     assert [line["message"] for line in log_lines()] == [
@@ -100,8 +98,7 @@ def test_where_the_ledger_throttles_batches_are_reported_and_the_stream_is_the_b
 def test_where_the_ledger_cannot_be_read_the_whole_batch_is_reported_untried(
     call: str, counts: Counts, log_lines: Lines
 ) -> None:
-    harness = ConsumerHarness()
-    harness.dynamodb.on[call] = refused()
+    harness = ConsumerHarness(on={call: refused()})
     assert harness.deliver("abc") == [1, 2, 3]
     assert harness.ran == []
     assert counts() == {"ReportedChanges": 3}

@@ -71,8 +71,7 @@ def test_a_batch_that_is_reported_again_has_a_new_note(harness: ConsumerHarness)
 
 def test_the_former_engine_can_read_a_new_note() -> None:
     """For a moment of the deployment both are at work: what is held is as settled for the former as what is parked."""
-    harness = ConsumerHarness({1: FAILS, 2: FAILS})
-    harness.dynamodb.on["UpdateItem hold"] = in_turn(refused())
+    harness = ConsumerHarness({1: FAILS, 2: FAILS}, on={"UpdateItem hold": in_turn(refused())})
     assert harness.deliver("abc") == [1]
     text = zlib.decompress(harness.ledger(f"note#consumer#{STREAM}")[UNDER_1]["records"]["B"]).decode()
     read = [FORMER_PARSER.fullmatch(part) for part in text.split(",")]

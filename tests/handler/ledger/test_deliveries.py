@@ -18,8 +18,7 @@ def deliver_and_die(harness: ConsumerHarness, times: int) -> None:
 
 
 def test_the_third_delivery_of_an_old_record_alone_is_held_unrun_as_suspect(log_lines: Lines) -> None:
-    harness = ConsumerHarness()
-    harness.clock.now += 31
+    harness = ConsumerHarness(age=31)
     deliver_and_die(harness, 2)
     harness.ran.clear()
     assert harness.deliver("a") == []
@@ -40,8 +39,7 @@ def test_the_third_delivery_of_an_old_record_alone_is_held_unrun_as_suspect(log_
 def test_a_delivery_counts_where_the_record_is_older_than_the_window_and_30_seconds(
     window: float, age: float, counted: bool
 ) -> None:
-    harness = ConsumerHarness(batching_window_seconds=window)
-    harness.clock.now += age
+    harness = ConsumerHarness(batching_window_seconds=window, age=age)
     deliver_and_die(harness, 1)
     rows = harness.ledger(f"alone#consumer#{record(1)['eventSourceARN']}")
     assert [row["count"] for row in rows.values()] == [{"N": "1"}] * counted
@@ -50,8 +48,7 @@ def test_a_delivery_counts_where_the_record_is_older_than_the_window_and_30_seco
 
 @pytest.mark.parametrize("end", [None, FAILS, PermanentError("never")])
 def test_a_delivery_that_ends_with_an_answer_gives_its_count_back(end: Exception | None) -> None:
-    harness = ConsumerHarness()
-    harness.clock.now += 31
+    harness = ConsumerHarness(age=31)
     deliver_and_die(harness, 1)
     harness.trouble[1] = end
     assert harness.deliver("a") == []
@@ -59,9 +56,7 @@ def test_a_delivery_that_ends_with_an_answer_gives_its_count_back(end: Exception
 
 
 def test_a_record_in_a_larger_batch_is_not_counted() -> None:
-    harness = ConsumerHarness()
-    harness.clock.now += 31
-    harness.trouble[1] = SimulatedCrash()
+    harness = ConsumerHarness({1: SimulatedCrash()}, age=31)
     harness.deliver_and_crash("ab")
     assert "UpdateItem alone" not in harness.dynamodb.calls
 
@@ -76,9 +71,7 @@ def test_a_record_in_a_larger_batch_is_not_counted() -> None:
 def test_a_delivery_that_cannot_be_counted_comes_again_unrun_and_a_count_that_stays_holds_nothing_up(
     call: str, reported: list[int], message: str, log_lines: Lines
 ) -> None:
-    harness = ConsumerHarness()
-    harness.clock.now += 31
-    harness.dynamodb.on[call] = refused()
+    harness = ConsumerHarness(age=31, on={call: refused()})
     assert harness.deliver("a") == reported
     assert harness.ran == harness.applied == [1][len(reported) :]
     assert log_lines()[-1]["message"] == message
@@ -96,8 +89,7 @@ def test_a_suspect_of_a_held_item_waits_behind_what_waits() -> None:
 def test_a_count_without_a_format_is_counted_on_and_one_of_a_newer_format_is_left(
     version: dict[str, str] | None, reported: list[int]
 ) -> None:
-    harness = ConsumerHarness()
-    harness.clock.now += 31
+    harness = ConsumerHarness(age=31)
     deliver_and_die(harness, 1)
     harness.trouble.clear()
     [row] = harness.ledger(f"alone#consumer#{record(1)['eventSourceARN']}").values()

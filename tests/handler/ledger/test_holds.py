@@ -198,8 +198,7 @@ def test_what_is_at_or_below_the_tail_and_not_of_the_hold_is_parked_as_out_of_se
     assert harness.parked() == [number]
     assert number not in harness.ran
     assert counts() == {"OutOfSequence": 1, "ParkedChanges": 1}
-    [body] = harness.s3.objects.values()
-    assert read_failure(body).condition == "OutOfSequence"
+    assert harness.failure().condition == "OutOfSequence"
 
 
 @pytest.mark.parametrize(("number", "fields"), [(-3, {}), (1, {"ApproximateCreationDateTime": None})])

@@ -11,7 +11,7 @@ from handler.stream.ledger.writes import LedgerBusyError, LedgerWrites
 from handler.stream.testing.dynamodb import MemoryDynamoDB
 from tests.fakes.records import STREAM, record
 from tests.handler.conftest import Counts, Lines
-from tests.handler.harness import FAILS, FIRST, ConsumerHarness, digest
+from tests.handler.harness import FAILS, FIRST, ConsumerHarness
 
 
 def blob(size: int, seed: int) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def holding(*records: dict[str, Any]) -> ConsumerHarness:
 
 def parts(harness: ConsumerHarness) -> list[tuple[int, int]]:
     """The change and the part of each of the item's change rows."""
-    rows = harness.ledger(f"hold#consumer#{digest('a')}")
+    rows = harness.change_rows()
     keys = [sort.split("#") for sort in sorted(rows) if sort != "!"]
     return [(int(number) - FIRST, int(part)) for _, number, part in keys]
 
@@ -41,9 +41,7 @@ def test_a_change_over_350_kb_is_kept_in_parts_and_runs_as_it_came() -> None:
     records = [record(1), large(2), record(3)]
     harness = holding(*records)
     assert parts(harness) == [(1, 0), (2, 0), (2, 1), (2, 2), (3, 0)]
-    sizes = [
-        len(row["record"]["B"]) for sort, row in harness.ledger(f"hold#consumer#{digest('a')}").items() if sort != "!"
-    ]
+    sizes = [len(row["record"]["B"]) for sort, row in harness.change_rows().items() if sort != "!"]
     assert max(sizes) == 350_000
     seen = list[Any]()
     harness.look = lambda change: seen.append(change.raw)
@@ -66,7 +64,7 @@ def test_a_change_row_without_a_format_is_read_and_one_of_a_newer_format_breaks_
 ) -> None:
     """The hold waits for an hour, and then for the newer version of the engine."""
     harness = holding(record(1))
-    row = harness.ledger(f"hold#consumer#{digest('a')}")[f"{STREAM.rpartition('/')[2]}#{FIRST + 1:040}#0000"]
+    row = harness.change_rows()[f"{STREAM.rpartition('/')[2]}#{FIRST + 1:040}#0000"]
     assert row.pop("v") == {"N": "1"}
     row |= {"v": {"N": version}} if version else {}
     counts()
@@ -77,7 +75,7 @@ def test_a_change_row_without_a_format_is_read_and_one_of_a_newer_format_breaks_
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_a_part_that_is_missing_breaks_the_hold(part: int, counts: Counts) -> None:
     harness = holding(large(1), record(2))
-    del harness.ledger(f"hold#consumer#{digest('a')}")[f"{STREAM.rpartition('/')[2]}#{FIRST + 1:040}#{part:04}"]
+    del harness.change_rows()[f"{STREAM.rpartition('/')[2]}#{FIRST + 1:040}#{part:04}"]
     harness.ran.clear()
     counts()
     harness.retry(now=True)
@@ -160,8 +158,7 @@ def test_after_five_times_the_ledger_is_too_busy() -> None:
 def test_what_is_not_wholly_written_does_not_count(log_lines: Lines) -> None:
     """The batch is reported, and no row names the changes."""
     left = {"UnprocessedItems": {"ledger": [{"PutRequest": {"Item": key_of("hold#consumer#x", "y")}}]}}
-    harness = ConsumerHarness({1: FAILS})
-    harness.dynamodb.on["BatchWriteItem change"] = lambda act: act() | left
+    harness = ConsumerHarness({1: FAILS}, on={"BatchWriteItem change": lambda act: act() | left})
     assert harness.deliver("ab") == [1]
     assert harness.row() is None
     assert harness.dynamodb.calls.count("BatchWriteItem change") == 5
@@ -172,7 +169,7 @@ def test_a_large_redriven_change_is_kept_in_parts_too() -> None:
     """Its rows begin with a plus sign, which sorts before every version."""
     harness = ConsumerHarness()
     harness.ask("redrive", records=[large(1)])
-    assert sorted(sort[0] for sort in harness.ledger(f"hold#consumer#{digest('a')}")) == ["!", "+", "+", "+"]
+    assert sorted(sort[0] for sort in harness.change_rows()) == ["!", "+", "+", "+"]
     assert harness.retry()["released"] == 1
     assert harness.applied == [1]
-    assert list(harness.ledger(f"hold#consumer#{digest('a')}")) == ["!"]
+    assert list(harness.change_rows()) == ["!"]

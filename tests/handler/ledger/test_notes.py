@@ -14,10 +14,7 @@ from tests.handler.harness import FAILS, FIRST, ConsumerHarness
 
 def reporting(*failing: int) -> ConsumerHarness:
     """A harness that reports what fails: the ledger refuses to hold it."""
-    harness = ConsumerHarness()
-    harness.dynamodb.on["UpdateItem hold"] = refused()
-    harness.trouble |= dict.fromkeys(failing, FAILS)
-    return harness
+    return ConsumerHarness(dict.fromkeys(failing, FAILS), on={"UpdateItem hold": refused()})
 
 
 def test_a_batch_that_is_reported_in_part_notes_every_record_from_the_first_reported_one() -> None:
@@ -42,8 +39,7 @@ def test_the_next_delivery_runs_only_what_is_not_settled(
 ) -> None:
     harness = reporting(failing)
     harness.deliver(batch)
-    harness.trouble.clear()
-    harness.ran.clear()
+    harness.mend()
     assert harness.deliver(next_batch, start=start) == []
     assert harness.ran == ran
 
@@ -78,8 +74,7 @@ def test_a_nearer_note_hides_one_further_below() -> None:
     del harness.trouble[1]
     harness.deliver("abc")
     assert harness.note(under=2) is not None
-    harness.trouble.clear()
-    harness.ran.clear()
+    harness.mend()
     harness.deliver("bc", start=2)
     assert harness.ran == [2]
 
@@ -87,8 +82,7 @@ def test_a_nearer_note_hides_one_further_below() -> None:
 def test_what_a_shorter_batch_leaves_of_a_note_is_carried_on_under_the_record_that_comes_next() -> None:
     harness = reporting(1)
     harness.deliver("abcdef")
-    harness.trouble.clear()
-    harness.ran.clear()
+    harness.mend()
     assert harness.deliver("abc") == []
     assert harness.ran == [1]
     assert harness.note(under=4) == {4: DONE, 5: DONE, 6: DONE}
@@ -108,8 +102,7 @@ def test_notes_of_two_streams_are_kept_apart() -> None:
     """Sequence numbers repeat between streams."""
     harness = reporting(1)
     harness.deliver("ab")
-    harness.trouble.clear()
-    harness.ran.clear()
+    harness.mend()
     harness.deliver("ab", stream=STREAM.replace("orders", "users"))
     assert harness.ran == [1, 2]
 
@@ -158,8 +151,7 @@ def test_a_note_without_a_format_is_read_and_one_of_a_newer_format_makes_the_bat
     """During a deployment, an old and a new version of the engine may run at the same time."""
     harness = reporting(2)
     harness.deliver("abc")
-    harness.trouble.clear()
-    harness.ran.clear()
+    harness.mend()
     [row] = harness.ledger(f"note#consumer#{STREAM}").values()
     assert row["v"] == {"N": "1"}
     row["v"] = {"N": "2"}
