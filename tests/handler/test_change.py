@@ -60,8 +60,7 @@ def test_an_image_that_is_not_an_item_is_malformed(image: Any) -> None:
 
 def test_an_undecodable_image_is_a_permanent_error_on_first_use() -> None:
     change = Change(record(1, NewImage={"a": {"N": "x"}}))
-    assert change.keys == {"id": "a"}
-    assert change.old_image == {"id": "a", "n": Decimal(1)}
+    assert (change.keys, change.old_image) == ({"id": "a"}, {"id": "a", "n": Decimal(1)})
     with pytest.raises(PermanentError):
         _ = change.new_image
 
@@ -74,20 +73,16 @@ def test_an_image_is_decoded_once() -> None:
 def test_a_change_has_the_values_of_its_record() -> None:
     raw = record(7, "x", name="INSERT", at=1_800_000_000)
     change = Change(raw)
-    assert change.event_id == "event-7"
-    assert change.event_name == "INSERT"
+    assert (change.event_id, change.event_name) == ("event-7", "INSERT")
     assert type(change.event_name) is str
-    assert change.keys == {"id": "x"}
-    assert change.new_image == {"id": "x", "n": Decimal(7)}
+    assert (change.keys, change.new_image) == ({"id": "x"}, {"id": "x", "n": Decimal(7)})
     assert change.old_image is None
     assert change.sequence_number == "100000000000000000007"
     assert change.version == f"{STREAM}#{'0' * 19}100000000000000000007"
     assert change.created_at == datetime(2027, 1, 15, 8, tzinfo=UTC)
     assert change.table_name == "orders"
     assert change.stream.label == "2026-01-01T00:00:00.000"
-    assert change.stream_arn == STREAM
-    assert change.origin == "stream"
-    assert change.raw == raw
+    assert (change.stream_arn, change.origin, change.raw) == (STREAM, "stream", raw)
     assert not change.is_expiry
 
 

@@ -129,8 +129,7 @@ def test_another_error_of_s3_is_raised() -> None:
 @pytest.mark.parametrize("payload", [MAPPING["payload"], json.loads(MAPPING["payload"])], ids=["text", "object"])
 def test_the_mappings_record_is_read_with_its_payload_as_text_or_object(payload: Any) -> None:
     failure = read_failure(json.dumps({**MAPPING, "payload": payload}))
-    assert failure.condition == "RetryAttemptsExhausted"
-    assert failure.error == "Unhandled"
+    assert (failure.condition, failure.error) == ("RetryAttemptsExhausted", "Unhandled")
     assert failure.stream_arn == STREAM
     assert failure.records == (record(1), record(2))
     assert failure.at == "2022-07-13T13:48:01.000Z"

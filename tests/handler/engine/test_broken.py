@@ -132,8 +132,7 @@ def test_a_purge_removes_left_over_changes_and_not_those_of_a_new_hold() -> None
 
     harness.dynamodb.on["DeleteItem hold"] = before(hold_again)
     harness.retry_later(60)
-    assert harness.waiting() == [3]
-    assert harness.described()["error_type"] == "ValueError"
+    assert (harness.waiting(), harness.described()["error_type"]) == ([3], "ValueError")
 
 
 def test_a_purge_leaves_a_change_row_that_a_new_hold_writes_meanwhile() -> None:

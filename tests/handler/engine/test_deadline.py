@@ -79,8 +79,7 @@ def test_the_next_delivery_after_a_timeout_repeats_nothing() -> None:
     harness.deliver_and_crash("abcaca")
     harness.mend()
     assert harness.deliver("abcaca") == []
-    assert harness.ran == [4, 6]
-    assert harness.waiting("c") == [3, 5]
+    assert (harness.ran, harness.waiting("c")) == ([4, 6], [3, 5])
 
 
 def test_a_running_item_is_leased_until_5_seconds_after_the_invocation(log_lines: Lines) -> None:
@@ -117,8 +116,7 @@ def test_a_handler_that_succeeds_after_the_deadline_updates_its_hold(
 ) -> None:
     harness = ConsumerHarness({1: ENDS_LATE})
     assert harness.deliver(batch) == reported
-    assert harness.waiting() == later
-    assert harness.applied == [1]
+    assert (harness.waiting(), harness.applied) == (later, [1])
     harness.ran.clear()
     assert harness.retry()["released"] == (1 if later else 0)
     assert harness.ran == later

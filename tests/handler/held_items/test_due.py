@@ -70,8 +70,7 @@ def test_new_turns_begin_in_the_first_50_seconds() -> None:
     harness.ran.clear()
     harness.trouble = {1: Takes(50)}
     assert harness.retry(now=True, seconds=900) == NOTHING | {"held": 2, "due": 2, "tried": 1, "released": 1}
-    assert harness.ran == [1]
-    assert harness.held_row("b").deaths == 0
+    assert (harness.ran, harness.held_row("b").deaths) == ([1], 0)
     assert harness.held_row("b").owner is None
 
 

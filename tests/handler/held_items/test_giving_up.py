@@ -85,24 +85,21 @@ def test_after_that_further_changes_have_one_try_each_while_another_item_succeed
     harness = given_up()
     harness.trouble.pop(11)
     assert harness.retry(now=True) == NOTHING | {"held": 2, "due": 2, "tried": 2, "released": 2, "parked": 2}
-    assert harness.ran == [11, 2, 3, 4]
-    assert harness.parked() == [1, 2, 3]
+    assert (harness.ran, harness.parked()) == ([11, 2, 3, 4], [1, 2, 3])
 
 
 def test_without_another_items_success_further_ones_have_the_ordinary_back_off() -> None:
     """An outage must not make the engine give up an item's changes quickly."""
     harness = given_up()
     harness.retry_later(2, now=True)
-    assert (harness.parked(), harness.waiting()) == ([1], [2, 3, 4])
-    assert harness.held_row().given_up == 1
+    assert (harness.parked(), harness.waiting(), harness.held_row().given_up) == ([1], [2, 3, 4], 1)
 
 
 def test_an_items_own_success_ends_the_one_try() -> None:
     harness = given_up()
     harness.trouble = {3: FAILS}
     harness.retry(now=True)
-    assert (harness.parked(), harness.waiting()) == ([1], [3, 4])
-    assert harness.held_row().given_up == 0
+    assert (harness.parked(), harness.waiting(), harness.held_row().given_up) == ([1], [3, 4], 0)
 
 
 # Suspects

@@ -12,8 +12,7 @@ def test_an_append_refused_since_the_item_was_released_runs_what_is_above_the_ta
     harness = with_mended_item("aa")
     harness.dynamodb.on["UpdateItem hold"] = before(lambda: harness.retry(now=True))
     assert harness.deliver("aaa", start=2) == []
-    assert harness.applied == [1, 2, 3, 4]
-    assert harness.waiting() == []
+    assert (harness.applied, harness.waiting()) == ([1, 2, 3, 4], [])
 
 
 def test_an_append_refused_since_the_row_is_gone_runs_all() -> None:

@@ -120,8 +120,7 @@ def test_a_redriven_change_of_an_item_that_is_not_held_makes_a_hold_that_is_due(
     assert (row.next, row.tail, row.waiting, row.due, row.since) == (None, "", 0, harness.clock(), harness.clock())
     assert (harness.described()["keys"], harness.described()["error_type"]) == ('{"id": {"S": "a"}}', "Redriven")
     assert harness.retry() == {"held": 1, "due": 1, "tried": 1, "released": 1, "parked": 0}
-    assert harness.applied == [1]
-    assert harness.waiting() == []
+    assert (harness.applied, harness.waiting()) == ([1], [])
 
 
 def test_redriven_changes_run_before_those_that_wait_and_are_newer_whatever_their_stream() -> None:
@@ -200,8 +199,7 @@ def test_a_change_of_the_stream_that_arrives_while_a_redriven_one_runs_disturbs_
         row = harness.held_row()
         assert (row.owner, row.deaths, row.lease) == (None, 0, 0)
         harness.retry_later(1)
-    assert harness.applied == [1, 2, 5]
-    assert harness.waiting() == []
+    assert (harness.applied, harness.waiting()) == ([1, 2, 5], [])
 
 
 @pytest.mark.parametrize("seconds", [0, 2])
@@ -222,8 +220,7 @@ def test_a_change_that_is_redriven_between_the_last_one_and_the_release_runs_too
     harness = with_mended_item("a")
     harness.dynamodb.on["UpdateItem hold"] = in_turn(answered, before(lambda: redrive(harness, 9)))
     assert harness.retry(now=True)["released"] == 1
-    assert harness.applied == [1, 9]
-    assert harness.waiting() == []
+    assert (harness.applied, harness.waiting()) == ([1, 9], [])
 
 
 def test_the_same_change_twice_in_a_request_runs_once() -> None:

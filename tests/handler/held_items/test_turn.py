@@ -30,10 +30,7 @@ def test_waiting_changes_run_in_order_one_attempt_each_until_one_fails() -> None
     harness = with_held_item("aaaa")
     harness.trouble = {3: FAILS}
     assert harness.retry(now=True) == NOTHING | {"held": 1, "due": 1, "tried": 1}
-    assert harness.ran == [1, 2, 3]
-    assert harness.applied == [1, 2]
-    assert harness.waiting() == [3, 4]
-    assert harness.paused == []
+    assert (harness.ran, harness.applied, harness.waiting(), harness.paused) == ([1, 2, 3], [1, 2], [3, 4], [])
 
 
 def test_a_turn_costs_three_writes_and_two_reads() -> None:
@@ -106,8 +103,7 @@ def test_a_turn_ends_after_15_seconds_and_is_due_at_once(log_lines: Lines) -> No
     harness = with_held_item("a" * 5)
     harness.trouble = {number: Takes(5) for number in range(1, 6)}
     assert harness.retry(now=True, seconds=600) == NOTHING | {"held": 1, "due": 1, "tried": 1}
-    assert harness.applied == [1, 2, 3]
-    assert harness.waiting() == [4, 5]
+    assert (harness.applied, harness.waiting()) == ([1, 2, 3], [4, 5])
     row = harness.held_row()
     assert (row.due, row.owner, row.lease, row.waiting) == (harness.clock(), None, 0, 2)
     line = log_lines()[-1]
@@ -120,8 +116,7 @@ def test_no_change_starts_without_time_for_a_whole_handler() -> None:
     harness = with_held_item("aaa")
     harness.trouble = {1: Takes(5.1)}
     harness.retry(now=True, seconds=17)
-    assert harness.applied == [1]
-    assert harness.waiting() == [2, 3]
+    assert (harness.applied, harness.waiting()) == ([1], [2, 3])
     assert harness.held_row().owner is None
 
 
@@ -180,16 +175,14 @@ def test_a_change_that_arrives_after_the_last_one_and_before_the_release_runs_in
 
     harness.trouble = {2: end}
     assert harness.retry(now=True)["released"] == 1
-    assert harness.applied == [1, 2, 3]
-    assert harness.waiting() == []
+    assert (harness.applied, harness.waiting()) == ([1, 2, 3], [])
 
 
 def test_a_release_whose_answer_is_lost_is_a_release() -> None:
     harness = with_held_item("a")
     harness.trouble = {1: lambda: harness.dynamodb.on.update({"UpdateItem hold": in_turn(unanswered)})}
     assert harness.retry(now=True)["released"] == 1
-    assert harness.applied == [1]
-    assert harness.waiting() == []
+    assert (harness.applied, harness.waiting()) == ([1], [])
 
 
 def test_a_hand_back_whose_answer_is_lost_is_one() -> None:
@@ -280,8 +273,7 @@ def test_an_item_that_another_run_leases_first_is_left_to_it() -> None:
 
     harness.dynamodb.on["UpdateItem hold"] = before(lease_first)
     assert harness.retry(now=True) == NOTHING | {"held": 1, "due": 1}
-    assert harness.ran == []
-    assert harness.held_row().owner == "other"
+    assert (harness.ran, harness.held_row().owner) == ([], "other")
 
 
 def test_an_item_that_another_run_has_tried_meanwhile_is_left_until_it_is_due() -> None:

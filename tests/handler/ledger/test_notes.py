@@ -84,8 +84,7 @@ def test_what_a_shorter_batch_leaves_of_a_note_is_carried_on_under_the_record_th
     harness.deliver("abcdef")
     harness.mend()
     assert harness.deliver("abc") == []
-    assert harness.ran == [1]
-    assert harness.note(under=4) == {4: DONE, 5: DONE, 6: DONE}
+    assert (harness.ran, harness.note(under=4)) == ([1], {4: DONE, 5: DONE, 6: DONE})
     assert harness.deliver("def", start=4) == []
     assert harness.ran == [1]
 
