@@ -131,9 +131,8 @@ def test_each_claim_has_its_own_partition_by_consumer_and_event_id() -> None:
     assert [(item["pk"]["S"], item["sk"]["S"], item["status"]["S"]) for item in items] == [
         (f"claim#welcome-email#event-{number}", "claim", "COMPLETED") for number in (1, 2)
     ]
-    assert all(
-        99 <= int(item["expiry"]["N"]) - harness.clock() <= 101 for item in items
-    )  # Powertools truncates to whole seconds
+    # Powertools truncates to whole seconds.
+    assert all(99 <= int(item["expiry"]["N"]) - harness.clock() <= 101 for item in items)
 
 
 def test_a_change_without_an_event_id_cannot_be_claimed_and_is_parked() -> None:

@@ -56,7 +56,7 @@ def test_a_broken_item_continues_after_its_repair() -> None:
 
 def test_a_retry_run_leaves_items_of_a_newer_format_alone(log_lines: Lines) -> None:
     harness = with_held_item("a")
-    harness.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
+    harness.make_newer()
     before_run = harness.row()
     assert harness.retry(now=True) == NOTHING | {"held": 1}
     assert (harness.ran, harness.row()) == ([], before_run)
@@ -66,17 +66,13 @@ def test_a_retry_run_leaves_items_of_a_newer_format_alone(log_lines: Lines) -> N
 # Batches
 
 
-def newer(harness: ConsumerHarness) -> None:
-    harness.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
-
-
 def test_a_batch_with_an_item_whose_hold_has_a_newer_format_is_reported(log_lines: Lines) -> None:
     """The report includes change 2, which the hold of another item has already settled."""
     harness = with_held_item("a")
     harness.trouble[2] = FAILS
     assert harness.deliver("b", start=2) == []
     harness.ran.clear()
-    newer(harness)
+    harness.make_newer()
     assert harness.deliver("bac", start=2) == [2, 3, 4]
     assert harness.ran == []
     line = log_lines()[-1]
@@ -89,7 +85,7 @@ def test_a_batch_with_an_item_whose_hold_has_a_newer_format_is_reported(log_line
 
 def test_another_items_hold_of_a_newer_format_is_ignored() -> None:
     harness = with_held_item("a")
-    newer(harness)
+    harness.make_newer()
     assert harness.deliver("b", start=2) == []
     assert harness.applied == [2]
 
@@ -99,7 +95,7 @@ def test_an_item_that_a_newer_engine_holds_meanwhile_is_reported() -> None:
 
     def hold() -> None:
         harness.deliver("a")
-        newer(harness)
+        harness.make_newer()
 
     harness.dynamodb.on["UpdateItem hold"] = before(hold)
     assert harness.deliver("aba") == [1, 3]
@@ -119,18 +115,18 @@ def test_a_released_items_rows_are_purged_after_an_hour() -> None:
     assert harness.change_rows() == {}
 
 
+def hold_again(harness: ConsumerHarness) -> None:
+    harness.trouble[3] = FAILS
+    assert harness.deliver("a", start=3) == []
+
+
 def test_a_purge_removes_left_over_changes_and_not_those_of_a_new_hold() -> None:
     harness = with_mended_item("aa")
     harness.dynamodb.on["BatchWriteItem change"] = refused()
     assert harness.retry(now=True)["released"] == 1
     assert len(harness.change_rows()) == 3
     del harness.dynamodb.on["BatchWriteItem change"]
-
-    def hold_again() -> None:
-        harness.trouble[3] = FAILS
-        assert harness.deliver("a", start=3) == []
-
-    harness.dynamodb.on["DeleteItem hold"] = before(hold_again)
+    harness.dynamodb.on["DeleteItem hold"] = before(lambda: hold_again(harness))
     harness.retry_later(60)
     assert (harness.waiting(), harness.described()["error_type"]) == ([3], "ValueError")
 
@@ -142,12 +138,7 @@ def test_a_purge_leaves_a_change_row_that_a_new_hold_writes_meanwhile() -> None:
     assert harness.deliver("a", start=3) == [3]
     assert harness.retry(now=True)["released"] == 1
     assert key(3) in harness.change_rows()
-
-    def hold_again() -> None:
-        harness.trouble[3] = FAILS
-        assert harness.deliver("a", start=3) == []
-
-    harness.dynamodb.on["DeleteItem change"] = before(hold_again)
+    harness.dynamodb.on["DeleteItem change"] = before(lambda: hold_again(harness))
     harness.retry_later(60)
     assert harness.waiting() == [3]
 

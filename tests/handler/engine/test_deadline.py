@@ -17,18 +17,15 @@ from tests.handler.harness import ENDS_LATE, FAILS, TIMES_OUT, ConsumerHarness, 
 HOURS = 3600.0
 
 
-@pytest.mark.parametrize(("left", "started"), [(12.0, [1]), (12.1, [1, 2])])
+@pytest.mark.parametrize(
+    ("timeout", "left", "started"), [(10.0, 12.0, [1]), (10.0, 12.1, [1, 2]), (3.0, 5.0, [1]), (3.0, 6.0, [1, 2])]
+)
 def test_another_change_starts_only_while_more_than_handler_timeout_and_two_seconds_are_left(
-    left: float, started: list[int]
+    timeout: float, left: float, started: list[int]
 ) -> None:
-    harness = ConsumerHarness({1: Takes(60 - left)})
+    harness = ConsumerHarness({1: Takes(60 - left)}, handler_timeout_seconds=timeout)
     assert harness.deliver("ab", seconds=60) == [number for number in (1, 2) if number not in started]
     assert harness.ran == started
-
-
-def test_handler_timeout_can_be_set() -> None:
-    harness = ConsumerHarness({1: Takes(54)}, handler_timeout_seconds=3.0)
-    assert harness.deliver("ab", seconds=60) == []
 
 
 def test_the_first_undone_change_of_a_batch_always_starts() -> None:

@@ -46,9 +46,7 @@ def test_a_run_with_nothing_held_reads_once_and_writes_nothing() -> None:
 
 
 def test_every_page_of_held_items_is_read() -> None:
-    harness = ConsumerHarness()
-    for number in range(1, 8):
-        harness.trouble[number] = FAILS
+    harness = ConsumerHarness(dict.fromkeys(range(1, 8), FAILS))
     harness.deliver("abcdefg")
     harness.dynamodb.page_bytes = 1
     assert harness.retry(now=True) == NOTHING | {"held": 7, "due": 7, "tried": 7}

@@ -93,7 +93,7 @@ def test_a_hold_is_written_25_rows_at_a_time() -> None:
 
 
 class Busy(MemoryDynamoDB):
-    """Takes one item of each batch and leaves the others unprocessed, as often as it is told; then all."""
+    """Takes one item of each batch and leaves the others unprocessed, `times` times; then all."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
@@ -109,8 +109,8 @@ class Busy(MemoryDynamoDB):
         [(table, wanted)] = request["RequestItems"].items()
         assert wanted["ConsistentRead"] is True
         done, left = self._shared(wanted["Keys"])
-        found = super().batch_get_item(RequestItems={table: {**wanted, "Keys": done}})
-        return {**found, "UnprocessedKeys": {table: {**wanted, "Keys": left}} if left else {}}
+        response = super().batch_get_item(RequestItems={table: {**wanted, "Keys": done}})
+        return {**response, "UnprocessedKeys": {table: {**wanted, "Keys": left}} if left else {}}
 
     def _shared(self, items: list[Any]) -> tuple[list[Any], list[Any]]:
         self.sent.append(len(items))
@@ -144,8 +144,8 @@ def test_reads_that_are_left_unprocessed_are_sent_again_100_at_a_time() -> None:
     table.put_and_delete(KEYS)
     dynamodb.sent.clear()
     dynamodb._times = 2  # pyright: ignore[reportPrivateUsage] # from now on
-    found = table.batch_get("p", [f"{place:03}" for place in range(120)])
-    assert (found, dynamodb.sent, slept) == (KEYS, [100, 99, 98, 20], [0.05, 0.1])
+    items = table.batch_get("p", [f"{place:03}" for place in range(120)])
+    assert (items, dynamodb.sent, slept) == (KEYS, [100, 99, 98, 20], [0.05, 0.1])
 
 
 def test_after_five_times_the_ledger_is_too_busy() -> None:
