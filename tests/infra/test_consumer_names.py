@@ -21,14 +21,8 @@ from tests.program.recording import record
     ("program", "message"),
     [
         (bare_consumer, "mirror reads nothing: name changes, as in reads=[users.changes()]"),
-        (
-            lambda: bare_consumer(users().changes(), name="mirorr"),
-            "no handler/mirorr.py; did you mean mirror?",
-        ),
-        (
-            lambda: bare_consumer(users().changes(), name="change_log"),
-            "a consumer's name has dashes: change-log",
-        ),
+        (lambda: bare_consumer(users().changes(), name="mirorr"), "no handler/mirorr.py; did you mean mirror?"),
+        (lambda: bare_consumer(users().changes(), name="change_log"), "a consumer's name has dashes: change-log"),
         (
             lambda: bare_consumer(
                 users().changes(), environment={"WORKERS": "3", "MINE": "", "LEDGER_TABLE": "x"}, stores=stores()
