@@ -84,11 +84,10 @@ def forget(guarded: LocalAws, outputs: dict[str, Any], consumer: str) -> None:
         ExpressionAttributeValues={":done": {"S": "done"}, ":past": {"N": "1"}},
     )
     ask(guarded, outputs, consumer, {"table-stream": "retry"})
-    # A helper that the run invokes may have the row in its slice, and ends later.
-    key = {"pk": row["pk"], "sk": row["sk"]}
-    wait_for(
-        lambda: "Item" not in dynamodb.get_item(TableName=ledger, Key=key), "the row's removal", timeout_seconds=60
-    )
+    # A helper that the run invokes may have the row in its slice, and ends later: the item's description goes last.
+    description = {"pk": {"S": f"{row['pk']['S']}#{row['sk']['S']}"}, "sk": {"S": "!"}}
+    for key in ({"pk": row["pk"], "sk": row["sk"]}, description):
+        wait_for(lambda key=key: "Item" not in dynamodb.get_item(TableName=ledger, Key=key), f"no {key}", 60)
 
 
 def deliver(
