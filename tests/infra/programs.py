@@ -14,12 +14,24 @@ from infra.stores import Stores
 from infra.table import Changes, StreamTable, ViewType
 from sandbox.program import in_process
 from tests.consumers.project import SAMPLE
-from tests.program.recording import RecordingBackend, record
+from tests.program.recording import FUNCTION, MAPPING, RecordingBackend, record, stream_arn, table_arn
 
 Program = Callable[[bool], object]
 """Registers resources, protected or not."""
 
 StackFile = Mapping[str, Any]
+
+PROD_USERS: dict[str, Any] = {
+    "name": "prod-users",
+    "arn": table_arn("users"),
+    "hashKey": "id",
+    "rangeKey": "n",
+    "attributes": [{"name": "id", "type": "S"}, {"name": "n", "type": "N"}, {"name": "indexed", "type": "S"}],
+    "streamEnabled": True,
+    "streamViewType": "KEYS_ONLY",
+    "streamArn": stream_arn("users"),
+}
+"""A table that exists already, as `aws.dynamodb.get_table` returns it."""
 
 
 def table(protect: bool, name: str = "orders", view_type: ViewType = "NEW_AND_OLD_IMAGES") -> StreamTable:
@@ -49,10 +61,22 @@ def bare_consumer(*reads: Changes, stores: Stores | None = None, **options: Any)
 
 
 def refusal(program: Callable[[], object], tables: Mapping[str, Any] | None = None, *, preview: bool = False) -> str:
-    """Return the message with which a program is refused."""
-    with pytest.raises(pulumi.RunError) as caught:
+    """Return the message with which a program is refused, or an empty one."""
+    try:
         record(program, tables=tables, preview=preview)
-    return str(caught.value)
+    except pulumi.RunError as error:
+        return str(error)
+    return ""
+
+
+def mapping(recorder: RecordingBackend) -> Any:
+    """Return the inputs of the mapping between `mirror` and `users`."""
+    return recorder.one(MAPPING, "mirror-users").inputs
+
+
+def variables(recorder: RecordingBackend) -> Any:
+    """Return the environment variables of `mirror`."""
+    return recorder.one(FUNCTION, "mirror-function").inputs["environment"]["variables"]
 
 
 def outcome(

@@ -1,8 +1,7 @@
 """A consumer's name: its module, its children, and the names that it had before."""
 
 import json
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from infra.archive import Package, build
 from infra.archive.handler_module import module_of
 from tests.consumers.project import SAMPLE
-from tests.infra.programs import bare_consumer, refusal, stores, users
+from tests.infra.programs import bare_consumer, refusal, stores, users, variables
 from tests.program import recording as kinds
 from tests.program.recording import record
 
@@ -35,12 +34,9 @@ def test_a_wiring_that_cannot_work_is_refused(program: Callable[[], object], mes
     assert refusal(program) == message
 
 
-def test_every_module_of_a_consumer_is_found() -> None:
-    assert [module_of(name, SAMPLE) for name in ("change-log", "mirror", "welcome-email")] == [
-        "change_log",
-        "mirror",
-        "welcome_email",
-    ]
+def test_every_module_of_a_consumer_exists() -> None:
+    modules = [module_of(name, SAMPLE) for name in ("change-log", "mirror", "welcome-email")]
+    assert modules == ["change_log", "mirror", "welcome_email"]
 
 
 @pytest.mark.parametrize(
@@ -71,9 +67,7 @@ def test_a_renamed_consumer_keeps_its_name_in_ledger_and_failure_bucket_and_its_
         json.dumps(each).replace("#mirror", "#order-mirror").replace("engine/mirror/", "engine/order-mirror/")
         for each in plain.statements("mirror")
     ]
-    before, after = (
-        each.one(kinds.FUNCTION, "mirror-function").inputs["environment"]["variables"] for each in (plain, renamed)
-    )
+    before, after = variables(plain), variables(renamed)
     assert before | {"LEDGER_NAME": "order-mirror"} == after
     assert (before["LEDGER_NAME"], after["POWERTOOLS_SERVICE_NAME"]) == ("mirror", "mirror")
 
@@ -82,8 +76,7 @@ def test_after_a_second_rename_the_name_in_between_is_an_alias() -> None:
     opts = pulumi.ResourceOptions(aliases=[pulumi.Alias("copy")])
     recorder = record(lambda: bare_consumer(users().changes(), stores=stores(), former_name="order-mirror", opts=opts))
     assert list(recorder.one(kinds.STREAM_CONSUMER, "mirror").aliases) == ["copy", "order-mirror"]
-    variables = recorder.one(kinds.FUNCTION, "mirror-function").inputs["environment"]["variables"]
-    assert variables["LEDGER_NAME"] == "order-mirror"
+    assert variables(recorder)["LEDGER_NAME"] == "order-mirror"
 
 
 def test_without_stores_a_former_name_is_an_alias_alone() -> None:
@@ -99,44 +92,34 @@ def test_a_former_name_is_that_of_another_consumer(former_name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (
-            [("mirror", "change-log"), ("change-log", None)],
-            "change-log and mirror would both be change-log in the ledger, and each would run the items that the other "
-            "holds; when the ledger holds none of them, remove former_name= from the consumer that has it",
-        ),
-        (
-            [("mirror", "old"), ("change-log", "old")],
-            "change-log and mirror would both be old in the ledger, and each would run the items that the other holds; "
-            "when the ledger holds none of them, remove former_name= from the consumer that has it",
-        ),
-    ],
+    ("of_mirror", "of_change_log", "name"), [("change-log", None, "change-log"), ("old", "old", "old")]
 )
-def test_two_consumers_do_not_share_what_they_hold(names: Sequence[tuple[str, str | None]], message: str) -> None:
+def test_two_consumers_do_not_share_what_they_hold(of_mirror: str, of_change_log: str | None, name: str) -> None:
     def program() -> None:
         kept = stores()
-        for name, former_name in names:
-            bare_consumer(users(f"{name}-source").changes(), name=name, stores=kept, former_name=former_name)
+        bare_consumer(users().changes(), stores=kept, former_name=of_mirror)
+        bare_consumer(users("b").changes(), name="change-log", stores=kept, former_name=of_change_log)
 
-    assert refusal(program) == message
+    assert refusal(program) == (
+        f"change-log and mirror would both be {name} in the ledger, and each would run the items that the other "
+        "holds; when the ledger holds none of them, remove former_name= from the consumer that has it"
+    )
 
 
-def test_names_of_children_do_not_collide() -> None:
+def test_names_of_children_do_not_collide(tmp_path: Path) -> None:
     def program() -> None:
         kept = stores()
-        bare_consumer(users("orders-archive").changes(), name="mirror", stores=kept, package=packaged("mirror"))
-        bare_consumer(users("archive").changes(), name="mirror-orders", stores=kept, package=packaged("mirror_orders"))
+        for name, source in (("mirror", "orders-archive"), ("mirror-orders", "archive")):
+            package = packaged(tmp_path, name.replace("-", "_"))
+            bare_consumer(users(source).changes(), name=name, stores=kept, package=package)
 
     assert refusal(program) == "mirror-orders and mirror would both make mirror-orders-archive: rename one of them"
 
 
-def packaged(*modules: str) -> Package:
-    """Return a package of a project with these modules."""
-    root = Path(tempfile.mkdtemp())
-    (root / "handler").mkdir()
-    for module in modules:
-        (root / "handler" / f"{module}.py").write_text("def handler(event, context): ...")
+def packaged(root: Path, module: str, text: str = "def handler(event, context): ...") -> Package:
+    """Return a package of a project in `root` with this module."""
+    (root / "handler").mkdir(exist_ok=True)
+    (root / "handler" / f"{module}.py").write_text(text)
     return replace(build("host", SAMPLE), root=root)
 
 
@@ -148,7 +131,5 @@ def packaged(*modules: str) -> Package:
     ],
 )
 def test_a_module_that_lambda_could_not_call_is_refused(module: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "handler").mkdir()
-    (tmp_path / "handler" / "mirror.py").write_text(module)
-    package = replace(build("host", SAMPLE), root=tmp_path)
+    package = packaged(tmp_path, "mirror", module)
     assert refusal(lambda: bare_consumer(users().changes(), package=package)).startswith(message)

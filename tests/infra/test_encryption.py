@@ -1,30 +1,24 @@
 """A customer managed key: the resource, the data that it encrypts, and the permissions to use it."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 import pytest
 
-from infra.archive import build
-from infra.consumer import StreamConsumer
 from infra.encryption import EncryptionKey
 from infra.grants import read_from, write_to
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import StreamTable
 from sandbox.program.in_process import Program, run
-from tests.consumers.project import SAMPLE
-from tests.infra.test_table import FOUND
+from tests.infra.programs import PROD_USERS, bare_consumer, refusal, users
 from tests.program import recording as kinds
 from tests.program.recording import ACCOUNT, REGION, RecordingBackend, arn, key_arn, physical, record
 
 KEY = key_arn("encryption-key")
-
-
-def decrypt_in_dynamodb(key: str = KEY) -> dict[str, Any]:
-    return through("dynamodb", key, "Decrypt")
 
 
 def through(service: str, key: str, *actions: str) -> dict[str, Any]:
@@ -119,16 +113,10 @@ def test_the_alias_is_one_that_kms_takes_whatever_the_stack_is_called() -> None:
 def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consumer_may_use_it_for_them() -> None:
     def program() -> None:
         key = EncryptionKey("encryption")
-        users, target = (StreamTable(name, key="id", encryption_key=key) for name in ("users", "target"))
-        stores = Stores("stores", retention_in_days=1, encryption_key=key)
-        environment = {"TARGET": write_to(target, "PutItem")}
-        StreamConsumer(
-            "mirror",
-            reads=[users.changes()],
-            environment=environment,
-            stores=stores,
-            tuning=Tuning(),
-            package=build("host", SAMPLE),
+        target = users("target", encryption_key=key)
+        kept = Stores("stores", retention_in_days=1, encryption_key=key)
+        bare_consumer(
+            users(encryption_key=key).changes(), environment={"TARGET": write_to(target, "PutItem")}, stores=kept
         )
 
     recorder = record(program)
@@ -146,7 +134,7 @@ def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consu
         ],
     }
     function = arn("lambda", f"function:{physical('mirror-function')}")
-    assert kms(recorder) == [decrypt_in_dynamodb(), through("s3", KEY, "GenerateDataKey")]
+    assert kms(recorder) == [through("dynamodb", KEY, "Decrypt"), through("s3", KEY, "GenerateDataKey")]
     assert json.loads(recorder.one(kinds.POLICY, "mirror-variables").inputs["policy"])["Statement"] == [
         {
             "Effect": "Allow",
@@ -157,21 +145,13 @@ def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consu
     ]
 
 
-def test_a_function_waits_for_the_rights_that_lambda_asks_for_when_it_is_made() -> None:
+def test_a_function_waits_for_the_rights_that_lambda_asks_for_when_it_creates_it() -> None:
     """Lambda refuses tracing while the role lacks the permission for it."""
 
     def program() -> None:
         key = EncryptionKey("encryption")
-        stores = Stores("stores", retention_in_days=30, encryption_key=key)
-        users = StreamTable("users", key="id", encryption_key=key)
-        StreamConsumer(
-            "mirror",
-            reads=[users.changes()],
-            environment={},
-            stores=stores,
-            tuning=Tuning(tracing=True),
-            package=build("host", SAMPLE),
-        )
+        kept = Stores("stores", retention_in_days=30, encryption_key=key)
+        bare_consumer(users(encryption_key=key).changes(), stores=kept, tuning=Tuning(tracing=True))
 
     recorder = record(program)
     function, policy = recorder.one(kinds.FUNCTION, "mirror-function"), recorder.one(kinds.POLICY, "mirror-policy")
@@ -184,63 +164,35 @@ def test_a_table_brings_the_right_to_its_own_key_along_be_it_read_written_or_the
 
     def program() -> None:
         key = EncryptionKey("encryption")
-        found = StreamTable.existing("users", table_name="prod-users")
-        environment = {
-            "OTHER": read_from(StreamTable("other", key="id", encryption_key=key)),
-            "PLAIN": write_to(plain()),
-        }
-        StreamConsumer(
-            "mirror",
-            reads=[found.changes()],
-            environment=environment,
-            stores=None,
-            tuning=Tuning(),
-            package=build("host", SAMPLE),
-        )
+        existing = StreamTable.existing("users", table_name="prod-users")
+        other = users("other", encryption_key=key)
+        bare_consumer(existing.changes(), environment={"OTHER": read_from(other), "PLAIN": write_to(users("plain"))})
 
-    def plain() -> StreamTable:
-        return StreamTable("plain", key="id")
-
-    encrypted = FOUND | {"serverSideEncryption": {"enabled": True, "kmsKeyArn": theirs}}
+    encrypted = PROD_USERS | {"serverSideEncryption": {"enabled": True, "kmsKeyArn": theirs}}
     recorder = record(program, tables={"prod-users": encrypted})
-    assert kms(recorder) == [decrypt_in_dynamodb(theirs), decrypt_in_dynamodb()]
+    assert kms(recorder) == [through("dynamodb", theirs, "Decrypt"), through("dynamodb", KEY, "Decrypt")]
     assert "kmsKeyId" not in recorder.one(kinds.LOG_GROUP, "mirror-logs").inputs
 
 
-def sent_to(service: str, key: str | None) -> RecordingBackend:
-    """Record a consumer with a destination that `key` encrypts."""
-
-    def program() -> None:
-        users = StreamTable("users", key="id")
-        lost = (aws.sqs.Queue if service == "sqs" else aws.sns.Topic)("lost", kms_master_key_id=key)
-        StreamConsumer(
-            "mirror",
-            reads=[users.changes()],
-            environment={},
-            stores=None,
-            tuning=Tuning(),
-            package=build("host", SAMPLE),
-            on_failure=lost,
-        )
-
-    return record(program)
+def sending_to(service: str, key: str | None) -> Callable[[], object]:
+    """Return a program of a consumer with a destination that `key` encrypts."""
+    kind = aws.sqs.Queue if service == "sqs" else aws.sns.Topic
+    return lambda: bare_consumer(users().changes(), on_failure=kind("lost", kms_master_key_id=key))
 
 
 @pytest.mark.parametrize("service", ["sqs", "sns"])
 @pytest.mark.parametrize("key", [key_arn("mine"), "id-of-mine"])
 def test_a_destination_brings_the_right_to_its_key_along(service: str, key: str) -> None:
-    assert kms(sent_to(service, key)) == [through(service, key_arn("mine"), "GenerateDataKey", "Decrypt")]
+    assert kms(record(sending_to(service, key))) == [through(service, key_arn("mine"), "GenerateDataKey", "Decrypt")]
 
 
 @pytest.mark.parametrize("key", [None, "alias/aws/sqs"])
 def test_a_destination_without_a_key_of_one_s_own_brings_none(key: str | None) -> None:
-    assert kms(sent_to("sqs", key)) == []
+    assert kms(record(sending_to("sqs", key))) == []
 
 
 def test_a_destination_that_names_its_key_by_an_alias_is_refused() -> None:
-    with pytest.raises(pulumi.RunError) as caught:
-        sent_to("sqs", "alias/mine")
-    assert str(caught.value) == (
+    assert refusal(sending_to("sqs", "alias/mine")) == (
         f"{arn('sqs', physical('lost'))} is encrypted with alias/mine: a permission names a key, not an alias; set the "
         "key's ARN there"
     )

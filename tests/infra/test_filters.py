@@ -107,17 +107,14 @@ def changes(
 ) -> dict[str, Any]:
     """The pattern but for the images."""
     images: list[dict[str, Test]] = [{} if test is None else {"a": test} for test in (new, old)]
-    return {
-        key: value
-        for key, value in json.loads(pattern(events, {}, *images, expired=expired)).items()
-        if key != "dynamodb"
-    }
+    tests = json.loads(pattern(events, {}, *images, expired=expired))
+    return {key: value for key, value in tests.items() if key != "dynamodb"}
 
 
 EXPIRED = {"type": ["Service"], "principalId": ["dynamodb.amazonaws.com"]}
 
 
-def test_expiries_are_told_by_their_identity() -> None:
+def test_expiries_are_recognized_by_their_identity() -> None:
     assert changes("REMOVE", expired=True) == {"eventName": ["REMOVE"], "userIdentity": EXPIRED}
     assert changes(expired=True) == {"userIdentity": EXPIRED}
     assert changes("REMOVE", expired=False) == {"eventName": ["REMOVE"], "userIdentity": {"type": ABSENT}}

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pulumi
@@ -14,11 +13,11 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel, to_pascal
 
 from infra.settings import Settings, Tuning
+from sandbox import ROOT
 from sandbox.program.in_process import Program, run
 from tests.consumers.project import SAMPLE
 from tests.program.recording import RecordingBackend, record
 
-ROOT = Path(__file__).parents[2]
 STREAM = "arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
 
 

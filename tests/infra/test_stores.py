@@ -11,9 +11,9 @@ from tests.program.recording import ACCOUNT, physical, record
 
 @pytest.mark.parametrize(("days", "seconds"), [(1, 172_860), (30, 2_678_460)])
 def test_claims_outlive_what_is_held_the_failures_and_the_stream(days: int, seconds: int) -> None:
-    made: list[Stores] = []
-    recorder = record(lambda: made.append(Stores("stores", retention_in_days=days)))
-    assert made[0].remember_seconds(give_up_after=60) == seconds
+    created: list[Stores] = []
+    recorder = record(lambda: created.append(Stores("stores", retention_in_days=days)))
+    assert created[0].remember_seconds(give_up_after=60) == seconds
     assert recorder.one(kinds.BUCKET_EXPIRY, "stores-failures-expiry").inputs == {
         "bucket": physical("stores-failures"),
         "rules": [
@@ -41,19 +41,15 @@ def test_nothing_of_the_failure_bucket_may_be_public() -> None:
 
 def test_the_failure_bucket_refuses_what_comes_without_tls_or_from_another_account() -> None:
     recorder = record(lambda: Stores("stores", retention_in_days=30))
-    made = recorder.one(kinds.BUCKET_POLICY, "stores-failures-policy").inputs
+    inputs = recorder.one(kinds.BUCKET_POLICY, "stores-failures-policy").inputs
     bucket = f"arn:aws:s3:::{physical('stores-failures')}"
+    of_others = {"StringNotEquals": {"aws:PrincipalAccount": ACCOUNT}}
     everything = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [bucket, f"{bucket}/*"]}
-    assert made.keys() == {"bucket", "policy"}
-    assert made["bucket"] == physical("stores-failures")
-    assert json.loads(made["policy"]) == {
+    assert (inputs.keys(), inputs["bucket"]) == ({"bucket", "policy"}, physical("stores-failures"))
+    assert json.loads(inputs["policy"]) == {
         "Version": "2012-10-17",
         "Statement": [
             {"Sid": "TlsOnly", **everything, "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
-            {
-                "Sid": "ThisAccountOnly",
-                **everything,
-                "Condition": {"StringNotEquals": {"aws:PrincipalAccount": ACCOUNT}},
-            },
+            {"Sid": "ThisAccountOnly", **everything, "Condition": of_others},
         ],
     }

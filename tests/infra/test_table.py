@@ -13,19 +13,9 @@ import pytest
 from infra.filters import exists, prefix
 from infra.internal.updates import guard_updates
 from infra.table import Changes, Key, StreamTable, Table, ViewType
+from tests.infra.programs import PROD_USERS, refusal
 from tests.program import recording as kinds
 from tests.program.recording import record, stream_arn, table_arn
-
-FOUND: dict[str, Any] = {
-    "name": "prod-users",
-    "arn": table_arn("users"),
-    "hashKey": "id",
-    "rangeKey": "n",
-    "attributes": [{"name": "id", "type": "S"}, {"name": "n", "type": "N"}, {"name": "indexed", "type": "S"}],
-    "streamEnabled": True,
-    "streamViewType": "KEYS_ONLY",
-    "streamArn": stream_arn("users"),
-}
 
 
 def read(program: Callable[[], Changes], tables: dict[str, Any] | None = None) -> Changes:
@@ -33,12 +23,6 @@ def read(program: Callable[[], Changes], tables: dict[str, Any] | None = None) -
     returned: list[Changes] = []
     record(lambda: returned.append(program()), tables=tables)
     return returned[0]
-
-
-def refused(program: Callable[[], object], tables: dict[str, Any] | None = None) -> str:
-    with pytest.raises(pulumi.RunError) as caught:
-        record(program, tables=tables)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("view_type", ["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"])
@@ -85,11 +69,11 @@ def test_the_component_s_own_options_and_protection_go_together() -> None:
     }
 
 
-def test_an_existing_table_is_read_as_it_is_and_nothing_is_made() -> None:
+def test_an_existing_table_is_read_as_it_is_and_registers_nothing() -> None:
     tables: list[Table] = []
     recorder = record(
         lambda: tables.append(StreamTable.existing("users", table_name="prod-users", protect=True)),
-        tables={"prod-users": FOUND},
+        tables={"prod-users": PROD_USERS},
     )
     assert not recorder.registered
     assert recorder.invoked == ["aws:dynamodb/getTable:getTable"]
@@ -99,15 +83,15 @@ def test_an_existing_table_is_read_as_it_is_and_nothing_is_made() -> None:
 
 
 def test_an_existing_table_without_a_stream_says_how_to_switch_it_on() -> None:
-    off = FOUND | {"streamEnabled": False, "streamViewType": "", "streamArn": ""}
-    assert refused(lambda: StreamTable.existing("users", table_name="prod-users"), {"prod-users": off}) == (
+    off = PROD_USERS | {"streamEnabled": False, "streamViewType": "", "streamArn": ""}
+    assert refusal(lambda: StreamTable.existing("users", table_name="prod-users"), {"prod-users": off}) == (
         "users: table prod-users has no stream; switch it on with: aws dynamodb update-table --table-name prod-users "
         "--stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
     )
 
 
 def test_a_table_that_does_not_exist_is_named() -> None:
-    assert refused(lambda: StreamTable.existing("users", table_name="prod-usres")) == (
+    assert refusal(lambda: StreamTable.existing("users", table_name="prod-usres")) == (
         "users: table prod-usres cannot be read: invoke of aws:dynamodb/getTable:getTable failed: "
         "reading DynamoDB Table (prod-usres): couldn't find resource"
     )
@@ -117,7 +101,7 @@ def test_changes_of_an_existing_table_are_filtered_as_of_one_s_own() -> None:
     def program() -> Changes:
         return StreamTable.existing("users", table_name="prod-users").changes("REMOVE", keys={"n": 5})
 
-    changes = read(program, {"prod-users": FOUND})
+    changes = read(program, {"prod-users": PROD_USERS})
     assert changes.pattern == '{"eventName":["REMOVE"],"dynamodb":{"Keys":{"n":{"N":["5"]}}}}'
 
 
@@ -157,7 +141,7 @@ def test_changes_of_an_existing_table_are_filtered_as_of_one_s_own() -> None:
     ],
 )
 def test_what_could_never_match_is_refused(program: Callable[[], object], message: str) -> None:
-    assert refused(program) == message
+    assert refusal(program) == message
 
 
 def test_what_the_time_to_live_removes_can_be_chosen() -> None:
@@ -181,32 +165,25 @@ ANOTHER_VIEW = (
 )
 
 
-def updated(old: dict[str, Any], new: dict[str, Any], drained: str | None = None) -> str | None:
-    """Return the message that refuses an update of `orders`. tests/engine shows that the engine runs the hook."""
-    asked = pulumi.ResourceHookArgs(
-        *("urn", "id", "orders-table", kinds.TABLE),
-        old_inputs=old,
-        new_inputs=new,
-        old_outputs={"streamArn": stream_arn("orders")},
-    )
-    try:
-        record(lambda: guard_updates("orders", drained)(asked))
-    except pulumi.RunError as error:
-        return str(error)
-    return None
+def updated(old: dict[str, Any], new: dict[str, Any], drained: str | None = None) -> str:
+    """Return the message that refuses an update of `orders`, if any; tests/engine shows that the hook runs."""
+    names = ("urn", "id", "orders-table", kinds.TABLE)
+    outputs = {"streamArn": stream_arn("orders")}
+    hook = pulumi.ResourceHookArgs(*names, old_inputs=old, new_inputs=new, old_outputs=outputs)
+    return refusal(lambda: guard_updates("orders", drained)(hook))
 
 
 @pytest.mark.parametrize(
     ("view_type", "drained", "message"),
     [
-        ("NEW_IMAGE", None, None),
+        ("NEW_IMAGE", None, ""),
         ("KEYS_ONLY", None, ANOTHER_VIEW),
         ("KEYS_ONLY", stream_arn("users"), ANOTHER_VIEW),
-        ("KEYS_ONLY", stream_arn("orders"), None),
+        ("KEYS_ONLY", stream_arn("orders"), ""),
     ],
 )
 def test_another_view_type_is_refused_unless_its_stream_is_drained(
-    view_type: str, drained: str | None, message: str | None
+    view_type: str, drained: str | None, message: str
 ) -> None:
     assert updated({"streamViewType": "NEW_IMAGE"}, {"streamViewType": view_type}, drained) == message
 
@@ -230,19 +207,19 @@ OFF, ON = {"enabled": False}, {"enabled": True, "attributeName": "expiry"}
 def test_a_time_to_live_is_switched_off_by_its_name_and_moves_in_two_updates(
     old: dict[str, Any], new: dict[str, Any], move: str | None
 ) -> None:
-    refusal = (
+    message = (
         "orders: the time to live uses the attribute expiry, and AWS needs this name to switch it off. Update with "
         "former_ttl='expiry' in place of ttl"
     )
-    assert updated({"ttl": old}, {"ttl": new}) == (None if move is None else refusal + move)
+    assert updated({"ttl": old}, {"ttl": new}) == ("" if move is None else message + move)
 
 
 @pytest.mark.parametrize(
-    ("given", "ttl"),
+    ("options", "ttl"),
     [({}, OFF), ({"ttl": "expiry"}, ON), ({"former_ttl": "expiry"}, OFF | {"attributeName": "expiry"})],
 )
-def test_what_the_provider_would_keep_when_left_out_is_always_said(given: dict[str, Any], ttl: dict[str, Any]) -> None:
-    recorder = record(lambda: StreamTable("users", key=("id", int), **given))
+def test_what_the_provider_would_keep_is_always_set(options: dict[str, Any], ttl: dict[str, Any]) -> None:
+    recorder = record(lambda: StreamTable("users", key=("id", int), **options))
     registered = recorder.one(kinds.TABLE, "users-table")
     assert registered.inputs["ttl"] == ttl
     assert registered.inputs["serverSideEncryption"] == {"enabled": False}
@@ -273,14 +250,9 @@ def test_what_pulumi_aws_takes_beyond_is_passed_on() -> None:
 
 
 def test_what_the_component_sets_itself_is_refused_by_name() -> None:
-    args: dict[str, Any] = {
-        "hash_key": "n",
-        "stream_enabled": False,
-        "ttl": {},
-        "server_side_encryption": {},
-        "table_clas": "x",
-    }
-    assert refused(lambda: StreamTable("users", key="id", table_args=args)).splitlines() == [
+    names = ("hash_key", "stream_enabled", "ttl", "server_side_encryption", "table_clas")
+    args: dict[str, Any] = dict.fromkeys(names, "x")
+    assert refusal(lambda: StreamTable("users", key="id", table_args=args)).splitlines() == [
         "users: table_args may not set hash_key: key= names it",
         "users: table_args may not set stream_enabled: a StreamTable's stream is always on",
         "users: table_args may not set ttl: ttl= names its attribute",
@@ -291,14 +263,11 @@ def test_what_the_component_sets_itself_is_refused_by_name() -> None:
 
 def test_a_stream_of_another_account_is_read_by_its_arn(caplog: pytest.LogCaptureFixture) -> None:
     theirs = "arn:aws:dynamodb:eu-central-1:999999999999:table/orders/stream/2026-01-01T00:00:00.000"
+    options: dict[str, Any] = {"stream_arn": theirs, "key": "id", "sort": ("n", int), "view_type": "NEW_IMAGE"}
     tables: list[Table] = []
 
     def program() -> None:
-        tables.append(
-            StreamTable.of_another_account(
-                "orders", stream_arn=theirs, key="id", sort=("n", int), view_type="NEW_IMAGE"
-            )
-        )
+        tables.append(StreamTable.of_another_account("orders", **options))
 
     caplog.set_level(logging.INFO, "pulumi")
     recorder = record(program)
@@ -316,15 +285,13 @@ def test_what_is_no_stream_is_refused() -> None:
     def program() -> None:
         StreamTable.of_another_account("orders", stream_arn=table_arn("orders"), key="id", view_type="NEW_IMAGE")
 
-    assert refused(program).startswith(f"orders: {table_arn('orders')} is no stream of a table, as in arn:aws:dynamodb")
+    assert refusal(program).startswith(f"orders: {table_arn('orders')} is no stream of a table, as in arn:aws:dynamodb")
 
 
-def test_a_table_is_read_in_the_region_of_the_provider_that_is_given() -> None:
-
+def test_a_table_is_read_in_the_region_of_its_provider() -> None:
     def program() -> None:
-        provider = aws.Provider("west", region="eu-west-1")
-        opts = pulumi.InvokeOptions(provider=provider)
+        opts = pulumi.InvokeOptions(provider=aws.Provider("west", region="eu-west-1"))
         StreamTable.existing("users", table_name="prod-users", opts=opts)
 
-    recorder = record(program, tables={"prod-users": FOUND})
+    recorder = record(program, tables={"prod-users": PROD_USERS})
     assert recorder.providers == ["west"]

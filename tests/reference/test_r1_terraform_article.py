@@ -5,12 +5,10 @@ from collections.abc import Callable
 
 import pulumi
 
-from infra.archive import build
-from infra.consumer import StreamConsumer
 from infra.settings import Tuning
 from infra.table import StreamTable
 from sandbox.program.deploy import Deployment
-from tests.consumers.project import SAMPLE
+from tests.infra.programs import bare_consumer
 from tests.local import LocalAws
 from tests.program.recording import FUNCTION, MAPPING, POLICY, TABLE, record, stream_arn
 
@@ -20,14 +18,7 @@ HOST = {"target": "host"}
 def program() -> None:
     """A table with a string key `Id`, and a function that logs what changes from now on."""
     items = StreamTable("items", key="Id", view_type="NEW_AND_OLD_IMAGES")
-    change_log = StreamConsumer(
-        "change-log",
-        reads=[items.changes()],
-        environment={},
-        stores=None,
-        tuning=Tuning(starting_position="LATEST"),
-        package=build("host", SAMPLE),
-    )
+    change_log = bare_consumer(items.changes(), name="change-log", tuning=Tuning(starting_position="LATEST"))
     pulumi.export("items", items.outputs)
     pulumi.export("change-log", change_log.outputs)
 
@@ -35,10 +26,8 @@ def program() -> None:
 def test_the_table_and_the_mapping_are_as_described() -> None:
     recorder = record(program)
     table = recorder.one(TABLE, "items-table").inputs
-    assert table["billingMode"] == "PAY_PER_REQUEST"
-    assert table["hashKey"] == "Id"
-    assert table["attributes"] == [{"name": "Id", "type": "S"}]
-    assert table["streamViewType"] == "NEW_AND_OLD_IMAGES"
+    assert (table["hashKey"], table["attributes"]) == ("Id", [{"name": "Id", "type": "S"}])
+    assert (table["billingMode"], table["streamViewType"]) == ("PAY_PER_REQUEST", "NEW_AND_OLD_IMAGES")
     assert recorder.one(MAPPING, "change-log-items").inputs["startingPosition"] == "LATEST"
 
 

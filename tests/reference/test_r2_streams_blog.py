@@ -7,14 +7,12 @@ from typing import get_args
 import pulumi
 import pytest
 
-from infra.archive import build
-from infra.consumer import StreamConsumer
 from infra.grants import send_email_from
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import StreamTable, ViewType
 from sandbox.program.deploy import Deployment
-from tests.consumers.project import SAMPLE
+from tests.infra.programs import bare_consumer
 from tests.local import LocalAws
 from tests.program.recording import MAPPING, record
 
@@ -30,13 +28,12 @@ IMAGES = {
 def welcome() -> None:
     """An e-mail to every new user, in batches of ten, its failures kept."""
     users = StreamTable("users", key="id")
-    mails = StreamConsumer(
-        "welcome-email",
-        reads=[users.changes("INSERT")],
+    mails = bare_consumer(
+        users.changes("INSERT"),
+        name="welcome-email",
         environment={"MAIL_FROM": send_email_from("shop@example.com")},
         stores=Stores("stores", retention_in_days=30),
         tuning=Tuning(batch_size=10),
-        package=build("host", SAMPLE),
         mapping_args={"maximum_retry_attempts": 5},
     )
     pulumi.export("users", users.outputs)
@@ -49,14 +46,7 @@ def test_a_view_type_decides_which_images_a_change_carries(
 ) -> None:
     def program() -> None:
         items = StreamTable("items", key="id", view_type=view_type)
-        change_log = StreamConsumer(
-            "change-log",
-            reads=[items.changes()],
-            environment={},
-            stores=None,
-            tuning=Tuning(),
-            package=build("host", SAMPLE),
-        )
+        change_log = bare_consumer(items.changes(), name="change-log")
         pulumi.export("items", items.outputs)
         pulumi.export("change-log", change_log.outputs)
 

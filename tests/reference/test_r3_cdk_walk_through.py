@@ -4,13 +4,11 @@ from collections.abc import Callable
 
 import pulumi
 
-from infra.archive import build
-from infra.consumer import StreamConsumer
 from infra.grants import read_from
 from infra.settings import Tuning
 from infra.table import StreamTable
 from sandbox.program.deploy import Deployment
-from tests.consumers.project import SAMPLE
+from tests.infra.programs import bare_consumer
 from tests.local import LocalAws
 from tests.program.recording import FUNCTION, TABLE, record, table_arn
 
@@ -20,13 +18,11 @@ HOST = {"target": "host"}
 def program() -> None:
     """The table, and a function that may read it and logs its changes from now on."""
     users = StreamTable("Users", key="id")
-    change_log = StreamConsumer(
-        "change-log",
-        reads=[users.changes()],
+    change_log = bare_consumer(
+        users.changes(),
+        name="change-log",
         environment={"USERS_TABLE": read_from(users)},
-        stores=None,
         tuning=Tuning(memory_size=256, timeout=60, starting_position="LATEST"),
-        package=build("host", SAMPLE),
     )
     pulumi.export("Users", users.outputs)
     pulumi.export("change-log", change_log.outputs)
@@ -62,8 +58,8 @@ def everything(aws: LocalAws) -> set[str]:
     functions = aws.client("lambda")
     return {
         *aws.client("dynamodb").list_tables()["TableNames"],
-        *(found["FunctionName"] for found in functions.list_functions()["Functions"]),
-        *(found["UUID"] for found in functions.list_event_source_mappings()["EventSourceMappings"]),
-        *(found["RoleName"] for found in aws.client("iam").list_roles()["Roles"]),
-        *(found["logGroupName"] for found in aws.client("logs").describe_log_groups()["logGroups"]),
+        *(each["FunctionName"] for each in functions.list_functions()["Functions"]),
+        *(each["UUID"] for each in functions.list_event_source_mappings()["EventSourceMappings"]),
+        *(each["RoleName"] for each in aws.client("iam").list_roles()["Roles"]),
+        *(each["logGroupName"] for each in aws.client("logs").describe_log_groups()["logGroups"]),
     }

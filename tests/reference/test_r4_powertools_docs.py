@@ -10,12 +10,10 @@ import pytest
 from aws_lambda_powertools.utilities import batch
 
 from handler.stream import Change, KeyOrderedProcessor, consumer
-from infra.archive import build
-from infra.consumer import StreamConsumer
 from infra.settings import Tuning
 from infra.table import StreamTable
 from sandbox.program.deploy import Deployment
-from tests.consumers.project import SAMPLE
+from tests.infra.programs import bare_consumer
 from tests.local import LocalAws
 from tests.program.recording import FUNCTION, record
 
@@ -29,14 +27,7 @@ Entry = Callable[[Callable[[Change], None]], dict[str, Any]]
 def traced() -> None:
     """A function whose changes are traced."""
     items = StreamTable("items", key="id")
-    change_log = StreamConsumer(
-        "change-log",
-        reads=[items.changes()],
-        environment={},
-        stores=None,
-        tuning=Tuning(tracing=True),
-        package=build("host", SAMPLE),
-    )
+    change_log = bare_consumer(items.changes(), name="change-log", tuning=Tuning(tracing=True))
     pulumi.export("items", items.outputs)
     pulumi.export("change-log", change_log.outputs)
 

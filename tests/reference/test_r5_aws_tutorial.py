@@ -4,13 +4,10 @@ from collections.abc import Callable
 
 import pulumi
 
-from infra.archive import build
-from infra.consumer import StreamConsumer
 from infra.grants import write_to
-from infra.settings import Tuning
 from infra.table import StreamTable
 from sandbox.program.deploy import Deployment
-from tests.consumers.project import SAMPLE
+from tests.infra.programs import bare_consumer
 from tests.local import LocalAws
 from tests.program.recording import MAPPING, ROLE, record
 
@@ -20,24 +17,10 @@ HOST = {"target": "host"}
 def program() -> None:
     """Two tables; one function reads both, a second function reads one of them too."""
     items, others, copy = (StreamTable(name, key="id") for name in ("items", "others", "copy"))
-    change_log = StreamConsumer(
-        "change-log",
-        reads=[items.changes(), others.changes()],
-        environment={},
-        stores=None,
-        tuning=Tuning(),
-        package=build("host", SAMPLE),
-    )
-    mirror = StreamConsumer(
-        "mirror",
-        reads=[items.changes()],
-        environment={"MIRROR_TABLE": write_to(copy, "PutItem")},
-        stores=None,
-        tuning=Tuning(),
-        package=build("host", SAMPLE),
-    )
-    pulumi.export("tables", {made.name: made.outputs for made in (items, others, copy)})
-    pulumi.export("consumers", {made.name: made.outputs for made in (change_log, mirror)})
+    change_log = bare_consumer(items.changes(), others.changes(), name="change-log")
+    mirror = bare_consumer(items.changes(), environment={"MIRROR_TABLE": write_to(copy, "PutItem")})
+    pulumi.export("tables", {each.name: each.outputs for each in (items, others, copy)})
+    pulumi.export("consumers", {each.name: each.outputs for each in (change_log, mirror)})
 
 
 def test_the_role_is_lambdas_and_the_mapping_reads_batches_of_100_from_the_beginning() -> None:
@@ -70,7 +53,7 @@ def test_the_mappings_are_listed_with_their_last_result_all_in_one_account_and_r
     outputs = deployed(program, config=HOST).outputs
     change_log, items = outputs["consumers"]["change-log"], outputs["tables"]["items"]
     listed = aws.client("lambda").list_event_source_mappings(FunctionName=change_log["function"])["EventSourceMappings"]
-    assert {found["UUID"] for found in listed} == set(change_log["mappings"].values())
+    assert {each["UUID"] for each in listed} == set(change_log["mappings"].values())
 
     mapping = change_log["mappings"]["items"]
     assert aws.sandbox.poller.last_processing_result(mapping) == "No records processed"
