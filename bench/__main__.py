@@ -44,13 +44,7 @@ def _rows(question: str, *, quick: bool, progress: Callable[[str], None]) -> lis
             return _figures(engine.measure)
 
 
-NOTES = {
-    "lateness": lateness.NOTE,
-    "drain": drain.NOTE,
-    "cost": cost.NOTE,
-    "engine": engine.NOTE,
-    "sizes": sizes.NOTE,
-}
+NOTES = {"lateness": lateness.NOTE, "drain": drain.NOTE, "cost": cost.NOTE, "engine": engine.NOTE, "sizes": sizes.NOTE}
 
 
 def _table(rows: Sequence[Row]) -> Table:

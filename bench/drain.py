@@ -88,11 +88,7 @@ def changes_a_second(client: Any, items: int, store: Callable[[Row], Any], chang
         for each in (*rows, row):
             store(each)
     done: list[None] = []
-    engine = Engine(
-        lambda _: done.append(None),
-        Environment(ledger_table="ledger"),
-        client=lambda _: client,
-    )
+    engine = Engine(lambda _: done.append(None), Environment(ledger_table="ledger"), client=lambda _: client)
     with silence():
         began = time.perf_counter()
         answer = engine({"table-stream": "retry", "slice": [0, 1]})

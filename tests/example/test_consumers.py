@@ -60,9 +60,7 @@ def test_welcome_email_uses_the_users_language() -> None:
         {
             "FromEmailAddress": "hello@example.com",
             "Destination": {"ToAddresses": ["ana@example.com"]},
-            "Content": {
-                "Simple": {"Subject": {"Data": "¡Te damos la bienvenida!"}, "Body": {"Text": {"Data": text}}},
-            },
+            "Content": {"Simple": {"Subject": {"Data": "¡Te damos la bienvenida!"}, "Body": {"Text": {"Data": text}}}},
         }
     ]
 

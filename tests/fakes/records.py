@@ -20,13 +20,7 @@ def number_of(stream_record: Mapping[str, Any]) -> int:
 
 
 def record(
-    number: int,
-    item: str = "a",
-    *,
-    name: str = "MODIFY",
-    at: float = START,
-    stream: str = STREAM,
-    **body: Any,
+    number: int, item: str = "a", *, name: str = "MODIFY", at: float = START, stream: str = STREAM, **body: Any
 ) -> dict[str, Any]:
     """Return the record of a change; `body` replaces parts of `dynamodb`.
 

@@ -1,6 +1,7 @@
 """One consumer's engine with AWS in memory, and a handler whose behavior a test sets."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
@@ -9,14 +10,41 @@ from handler.stream.change import Change
 from handler.stream.engine.workers import Executor, SimulatedCrash
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
+from handler.stream.failures import Failure, read_failure
 from handler.stream.ledger.notes import Note
 from handler.stream.ledger.rows import HoldRow, digest_of, read_changes
-from tests.fakes.aws import S3, Clock, HookedDynamoDB, Lambda, LambdaContext
+from tests.fakes.aws import S3, Clock, Hook, HookedDynamoDB, Lambda, LambdaContext
 from tests.fakes.executor import InlineExecutor
-from tests.fakes.records import FIRST, STREAM, record
+from tests.fakes.records import FIRST, START, STREAM, record
 
 FAILS = ValueError("down")
-Behavior = BaseException | Callable[[], object] | None
+NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}
+"""The response of a retry run that finds no held item."""
+
+
+@dataclass(frozen=True)
+class Takes:
+    """The behavior of a handler that takes some time, by default until after the deadline, and then may fail."""
+
+    seconds: float | None = None
+    then: BaseException | None = None
+
+    def run(self, harness: "ConsumerHarness") -> None:
+        """Let the time pass; raise the error, if there is one."""
+        if self.seconds is None:
+            harness.pass_deadline()
+        else:
+            harness.clock.now += self.seconds
+        if self.then is not None:
+            raise self.then
+
+
+ENDS_LATE = Takes()
+"""The handler succeeds after the deadline, but before Lambda kills the function."""
+TIMES_OUT = Takes(then=SimulatedCrash())
+"""The handler hangs through the deadline until Lambda kills the function."""
+
+Behavior = BaseException | Callable[[], object] | Takes | None
 Trouble = Behavior | list[Any]
 
 
@@ -27,6 +55,8 @@ def digest(item: str) -> str:
 
 class ConsumerHarness:
     """Invocations of one consumer's function and their results. A change is identified by its number.
+
+    `on` replaces calls of DynamoDB; `age` is the records' age at the start, in seconds.
 
     Attributes
     ----------
@@ -47,12 +77,15 @@ class ConsumerHarness:
         self,
         trouble: Mapping[int, Trouble] | None = None,
         *,
+        on: Mapping[str, Hook] | None = None,
+        age: float = 0,
         claim: bool = False,
         executor: Executor | None = None,
         **settings: Any,
     ) -> None:
-        self.clock = Clock()
+        self.clock = Clock(START + age)
         self.dynamodb = HookedDynamoDB(clock=self.clock)
+        self.dynamodb.on |= on or {}
         self.s3, self.functions = S3(), Lambda()
         stores: dict[str, Any] = {"ledger_table": "ledger", "failure_bucket": "failures"}
         self.settings = Environment(**stores | settings)
@@ -66,21 +99,10 @@ class ConsumerHarness:
 
     def environment(self) -> Engine:
         """Return another execution environment of the function, which shares only the stores."""
-        clients: dict[str, Any] = {
-            "dynamodb": self.dynamodb,
-            "ledger": self.dynamodb,
-            "s3": self.s3,
-            "lambda": self.functions,
-        }
-        return Engine(
-            self.handle,
-            self.settings,
-            claim=self._claim,
-            client=clients.__getitem__,
-            executor=self._executor,
-            clock=self.clock,
-            sleep=self._pause,
-        )
+        stores: dict[str, Any] = {"dynamodb": self.dynamodb, "ledger": self.dynamodb}
+        client = (stores | {"s3": self.s3, "lambda": self.functions}).__getitem__
+        options: dict[str, Any] = {"executor": self._executor, "clock": self.clock, "sleep": self._pause}
+        return Engine(self.handle, self.settings, claim=self._claim, client=client, **options)
 
     def _pause(self, seconds: float) -> None:
         self.paused.append(seconds)
@@ -96,42 +118,23 @@ class ConsumerHarness:
             trouble = behaviors.pop(0) if behaviors else None
         if isinstance(trouble, BaseException):
             raise trouble.with_traceback(None)
-        if trouble is not None:
+        if isinstance(trouble, Takes):
+            trouble.run(self)
+        elif trouble is not None:
             trouble()
         self.applied.append(number)
         return result
 
-    # Behaviors of a handler
-
-    def takes(self, seconds: float, then: BaseException | None = None) -> Callable[[], None]:
-        """Return the behavior of a handler that takes some time, and then may fail."""
-
-        def run() -> None:
-            self.clock.now += seconds
-            if then is not None:
-                raise then
-
-        return run
-
-    def times_out(self) -> None:
-        """The behavior of a handler that hangs through the deadline until Lambda kills the function."""
-        self._end()
-        raise SimulatedCrash
-
-    def ends_late(self, then: BaseException | None = None) -> Callable[[], None]:
-        """Return the behavior of a handler that ends after the deadline, but before Lambda kills the function."""
-
-        def run() -> None:
-            self._end()
-            if then is not None:
-                raise then
-
-        return run
-
-    def _end(self) -> None:
+    def pass_deadline(self) -> None:
+        """Let time pass until 2 s are left: the engine acts for the handlers that still run."""
         left = getattr(self._context, "get_remaining_time_in_millis", lambda: 2000)()
         self.clock.now += left / 1000 - 2
         self.steps.deadline()
+
+    def mend(self) -> None:
+        """Let all changes succeed from now on, and clear the log of calls."""
+        self.trouble.clear()
+        self.ran.clear()
 
     # Invocations
 
@@ -174,6 +177,11 @@ class ConsumerHarness:
         self.clock.now += minutes * 60
         return self.retry(**more)
 
+    def retry_and_crash(self, minutes: float = 0, **more: Any) -> None:
+        """Do a retry run some minutes later, whose handler kills the function."""
+        with pytest.raises(SimulatedCrash):
+            self.retry_later(minutes, **more)
+
     # The content of the stores
 
     def ledger(self, partition: str) -> dict[str, dict[str, Any]]:
@@ -197,14 +205,14 @@ class ConsumerHarness:
         row = self.row(item)
         if row is None or not row.is_held:
             return []
-        rows = self.ledger(f"hold#consumer#{row.digest}")
+        rows = self.change_rows(item)
         kept = sorted(read_changes([rows[key] for key in sorted(rows) if key != "!"]), key=lambda each: each.version)
         counted = [each for each in kept if each.is_redriven or (row.next and row.next <= each.version <= row.tail)]
         return [int(each.change.sequence_number) - FIRST for each in counted]
 
     def described(self, item: str = "a") -> dict[str, Any]:
         """Return the description of a held item, which operators read, as plain values."""
-        row = self.ledger(f"hold#consumer#{digest(item)}")["!"]
+        row = self.change_rows(item)["!"]
         return {name: next(iter(value.values())) for name, value in row.items() if name not in ("pk", "sk")}
 
     def note(self, under: int) -> dict[int, str] | None:
@@ -213,6 +221,19 @@ class ConsumerHarness:
         if item is None:
             return None
         return {sequence - FIRST: state for sequence, state in Note.unpack(item["records"]["B"]).states.items()}
+
+    def change_rows(self, item: str = "a") -> dict[str, dict[str, Any]]:
+        """Return the rows of an item's changes and its description, by sort key."""
+        return self.ledger(f"hold#consumer#{digest(item)}")
+
+    def make_newer(self) -> None:
+        """Let a newer version of the engine hold item a."""
+        self.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
+
+    def failure(self) -> Failure:
+        """Return the only failure record in the bucket."""
+        [body] = self.s3.objects.values()
+        return read_failure(body)
 
     def parked(self) -> list[int]:
         """Return the changes in the failure bucket, in stream order."""

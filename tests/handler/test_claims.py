@@ -95,8 +95,7 @@ def test_a_permanent_error_of_a_claimed_change_is_parked() -> None:
 
 
 def test_a_change_whose_claim_cannot_be_marked_is_done_and_counted(counts: Counts, log_lines: Lines) -> None:
-    harness = ConsumerHarness(claim=True)
-    harness.dynamodb.on["UpdateItem claim"] = refused()
+    harness = ConsumerHarness(claim=True, on={"UpdateItem claim": refused()})
     assert harness.deliver("ab") == []
     assert harness.applied == [1, 2]
     assert counts() == {"FailedMarks": 2}
@@ -104,17 +103,14 @@ def test_a_change_whose_claim_cannot_be_marked_is_done_and_counted(counts: Count
 
 
 def test_a_claim_that_cannot_be_removed_hides_no_error_and_is_counted(counts: Counts) -> None:
-    harness = ConsumerHarness(claim=True)
-    harness.dynamodb.on["DeleteItem claim"] = refused()
-    harness.trouble |= {1: PermanentError("never"), 2: FAILS}
+    harness = ConsumerHarness({1: PermanentError("never"), 2: FAILS}, claim=True, on={"DeleteItem claim": refused()})
     assert harness.deliver("ab") == []
     assert (harness.parked(), harness.waiting("b")) == ([1], [2])
     assert counts() == {"FailedMarks": 2, "HeldChanges": 1, "ParkedChanges": 1}
 
 
 def test_a_claim_that_cannot_be_written_is_an_ordinary_failure_without_effect() -> None:
-    harness = ConsumerHarness(claim=True)
-    harness.dynamodb.on["PutItem claim"] = refused()
+    harness = ConsumerHarness(claim=True, on={"PutItem claim": refused()})
     assert harness.deliver("ab") == []
     assert (harness.ran, harness.waiting("a"), harness.waiting("b")) == ([], [1], [2])
 
@@ -135,9 +131,8 @@ def test_each_claim_has_its_own_partition_by_consumer_and_event_id() -> None:
     assert [(item["pk"]["S"], item["sk"]["S"], item["status"]["S"]) for item in items] == [
         (f"claim#welcome-email#event-{number}", "claim", "COMPLETED") for number in (1, 2)
     ]
-    assert all(
-        99 <= int(item["expiry"]["N"]) - harness.clock() <= 101 for item in items
-    )  # Powertools truncates to whole seconds
+    # Powertools truncates to whole seconds.
+    assert all(99 <= int(item["expiry"]["N"]) - harness.clock() <= 101 for item in items)
 
 
 def test_a_change_without_an_event_id_cannot_be_claimed_and_is_parked() -> None:

@@ -32,8 +32,10 @@ def change(number: int, *, stream: str = STREAM, name: str = "MODIFY", **body: A
     return Change(record(number, name=name, stream=stream, **body))
 
 
-def stored(dynamodb: HookedDynamoDB, table: str = "mirror") -> list[dict[str, Any]]:
-    return dynamodb.items(table)
+def only(dynamodb: HookedDynamoDB, table: str = "mirror") -> dict[str, Any]:
+    """Return the only item of a table."""
+    [item] = dynamodb.items(table)
+    return item
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations([1, 2, 3, 2])))
@@ -42,8 +44,7 @@ def test_the_newest_change_wins_in_any_order_and_with_repetitions(
 ) -> None:
     for number in order:
         put_if_newer(change(number), "mirror")
-    (item,) = stored(dynamodb)
-    assert item["n"] == {"N": "3"}
+    assert only(dynamodb)["n"] == {"N": "3"}
 
 
 def test_the_result_says_whether_the_item_was_written(dynamodb: HookedDynamoDB) -> None:
@@ -56,26 +57,23 @@ def test_the_result_says_whether_the_item_was_written(dynamodb: HookedDynamoDB) 
 def test_the_whole_item_is_replaced(dynamodb: HookedDynamoDB) -> None:
     put_if_newer(change(1, NewImage={"id": {"S": "a"}, "old": {"S": "x"}}), "mirror")
     put_if_newer(change(2), "mirror")
-    (item,) = stored(dynamodb)
-    assert set(item) == {"id", "n", "change_version"}
+    assert set(only(dynamodb)) == {"id", "n", "change_version"}
 
 
 def test_no_older_change_overwrites_a_tombstone(dynamodb: HookedDynamoDB) -> None:
     put_if_newer(change(1), "mirror")
     put_if_newer(change(3, name="REMOVE"), "mirror")
     put_if_newer(change(2), "mirror")
-    (item,) = stored(dynamodb)
-    assert set(item) == {"id", "change_version", "expiry"}
+    assert set(only(dynamodb)) == {"id", "change_version", "expiry"}
     put_if_newer(change(4), "mirror")
-    (item,) = stored(dynamodb)
-    assert "expiry" not in item
+    assert "expiry" not in only(dynamodb)
 
 
 def test_a_tombstones_expiry_counts_from_the_write(dynamodb: HookedDynamoDB, monkeypatch: pytest.MonkeyPatch) -> None:
     """The change may be a day old."""
     monkeypatch.setattr("time.time", lambda: 5_000_000_000.5)
     put_if_newer(change(1, name="REMOVE"), "mirror")
-    assert stored(dynamodb)[0]["expiry"] == {"N": "5000000100"}
+    assert only(dynamodb)["expiry"] == {"N": "5000000100"}
 
 
 def test_changes_of_a_new_stream_are_newer_than_those_of_the_former_one(dynamodb: HookedDynamoDB) -> None:
@@ -83,7 +81,7 @@ def test_changes_of_a_new_stream_are_newer_than_those_of_the_former_one(dynamodb
     assert put_if_newer(change(9), "mirror")
     assert put_if_newer(change(1, stream=later), "mirror")
     assert not put_if_newer(change(10), "mirror")
-    assert stored(dynamodb)[0]["change_version"] == {"S": f"{later}#{'0' * 19}{10**20 + 1}"}
+    assert only(dynamodb)["change_version"] == {"S": f"{later}#{'0' * 19}{10**20 + 1}"}
 
 
 def test_another_source_is_a_permanent_error(dynamodb: HookedDynamoDB) -> None:
@@ -103,17 +101,16 @@ def test_a_version_of_another_type_is_another_source(dynamodb: HookedDynamoDB) -
 def test_another_item_and_key_can_be_written(dynamodb: HookedDynamoDB) -> None:
     user = {"id": "1", "email": "a@example.com"}
     put_if_newer(inserted("users", **user), "by-email", {"email": user["email"], "user": user["id"]})
-    (item,) = stored(dynamodb, "by-email")
+    item = only(dynamodb, "by-email")
     assert (item["email"], item["user"]) == ({"S": "a@example.com"}, {"S": "1"})
     changed = modified("users", user, email="b@example.com")
     put_if_newer(changed, "by-email", key={"email": user["email"]})  # the item now has another key
-    (item,) = stored(dynamodb, "by-email")
-    assert set(item) == {"email", "change_version", "expiry"}
+    assert set(only(dynamodb, "by-email")) == {"email", "change_version", "expiry"}
 
 
 def test_numbers_of_any_size_are_written_exactly(dynamodb: HookedDynamoDB) -> None:
     put_if_newer(inserted("orders", id="1", n=Decimal("1" * 60), tiny=Decimal("1E-130"), b={b"\x00"}), "mirror")
-    (item,) = stored(dynamodb)
+    item = only(dynamodb)
     assert (item["n"], item["tiny"], item["b"]) == ({"N": "1" * 60}, {"N": "1E-130"}, {"BS": [b"\x00"]})
 
 
@@ -121,7 +118,7 @@ def test_numbers_of_any_size_are_written_exactly(dynamodb: HookedDynamoDB) -> No
 def test_the_fences_attribute_names_are_reserved(name: str, dynamodb: HookedDynamoDB) -> None:
     with pytest.raises(UnfencedItemError, match=f"the fence in mirror reserves {name}; rename it"):
         put_if_newer(inserted("orders", id="1", **{name: "x"}), "mirror")
-    assert stored(dynamodb) == []
+    assert dynamodb.items("mirror") == []
 
 
 def test_an_item_too_large_for_its_fence_is_a_permanent_failure(dynamodb: HookedDynamoDB) -> None:
@@ -156,10 +153,8 @@ def test_a_counter_counts_each_change_once_in_repeated_deliveries(dynamodb: Hook
     changes = [first, modified("orders", {"id": "a"}, n=1), inserted("orders", id="b")]
     for _ in range(3):
         assert deliver(counts, *changes).applied == changes
-    assert [(item["id"]["S"], item["changes"]["N"]) for item in stored(dynamodb, "counters")] == [
-        ("a", "2"),
-        ("b", "1"),
-    ]
+    items = [(item["id"]["S"], item["changes"]["N"]) for item in dynamodb.items("counters")]
+    assert items == [("a", "2"), ("b", "1")]
 
 
 def test_a_transaction_claims_by_consumer_and_event_id(
@@ -168,9 +163,8 @@ def test_a_transaction_claims_by_consumer_and_event_id(
     monkeypatch.setattr("time.time", lambda: 5_000_000_000.5)
     assert transact(change(1), []) is True
     assert transact(change(1), []) is False
-    assert stored(dynamodb, "ledger") == [
-        {"pk": {"S": "claim#counts#event-1"}, "sk": {"S": "transact"}, "expiry": {"N": "5000000100"}}
-    ]
+    claim = {"pk": {"S": "claim#counts#event-1"}, "sk": {"S": "transact"}, "expiry": {"N": "5000000100"}}
+    assert dynamodb.items("ledger") == [claim]
 
 
 @pytest.mark.parametrize("codes", [["None", "ConditionalCheckFailed"], ["TransactionConflict", "None"]])
@@ -192,4 +186,4 @@ def test_a_claiming_consumer_can_use_a_transaction(dynamodb: HookedDynamoDB) -> 
     settings = Environment(powertools_service_name="counts", ledger_table="ledger")
     engine = Engine(counts.function, settings, claim=True, client=clients.__getitem__, executor=InlineExecutor())
     assert engine({"Records": [record(1)]}) == {"batchItemFailures": []}
-    assert [item["sk"]["S"] for item in stored(dynamodb, "ledger")] == ["claim", "transact"]
+    assert [item["sk"]["S"] for item in dynamodb.items("ledger")] == ["claim", "transact"]

@@ -50,12 +50,6 @@ def parked(context: Any = None) -> dict[str, Any]:
     return json.loads(s3.objects[KEY])
 
 
-def test_a_parked_change_is_one_object_with_a_fixed_key() -> None:
-    harness = ConsumerHarness({1: ERROR})
-    harness.deliver("a")
-    assert list(harness.s3.objects) == [KEY]
-
-
 def test_keys_sort_in_stream_order() -> None:
     keys = [failure_key("mirror", Change(record(1, SequenceNumber=number))) for number in ("9", "10", "9" * 40)]
     assert keys == sorted(keys)
@@ -110,10 +104,11 @@ def test_a_record_without_a_valid_time_or_stream_arn_can_be_parked(when: Any) ->
     assert json.dumps(read_failure(body).records) == json.dumps([raw])  # NaN is not equal to itself
 
 
-def test_parking_twice_keeps_the_first_object() -> None:
+def test_a_parked_change_is_one_object_with_a_fixed_key_and_parking_twice_keeps_the_first() -> None:
     harness = ConsumerHarness({1: ERROR})
     harness.deliver("a")
     before = dict(harness.s3.objects)
+    assert list(before) == [KEY]
     harness.clock.now += 20
     assert harness.deliver("a") == []
     assert (harness.s3.objects, harness.s3.puts) == (before, 2)
@@ -129,8 +124,7 @@ def test_another_error_of_s3_is_raised() -> None:
 @pytest.mark.parametrize("payload", [MAPPING["payload"], json.loads(MAPPING["payload"])], ids=["text", "object"])
 def test_the_mappings_record_is_read_with_its_payload_as_text_or_object(payload: Any) -> None:
     failure = read_failure(json.dumps({**MAPPING, "payload": payload}))
-    assert failure.condition == "RetryAttemptsExhausted"
-    assert failure.error == "Unhandled"
+    assert (failure.condition, failure.error) == ("RetryAttemptsExhausted", "Unhandled")
     assert failure.stream_arn == STREAM
     assert failure.records == (record(1), record(2))
     assert failure.at == "2022-07-13T13:48:01.000Z"

@@ -10,7 +10,6 @@ import pytest
 
 from infra.archive import Package, build
 from infra.archive.handler_module import module_of
-from infra.archive.sources import ROOT
 from tests.consumers.project import SAMPLE
 from tests.infra.programs import bare_consumer, refusal, stores, users, variables
 from tests.program import recording as kinds
@@ -36,7 +35,7 @@ def test_a_wiring_that_cannot_work_is_refused(program: Callable[[], object], mes
 
 
 def test_every_module_of_a_consumer_exists() -> None:
-    modules = [module_of(name, ROOT) for name in ("change-log", "mirror", "welcome-email")]
+    modules = [module_of(name, SAMPLE) for name in ("change-log", "mirror", "welcome-email")]
     assert modules == ["change_log", "mirror", "welcome_email"]
 
 

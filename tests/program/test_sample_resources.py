@@ -48,7 +48,7 @@ def test_only_a_protected_stack_keeps_its_resources(stack: str) -> None:
     recording = record_program(SAMPLE, stack, mailFrom="shop@example.com")
     protect = stack == "prod"
     registered = recording.registered.values()
-    assert {(bool(each.protect), each.retain_on_delete) for each in registered} == {(protect, None)}
+    assert {(bool(each.protect), each.retain_on_delete) for each in registered} == {(protect, False)}
     tables = [each.inputs for each in recording.of_type(kinds.TABLE)]
     assert [inputs["deletionProtectionEnabled"] for inputs in tables] == 4 * [protect]
     assert [inputs["pointInTimeRecovery"] for inputs in tables] == 4 * [{"enabled": True}]

@@ -77,10 +77,7 @@ class RetrySchedule:
         self._clock.at(when + 1e-3, self.look)
 
     def _start(self, kind: str, event: dict[str, Any], delay: float) -> None:
-        self._clock.at(
-            self._clock.now + delay,
-            lambda: self._clock.start(lambda: self._run(kind, event)),
-        )
+        self._clock.at(self._clock.now + delay, lambda: self._clock.start(lambda: self._run(kind, event)))
 
     def _run(self, kind: str, event: dict[str, Any]) -> None:
         self._function.invoke(kind, event, began=self._began)

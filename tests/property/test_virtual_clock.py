@@ -24,16 +24,7 @@ def test_runs_overlap_without_nesting() -> None:
     clock.at(1, lambda: traced(clock, trace, "b", 4))
     clock.at(3, lambda: traced(clock, trace, "c", 9, 1))
     clock.run()
-    assert trace == [
-        (0, "a"),
-        (1, "b"),
-        (2, "a"),
-        (3, "c"),
-        (4, "a ends"),
-        (5, "b ends"),
-        (12, "c"),
-        (13, "c ends"),
-    ]
+    assert trace == [(0, "a"), (1, "b"), (2, "a"), (3, "c"), (4, "a ends"), (5, "b ends"), (12, "c"), (13, "c ends")]
 
 
 def test_a_run_that_overlaps_nothing_costs_no_thread() -> None:

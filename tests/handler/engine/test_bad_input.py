@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from handler.stream import Change, PermanentError, aws, consumer, environment
-from handler.stream.failures import read_failure
 from handler.stream.testing.dynamodb import MemoryDynamoDB
 from tests.fakes.aws import S3, Clock, LambdaContext
 from tests.fakes.records import nested, record
@@ -70,8 +69,7 @@ def test_a_change_that_its_handler_modifies_is_parked_whole(spoil: Callable[[Cha
     harness.trouble[1] = PermanentError("never")
     harness.retry(now=True)
     assert (harness.parked(), harness.applied) == ([1], [2])
-    [body] = harness.s3.objects.values()
-    assert read_failure(body).records == (record(1),)
+    assert harness.failure().records == (record(1),)
 
 
 def test_every_try_receives_the_record_as_lambda_delivered_it() -> None:
@@ -107,27 +105,17 @@ def test_an_error_whose_text_raises_is_a_failure_of_its_change(log_lines: Lines)
     assert {line["error"]["text"] for line in log_lines()} == {text}
     harness.retry(now=True)
     assert (harness.waiting(), log_lines()[-1]["error"]["text"]) == ([1], text)
-    [body] = harness.s3.objects.values()
-    assert read_failure(body).error == f"RudePermanentError: {text}"
+    assert harness.failure().error == f"RudePermanentError: {text}"
 
 
-def looks_at_the_image(change: Change) -> None:
-    _ = change.new_image
-
-
-def looks_at_the_record(change: Change) -> None:
-    _ = change.raw
-
-
-@pytest.mark.parametrize("look", [looks_at_the_image, looks_at_the_record])
-def test_an_image_of_1000_levels_is_parked_as_undecodable(look: Callable[[Change], None]) -> None:
+@pytest.mark.parametrize("attribute", ["new_image", "raw"])
+def test_an_image_of_1000_levels_is_parked_as_undecodable(attribute: str) -> None:
     deep = record(1, NewImage={"n": nested(1000)})
     harness = ConsumerHarness()
-    harness.look = look
+    harness.look = lambda change: getattr(change, attribute)
     assert harness.invoke({"Records": [deep, record(2)]}) == {"batchItemFailures": []}
     assert (harness.parked(), harness.waiting()) == ([1], [])
-    [body] = harness.s3.objects.values()
-    failure = read_failure(body)
+    failure = harness.failure()
     assert (failure.condition, [each["eventID"] for each in failure.records]) == ("Undecodable", ["event-1"])
 
 
@@ -191,7 +179,7 @@ def test_any_exception_is_a_failure_of_its_change_in_a_batch_and_in_a_retry_run(
 def test_an_undecodable_change_is_parked_alone(broken: dict[str, Any], error: str, log_lines: Lines) -> None:
     """With an unknown event name the handler does not run, since the kind of the change is unknown."""
     harness = ConsumerHarness()
-    harness.look = looks_at_the_image
+    harness.look = lambda change: change.new_image
     answer = harness.invoke({"Records": [record(1), record(2) | broken, record(3)]})
     assert answer == {"batchItemFailures": []}
     assert (harness.applied, harness.parked()) == ([1, 3], [2])

@@ -22,18 +22,14 @@ OTHER = STREAM.replace("orders", "users")
         ([record(1), None], r"Records\[1\].dynamodb: missing in None"),
         ([record(1), "x"], r"Records\[1\].dynamodb: missing in 'x'"),
         ([{**record(1), "dynamodb": None}], r"Records\[0\].dynamodb: missing in"),
-        (
-            [{**record(1), "eventSource": "aws:kinesis"}],
-            r"Records\[0\].eventSource: 'aws:kinesis' is not 'aws:dynamodb'",
-        ),
+        ([record(1) | {"eventSource": "aws:kinesis"}], r"Records.0..eventSource: 'aws:kinesis' is not 'aws:dynamodb'"),
         ([{**record(1), "eventSource": None}], r"Records\[0\].eventSource: None"),
         ([{**record(1), "eventSourceARN": None}], r"Records\[0\].eventSourceARN: None is not the ARN"),
         ([record(1), record(2, stream=OTHER)], rf"Records\[1\].eventSourceARN: '{OTHER}', but the records before"),
-        ([record(1, SequenceNumber=None)], r"Records\[0\].dynamodb.SequenceNumber: None is not"),
-        ([record(1, SequenceNumber="")], r"Records\[0\].dynamodb.SequenceNumber: '' is not"),
-        ([record(1, SequenceNumber=7)], r"Records\[0\].dynamodb.SequenceNumber: 7 is not"),
-        ([record(1, SequenceNumber="-7")], r"Records\[0\].dynamodb.SequenceNumber: '-7' is not"),
-        ([record(1, SequenceNumber="٣")], r"Records\[0\].dynamodb.SequenceNumber: '٣' is not"),
+        *[
+            ([record(1, SequenceNumber=value)], rf"Records\[0\].dynamodb.SequenceNumber: {value!r} is not")
+            for value in (None, "", 7, "-7", "٣")
+        ],
         ([record(1), record(2, Keys=None)], r"Records\[1\].dynamodb.Keys: None is not a primary key"),
         ([record(1, Keys={})], r"Records\[0\].dynamodb.Keys: {} is not a primary key"),
         ([record(1, Keys={"id": "a"})], r"Records\[0\].dynamodb.Keys.id: 'a' is not a key value"),
@@ -47,9 +43,7 @@ def test_an_invalid_batch_is_refused_with_record_and_field(records: Any, message
 
 
 def test_a_batch_is_sorted_in_stream_order() -> None:
-    batch = read_batch(
-        [record(3, SequenceNumber="1000"), record(1, SequenceNumber="0200"), record(2, SequenceNumber="999")]
-    )
+    batch = read_batch([record(number, SequenceNumber=text) for number, text in ((3, "1000"), (1, "0200"), (2, "999"))])
     assert batch.sequences == [200, 999, 1000]
     assert [raw["eventID"] for raw in batch.records] == ["event-1", "event-2", "event-3"]
 
@@ -62,13 +56,8 @@ def test_an_items_key_has_the_stream_and_the_full_primary_key_as_text() -> None:
 
     assert item(a={"S": "1"}, b={"N": "2"}) == item(b={"N": "2"}, a={"S": "1"})
     others = [
-        item(a={"S": "1"}),
-        item(a={"N": "1"}),
-        item(a={"B": "MQ=="}),
-        item(b={"S": "1"}),
-        item(a={"S": "1"}, b={"N": "2"}),
-        item(a={"S": "1"}, b={"N": "2.0"}),
-        item(OTHER, a={"S": "1"}),
+        *(item(a={"S": "1"}), item(a={"N": "1"}), item(a={"B": "MQ=="}), item(b={"S": "1"}), item(OTHER, a={"S": "1"})),
+        *(item(a={"S": "1"}, b={"N": "2"}), item(a={"S": "1"}, b={"N": "2.0"})),
     ]
     assert len(set(others)) == len(others)
 

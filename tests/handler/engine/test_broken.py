@@ -5,9 +5,7 @@ import pytest
 from tests.fakes.aws import before, in_turn, refused
 from tests.fakes.records import STREAM
 from tests.handler.conftest import Counts, Lines
-from tests.handler.harness import FAILS, FIRST, ConsumerHarness, digest, with_held_item, with_mended_item
-
-NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}
+from tests.handler.harness import FAILS, FIRST, NOTHING, ConsumerHarness, digest, with_held_item, with_mended_item
 
 
 def key(number: int, part: int = 0) -> str:
@@ -23,9 +21,8 @@ def test_a_missing_or_unreadable_change_row_stops_only_its_item(
     harness = ConsumerHarness({1: FAILS, 11: FAILS})
     harness.deliver("aaa")
     harness.deliver("b", start=11)
-    harness.trouble.clear()
-    harness.ran.clear()
-    rows = harness.ledger(f"hold#consumer#{digest('a')}")
+    harness.mend()
+    rows = harness.change_rows()
     match damage:
         case "missing":
             del rows[key(number)]
@@ -48,7 +45,7 @@ def test_a_missing_or_unreadable_change_row_stops_only_its_item(
 
 def test_a_broken_item_continues_after_its_repair() -> None:
     harness = with_held_item("aa")
-    rows = harness.ledger(f"hold#consumer#{digest('a')}")
+    rows = harness.change_rows()
     row = rows.pop(key(1))
     harness.trouble.clear()
     harness.retry(now=True)
@@ -59,7 +56,7 @@ def test_a_broken_item_continues_after_its_repair() -> None:
 
 def test_a_retry_run_leaves_items_of_a_newer_format_alone(log_lines: Lines) -> None:
     harness = with_held_item("a")
-    harness.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
+    harness.make_newer()
     before_run = harness.row()
     assert harness.retry(now=True) == NOTHING | {"held": 1}
     assert (harness.ran, harness.row()) == ([], before_run)
@@ -69,17 +66,13 @@ def test_a_retry_run_leaves_items_of_a_newer_format_alone(log_lines: Lines) -> N
 # Batches
 
 
-def newer(harness: ConsumerHarness) -> None:
-    harness.ledger("hold#consumer")[digest("a")]["v"] = {"N": "2"}
-
-
 def test_a_batch_with_an_item_whose_hold_has_a_newer_format_is_reported(log_lines: Lines) -> None:
     """The report includes change 2, which the hold of another item has already settled."""
     harness = with_held_item("a")
     harness.trouble[2] = FAILS
     assert harness.deliver("b", start=2) == []
     harness.ran.clear()
-    newer(harness)
+    harness.make_newer()
     assert harness.deliver("bac", start=2) == [2, 3, 4]
     assert harness.ran == []
     line = log_lines()[-1]
@@ -92,7 +85,7 @@ def test_a_batch_with_an_item_whose_hold_has_a_newer_format_is_reported(log_line
 
 def test_another_items_hold_of_a_newer_format_is_ignored() -> None:
     harness = with_held_item("a")
-    newer(harness)
+    harness.make_newer()
     assert harness.deliver("b", start=2) == []
     assert harness.applied == [2]
 
@@ -102,7 +95,7 @@ def test_an_item_that_a_newer_engine_holds_meanwhile_is_reported() -> None:
 
     def hold() -> None:
         harness.deliver("a")
-        newer(harness)
+        harness.make_newer()
 
     harness.dynamodb.on["UpdateItem hold"] = before(hold)
     assert harness.deliver("aba") == [1, 3]
@@ -119,24 +112,23 @@ def test_a_released_items_rows_are_purged_after_an_hour() -> None:
     assert harness.row() is not None
     harness.retry_later(1)
     assert harness.row() is None
-    assert harness.ledger(f"hold#consumer#{digest('a')}") == {}
+    assert harness.change_rows() == {}
+
+
+def hold_again(harness: ConsumerHarness) -> None:
+    harness.trouble[3] = FAILS
+    assert harness.deliver("a", start=3) == []
 
 
 def test_a_purge_removes_left_over_changes_and_not_those_of_a_new_hold() -> None:
     harness = with_mended_item("aa")
     harness.dynamodb.on["BatchWriteItem change"] = refused()
     assert harness.retry(now=True)["released"] == 1
-    assert len(harness.ledger(f"hold#consumer#{digest('a')}")) == 3
+    assert len(harness.change_rows()) == 3
     del harness.dynamodb.on["BatchWriteItem change"]
-
-    def hold_again() -> None:
-        harness.trouble[3] = FAILS
-        assert harness.deliver("a", start=3) == []
-
-    harness.dynamodb.on["DeleteItem hold"] = before(hold_again)
+    harness.dynamodb.on["DeleteItem hold"] = before(lambda: hold_again(harness))
     harness.retry_later(60)
-    assert harness.waiting() == [3]
-    assert harness.described()["error_type"] == "ValueError"
+    assert (harness.waiting(), harness.described()["error_type"]) == ([3], "ValueError")
 
 
 def test_a_purge_leaves_a_change_row_that_a_new_hold_writes_meanwhile() -> None:
@@ -145,13 +137,8 @@ def test_a_purge_leaves_a_change_row_that_a_new_hold_writes_meanwhile() -> None:
     harness.dynamodb.on["UpdateItem hold"] = in_turn(refused())
     assert harness.deliver("a", start=3) == [3]
     assert harness.retry(now=True)["released"] == 1
-    assert key(3) in harness.ledger(f"hold#consumer#{digest('a')}")
-
-    def hold_again() -> None:
-        harness.trouble[3] = FAILS
-        assert harness.deliver("a", start=3) == []
-
-    harness.dynamodb.on["DeleteItem change"] = before(hold_again)
+    assert key(3) in harness.change_rows()
+    harness.dynamodb.on["DeleteItem change"] = before(lambda: hold_again(harness))
     harness.retry_later(60)
     assert harness.waiting() == [3]
 

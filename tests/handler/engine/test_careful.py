@@ -7,27 +7,23 @@ import pytest
 from tests.fakes.aws import refusal
 from tests.fakes.records import record
 from tests.handler.conftest import Lines
-from tests.handler.harness import FAILS, ConsumerHarness
+from tests.handler.harness import FAILS, ConsumerHarness, Takes
 
 ASKED = ("mirror", {"table-stream": "retry"})
 
 
 def careful(seconds: float = 5.0, between: float = 0.0, **settings: Any) -> ConsumerHarness:
     """Return a harness where items a and b have failed, each after so many seconds, and clear the logs of calls."""
-    harness = ConsumerHarness(**settings)
-    harness.trouble = {1: harness.takes(seconds, FAILS), 2: harness.takes(seconds, FAILS)}
+    harness = ConsumerHarness({1: Takes(seconds, FAILS), 2: Takes(seconds, FAILS)}, **settings)
     assert harness.deliver("a") == []
     harness.clock.now += between
     assert harness.deliver("b", start=2, at=harness.clock.now) == []
-    harness.trouble.clear()
-    harness.ran.clear()
+    harness.mend()
     harness.applied.clear()
     return harness
 
 
-def test_after_two_slow_failures_other_items_take_a_detour(
-    log_lines: Lines,
-) -> None:
+def test_after_two_slow_failures_other_items_take_a_detour(log_lines: Lines) -> None:
     harness = careful()
     assert harness.deliver("cdc", start=3) == []
     assert (harness.ran, harness.waiting("c"), harness.waiting("d")) == ([], [3, 5], [4])
@@ -65,7 +61,7 @@ def test_an_item_released_before_the_slow_failures_is_not_trusted() -> None:
     harness.deliver("c", start=11)
     harness.trouble.clear()
     harness.retry(now=True)
-    harness.trouble = {1: harness.takes(5, FAILS), 2: harness.takes(5, FAILS)}
+    harness.trouble = {1: Takes(5, FAILS), 2: Takes(5, FAILS)}
     harness.deliver("ab")
     harness.deliver("c", start=12)
     assert harness.waiting("c") == [12]
@@ -122,7 +118,6 @@ def test_another_environment_and_a_consumer_without_stores_are_not_careful() -> 
     harness.engine = harness.environment()
     harness.deliver("c", start=3)
     assert harness.applied == [3]
-    harness = ConsumerHarness(ledger_table="")
-    harness.trouble = {1: harness.takes(5, FAILS), 2: harness.takes(5, FAILS)}
+    harness = ConsumerHarness({1: Takes(5, FAILS), 2: Takes(5, FAILS)}, ledger_table="")
     assert harness.deliver("abc") == [1, 2]
     assert (harness.applied, harness.functions.invoked) == ([3], [])

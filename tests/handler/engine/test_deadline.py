@@ -12,25 +12,20 @@ from handler.stream.ledger.notes import DONE, HELD, UNDONE
 from tests.fakes.aws import LambdaContext, before, in_turn, refused
 from tests.fakes.records import record
 from tests.handler.conftest import Counts, Lines
-from tests.handler.harness import FAILS, ConsumerHarness
+from tests.handler.harness import ENDS_LATE, FAILS, TIMES_OUT, ConsumerHarness, Takes
 
 HOURS = 3600.0
 
 
-@pytest.mark.parametrize(("left", "started"), [(12.0, [1]), (12.1, [1, 2])])
+@pytest.mark.parametrize(
+    ("timeout", "left", "started"), [(10.0, 12.0, [1]), (10.0, 12.1, [1, 2]), (3.0, 5.0, [1]), (3.0, 6.0, [1, 2])]
+)
 def test_another_change_starts_only_while_more_than_handler_timeout_and_two_seconds_are_left(
-    left: float, started: list[int]
+    timeout: float, left: float, started: list[int]
 ) -> None:
-    harness = ConsumerHarness()
-    harness.trouble[1] = harness.takes(60 - left)
+    harness = ConsumerHarness({1: Takes(60 - left)}, handler_timeout_seconds=timeout)
     assert harness.deliver("ab", seconds=60) == [number for number in (1, 2) if number not in started]
     assert harness.ran == started
-
-
-def test_handler_timeout_can_be_set() -> None:
-    harness = ConsumerHarness(handler_timeout_seconds=3.0)
-    harness.trouble[1] = harness.takes(54)
-    assert harness.deliver("ab", seconds=60) == []
 
 
 def test_the_first_undone_change_of_a_batch_always_starts() -> None:
@@ -47,8 +42,7 @@ def test_changes_without_a_turn_are_reported_and_noted() -> None:
 
 
 def test_without_a_context_there_is_no_deadline() -> None:
-    harness = ConsumerHarness()
-    harness.trouble[1] = harness.takes(10_000)
+    harness = ConsumerHarness({1: Takes(10_000)})
     assert harness.engine({"Records": [record(1), record(2, "b")]}) == {"batchItemFailures": []}
 
 
@@ -63,8 +57,7 @@ def test_each_invocation_has_its_own_deadline() -> None:
 
 
 def test_at_the_deadline_progress_is_noted_and_running_items_are_held() -> None:
-    harness = ConsumerHarness()
-    harness.trouble[3] = harness.times_out
+    harness = ConsumerHarness({3: TIMES_OUT})
     seen = list[tuple[Any, list[int]]]()
 
     def look(act: Any) -> Any:
@@ -79,20 +72,17 @@ def test_at_the_deadline_progress_is_noted_and_running_items_are_held() -> None:
 
 
 def test_the_next_delivery_after_a_timeout_repeats_nothing() -> None:
-    harness = ConsumerHarness()
-    harness.trouble[3] = harness.times_out
+    harness = ConsumerHarness({3: TIMES_OUT})
     harness.deliver_and_crash("abcaca")
-    harness.trouble.clear()
-    harness.ran.clear()
+    harness.mend()
     assert harness.deliver("abcaca") == []
-    assert harness.ran == [4, 6]
-    assert harness.waiting("c") == [3, 5]
+    assert (harness.ran, harness.waiting("c")) == ([4, 6], [3, 5])
 
 
 def test_a_running_item_is_leased_until_5_seconds_after_the_invocation(log_lines: Lines) -> None:
     harness = ConsumerHarness()
     end = harness.clock() + 60
-    harness.trouble[1] = harness.times_out
+    harness.trouble[1] = TIMES_OUT
     harness.deliver_and_crash("aa", seconds=60)
     row = harness.held_row()
     assert (row.lease, row.waiting, row.deaths, row.due) == (end + 5, 2, 0, harness.clock() + 60)
@@ -108,14 +98,11 @@ def test_a_running_item_is_leased_until_5_seconds_after_the_invocation(log_lines
 
 
 def test_a_death_is_counted_when_the_item_is_leased_again() -> None:
-    harness = ConsumerHarness()
-    harness.trouble[1] = harness.times_out
+    harness = ConsumerHarness({1: TIMES_OUT})
     harness.deliver_and_crash("a")
-    with pytest.raises(SimulatedCrash):
-        harness.retry_later(2, now=True)
+    harness.retry_and_crash(2, now=True)
     harness.trouble[1] = SimulatedCrash()
-    with pytest.raises(SimulatedCrash):
-        harness.retry_later(2, now=True)
+    harness.retry_and_crash(2, now=True)
     assert harness.held_row().deaths == 2
     assert harness.held_row().is_suspect
 
@@ -124,19 +111,16 @@ def test_a_death_is_counted_when_the_item_is_leased_again() -> None:
 def test_a_handler_that_succeeds_after_the_deadline_updates_its_hold(
     batch: str, reported: list[int], later: list[int]
 ) -> None:
-    harness = ConsumerHarness()
-    harness.trouble[1] = harness.ends_late()
+    harness = ConsumerHarness({1: ENDS_LATE})
     assert harness.deliver(batch) == reported
-    assert harness.waiting() == later
-    assert harness.applied == [1]
+    assert (harness.waiting(), harness.applied) == (later, [1])
     harness.ran.clear()
     assert harness.retry()["released"] == (1 if later else 0)
     assert harness.ran == later
 
 
 def test_a_handler_that_fails_after_the_deadline_ends_its_lease(log_lines: Lines) -> None:
-    harness = ConsumerHarness()
-    harness.trouble[1] = harness.ends_late(FAILS)
+    harness = ConsumerHarness({1: Takes(then=FAILS)})
     assert harness.deliver("aa") == []
     row = harness.held_row()
     assert (row.owner, row.lease, row.deaths, row.due) == (None, 0, 0, harness.clock() + 60)
@@ -149,8 +133,7 @@ def test_a_handler_that_fails_after_the_deadline_ends_its_lease(log_lines: Lines
 
 @pytest.mark.parametrize("batch", ["a", "aa"])
 def test_a_permanent_error_after_the_deadline_is_parked_and_the_item_continues(batch: str) -> None:
-    harness = ConsumerHarness()
-    harness.trouble[1] = harness.ends_late(PermanentError("never"))
+    harness = ConsumerHarness({1: Takes(then=PermanentError("never"))})
     assert harness.deliver(batch) == []
     assert (harness.parked(), harness.waiting()) == ([1], [2][: len(batch) - 1])
     harness.retry()
@@ -158,8 +141,7 @@ def test_a_permanent_error_after_the_deadline_is_parked_and_the_item_continues(b
 
 
 def test_a_change_parked_before_the_deadline_is_noted_as_settled() -> None:
-    harness = ConsumerHarness()
-    harness.trouble = {1: PermanentError("never"), 2: harness.times_out}
+    harness = ConsumerHarness({1: PermanentError("never"), 2: TIMES_OUT})
     harness.deliver_and_crash("ab")
     assert harness.note(under=1) == {1: HELD, 2: HELD}
 
@@ -198,10 +180,9 @@ def test_a_handler_that_ends_late_waits_until_its_hold_is_written() -> None:
 
 def test_a_change_appended_by_a_repeated_delivery_waits_after_a_late_end() -> None:
     harness = ConsumerHarness()
-    late = harness.ends_late()
 
     def end() -> None:
-        late()
+        ENDS_LATE.run(harness)
         assert harness.deliver("aa") == []
 
     harness.trouble[1] = [end]
@@ -211,9 +192,7 @@ def test_a_change_appended_by_a_repeated_delivery_waits_after_a_late_end() -> No
 
 
 def test_an_item_that_cannot_be_held_at_the_deadline_is_delivered_again(log_lines: Lines) -> None:
-    harness = ConsumerHarness()
-    harness.trouble[2] = harness.times_out
-    harness.dynamodb.on["UpdateItem hold"] = refused()
+    harness = ConsumerHarness({2: TIMES_OUT}, on={"UpdateItem hold": refused()})
     harness.deliver_and_crash("ab")
     assert harness.note(under=1) == {1: DONE, 2: UNDONE}
     assert log_lines()[0]["message"] == "the ledger cannot hold an item whose handler still runs"
@@ -225,24 +204,20 @@ def test_an_item_that_cannot_be_held_at_the_deadline_is_delivered_again(log_line
 
 @pytest.mark.parametrize(("end", "reported"), [(None, [2]), (FAILS, [1, 2])])
 def test_a_late_end_without_a_hold_is_an_ordinary_end(end: Exception | None, reported: list[int]) -> None:
-    harness = ConsumerHarness()
-    harness.dynamodb.on["UpdateItem hold"] = refused()
-    harness.trouble = {1: harness.ends_late(end)}
+    harness = ConsumerHarness({1: Takes(then=end)}, on={"UpdateItem hold": refused()})
     assert harness.deliver("aa") == reported
     assert harness.applied == ([1] if end is None else [])
 
 
 def test_without_a_note_the_repeated_changes_are_counted(counts: Counts) -> None:
-    harness = ConsumerHarness()
-    harness.dynamodb.on["PutItem note"] = refused()
-    harness.trouble[2] = harness.times_out
+    harness = ConsumerHarness({2: TIMES_OUT}, on={"PutItem note": refused()})
     harness.deliver_and_crash("ab")
     assert counts() == {"RepeatedChanges": 2, "HeldChanges": 1}
 
 
 def test_an_item_that_cannot_be_held_does_not_affect_another() -> None:
     harness = ConsumerHarness()
-    harness.trouble = {1: harness.steps.another, 2: harness.times_out}
+    harness.trouble = {1: harness.steps.another, 2: TIMES_OUT}
     harness.dynamodb.on["UpdateItem hold"] = in_turn(refused())
     harness.deliver_and_crash("ab")
     assert (harness.waiting("a"), harness.waiting("b")) == ([], [2])
@@ -250,16 +225,14 @@ def test_an_item_that_cannot_be_held_does_not_affect_another() -> None:
 
 
 def test_without_a_ledger_the_deadline_only_logs_the_failure(log_lines: Lines) -> None:
-    harness = ConsumerHarness(ledger_table="")
-    harness.trouble[2] = harness.times_out
+    harness = ConsumerHarness({2: TIMES_OUT}, ledger_table="")
     harness.deliver_and_crash("ab")
     assert harness.dynamodb.calls == []
     assert [line["message"] for line in log_lines()] == ["change failed"]
 
 
 def test_counts_are_printed_once_at_the_deadline(counts: Counts) -> None:
-    harness = ConsumerHarness()
-    harness.trouble = {1: FAILS, 2: harness.ends_late()}
+    harness = ConsumerHarness({1: FAILS, 2: ENDS_LATE})
     assert harness.deliver("ab") == []
     assert counts() == {"HeldChanges": 2}
 
@@ -269,9 +242,7 @@ def test_a_change_that_the_mapping_could_discard_is_held_and_not_reported(
     age: float, reported: list[int], log_lines: Lines
 ) -> None:
     """The limit is the mapping's record age, less 60 s for this invocation and 120 s for the next delivery."""
-    harness = ConsumerHarness()
-    harness.clock.now += age
-    harness.trouble[1] = harness.takes(50)
+    harness = ConsumerHarness({1: Takes(50)}, age=age)
     assert harness.deliver("abb", seconds=60) == reported
     assert harness.waiting("b") == ([] if reported else [2, 3])
     if not reported:
@@ -282,31 +253,27 @@ def test_a_change_that_the_mapping_could_discard_is_held_and_not_reported(
 
 def test_an_old_item_that_was_released_meanwhile_is_held_again() -> None:
     """During this batch, a repeated delivery holds the item and a retry run releases it."""
-    harness = ConsumerHarness()
-    harness.clock.now += RECORD_AGE_SECONDS
+    harness = ConsumerHarness(age=RECORD_AGE_SECONDS)
 
     def hold_and_release() -> None:
         harness.trouble[2] = [FAILS] * 3
         assert harness.deliver(" b") == []
         assert harness.retry(now=True)["released"] == 1
 
-    harness.trouble[1] = harness.takes(50)
+    harness.trouble[1] = Takes(50)
     harness.dynamodb.on["UpdateItem hold"] = before(hold_and_release)
     assert harness.deliver("abb", seconds=60) == []
     assert (harness.applied, harness.waiting("b")) == ([1, 2], [3])
 
 
 def test_an_old_change_is_tried() -> None:
-    harness = ConsumerHarness()
-    harness.clock.now += RECORD_AGE_SECONDS
+    harness = ConsumerHarness(age=RECORD_AGE_SECONDS)
     assert harness.deliver("ab") == []
     assert harness.applied == [1, 2]
 
 
 def test_at_the_deadline_old_items_without_a_turn_are_held() -> None:
-    harness = ConsumerHarness()
-    harness.clock.now += RECORD_AGE_SECONDS
-    harness.trouble[1] = harness.times_out
+    harness = ConsumerHarness({1: TIMES_OUT}, age=RECORD_AGE_SECONDS)
     harness.deliver_and_crash("abcb")
     assert (harness.waiting("a"), harness.waiting("b"), harness.waiting("c")) == ([1], [2, 4], [3])
     assert harness.note(under=1) == dict.fromkeys([1, 2, 3, 4], HELD)
@@ -314,6 +281,5 @@ def test_at_the_deadline_old_items_without_a_turn_are_held() -> None:
 
 
 def test_a_record_without_a_time_is_not_old() -> None:
-    harness = ConsumerHarness()
-    harness.clock.now += 24 * HOURS
+    harness = ConsumerHarness(age=24 * HOURS)
     assert harness.deliver("ab", seconds=1, ApproximateCreationDateTime=None) == [2]

@@ -8,7 +8,7 @@ from handler.stream import PermanentError
 from handler.stream.engine.attempt import pause
 from handler.stream.engine.health import Health
 from tests.fakes.records import START, record
-from tests.handler.harness import FAILS, ConsumerHarness
+from tests.handler.harness import FAILS, ConsumerHarness, Takes
 
 
 @pytest.mark.parametrize(("failures", "pauses"), [(0, []), (1, [0.2]), (2, [0.2, 0.4])])
@@ -32,8 +32,7 @@ def test_after_three_tries_the_item_is_held() -> None:
 @pytest.mark.parametrize(("seconds", "tries"), [(0.7, 3), (0.9, 2), (1.1, 1)])
 def test_a_change_that_has_used_1_second_is_not_retried(seconds: float, tries: int) -> None:
     """The time of all tries and pauses counts."""
-    harness = ConsumerHarness()
-    harness.trouble[1] = [harness.takes(seconds, FAILS), FAILS, FAILS]
+    harness = ConsumerHarness({1: [Takes(seconds, FAILS), FAILS, FAILS]})
     harness.deliver("a")
     assert harness.ran == [1] * tries
 

@@ -3,7 +3,7 @@
 from handler.stream import PermanentError
 from tests.fakes.records import record
 from tests.handler.conftest import Lines
-from tests.handler.harness import FAILS, ConsumerHarness
+from tests.handler.harness import FAILS, ConsumerHarness, Takes
 
 
 def outage(harness: ConsumerHarness, items: int = 20, start: int = 100) -> None:
@@ -11,7 +11,7 @@ def outage(harness: ConsumerHarness, items: int = 20, start: int = 100) -> None:
     for place in range(items):
         harness.trouble[start + place] = FAILS
     if items > 1:
-        harness.trouble[start + items - 2] = harness.trouble[start + items - 1] = harness.takes(2.6, FAILS)
+        harness.trouble[start + items - 2] = harness.trouble[start + items - 1] = Takes(2.6, FAILS)
     records = [record(start + place, f"down-{start + place}") for place in range(items)]
     assert harness.engine({"Records": records}) == {"batchItemFailures": []}
     harness.ran.clear()

@@ -10,18 +10,17 @@ from handler.stream.engine.workers import SimulatedCrash
 from tests.fakes.aws import refusal, refused
 from tests.fakes.records import START, record
 from tests.handler.conftest import Counts, Lines
-from tests.handler.harness import FAILS, ConsumerHarness, digest, with_held_item
+from tests.handler.harness import FAILS, NOTHING, ConsumerHarness, Takes, digest, with_held_item
 
-NOTHING = {"held": 0, "due": 0, "tried": 0, "released": 0, "parked": 0}
 DAY = 86_400.0
 
 
 def test_a_held_item_is_due_a_minute_after_it_failed_and_not_before() -> None:
-    world = with_held_item()
-    assert world.retry_later(59 / 60) == NOTHING | {"held": 1}
-    world.trouble.clear()
-    assert world.retry_later(1 / 60) == NOTHING | {"held": 1, "due": 1, "tried": 1, "released": 1}
-    assert world.applied == [1, 2]
+    harness = with_held_item()
+    assert harness.retry_later(59 / 60) == NOTHING | {"held": 1}
+    harness.trouble.clear()
+    assert harness.retry_later(1 / 60) == NOTHING | {"held": 1, "due": 1, "tried": 1, "released": 1}
+    assert harness.applied == [1, 2]
 
 
 @pytest.mark.parametrize("value", ["true", 1, None, False])
@@ -30,52 +29,47 @@ def test_now_is_true_and_nothing_else(value: object) -> None:
 
 
 def test_an_item_is_not_due_while_its_lease_runs_even_now() -> None:
-    world = with_held_item("a")
-    world.trouble[1] = SimulatedCrash()
-    with pytest.raises(SimulatedCrash):
-        world.retry(now=True, seconds=60)
-    world.trouble.clear()
-    world.clock.now += 64.9
-    assert world.retry(now=True) == NOTHING | {"held": 1}
-    world.clock.now += 0.1
-    assert world.retry(now=True)["released"] == 1
+    harness = with_held_item("a")
+    harness.trouble[1] = SimulatedCrash()
+    harness.retry_and_crash(now=True, seconds=60)
+    harness.trouble.clear()
+    harness.clock.now += 64.9
+    assert harness.retry(now=True) == NOTHING | {"held": 1}
+    harness.clock.now += 0.1
+    assert harness.retry(now=True)["released"] == 1
 
 
 def test_a_run_with_nothing_held_reads_once_and_writes_nothing() -> None:
-    world = ConsumerHarness()
-    assert world.retry() == NOTHING
-    assert world.dynamodb.calls == ["Query hold"]
+    harness = ConsumerHarness()
+    assert harness.retry() == NOTHING
+    assert harness.dynamodb.calls == ["Query hold"]
 
 
 def test_every_page_of_held_items_is_read() -> None:
-    world = ConsumerHarness()
-    for number in range(1, 8):
-        world.trouble[number] = FAILS
-    world.deliver("abcdefg")
-    world.dynamodb.page_bytes = 1
-    assert world.retry(now=True) == NOTHING | {"held": 7, "due": 7, "tried": 7}
+    harness = ConsumerHarness(dict.fromkeys(range(1, 8), FAILS))
+    harness.deliver("abcdefg")
+    harness.dynamodb.page_bytes = 1
+    assert harness.retry(now=True) == NOTHING | {"held": 7, "due": 7, "tried": 7}
 
 
 def test_where_the_ledger_cannot_be_read_the_run_fails() -> None:
     """Lambda's error metric shows the failure; the next run starts a minute later."""
-    world = with_held_item()
-    world.dynamodb.on["Query hold"] = refused()
+    harness = with_held_item()
+    harness.dynamodb.on["Query hold"] = refused()
     with pytest.raises(Exception, match="InternalServerError"):
-        world.retry(now=True)
+        harness.retry(now=True)
 
 
 def test_new_turns_begin_in_the_first_50_seconds() -> None:
-    world = ConsumerHarness()
-    world.trouble = {1: FAILS, 2: FAILS}
-    world.deliver("a")
-    world.clock.now += 1
-    world.deliver("b", start=2)
-    world.ran.clear()
-    world.trouble = {1: world.takes(50)}
-    assert world.retry(now=True, seconds=900) == NOTHING | {"held": 2, "due": 2, "tried": 1, "released": 1}
-    assert world.ran == [1]
-    assert world.held_row("b").deaths == 0
-    assert world.held_row("b").owner is None
+    harness = ConsumerHarness({1: FAILS, 2: FAILS})
+    harness.deliver("a")
+    harness.clock.now += 1
+    harness.deliver("b", start=2)
+    harness.ran.clear()
+    harness.trouble = {1: Takes(50)}
+    assert harness.retry(now=True, seconds=900) == NOTHING | {"held": 2, "due": 2, "tried": 1, "released": 1}
+    assert (harness.ran, harness.held_row("b").deaths) == ([1], 0)
+    assert harness.held_row("b").owner is None
 
 
 # Back-off
@@ -87,28 +81,28 @@ def test_new_turns_begin_in_the_first_50_seconds() -> None:
 def test_the_next_try_is_a_quarter_of_the_failing_time_away_at_least_a_minute_at_most_an_hour(
     failing: float, wait: float
 ) -> None:
-    world = with_held_item("a")
-    world.clock.now = world.held_row().since + failing
-    world.retry(now=True)
-    assert world.held_row().due == world.clock() + wait
+    harness = with_held_item("a")
+    harness.clock.now = harness.held_row().since + failing
+    harness.retry(now=True)
+    assert harness.held_row().due == harness.clock() + wait
 
 
 def test_the_schedules_minute_can_be_a_second() -> None:
     """The sandbox sets it to a second, so that its user does not wait."""
-    world = with_held_item("a", minute_seconds=1.0)
-    assert world.held_row().due == world.clock() + 1
-    world.clock.now += 1000
-    world.retry(now=True)
-    assert world.held_row().due == world.clock() + 60
+    harness = with_held_item("a", minute_seconds=1.0)
+    assert harness.held_row().due == harness.clock() + 1
+    harness.clock.now += 1000
+    harness.retry(now=True)
+    assert harness.held_row().due == harness.clock() + 60
 
 
 def test_the_failing_time_is_that_of_the_first_waiting_change() -> None:
-    world = with_held_item("aa")
-    world.clock.now += 1000
-    world.trouble = {2: FAILS}
-    world.retry(now=True)
-    row = world.held_row()
-    assert (row.since, row.due) == (world.clock(), world.clock() + 60)
+    harness = with_held_item("aa")
+    harness.clock.now += 1000
+    harness.trouble = {2: FAILS}
+    harness.retry(now=True)
+    row = harness.held_row()
+    assert (row.since, row.due) == (harness.clock(), harness.clock() + 60)
 
 
 # Order
@@ -116,38 +110,38 @@ def test_the_failing_time_is_that_of_the_first_waiting_change() -> None:
 
 def flood(number: int) -> ConsumerHarness:
     """Return a harness with held items, each younger than the previous one."""
-    world = ConsumerHarness()
+    harness = ConsumerHarness()
     for place in range(number):
-        world.trouble[place + 1] = FAILS
-        world.clock.now = START + place * 1000
-        world.deliver(chr(ord("a") + place), start=place + 1, at=world.clock.now)
-    world.ran.clear()
-    return world
+        harness.trouble[place + 1] = FAILS
+        harness.clock.now = START + place * 1000
+        harness.deliver(chr(ord("a") + place), start=place + 1, at=harness.clock.now)
+    harness.ran.clear()
+    return harness
 
 
 def test_due_items_are_taken_alternately_from_the_oldest_and_the_youngest_end() -> None:
-    world = flood(5)
-    world.retry(now=True)
-    assert world.ran == [1, 5, 2, 4, 3]
+    harness = flood(5)
+    harness.retry(now=True)
+    assert harness.ran == [1, 5, 2, 4, 3]
 
 
 def test_suspects_run_last_one_at_a_time_fewest_deaths_first() -> None:
     """An owner in a row whose lease has ended counts as a crash, too."""
-    world = flood(5)
-    rows = world.ledger("hold#consumer")
+    harness = flood(5)
+    rows = harness.ledger("hold#consumer")
     rows[digest("a")] |= {"deaths": {"N": "1"}, "owner": {"S": "dead"}}
     rows[digest("b")] |= {"deaths": {"N": "1"}}
     rows[digest("d")] |= {"deaths": {"N": "3"}}
     at_once = list[int]()
-    plain = world.steps
+    plain = harness.steps
 
     def execute(items: Any, left: Any, on_deadline: Any) -> None:
         at_once.append(len(items))
         plain(items, left, on_deadline)
 
-    world.engine._processor.executor = execute  # pyright: ignore[reportPrivateUsage] # what runs at once
-    world.retry(now=True)
-    assert world.ran == [3, 5, 2, 1, 4]
+    harness.engine._processor.executor = execute  # pyright: ignore[reportPrivateUsage] # what runs at once
+    harness.retry(now=True)
+    assert harness.ran == [3, 5, 2, 1, 4]
     assert at_once == [2, 1, 1, 1, 0], "and nothing is to be purged"
 
 
@@ -156,42 +150,40 @@ def test_suspects_run_last_one_at_a_time_fewest_deaths_first() -> None:
 
 def many(number: int) -> ConsumerHarness:
     """Return a harness with the hold rows of due items, without their changes: no turn may begin."""
-    world = with_held_item("a")
-    rows = world.ledger("hold#consumer")
+    harness = with_held_item("a")
+    rows = harness.ledger("hold#consumer")
     [row] = rows.values()
     rows.update({f"{place:032x}": {**row, "sk": {"S": f"{place:032x}"}} for place in range(number - 1)})
-    return world
+    return harness
 
 
 @pytest.mark.parametrize(("number", "helpers"), [(500, 0), (501, 1), (1001, 2), (2600, 4)])
 def test_a_scheduled_run_invokes_a_helper_for_each_500_due_items_beyond_the_first(number: int, helpers: int) -> None:
-    world = many(number)
-    assert world.retry(now=True, seconds=12) == NOTHING | {"held": number, "due": number}
+    harness = many(number)
+    assert harness.retry(now=True, seconds=12) == NOTHING | {"held": number, "due": number}
     of = helpers + 1
-    assert world.functions.invoked == [
+    assert harness.functions.invoked == [
         ("mirror", {"table-stream": "retry", "now": True, "slice": [helper, of]}) for helper in range(1, of)
     ]
 
 
 def test_run_and_helpers_share_the_items_out_and_helpers_invoke_nobody() -> None:
-    world = ConsumerHarness()
-    world.trouble = dict.fromkeys(range(501), FAILS)
-    world.invoke({"Records": [record(place, f"item-{place}") for place in range(501)]})
-    world.trouble.clear()
-    world.ran.clear()
-    first = world.retry_later(1)
-    [(_, payload)] = world.functions.invoked
+    harness = ConsumerHarness(dict.fromkeys(range(501), FAILS))
+    harness.invoke({"Records": [record(place, f"item-{place}") for place in range(501)]})
+    harness.mend()
+    first = harness.retry_later(1)
+    [(_, payload)] = harness.functions.invoked
     assert payload == {"table-stream": "retry", "now": False, "slice": [1, 2]}
-    second = world.invoke(payload)
+    second = harness.invoke(payload)
     assert (first["due"], second["due"], second["held"]) == (501, 501 - first["tried"], 501 - first["released"])
-    assert len(world.functions.invoked) == 1
-    assert sorted(world.ran) == list(range(501))
+    assert len(harness.functions.invoked) == 1
+    assert sorted(harness.ran) == list(range(501))
 
 
 def test_a_helper_that_cannot_be_invoked_leaves_its_items_to_the_next_run(log_lines: Lines) -> None:
-    world = many(501)
-    world.functions.failing = refusal("TooManyRequestsException")
-    assert world.retry(now=True, seconds=12)["due"] == 501
+    harness = many(501)
+    harness.functions.failing = refusal("TooManyRequestsException")
+    assert harness.retry(now=True, seconds=12)["due"] == 501
     assert log_lines()[-1]["message"] == "a helper cannot be invoked: its items are due in the next run"
 
 
@@ -201,32 +193,32 @@ def test_a_helper_that_cannot_be_invoked_leaves_its_items_to_the_next_run(log_li
 def test_every_run_tells_how_many_items_are_held_and_for_how_long_zeros_included(
     capsys: pytest.CaptureFixture[str], counts: Counts
 ) -> None:
-    world = ConsumerHarness()
-    world.retry()
+    harness = ConsumerHarness()
+    harness.retry()
     line = json.loads(capsys.readouterr().out)
     assert (line["HeldItems"], line["OldestHeldSeconds"]) == ([0], [0])
     units = {each["Name"]: each["Unit"] for each in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
     assert units == {"HeldItems": "Count", "OldestHeldSeconds": "Seconds"}
-    world.trouble = {1: FAILS, 2: FAILS}
-    world.deliver("a")
-    world.clock.now = world.held_row().since + 30
-    world.deliver("b", start=2)
-    world.clock.now = world.held_row().since + 40
+    harness.trouble = {1: FAILS, 2: FAILS}
+    harness.deliver("a")
+    harness.clock.now = harness.held_row().since + 30
+    harness.deliver("b", start=2)
+    harness.clock.now = harness.held_row().since + 40
     counts()
-    world.retry()
+    harness.retry()
     assert counts() == {"HeldItems": 2, "OldestHeldSeconds": 40}
 
 
 def test_a_run_counts_what_it_released_and_parked(counts: Counts) -> None:
-    world = with_held_item("aa")
-    world.trouble = {1: PermanentError("never")}
+    harness = with_held_item("aa")
+    harness.trouble = {1: PermanentError("never")}
     counts()
-    world.retry(now=True)
+    harness.retry(now=True)
     assert counts() == {"ParkedChanges": 1, "ReleasedItems": 1, "HeldItems": 1, "OldestHeldSeconds": 0}
 
 
 def test_helpers_send_no_gauges(counts: Counts) -> None:
-    world = with_held_item("a")
+    harness = with_held_item("a")
     counts()
-    world.retry(slice=[1, 2])
+    harness.retry(slice=[1, 2])
     assert counts() == {}

@@ -29,53 +29,51 @@ FORMER_PARSER = re.compile(r"(\d+)([.+x])(-?\d*)")
 
 
 @pytest.fixture
-def world() -> ConsumerHarness:
+def harness() -> ConsumerHarness:
     """The former engine has reported 1, 3 and 6 of the batch; the new one is deployed."""
-    world = ConsumerHarness()
-    world.dynamodb.put_item(TableName="ledger", Item=NOTE)
-    world.dynamodb.calls.clear()
-    return world
+    harness = ConsumerHarness()
+    harness.dynamodb.put_item(TableName="ledger", Item=NOTE)
+    harness.dynamodb.calls.clear()
+    return harness
 
 
-def test_a_batch_that_the_former_engine_reported_in_part_goes_on_where_it_was(world: ConsumerHarness) -> None:
-    assert world.deliver(BATCH) == []
-    assert world.applied == [1, 6, 3]
-    assert world.dynamodb.calls == ["Query note", "Query hold"]
+def test_a_batch_that_the_former_engine_reported_in_part_goes_on_where_it_was(harness: ConsumerHarness) -> None:
+    assert harness.deliver(BATCH) == []
+    assert harness.applied == [1, 6, 3]
+    assert harness.dynamodb.calls == ["Query note", "Query hold"]
 
 
-def test_what_fails_is_held_anew_whatever_the_former_clocks_say(world: ConsumerHarness) -> None:
-    world.trouble = {1: FAILS, 6: FAILS}
-    assert world.deliver(BATCH) == []
-    assert (world.waiting("a"), world.waiting("e"), world.parked()) == ([1, 3], [6], [])
-    assert world.held_row("a").since >= START
-    world.trouble.clear()
-    assert world.retry_later(1)["released"] == 2
-    assert sorted(world.applied) == [1, 3, 6]
+def test_what_fails_is_held_anew_whatever_the_former_clocks_say(harness: ConsumerHarness) -> None:
+    harness.trouble = {1: FAILS, 6: FAILS}
+    assert harness.deliver(BATCH) == []
+    assert (harness.waiting("a"), harness.waiting("e"), harness.parked()) == ([1, 3], [6], [])
+    assert harness.held_row("a").since >= START
+    harness.trouble.clear()
+    assert harness.retry_later(1)["released"] == 2
+    assert sorted(harness.applied) == [1, 3, 6]
 
 
-def test_halves_of_the_batch_read_the_note_and_carry_it_on_without_clocks(world: ConsumerHarness) -> None:
-    assert world.deliver("aba") == []
-    assert world.note(under=4) == {4: HELD, 5: DONE, 6: UNDONE}
-    new = world.ledger(f"note#consumer#{STREAM}")["0000000000000000000100000000000000000004"]
+def test_halves_of_the_batch_read_the_note_and_carry_it_on_without_clocks(harness: ConsumerHarness) -> None:
+    assert harness.deliver("aba") == []
+    assert harness.note(under=4) == {4: HELD, 5: DONE, 6: UNDONE}
+    new = harness.ledger(f"note#consumer#{STREAM}")["0000000000000000000100000000000000000004"]
     assert set(new) == {"pk", "sk", "v", "records", "expiry"}
-    assert world.deliver("cde", start=4) == []
-    assert world.applied == [1, 3, 6]
+    assert harness.deliver("cde", start=4) == []
+    assert harness.applied == [1, 3, 6]
 
 
-def test_a_batch_that_is_reported_again_has_a_new_note(world: ConsumerHarness) -> None:
-    assert world.deliver(BATCH, seconds=1) == [3, 6]
-    assert world.note(under=3) == {3: UNDONE, 4: HELD, 5: DONE, 6: UNDONE}
-    assert world.deliver("acde", start=3) == []
-    assert world.applied == [1, 3, 6]
+def test_a_batch_that_is_reported_again_has_a_new_note(harness: ConsumerHarness) -> None:
+    assert harness.deliver(BATCH, seconds=1) == [3, 6]
+    assert harness.note(under=3) == {3: UNDONE, 4: HELD, 5: DONE, 6: UNDONE}
+    assert harness.deliver("acde", start=3) == []
+    assert harness.applied == [1, 3, 6]
 
 
 def test_the_former_engine_can_read_a_new_note() -> None:
     """For a moment of the deployment both are at work: what is held is as settled for the former as what is parked."""
-    world = ConsumerHarness()
-    world.trouble = {1: FAILS, 2: FAILS}
-    world.dynamodb.on["UpdateItem hold"] = in_turn(refused())
-    assert world.deliver("abc") == [1]
-    text = zlib.decompress(world.ledger(f"note#consumer#{STREAM}")[UNDER_1]["records"]["B"]).decode()
+    harness = ConsumerHarness({1: FAILS, 2: FAILS}, on={"UpdateItem hold": in_turn(refused())})
+    assert harness.deliver("abc") == [1]
+    text = zlib.decompress(harness.ledger(f"note#consumer#{STREAM}")[UNDER_1]["records"]["B"]).decode()
     read = [FORMER_PARSER.fullmatch(part) for part in text.split(",")]
     assert [match and match.groups() for match in read] == [
         ("100000000000000000001", ".", ""),
@@ -85,7 +83,7 @@ def test_the_former_engine_can_read_a_new_note() -> None:
 
 
 def test_what_the_former_engine_claimed_is_not_done_again() -> None:
-    world = ConsumerHarness(claim=True)
+    harness = ConsumerHarness(claim=True)
     claim = {
         "pk": {"S": "claim#consumer#event-1"},
         "sk": {"S": "claim"},
@@ -94,6 +92,6 @@ def test_what_the_former_engine_claimed_is_not_done_again() -> None:
         "status": {"S": "COMPLETED"},
         "data": {"S": "null"},
     }
-    world.dynamodb.put_item(TableName="ledger", Item=claim)
-    assert world.deliver("ab") == []
-    assert world.applied == [2]
+    harness.dynamodb.put_item(TableName="ledger", Item=claim)
+    assert harness.deliver("ab") == []
+    assert harness.applied == [2]

@@ -16,33 +16,29 @@ EARLIER, LATER = STREAM.replace("2026-01-01", "2025-01-01"), STREAM.replace("202
 
 
 def test_a_failing_item_is_held_with_its_later_changes_and_nothing_is_reported() -> None:
-    world = ConsumerHarness()
-    world.trouble[2] = FAILS
-    assert world.deliver("abcbab") == []
-    assert world.applied == [1, 3, 5]
-    assert world.waiting("b") == [2, 4, 6]
-    assert (world.waiting("a"), world.waiting("c")) == ([], [])
+    harness = ConsumerHarness({2: FAILS})
+    assert harness.deliver("abcbab") == []
+    assert (harness.applied, harness.waiting("b")) == ([1, 3, 5], [2, 4, 6])
+    assert (harness.waiting("a"), harness.waiting("c")) == ([], [])
 
 
 def test_a_healthy_batch_costs_two_reads_of_the_ledger_and_no_write() -> None:
-    world = ConsumerHarness()
-    assert world.deliver("abcab") == []
-    assert world.dynamodb.calls == ["Query note", "Query hold"]
+    harness = ConsumerHarness()
+    assert harness.deliver("abcab") == []
+    assert harness.dynamodb.calls == ["Query note", "Query hold"]
 
 
 def test_a_hold_costs_two_writes() -> None:
-    world = ConsumerHarness()
-    world.trouble[1] = FAILS
-    world.deliver("aba")
-    assert world.dynamodb.calls == ["Query note", "Query hold", "BatchWriteItem change", "UpdateItem hold"]
+    harness = ConsumerHarness({1: FAILS})
+    harness.deliver("aba")
+    assert harness.dynamodb.calls == ["Query note", "Query hold", "BatchWriteItem change", "UpdateItem hold"]
 
 
 def test_the_row_says_what_the_ledgers_contract_says() -> None:
-    world = ConsumerHarness()
-    world.trouble[1] = FAILS
-    world.deliver("aa", at=START - 3)
-    now = world.clock()
-    assert world.ledger("hold#consumer") == {
+    harness = ConsumerHarness({1: FAILS})
+    harness.deliver("aa", at=START - 3)
+    now = harness.clock()
+    assert harness.ledger("hold#consumer") == {
         digest("a"): {
             "pk": {"S": "hold#consumer"},
             "sk": {"S": digest("a")},
@@ -62,31 +58,29 @@ def test_the_row_says_what_the_ledgers_contract_says() -> None:
 
 
 def test_what_an_operator_reads_about_an_item() -> None:
-    world = ConsumerHarness()
-    world.trouble[1] = KeyError("x")
-    world.deliver("a")
-    assert world.described() == {
+    harness = ConsumerHarness({1: KeyError("x")})
+    harness.deliver("a")
+    assert harness.described() == {
         "table": "arn:aws:dynamodb:eu-central-1:111122223333:table/orders",
         "keys": '{"id": {"S": "a"}}',
         "error_type": "KeyError",
         "error_text": "'x'",
         "tries": "3",
-        "at": str(world.clock()),
+        "at": str(harness.clock()),
     }
 
 
 def test_the_rows_of_a_consumer_lie_under_its_ledger_name_which_outlives_a_rename() -> None:
-    world = ConsumerHarness(powertools_service_name="new", ledger_name="old")
-    world.trouble[1] = FAILS
-    world.deliver("a")
-    assert sorted(world.dynamodb.tables["ledger"]) == ["hold#old", f"hold#old#{digest('a')}"]
+    harness = ConsumerHarness({1: FAILS}, powertools_service_name="new", ledger_name="old")
+    harness.deliver("a")
+    assert sorted(harness.dynamodb.tables["ledger"]) == ["hold#old", f"hold#old#{digest('a')}"]
 
 
 def test_a_hold_is_logged_and_counted(log_lines: Lines, counts: Counts) -> None:
-    world = ConsumerHarness()
-    world.trouble[1] = ValueError("the effect")
-    world.trouble[1].__cause__ = OSError("the cause")
-    world.deliver("aba")
+    harness = ConsumerHarness()
+    harness.trouble[1] = ValueError("the effect")
+    harness.trouble[1].__cause__ = OSError("the cause")
+    harness.deliver("aba")
     (line,) = log_lines()
     assert (line["message"], line["level"], line["item"]) == ("item held", "ERROR", digest("a"))
     assert (line["event_id"], line["event_name"], line["table"]) == ("event-1", "MODIFY", "orders")
@@ -101,22 +95,20 @@ def test_a_hold_is_logged_and_counted(log_lines: Lines, counts: Counts) -> None:
 
 
 def test_a_permanent_error_is_parked_and_its_items_next_change_runs(counts: Counts, log_lines: Lines) -> None:
-    world = ConsumerHarness()
-    world.trouble[1] = PermanentError("never")
-    assert world.deliver("aab") == []
-    assert (world.parked(), world.applied, world.waiting()) == ([1], [3, 2], [])
+    harness = ConsumerHarness({1: PermanentError("never")})
+    assert harness.deliver("aab") == []
+    assert (harness.parked(), harness.applied, harness.waiting()) == ([1], [3, 2], [])
     assert counts() == {"ParkedChanges": 1}
     (line,) = log_lines()
     assert (line["message"], line["reason"], line["event_id"]) == ("change parked", "PermanentError", "event-1")
-    assert world.ran == [1, 3, 2], "it has one try"
+    assert harness.ran == [1, 3, 2], "it has one try"
 
 
 def test_what_cannot_be_parked_is_held(log_lines: Lines) -> None:
-    world = ConsumerHarness()
-    world.trouble[1] = PermanentError("never")
-    world.s3.failing = refusal("SlowDown", "PutObject")
-    assert world.deliver("aab") == []
-    assert (world.waiting(), world.applied) == ([1, 2], [3])
+    harness = ConsumerHarness({1: PermanentError("never")})
+    harness.s3.failing = refusal("SlowDown", "PutObject")
+    assert harness.deliver("aab") == []
+    assert (harness.waiting(), harness.applied) == ([1, 2], [3])
     refused_line, held_line = log_lines()
     assert (refused_line["message"], refused_line["event_id"]) == ("change cannot be parked", "event-1")
     assert refused_line["error"]["text"].startswith("An error occurred (SlowDown)")
@@ -124,20 +116,19 @@ def test_what_cannot_be_parked_is_held(log_lines: Lines) -> None:
 
 
 def test_without_a_ledger_a_failing_change_is_reported_with_its_items_later_ones(log_lines: Lines) -> None:
-    world = ConsumerHarness(ledger_table="")
-    world.trouble[1] = FAILS
-    assert world.deliver("aba") == [1, 3]
-    assert world.applied == [2]
+    harness = ConsumerHarness({1: FAILS}, ledger_table="")
+    assert harness.deliver("aba") == [1, 3]
+    assert harness.applied == [2]
     assert [line["message"] for line in log_lines()] == ["change failed"]
 
 
 def test_later_batches_append_the_items_changes_and_run_the_others(log_lines: Lines, counts: Counts) -> None:
-    world = with_mended_item("aa")
+    harness = with_mended_item("aa")
     counts()
-    assert world.deliver("aba", start=3) == []
-    assert (world.ran, world.waiting()) == ([4], [1, 2, 3, 5])
-    assert world.dynamodb.calls == ["Query note", "Query hold", "BatchWriteItem change", "UpdateItem hold"]
-    row = world.held_row()
+    assert harness.deliver("aba", start=3) == []
+    assert (harness.ran, harness.waiting()) == ([4], [1, 2, 3, 5])
+    assert harness.dynamodb.calls == ["Query note", "Query hold", "BatchWriteItem change", "UpdateItem hold"]
+    row = harness.held_row()
     assert (row.next, row.tail, row.waiting) == (f"{LABEL}#{FIRST + 1:040}", f"{LABEL}#{FIRST + 5:040}", 4)
     line = log_lines()[-1]
     assert (line["message"], line["level"], line["waits_for"]) == ("changes wait", "INFO", str(FIRST + 1))
@@ -148,46 +139,45 @@ def test_later_batches_append_the_items_changes_and_run_the_others(log_lines: Li
 
 @pytest.mark.parametrize(("batch", "start"), [("aa", 3), ("aaaa", 1)])
 def test_new_changes_are_appended_each_once_and_without_time_for_a_handler(batch: str, start: int) -> None:
-    world = with_mended_item("aa")
-    assert world.deliver(batch, start=start, seconds=3) == []
-    assert (world.waiting(), world.held_row().waiting) == ([1, 2, 3, 4], 4)
+    harness = with_mended_item("aa")
+    assert harness.deliver(batch, start=start, seconds=3) == []
+    assert (harness.waiting(), harness.held_row().waiting) == ([1, 2, 3, 4], 4)
 
 
 def test_after_the_release_the_items_next_change_runs_as_it_comes() -> None:
-    world = with_mended_item()
-    world.retry(now=True)
-    assert world.deliver("a", start=3) == []
-    assert world.applied == [1, 2, 3]
+    harness = with_mended_item()
+    harness.retry(now=True)
+    assert harness.deliver("a", start=3) == []
+    assert harness.applied == [1, 2, 3]
 
 
 def test_an_item_is_its_table_and_raw_key() -> None:
     """Numbers that are equal are two items as long as the stream writes them in two ways; the order costs nothing."""
-    world = ConsumerHarness()
-    world.trouble[1] = FAILS
-    world.engine({"Records": [record(1, Keys={"id": {"N": "1"}})]})
-    world.engine({"Records": [record(2, Keys={"id": {"N": "1.0"}})]})
-    world.engine({"Records": [record(3, stream=STREAM.replace("orders", "users"), Keys={"id": {"N": "1"}})]})
-    assert world.applied == [2, 3]
-    world.engine({"Records": [record(4, Keys={"id": {"N": "1"}})]})
-    assert world.applied == [2, 3]
+    harness = ConsumerHarness({1: FAILS})
+    harness.engine({"Records": [record(1, Keys={"id": {"N": "1"}})]})
+    harness.engine({"Records": [record(2, Keys={"id": {"N": "1.0"}})]})
+    harness.engine({"Records": [record(3, stream=STREAM.replace("orders", "users"), Keys={"id": {"N": "1"}})]})
+    assert harness.applied == [2, 3]
+    harness.engine({"Records": [record(4, Keys={"id": {"N": "1"}})]})
+    assert harness.applied == [2, 3]
 
 
 def test_an_item_of_a_recreated_stream_waits_behind_what_waits() -> None:
-    world = with_mended_item()
-    assert world.deliver("a", start=-5, stream=LATER) == []
-    assert (world.ran, world.waiting()) == ([], [1, 2, -5])
-    assert world.retry(now=True)["released"] == 1
-    assert world.applied == [1, 2, -5]
+    harness = with_mended_item()
+    assert harness.deliver("a", start=-5, stream=LATER) == []
+    assert (harness.ran, harness.waiting()) == ([], [1, 2, -5])
+    assert harness.retry(now=True)["released"] == 1
+    assert harness.applied == [1, 2, -5]
 
 
 def test_what_the_hold_took_in_is_settled_when_it_comes_again() -> None:
     """A doubled delivery, or a batch whose answer was lost."""
-    world = with_mended_item("aab")
-    assert world.deliver("aab") == []
-    assert (world.ran, world.waiting()) == ([3], [1, 2])
-    world.retry(now=True)
-    assert world.deliver("aab") == []
-    assert world.applied == [3, 1, 2, 3]
+    harness = with_mended_item("aab")
+    assert harness.deliver("aab") == []
+    assert (harness.ran, harness.waiting()) == ([3], [1, 2])
+    harness.retry(now=True)
+    assert harness.deliver("aab") == []
+    assert harness.applied == [3, 1, 2, 3]
 
 
 @pytest.mark.parametrize("released", [False, True])
@@ -198,68 +188,66 @@ def test_what_is_at_or_below_the_tail_and_not_of_the_hold_is_parked_as_out_of_se
     number: int, stream: str, at: float, released: bool, counts: Counts
 ) -> None:
     """Of an older stream, or younger than the last change that was taken in: no order is left for it."""
-    world = with_mended_item()
+    harness = with_mended_item()
     if released:
-        world.retry(now=True)
-    world.ran.clear()
+        harness.retry(now=True)
+    harness.ran.clear()
     counts()
-    assert world.deliver("a", start=number, stream=stream, at=at) == []
-    assert world.parked() == [number]
-    assert number not in world.ran
+    assert harness.deliver("a", start=number, stream=stream, at=at) == []
+    assert harness.parked() == [number]
+    assert number not in harness.ran
     assert counts() == {"OutOfSequence": 1, "ParkedChanges": 1}
-    [body] = world.s3.objects.values()
-    assert read_failure(body).condition == "OutOfSequence"
+    assert harness.failure().condition == "OutOfSequence"
 
 
 @pytest.mark.parametrize(("number", "fields"), [(-3, {}), (1, {"ApproximateCreationDateTime": None})])
 def test_a_change_below_the_tail_that_is_older_or_tells_no_age_is_settled(number: int, fields: dict[str, Any]) -> None:
     """Sequence numbers of an item grow, so it was taken in or done before."""
-    world = with_mended_item()
-    assert world.deliver("a", start=number, **fields) == []
-    assert (world.ran, world.parked(), world.waiting()) == ([], [], [1, 2])
+    harness = with_mended_item()
+    assert harness.deliver("a", start=number, **fields) == []
+    assert (harness.ran, harness.parked(), harness.waiting()) == ([], [], [1, 2])
 
 
 def test_what_is_out_of_sequence_and_cannot_be_parked_comes_again_with_all_after_it(counts: Counts) -> None:
-    world = with_mended_item()
-    world.s3.failing = refusal("SlowDown")
+    harness = with_mended_item()
+    harness.s3.failing = refusal("SlowDown")
     counts()
     records = [record(-1, at=START + 1), record(3)]
-    answer = world.engine({"Records": records})
+    answer = harness.engine({"Records": records})
     assert [failure["itemIdentifier"] for failure in answer["batchItemFailures"]] == [str(FIRST - 1), str(FIRST + 3)]
-    assert world.waiting() == [1, 2]
+    assert harness.waiting() == [1, 2]
     assert counts() == {"OutOfSequence": 1, "ReportedChanges": 2}
 
 
 @pytest.mark.parametrize(("number", "reads"), [(99, 2), (101, 3)])
 def test_of_more_than_a_page_of_holds_a_batch_reads_those_of_its_items(number: int, reads: int) -> None:
-    world = ConsumerHarness()
-    world.trouble = dict.fromkeys(range(number), FAILS)
-    world.invoke({"Records": [record(place, f"item-{place}") for place in range(number)]})
-    world.engine = world.environment()
-    world.ran.clear()
-    world.dynamodb.calls.clear()
+    harness = ConsumerHarness(dict.fromkeys(range(number), FAILS))
+    harness.invoke({"Records": [record(place, f"item-{place}") for place in range(number)]})
+    harness.engine = harness.environment()
+    harness.ran.clear()
+    harness.dynamodb.calls.clear()
     last = f"item-{number - 1}"
-    assert world.invoke({"Records": [record(200, last), record(201, "new")]}) == {"batchItemFailures": []}
-    assert world.dynamodb.calls[:reads] == ["Query note", "Query hold", "BatchGetItem hold"][:reads]
-    assert world.dynamodb.calls[reads] == "BatchWriteItem change"
-    assert (world.ran, world.waiting(last)) == ([201], [number - 1, 200])
+    assert harness.invoke({"Records": [record(200, last), record(201, "new")]}) == {"batchItemFailures": []}
+    assert harness.dynamodb.calls[:reads] == ["Query note", "Query hold", "BatchGetItem hold"][:reads]
+    assert harness.dynamodb.calls[reads] == "BatchWriteItem change"
+    assert (harness.ran, harness.waiting(last)) == ([201], [number - 1, 200])
 
 
 def test_what_comes_for_an_item_with_10_000_waiting_changes_is_parked(counts: Counts) -> None:
-    world = with_mended_item("a")
-    world.ledger("hold#consumer")[digest("a")]["waiting"] = {"N": "9999"}
-    assert world.deliver("a", start=2) == []
+    harness = with_mended_item("a")
+    harness.ledger("hold#consumer")[digest("a")]["waiting"] = {"N": "9999"}
+    assert harness.deliver("a", start=2) == []
     counts()
-    assert world.deliver("aba", start=3) == []
-    assert (world.parked(), world.applied) == ([3, 5], [4])
+    assert harness.deliver("aba", start=3) == []
+    assert (harness.parked(), harness.applied) == ([3, 5], [4])
     assert counts() == {"ParkedChanges": 2}
-    assert {read_failure(body).condition for body in world.s3.objects.values()} == {"HoldFull"}
-    assert world.held_row().tail == f"{LABEL}#{FIRST + 2:040}"
+    assert {read_failure(body).condition for body in harness.s3.objects.values()} == {"HoldFull"}
+    assert harness.held_row().tail == f"{LABEL}#{FIRST + 2:040}"
 
 
 def test_what_a_full_hold_cannot_park_waits_all_the_same() -> None:
-    world = with_mended_item("a")
-    world.ledger("hold#consumer")[digest("a")]["waiting"] = {"N": "10000"}
-    world.s3.failing = refusal("SlowDown")
-    assert world.deliver("aa", start=2) == []
-    assert world.waiting() == [1, 2, 3]
+    harness = with_mended_item("a")
+    harness.ledger("hold#consumer")[digest("a")]["waiting"] = {"N": "10000"}
+    harness.s3.failing = refusal("SlowDown")
+    assert harness.deliver("aa", start=2) == []
+    assert harness.waiting() == [1, 2, 3]

@@ -11,7 +11,7 @@ from handler.stream.ledger.writes import LedgerBusyError, LedgerWrites
 from handler.stream.testing.dynamodb import MemoryDynamoDB
 from tests.fakes.records import STREAM, record
 from tests.handler.conftest import Counts, Lines
-from tests.handler.harness import FAILS, FIRST, ConsumerHarness, digest
+from tests.handler.harness import FAILS, FIRST, ConsumerHarness
 
 
 def blob(size: int, seed: int) -> dict[str, Any]:
@@ -25,40 +25,37 @@ def large(number: int) -> dict[str, Any]:
 
 
 def holding(*records: dict[str, Any]) -> ConsumerHarness:
-    world = ConsumerHarness()
-    world.trouble[1] = [FAILS] * 3
-    assert world.invoke({"Records": list(records)}) == {"batchItemFailures": []}
-    return world
+    harness = ConsumerHarness({1: [FAILS] * 3})
+    assert harness.invoke({"Records": list(records)}) == {"batchItemFailures": []}
+    return harness
 
 
-def parts(world: ConsumerHarness) -> list[tuple[int, int]]:
+def parts(harness: ConsumerHarness) -> list[tuple[int, int]]:
     """The change and the part of each of the item's change rows."""
-    rows = world.ledger(f"hold#consumer#{digest('a')}")
+    rows = harness.change_rows()
     keys = [sort.split("#") for sort in sorted(rows) if sort != "!"]
     return [(int(number) - FIRST, int(part)) for _, number, part in keys]
 
 
 def test_a_change_over_350_kb_is_kept_in_parts_and_runs_as_it_came() -> None:
     records = [record(1), large(2), record(3)]
-    world = holding(*records)
-    assert parts(world) == [(1, 0), (2, 0), (2, 1), (2, 2), (3, 0)]
-    sizes = [
-        len(row["record"]["B"]) for sort, row in world.ledger(f"hold#consumer#{digest('a')}").items() if sort != "!"
-    ]
+    harness = holding(*records)
+    assert parts(harness) == [(1, 0), (2, 0), (2, 1), (2, 2), (3, 0)]
+    sizes = [len(row["record"]["B"]) for sort, row in harness.change_rows().items() if sort != "!"]
     assert max(sizes) == 350_000
     seen = list[Any]()
-    world.look = lambda change: seen.append(change.raw)
-    assert world.retry(now=True)["released"] == 1
+    harness.look = lambda change: seen.append(change.raw)
+    assert harness.retry(now=True)["released"] == 1
     assert seen == records
-    assert parts(world) == []
+    assert parts(harness) == []
 
 
 def test_changes_of_several_megabytes_run_page_by_page_each_once() -> None:
-    world = holding(*(large(number) for number in range(1, 5)))
-    assert len(parts(world)) == 12
-    assert world.retry(now=True)["released"] == 1
-    assert world.applied == [1, 2, 3, 4]
-    assert world.dynamodb.calls.count("Query change") > 4
+    harness = holding(*(large(number) for number in range(1, 5)))
+    assert len(parts(harness)) == 12
+    assert harness.retry(now=True)["released"] == 1
+    assert harness.applied == [1, 2, 3, 4]
+    assert harness.dynamodb.calls.count("Query change") > 4
 
 
 @pytest.mark.parametrize(("version", "broken"), [(None, 0), ("1", 0), ("2", 1)])
@@ -66,37 +63,37 @@ def test_a_change_row_without_a_format_is_read_and_one_of_a_newer_format_breaks_
     version: str | None, broken: int, counts: Counts
 ) -> None:
     """The hold waits for an hour, and then for the newer version of the engine."""
-    world = holding(record(1))
-    row = world.ledger(f"hold#consumer#{digest('a')}")[f"{STREAM.rpartition('/')[2]}#{FIRST + 1:040}#0000"]
+    harness = holding(record(1))
+    row = harness.change_rows()[f"{STREAM.rpartition('/')[2]}#{FIRST + 1:040}#0000"]
     assert row.pop("v") == {"N": "1"}
     row |= {"v": {"N": version}} if version else {}
     counts()
-    assert world.retry(now=True)["released"] == 1 - broken
+    assert harness.retry(now=True)["released"] == 1 - broken
     assert counts().get("HoldBroken", 0) == broken
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_a_part_that_is_missing_breaks_the_hold(part: int, counts: Counts) -> None:
-    world = holding(large(1), record(2))
-    del world.ledger(f"hold#consumer#{digest('a')}")[f"{STREAM.rpartition('/')[2]}#{FIRST + 1:040}#{part:04}"]
-    world.ran.clear()
+    harness = holding(large(1), record(2))
+    del harness.change_rows()[f"{STREAM.rpartition('/')[2]}#{FIRST + 1:040}#{part:04}"]
+    harness.ran.clear()
     counts()
-    world.retry(now=True)
-    assert (world.ran, counts()["HoldBroken"]) == ([], 1)
+    harness.retry(now=True)
+    assert (harness.ran, counts()["HoldBroken"]) == ([], 1)
 
 
 def test_a_hold_is_written_25_rows_at_a_time() -> None:
     """Sixty changes, and what an operator reads."""
-    world = holding(*(record(number) for number in range(1, 61)))
-    assert world.dynamodb.calls[2:] == ["BatchWriteItem change"] * 3 + ["UpdateItem hold"]
-    assert world.waiting() == list(range(1, 61))
+    harness = holding(*(record(number) for number in range(1, 61)))
+    assert harness.dynamodb.calls[2:] == ["BatchWriteItem change"] * 3 + ["UpdateItem hold"]
+    assert harness.waiting() == list(range(1, 61))
 
 
 # What DynamoDB leaves unprocessed
 
 
 class Busy(MemoryDynamoDB):
-    """Takes one item of each batch and leaves the others unprocessed, as often as it is told; then all."""
+    """Takes one item of each batch and leaves the others unprocessed, `times` times; then all."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
@@ -112,8 +109,8 @@ class Busy(MemoryDynamoDB):
         [(table, wanted)] = request["RequestItems"].items()
         assert wanted["ConsistentRead"] is True
         done, left = self._shared(wanted["Keys"])
-        found = super().batch_get_item(RequestItems={table: {**wanted, "Keys": done}})
-        return {**found, "UnprocessedKeys": {table: {**wanted, "Keys": left}} if left else {}}
+        response = super().batch_get_item(RequestItems={table: {**wanted, "Keys": done}})
+        return {**response, "UnprocessedKeys": {table: {**wanted, "Keys": left}} if left else {}}
 
     def _shared(self, items: list[Any]) -> tuple[list[Any], list[Any]]:
         self.sent.append(len(items))
@@ -147,8 +144,8 @@ def test_reads_that_are_left_unprocessed_are_sent_again_100_at_a_time() -> None:
     table.put_and_delete(KEYS)
     dynamodb.sent.clear()
     dynamodb._times = 2  # pyright: ignore[reportPrivateUsage] # from now on
-    found = table.batch_get("p", [f"{place:03}" for place in range(120)])
-    assert (found, dynamodb.sent, slept) == (KEYS, [100, 99, 98, 20], [0.05, 0.1])
+    items = table.batch_get("p", [f"{place:03}" for place in range(120)])
+    assert (items, dynamodb.sent, slept) == (KEYS, [100, 99, 98, 20], [0.05, 0.1])
 
 
 def test_after_five_times_the_ledger_is_too_busy() -> None:
@@ -161,20 +158,18 @@ def test_after_five_times_the_ledger_is_too_busy() -> None:
 def test_what_is_not_wholly_written_does_not_count(log_lines: Lines) -> None:
     """The batch is reported, and no row names the changes."""
     left = {"UnprocessedItems": {"ledger": [{"PutRequest": {"Item": key_of("hold#consumer#x", "y")}}]}}
-    world = ConsumerHarness()
-    world.trouble[1] = FAILS
-    world.dynamodb.on["BatchWriteItem change"] = lambda act: act() | left
-    assert world.deliver("ab") == [1]
-    assert world.row() is None
-    assert world.dynamodb.calls.count("BatchWriteItem change") == 5
+    harness = ConsumerHarness({1: FAILS}, on={"BatchWriteItem change": lambda act: act() | left})
+    assert harness.deliver("ab") == [1]
+    assert harness.row() is None
+    assert harness.dynamodb.calls.count("BatchWriteItem change") == 5
     assert "LedgerBusyError" in log_lines()[0]["exception"]
 
 
 def test_a_large_redriven_change_is_kept_in_parts_too() -> None:
     """Its rows begin with a plus sign, which sorts before every version."""
-    world = ConsumerHarness()
-    world.ask("redrive", records=[large(1)])
-    assert sorted(sort[0] for sort in world.ledger(f"hold#consumer#{digest('a')}")) == ["!", "+", "+", "+"]
-    assert world.retry()["released"] == 1
-    assert world.applied == [1]
-    assert list(world.ledger(f"hold#consumer#{digest('a')}")) == ["!"]
+    harness = ConsumerHarness()
+    harness.ask("redrive", records=[large(1)])
+    assert sorted(sort[0] for sort in harness.change_rows()) == ["!", "+", "+", "+"]
+    assert harness.retry()["released"] == 1
+    assert harness.applied == [1]
+    assert list(harness.change_rows()) == ["!"]

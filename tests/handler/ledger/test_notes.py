@@ -13,20 +13,17 @@ from tests.handler.harness import FAILS, FIRST, ConsumerHarness
 
 
 def reporting(*failing: int) -> ConsumerHarness:
-    """A world that reports what fails: the ledger refuses to hold it."""
-    world = ConsumerHarness()
-    world.dynamodb.on["UpdateItem hold"] = refused()
-    world.trouble |= dict.fromkeys(failing, FAILS)
-    return world
+    """A harness that reports what fails: the ledger refuses to hold it."""
+    return ConsumerHarness(dict.fromkeys(failing, FAILS), on={"UpdateItem hold": refused()})
 
 
 def test_a_batch_that_is_reported_in_part_notes_every_record_from_the_first_reported_one() -> None:
-    world = reporting(2)
-    world.trouble[5] = PermanentError("never")
-    assert world.deliver("abcbde") == [2, 4]
-    note = world.note(under=2)
+    harness = reporting(2)
+    harness.trouble[5] = PermanentError("never")
+    assert harness.deliver("abcbde") == [2, 4]
+    note = harness.note(under=2)
     assert list((note or {}).items()) == [(2, UNDONE), (3, DONE), (4, UNDONE), (5, HELD), (6, DONE)]
-    assert len(world.ledger(f"note#consumer#{STREAM}")) == 1
+    assert len(harness.ledger(f"note#consumer#{STREAM}")) == 1
 
 
 @pytest.mark.parametrize(
@@ -40,84 +37,79 @@ def test_a_batch_that_is_reported_in_part_notes_every_record_from_the_first_repo
 def test_the_next_delivery_runs_only_what_is_not_settled(
     failing: int, batch: str, next_batch: str, start: int, ran: list[int]
 ) -> None:
-    world = reporting(failing)
-    world.deliver(batch)
-    world.trouble.clear()
-    world.ran.clear()
-    assert world.deliver(next_batch, start=start) == []
-    assert world.ran == ran
+    harness = reporting(failing)
+    harness.deliver(batch)
+    harness.mend()
+    assert harness.deliver(next_batch, start=start) == []
+    assert harness.ran == ran
 
 
 def test_what_is_remembered_is_in_the_ledger_alone() -> None:
     """So a note serves every environment, and none skips what another one may have run again since."""
-    world = reporting(1)
-    world.deliver("ab")
-    world.trouble.clear()
-    world.engine = world.environment()
-    world.deliver("ab")
-    assert world.applied == [2, 1]
-    world.dynamodb.tables["ledger"].clear()
-    world.deliver("ab")
-    assert world.applied == [2, 1, 1, 2]
+    harness = reporting(1)
+    harness.deliver("ab")
+    harness.trouble.clear()
+    harness.engine = harness.environment()
+    harness.deliver("ab")
+    assert harness.applied == [2, 1]
+    harness.dynamodb.tables["ledger"].clear()
+    harness.deliver("ab")
+    assert harness.applied == [2, 1, 1, 2]
 
 
 def test_a_note_that_does_not_name_the_first_record_is_not_used_and_not_carried_on() -> None:
     """Another concurrent batch of the shard wrote it, and may know better by now."""
-    world = reporting(1)
-    world.deliver("a b c d")
-    world.ran.clear()
-    world.dynamodb.calls.clear()
-    assert world.deliver(" e f") == []
-    assert world.ran == [2, 4]
-    assert world.dynamodb.calls == ["Query note", "Query hold"]
+    harness = reporting(1)
+    harness.deliver("a b c d")
+    harness.ran.clear()
+    harness.dynamodb.calls.clear()
+    assert harness.deliver(" e f") == []
+    assert harness.ran == [2, 4]
+    assert harness.dynamodb.calls == ["Query note", "Query hold"]
 
 
 def test_a_nearer_note_hides_one_further_below() -> None:
-    world = reporting(1, 2)
-    world.deliver("abc")
-    del world.trouble[1]
-    world.deliver("abc")
-    assert world.note(under=2) is not None
-    world.trouble.clear()
-    world.ran.clear()
-    world.deliver("bc", start=2)
-    assert world.ran == [2]
+    harness = reporting(1, 2)
+    harness.deliver("abc")
+    del harness.trouble[1]
+    harness.deliver("abc")
+    assert harness.note(under=2) is not None
+    harness.mend()
+    harness.deliver("bc", start=2)
+    assert harness.ran == [2]
 
 
 def test_what_a_shorter_batch_leaves_of_a_note_is_carried_on_under_the_record_that_comes_next() -> None:
-    world = reporting(1)
-    world.deliver("abcdef")
-    world.trouble.clear()
-    world.ran.clear()
-    assert world.deliver("abc") == []
-    assert world.ran == [1]
-    assert world.note(under=4) == {4: DONE, 5: DONE, 6: DONE}
-    assert world.deliver("def", start=4) == []
-    assert world.ran == [1]
+    harness = reporting(1)
+    harness.deliver("abcdef")
+    harness.mend()
+    assert harness.deliver("abc") == []
+    assert (harness.ran, harness.note(under=4)) == ([1], {4: DONE, 5: DONE, 6: DONE})
+    assert harness.deliver("def", start=4) == []
+    assert harness.ran == [1]
 
 
 def test_what_is_left_of_a_note_is_carried_on_by_a_batch_that_is_reported_in_part_too() -> None:
-    world = reporting(1, 2)
-    world.deliver("abcde")
-    del world.trouble[1]
-    assert world.deliver("abc") == [2]
-    assert world.note(under=2) == {2: UNDONE, 3: DONE, 4: DONE, 5: DONE}
+    harness = reporting(1, 2)
+    harness.deliver("abcde")
+    del harness.trouble[1]
+    assert harness.deliver("abc") == [2]
+    assert harness.note(under=2) == {2: UNDONE, 3: DONE, 4: DONE, 5: DONE}
 
 
 def test_notes_of_two_streams_are_kept_apart() -> None:
     """Sequence numbers repeat between streams."""
-    world = reporting(1)
-    world.deliver("ab")
-    world.trouble.clear()
-    world.ran.clear()
-    world.deliver("ab", stream=STREAM.replace("orders", "users"))
-    assert world.ran == [1, 2]
+    harness = reporting(1)
+    harness.deliver("ab")
+    harness.mend()
+    harness.deliver("ab", stream=STREAM.replace("orders", "users"))
+    assert harness.ran == [1, 2]
 
 
 def test_notes_lie_in_the_ledger_under_consumer_stream_and_padded_sequence_for_two_days() -> None:
-    world = ConsumerHarness(powertools_service_name="mirror")
-    world.deliver("ab", seconds=1)
-    [(sort, item)] = world.ledger(f"note#mirror#{STREAM}").items()
+    harness = ConsumerHarness(powertools_service_name="mirror")
+    harness.deliver("ab", seconds=1)
+    [(sort, item)] = harness.ledger(f"note#mirror#{STREAM}").items()
     assert sort == "0" * 19 + str(FIRST + 2)
     assert len(sort) == 40
     assert item["expiry"] == {"N": str(int(START) + 48 * 3600)}
@@ -126,9 +118,9 @@ def test_notes_lie_in_the_ledger_under_consumer_stream_and_padded_sequence_for_t
 def test_where_a_note_cannot_be_written_the_repeats_to_come_are_counted_and_logged(
     counts: Counts, log_lines: Lines
 ) -> None:
-    world = reporting(2)
-    world.dynamodb.on["PutItem note"] = refused("ProvisionedThroughputExceededException")
-    assert world.deliver("abcbd") == [2, 4]
+    harness = reporting(2)
+    harness.dynamodb.on["PutItem note"] = refused("ProvisionedThroughputExceededException")
+    assert harness.deliver("abcbd") == [2, 4]
     assert counts() == {"ReportedChanges": 2, "RepeatedChanges": 2}
     line = log_lines()[-1]
     assert (line["message"], line["repeats"]) == ("the note cannot be written: finished changes are repeated", 2)
@@ -156,15 +148,14 @@ def test_ten_thousand_records_fit_into_an_item() -> None:
 
 def test_a_note_without_a_format_is_read_and_one_of_a_newer_format_makes_the_batch_come_again(log_lines: Lines) -> None:
     """During a deployment, an old and a new version of the engine may run at the same time."""
-    world = reporting(2)
-    world.deliver("abc")
-    world.trouble.clear()
-    world.ran.clear()
-    [row] = world.ledger(f"note#consumer#{STREAM}").values()
+    harness = reporting(2)
+    harness.deliver("abc")
+    harness.mend()
+    [row] = harness.ledger(f"note#consumer#{STREAM}").values()
     assert row["v"] == {"N": "1"}
     row["v"] = {"N": "2"}
-    assert world.deliver("bc", start=2) == [2, 3]
+    assert harness.deliver("bc", start=2) == [2, 3]
     assert "NewerFormatError" in log_lines()[-1]["exception"]
     del row["v"]
-    assert world.deliver("bc", start=2) == []
-    assert world.ran == [2]
+    assert harness.deliver("bc", start=2) == []
+    assert harness.ran == [2]

@@ -115,7 +115,7 @@ class LedgerObserver:
             if before.get("owner"):
                 journal.incidents["lease after a crash"] += 1
         transition = Transition(
-            *(kind, self._clock.now, digest, item, run, before, after, environment.failures_in_a_row, taken),
+            *(kind, self._clock.now, digest, item, run, before, after, environment.failures_in_a_row, taken)
         )
         journal.transitions.append(transition)
         self.changed()

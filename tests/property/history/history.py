@@ -14,14 +14,7 @@ from handler.stream.effects import put_if_newer
 from handler.stream.environment import Environment
 from sandbox.mapping.configuration import Assumptions, Configuration
 from sandbox.mapping.machine import MappingMachine
-from sandbox.mapping.protocol import (
-    RETENTION_PASSED,
-    Discard,
-    Failed,
-    Invoke,
-    Returned,
-    Throttled,
-)
+from sandbox.mapping.protocol import RETENTION_PASSED, Discard, Failed, Invoke, Returned, Throttled
 from tests.fakes.records import STREAM, number_of
 from tests.fakes.records import record as stream_record
 from tests.fakes.stream import Stream, StreamReader, drive

@@ -65,10 +65,7 @@ def plan(rng: Random, theme: str, sizes: Sizes, start: float) -> Plan:
         exists.symmetric_difference_update({item} if kind != "MODIFY" else ())
         writes.append(Write(index + 1, item, now, kind))
     first = burst_at + 1
-    return Plan(
-        *(writes, frozenset(range(first, first + len(burst)))),
-        dict(_noted(rng, writes[:noted])),
-    )
+    return Plan(*(writes, frozenset(range(first, first + len(burst)))), dict(_noted(rng, writes[:noted])))
 
 
 def _noted(rng: Random, writes: list[Write]) -> Iterator[tuple[int, str]]:
