@@ -79,19 +79,19 @@ def trail(guarded: LocalAws, since: float = 0.0) -> list[dict[str, Any]]:
     A lookup returns at most fifty calls and has no pages, so each lookup ends where the one before it did. The request
     has microseconds, where boto3 would send whole seconds.
     """
-    client, found, end = guarded.client("cloudtrail"), dict[str, dict[str, Any]](), time.time() + 60
+    client, calls, end = guarded.client("cloudtrail"), dict[str, dict[str, Any]](), time.time() + 60
 
     def between(params: dict[str, Any], **_: Any) -> None:
         params["body"] = json.dumps({"StartTime": since, "EndTime": end}).encode()
 
     client.meta.events.register("before-call.cloudtrail.LookupEvents", between)
     try:
-        while events := [each for each in client.lookup_events()["Events"] if each["EventId"] not in found]:
-            found |= {each["EventId"]: each for each in events}
+        while events := [each for each in client.lookup_events()["Events"] if each["EventId"] not in calls]:
+            calls |= {each["EventId"]: each for each in events}
             end = events[-1]["EventTime"].timestamp() + 1e-6
     finally:
         client.meta.events.unregister("before-call.cloudtrail.LookupEvents", between)
-    return [each for each in found.values() if each["Username"] != "sandbox"]
+    return [each for each in calls.values() if each["Username"] != "sandbox"]
 
 
 def wait_until_quiet(guarded: LocalAws) -> None:

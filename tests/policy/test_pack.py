@@ -1,7 +1,7 @@
 """The policy pack's process, by the calls that Pulumi's engine makes. tests/engine runs the engine itself."""
 
 import subprocess
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,15 @@ def urn(kind: str, name: str) -> str:
 def resource(
     kind: str, name: str, inputs: Mapping[str, Any], links: Mapping[str, Iterable[str]] | None = None
 ) -> proto.AnalyzerResource:
-    made = proto.AnalyzerResource(type=kind, name=name, urn=urn(kind, name))
-    made.properties.update(inputs)
+    new = proto.AnalyzerResource(type=kind, name=name, urn=urn(kind, name))
+    new.properties.update(inputs)
     for name_, urns in (links or {}).items():
-        made.propertyDependencies[name_].urns.extend(urns)
-    return made
+        new.propertyDependencies[name_].urns.extend(urns)
+    return new
 
 
-def asked(found: Iterable[proto.AnalyzerResource], pack: Any) -> list[proto.AnalyzeDiagnostic]:
+def asked(resources: Sequence[proto.AnalyzerResource], pack: Any) -> list[proto.AnalyzeDiagnostic]:
     """Return the pack's diagnostics about each resource, and then about all together."""
-    resources = list(found)
     said: list[proto.AnalyzeDiagnostic] = []
     for each in resources:
         request = proto.AnalyzeRequest(type=each.type, name=each.name, urn=each.urn, properties=each.properties)
@@ -71,9 +70,9 @@ def as_asked(registration: Registration, *, preview: bool) -> proto.AnalyzerReso
     left_out = {"code", "runtime"}  # the one has no JSON, and the other's rule depends on the day
     inputs = {name: value for name, value in registration.inputs.items() if name not in left_out}
     known = {name: rpc.UNKNOWN if preview and links.get(name) else value for name, value in inputs.items()}
-    made = resource(registration.type, registration.name, known, links)
-    made.urn = registration.urn
-    return made
+    new = resource(registration.type, registration.name, known, links)
+    new.urn = registration.urn
+    return new
 
 
 def test_every_rule_is_a_policy_at_its_level(pack: Any) -> None:
@@ -100,9 +99,7 @@ def test_a_message_names_the_resource_and_how_it_is_enforced(pack: Any) -> None:
         [
             resource(Type.TABLE, "items", {"pointInTimeRecovery": {"enabled": True}}),
             resource(Type.FUNCTION, "slow", {"timeout": 60}),
-            resource(
-                Type.MAPPING, "late", {"eventSourceArn": rpc.UNKNOWN, "functionName": rpc.UNKNOWN} | UNSAFE, links
-            ),
+            resource(Type.MAPPING, "late", dict.fromkeys(links, rpc.UNKNOWN) | UNSAFE, links),
         ],
         pack,
     )

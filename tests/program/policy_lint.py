@@ -6,7 +6,7 @@ they apply to, and the structure of each kind of document.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Literal
 
 from cfnlint.api import ManualArgs, lint  # pyright: ignore[reportMissingTypeStubs] -- typed, but does not say so
@@ -49,19 +49,16 @@ REASONS: Mapping[Kind, Sequence[tuple[str, str, str, str]]] = {
 }
 """Wildcards that a document may hold."""
 
-ELEMENTS: Mapping[Kind, Sequence[frozenset[str]]] = {
-    "permissions": [
-        frozenset({"Effect", "Action", "Resource"}),
-        frozenset({"Effect", "Action", "Resource", "Condition"}),
-    ],
-    "trust": [frozenset({"Effect", "Principal", "Action"}), frozenset({"Effect", "Principal", "Action", "Condition"})],
-    "key": [
-        frozenset({"Sid", "Effect", "Principal", "Action", "Resource"}),
-        frozenset({"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}),
-    ],
-    "bucket": [frozenset({"Sid", "Effect", "Principal", "Action", "Resource", "Condition"})],
+ELEMENTS: Mapping[Kind, Set[str]] = {
+    "permissions": {"Effect", "Action", "Resource"},
+    "trust": {"Effect", "Principal", "Action"},
+    "key": {"Sid", "Effect", "Principal", "Action", "Resource"},
+    "bucket": {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"},
 }
-"""The elements of a statement of each kind; NotAction, NotResource and NotPrincipal are never among them."""
+"""The elements of a statement of each kind; any statement can also have a Condition.
+
+NotAction, NotResource and NotPrincipal are never allowed.
+"""
 
 DOCUMENTS: Mapping[tuple[str, str], Kind] = {
     (POLICY, "policy"): "permissions",
@@ -90,10 +87,10 @@ def documents(recording: RecordingBackend) -> list[Document]:
     ]
 
 
-def cfn_lint(found: Sequence[Document]) -> list[str]:
+def cfn_lint(policies: Sequence[Document]) -> list[str]:
     """Return cfn-lint's findings about the documents, as the resources of one template."""
     resources: dict[str, Any] = {}
-    for name, kind, document in found:
+    for name, kind, document in policies:
         type_, argument, others = IN_CLOUDFORMATION[kind]
         properties = {argument: document, **dict.fromkeys(others, name)}
         resources[name.replace("-", "")] = {"Type": type_, "Properties": properties}
@@ -104,7 +101,11 @@ def cfn_lint(found: Sequence[Document]) -> list[str]:
 def complaints(statement: Statement, kind: Kind = "permissions") -> Iterator[str]:
     """Yield what is wrong with a statement of a document of this kind."""
     effect = statement.get("Effect", "")
-    if frozenset(statement) not in ELEMENTS[kind] or effect != ("Deny" if kind == "bucket" else "Allow"):
+    if (
+        statement.keys() - ELEMENTS[kind] - {"Condition"}
+        or ELEMENTS[kind] - statement.keys()
+        or effect != ("Deny" if kind == "bucket" else "Allow")
+    ):
         yield f"not a statement of a {kind} policy: {statement}"
         return
     principals = _listed(statement.get("Principal", []))

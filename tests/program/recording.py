@@ -34,11 +34,8 @@ INVOCATIONS = "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
 QUEUE = "aws:sqs/queue:Queue"
 TOPIC = "aws:sns/topic:Topic"
-COMPONENTS = STREAM_TABLE, STREAM_CONSUMER, STORES, ENCRYPTION_KEY = (
-    "table-stream:index:StreamTable",
-    "table-stream:index:StreamConsumer",
-    "table-stream:index:Stores",
-    "table-stream:index:EncryptionKey",
+COMPONENTS = STREAM_TABLE, STREAM_CONSUMER, STORES, ENCRYPTION_KEY = tuple(
+    f"table-stream:index:{name}" for name in ("StreamTable", "StreamConsumer", "Stores", "EncryptionKey")
 )
 
 Outputs = dict[str, Any]
@@ -75,28 +72,23 @@ def _existing_table(name: str) -> Outputs:
     return {**table, **stream, "attributes": [{"name": "id", "type": "S"}], "streamViewType": "NEW_AND_OLD_IMAGES"}
 
 
+WITHOUT_OUTPUTS = (
+    *("pulumi:providers:aws", ALIAS, EXCLUSIVE, ATTACHED, INVOCATIONS),
+    *(BUCKET_PRIVATE, BUCKET_POLICY, BUCKET_ENCRYPTION, BUCKET_EXPIRY),
+)
 KNOWN: Mapping[str, Callable[[str], Outputs]] = {
-    "pulumi:providers:aws": lambda name: {},
-    **dict.fromkeys(COMPONENTS, lambda name: {}),
+    **dict.fromkeys((*COMPONENTS, *WITHOUT_OUTPUTS), lambda name: {}),
     TABLE: lambda name: {"name": physical(name), "arn": table_arn(name), "streamArn": stream_arn(name)},
     BUCKET: lambda name: {"bucket": physical(name), "arn": f"arn:aws:s3:::{physical(name)}"},
-    BUCKET_PRIVATE: lambda name: {},
-    BUCKET_POLICY: lambda name: {},
-    BUCKET_ENCRYPTION: lambda name: {},
-    BUCKET_EXPIRY: lambda name: {},
     KEY: lambda name: {"keyId": f"id-of-{name}", "arn": key_arn(name)},
-    ALIAS: lambda name: {},
     ROLE: _named("iam", "role/"),
     POLICY: lambda name: {"name": physical(name)},
-    EXCLUSIVE: lambda name: {},
-    ATTACHED: lambda name: {},
     LOG_GROUP: _named("logs", "log-group:"),
     FUNCTION: lambda name: {
         **_named("lambda", "function:")(name),
         "qualifiedArn": arn("lambda", f"function:{physical(name)}:7"),
     },
     MAPPING: lambda name: {"uuid": f"uuid-of-{name}"},
-    INVOCATIONS: lambda name: {},
     SCHEDULE: _named("scheduler", "schedule/default/"),
     QUEUE: lambda name: {**_named("sqs", "")(name), "visibilityTimeoutSeconds": 30},
     TOPIC: _named("sns", ""),

@@ -23,14 +23,8 @@ from infra.table import StreamTable
 pulumi.Config().require("colour")
 stores = Stores("stores", retention_in_days=7)
 baskets = StreamTable("baskets", key="id")
-StreamConsumer(
-    "price-watch",
-    reads=[baskets.changes()],
-    environment={},
-    stores=stores,
-    tuning=Tuning(),
-    package=build("host", Path(__file__).parent),
-)
+package, tuning = build("host", Path(__file__).parent), Tuning()
+StreamConsumer("price-watch", reads=[baskets.changes()], environment={}, stores=stores, tuning=tuning, package=package)
 """
 
 

@@ -1,6 +1,6 @@
 """The sample program's policy documents are as narrow as AWS allows, and both linters see what is wrong.
 
-tests/rights shows that the permissions suffice.
+tests/permissions shows that the permissions suffice.
 """
 
 import json
@@ -18,20 +18,22 @@ from tests.program.recording import ACCOUNT, REGION, record_program, stacks
 @pytest.mark.parametrize("stack", stacks(SAMPLE))
 def test_no_document_holds_a_wildcard_without_a_reason_or_anything_unknown_to_aws(stack: str) -> None:
     tuning = '{"mirror": {"tracing": true}}'
-    found = documents(record_program(SAMPLE, stack, encryption="customer", mailFrom="shop@example.com", tuning=tuning))
+    policies = documents(
+        record_program(SAMPLE, stack, encryption="customer", mailFrom="shop@example.com", tuning=tuning)
+    )
     of_a_consumer = ("helpers", "policy", "retry-policy", "retry-role", "role", "variables")
-    assert sorted(name for name, _, _ in found) == sorted(
+    assert sorted(name for name, _, _ in policies) == sorted(
         ["encryption-key", "stores-failures-policy"]
         + [f"{consumer}-{each}" for consumer in ("change-log", "mirror", "welcome-email") for each in of_a_consumer]
     )
-    assert {(*document, document["Version"]) for _, _, document in found} == {("Version", "Statement", "2012-10-17")}
+    assert {(*document, document["Version"]) for _, _, document in policies} == {("Version", "Statement", "2012-10-17")}
     assert [
         complaint
-        for _, kind, document in found
+        for _, kind, document in policies
         for statement in document["Statement"]
         for complaint in complaints(statement, kind)
     ] == []
-    assert cfn_lint(found) == []
+    assert cfn_lint(policies) == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "roles").glob("*.json")), ids=lambda path: path.stem)
@@ -47,6 +49,8 @@ ROOT_OF_ACCOUNT = {"AWS": "arn:aws:iam::123456789012:root"}
 LOGS = {"Service": "logs.eu-central-1.amazonaws.com"}
 LAMBDA = {"Service": "lambda.amazonaws.com"}
 SCHEDULER = {"Service": "scheduler.amazonaws.com"}
+TABLES = "arn:aws:dynamodb:eu-central-1:1:table"
+ON_NOTES = {"StringLike": {"dynamodb:LeadingKeys": ["note#*"]}}
 TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
@@ -55,25 +59,13 @@ def allowing(action: str, resource: str, **more: Any) -> dict[str, Any]:
 
 
 def in_key(**more: Any) -> dict[str, Any]:
-    return {
-        "Sid": "s",
-        "Effect": "Allow",
-        "Resource": "*",
-        "Action": "kms:Decrypt",
-        "Principal": ROOT_OF_ACCOUNT,
-    } | more
+    on_all = {"Sid": "s", "Effect": "Allow", "Resource": "*", "Action": "kms:Decrypt"}
+    return {**on_all, "Principal": ROOT_OF_ACCOUNT, **more}
 
 
 def in_bucket(**more: Any) -> dict[str, Any]:
-    return {
-        "Sid": "s",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": "arn:aws:s3:::b/*",
-        "Condition": TLS,
-        **more,
-    }
+    denial = {"Sid": "s", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::b/*"}
+    return {**denial, "Condition": TLS, **more}
 
 
 @pytest.mark.parametrize(
@@ -81,16 +73,10 @@ def in_bucket(**more: Any) -> dict[str, Any]:
     [
         ("permissions", allowing("logs:*", "arn:aws:logs:eu-central-1:1:log-group:a")),
         ("permissions", allowing("logs:PutLogEvents", "*")),
-        ("permissions", allowing("dynamodb:GetRecords", "arn:aws:dynamodb:eu-central-1:1:table/a/stream/*")),
+        ("permissions", allowing("dynamodb:GetRecords", f"{TABLES}/a/stream/*")),
         ("permissions", allowing("s3:PutObject", "arn:aws:s3:::bucket/*")),
         ("permissions", allowing("kms:Decrypt", "*")),
-        (
-            "permissions",
-            allowing(
-                *("dynamodb:PutItem", "arn:aws:dynamodb:eu-central-1:1:table/a"),
-                Condition={"StringLike": {"dynamodb:LeadingKeys": ["note#*"]}},
-            ),
-        ),
+        ("permissions", allowing("dynamodb:PutItem", f"{TABLES}/a", Condition=ON_NOTES)),
         ("permissions", {"Effect": "Allow", "NotAction": ["s3:PutObject"], "Resource": ["arn:aws:s3:::b"]}),
         ("trust", {"Effect": "Allow", "Action": "sts:*", "Principal": LAMBDA}),
         ("trust", {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}),
@@ -120,5 +106,5 @@ def test_our_linter_would_see_it(kind: Kind, statement: dict[str, Any]) -> None:
     ],
 )
 def test_cfn_lint_would_see_it(kind: Kind, statement: dict[str, Any], rule: str) -> None:
-    found = cfn_lint([("made-up", kind, {"Version": "2012-10-17", "Statement": [statement]})])
-    assert [line for line in found if rule in line], found
+    policies = cfn_lint([("made-up", kind, {"Version": "2012-10-17", "Statement": [statement]})])
+    assert [line for line in policies if rule in line], policies

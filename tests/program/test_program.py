@@ -12,19 +12,9 @@ import pytest
 from sandbox import ROOT
 from sandbox.program.in_process import read_project, stack_config
 from sandbox.program.values import ProgramError
+from tests.program import recording as kinds
 from tests.program.policy_lint import cfn_lint, complaints, documents
-from tests.program.recording import (
-    BUCKET,
-    FUNCTION,
-    MAPPING,
-    POLICY,
-    STREAM_CONSUMER,
-    STREAM_TABLE,
-    TABLE,
-    RecordingBackend,
-    record_program,
-    stacks,
-)
+from tests.program.recording import RecordingBackend, record_program, stacks
 
 INLINE_POLICIES_CHARACTERS = 10_240
 """Of all inline policies of a role, white space not counted (IAM's quota)."""
@@ -52,7 +42,7 @@ def config_of(stack: str, *keys: str) -> dict[str, str]:
 def test_the_outputs_name_every_consumer_and_table(program: tuple[str, RecordingBackend]) -> None:
     """`python -m sandbox` and `python -m ops` find the resources by these outputs."""
     _, recording = program
-    for output, component in (("consumers", STREAM_CONSUMER), ("tables", STREAM_TABLE)):
+    for output, component in (("consumers", kinds.STREAM_CONSUMER), ("tables", kinds.STREAM_TABLE)):
         names = {each.name for each in recording.of_type(component)}
         assert set(recording.outputs.get(output, ())) == names, f'pulumi.export("{output}", …) in __main__.py'
 
@@ -60,10 +50,10 @@ def test_the_outputs_name_every_consumer_and_table(program: tuple[str, Recording
 def test_each_consumer_has_one_function_and_one_mapping_for_each_table(program: tuple[str, RecordingBackend]) -> None:
     _, recording = program
     counts = Counter((each.parent, each.type) for each in recording.of_components())
-    for consumer in recording.of_type(STREAM_CONSUMER):
+    for consumer in recording.of_type(kinds.STREAM_CONSUMER):
         tables = recording.outputs["consumers"][consumer.name]["mappings"]
-        assert tables.keys() <= {each.name for each in recording.of_type(STREAM_TABLE)}
-        assert (counts[consumer.urn, FUNCTION], counts[consumer.urn, MAPPING]) == (1, len(tables))
+        assert tables.keys() <= {each.name for each in recording.of_type(kinds.STREAM_TABLE)}
+        assert (counts[consumer.urn, kinds.FUNCTION], counts[consumer.urn, kinds.MAPPING]) == (1, len(tables))
 
 
 def test_a_protected_stack_protects_each_resource_of_a_component(program: tuple[str, RecordingBackend]) -> None:
@@ -72,9 +62,9 @@ def test_a_protected_stack_protects_each_resource_of_a_component(program: tuple[
     if json.loads(config_of(stack, "protect").get("protect", "false")):
         assert [each.name for each in resources if not each.protect] == []
     for each in resources:
-        if each.type == TABLE:
+        if each.type == kinds.TABLE:
             assert each.inputs["deletionProtectionEnabled"] is bool(each.protect), each.name
-        if each.type == BUCKET:
+        if each.type == kinds.BUCKET:
             assert each.inputs["forceDestroy"] is not bool(each.protect), each.name
 
 
@@ -89,20 +79,20 @@ def test_the_default_tags_name_the_project_and_the_stack(stack: str) -> None:
 def test_no_policy_has_a_wildcard_without_a_reason(program: tuple[str, RecordingBackend]) -> None:
     """The resources of a consumer's permissions are left to infra/rules, which know what the program accepts."""
     _, recording = program
-    found = documents(recording)
+    policies = documents(recording)
     assert [
         f"{name}: {complaint}"
-        for name, kind, document in found
+        for name, kind, document in policies
         for statement in document["Statement"]
         for complaint in complaints(statement, kind)
         if not (kind == "permissions" and complaint.startswith("Resource "))
     ] == []
-    assert cfn_lint(found) == []
+    assert cfn_lint(policies) == []
 
 
-def test_the_policies_of_each_role_are_within_the_quota(program: tuple[str, RecordingBackend]) -> None:
+def test_the_policies_of_each_role_fit_the_quota(program: tuple[str, RecordingBackend]) -> None:
     _, recording = program
     sizes = Counter[str]()
-    for each in recording.of_type(POLICY):
+    for each in recording.of_type(kinds.POLICY):
         sizes[each.inputs["role"]] += len(re.sub(r"\s", "", each.inputs["policy"]))
     assert [role for role, size in sizes.items() if size > INLINE_POLICIES_CHARACTERS] == []

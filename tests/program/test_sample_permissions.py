@@ -6,27 +6,12 @@ from typing import Any
 import pytest
 
 from tests.consumers.project import SAMPLE
-from tests.program.recording import (
-    ACCOUNT,
-    EXCLUSIVE,
-    FUNCTION,
-    LOG_GROUP,
-    MAPPING,
-    POLICY,
-    ROLE,
-    TABLE,
-    RecordingBackend,
-    arn,
-    key_arn,
-    physical,
-    record_program,
-    stream_arn,
-    table_arn,
-)
+from tests.program import recording as kinds
+from tests.program.recording import RecordingBackend, arn, key_arn, physical, record_program, stream_arn, table_arn
 
 FAILURES = f"arn:aws:s3:::{physical('stores-failures')}"
 LEDGER = table_arn("stores-ledger")
-OWN = {"StringEquals": {"s3:ResourceAccount": ACCOUNT}}
+OWN = {"StringEquals": {"s3:ResourceAccount": kinds.ACCOUNT}}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +20,6 @@ def sample() -> RecordingBackend:
 
 
 def test_the_mirror_may_do_its_work_and_nothing_else(sample: RecordingBackend) -> None:
-
     def items(keys: str) -> dict[str, Any]:
         return {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [keys]}}
 
@@ -44,11 +28,7 @@ def test_the_mirror_may_do_its_work_and_nothing_else(sample: RecordingBackend) -
 
     expected: list[tuple[list[str], str, dict[str, Any]]] = [
         (["logs:CreateLogStream", "logs:PutLogEvents"], arn("logs", f"log-group:{physical('mirror-logs')}:*"), {}),
-        (
-            ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
-            stream_arn("orders-table"),
-            {},
-        ),
+        (calls("DescribeStream GetRecords GetShardIterator"), stream_arn("orders-table"), {}),
         (["dynamodb:ListStreams"], f"{table_arn('orders-table')}/stream/*", {}),
         (["s3:PutObject"], f"{FAILURES}/aws/lambda/*", OWN),
         (["s3:ListBucket"], FAILURES, OWN),
@@ -76,11 +56,11 @@ def test_the_welcome_email_may_send_from_one_address(sample: RecordingBackend) -
 
 
 def test_a_role_is_assumed_by_one_service_alone(sample: RecordingBackend) -> None:
-    roles = {name: each.inputs for (kind, name), each in sample.registered.items() if kind == ROLE}
+    roles = {name: each.inputs for (kind, name), each in sample.registered.items() if kind == kinds.ROLE}
     by_lambda = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
     by_scheduler = by_lambda | {
         "Principal": {"Service": "scheduler.amazonaws.com"},
-        "Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}},
+        "Condition": {"StringEquals": {"aws:SourceAccount": kinds.ACCOUNT}},
     }
     assert {name for inputs in roles.values() for name in inputs} == {"assumeRolePolicy"}
     assert {name: json.loads(inputs["assumeRolePolicy"])["Statement"] for name, inputs in roles.items()} == {
@@ -95,19 +75,19 @@ def test_a_customer_managed_key_changes_only_encryption_and_its_permissions(samp
     encrypted_sample = record_program(SAMPLE, "local", encryption="customer")
     key = key_arn("encryption-key")
     encrypted = {
-        TABLE: {"serverSideEncryption": {"enabled": True, "kmsKeyArn": key}},
-        LOG_GROUP: {"kmsKeyId": key},
-        FUNCTION: {"kmsKeyArn": key},
+        kinds.TABLE: {"serverSideEncryption": {"enabled": True, "kmsKeyArn": key}},
+        kinds.LOG_GROUP: {"kmsKeyId": key},
+        kinds.FUNCTION: {"kmsKeyArn": key},
     }
     for (kind, name), plain in sample.registered.items():
         inputs = dict(encrypted_sample.one(kind, name).inputs)
-        if kind == POLICY and name.endswith(("-helpers", "-retry-policy")):
+        if kind == kinds.POLICY and name.endswith(("-helpers", "-retry-policy")):
             assert inputs == plain.inputs
-        elif kind == EXCLUSIVE:
+        elif kind == kinds.EXCLUSIVE:
             for_key = set(inputs["policyNames"]) - set(plain.inputs["policyNames"])
             variables = physical(f"{name.removesuffix('-role-policies')}-variables")
             assert for_key == (set[str]() if "retry" in name else {variables})
-        elif kind == POLICY:
+        elif kind == kinds.POLICY:
             statements = json.loads(inputs.pop("policy"))["Statement"]
             for_key = [each for each in statements if each["Resource"] == [key]]
             assert [each["Action"] for each in for_key] == [["kms:Decrypt"], ["kms:GenerateDataKey"]]
@@ -115,5 +95,5 @@ def test_a_customer_managed_key_changes_only_encryption_and_its_permissions(samp
             assert rest == sample.statements(name.removesuffix("-policy"))
             assert inputs.items() < plain.inputs.items()
         else:
-            for_filters = {"kmsKeyArn": key} if kind == MAPPING and "filterCriteria" in inputs else {}
+            for_filters = {"kmsKeyArn": key} if kind == kinds.MAPPING and "filterCriteria" in inputs else {}
             assert inputs == plain.inputs | encrypted.get(kind, {}) | for_filters

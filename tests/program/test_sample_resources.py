@@ -9,55 +9,19 @@ import pytest
 
 from sandbox.program.values import Archive
 from tests.consumers.project import SAMPLE
-from tests.program.recording import (
-    ALIAS,
-    ATTACHED,
-    BUCKET,
-    BUCKET_ENCRYPTION,
-    BUCKET_EXPIRY,
-    BUCKET_POLICY,
-    BUCKET_PRIVATE,
-    ENCRYPTION_KEY,
-    EXCLUSIVE,
-    FUNCTION,
-    INVOCATIONS,
-    KEY,
-    LOG_GROUP,
-    MAPPING,
-    POLICY,
-    ROLE,
-    SCHEDULE,
-    STORES,
-    STREAM_CONSUMER,
-    STREAM_TABLE,
-    TABLE,
-    RecordingBackend,
-    arn,
-    physical,
-    record_program,
-    stacks,
-    stream_arn,
-    table_arn,
-)
+from tests.program import recording as kinds
+from tests.program.recording import RecordingBackend, arn, physical, record_program, stacks, stream_arn, table_arn
 
 FAILURES = f"arn:aws:s3:::{physical('stores-failures')}"
 LEDGER = table_arn("stores-ledger")
-OF_TABLES = Counter({STREAM_TABLE: 3, TABLE: 3})
-OF_STORES = Counter((STORES, TABLE, BUCKET, BUCKET_PRIVATE, BUCKET_EXPIRY, BUCKET_POLICY))
-OF_CONSUMER = Counter(
-    {
-        STREAM_CONSUMER: 1,
-        ROLE: 2,
-        POLICY: 3,
-        EXCLUSIVE: 2,
-        ATTACHED: 2,
-        LOG_GROUP: 1,
-        FUNCTION: 1,
-        INVOCATIONS: 1,
-        SCHEDULE: 1,
-    }
+OF_TABLES = Counter({kinds.STREAM_TABLE: 3, kinds.TABLE: 3})
+OF_STORES = Counter(
+    (kinds.STORES, kinds.TABLE, kinds.BUCKET, kinds.BUCKET_PRIVATE, kinds.BUCKET_EXPIRY, kinds.BUCKET_POLICY)
 )
-OF_KEY = Counter((ENCRYPTION_KEY, KEY, ALIAS, BUCKET_ENCRYPTION))
+OF_CONSUMER = Counter({kinds.ROLE: 2, kinds.POLICY: 3, kinds.EXCLUSIVE: 2, kinds.ATTACHED: 2}) + Counter(
+    (kinds.STREAM_CONSUMER, kinds.LOG_GROUP, kinds.FUNCTION, kinds.INVOCATIONS, kinds.SCHEDULE)
+)
+OF_KEY = Counter((kinds.ENCRYPTION_KEY, kinds.KEY, kinds.ALIAS, kinds.BUCKET_ENCRYPTION))
 READS = {"local": 4, "prod": 3}
 """How many mappings a stack has; only `local` has a sender, and with it the consumer welcome-email."""
 
@@ -72,9 +36,9 @@ def sample() -> RecordingBackend:
 def test_each_stack_registers_exactly_what_it_should(stack: str, encryption: str) -> None:
     consumers = 3 if stack == "local" else 2
     counts = Counter({each: number * consumers for each, number in OF_CONSUMER.items()})
-    counts += OF_TABLES + OF_STORES + Counter({MAPPING: READS[stack]})
+    counts += OF_TABLES + OF_STORES + Counter({kinds.MAPPING: READS[stack]})
     if encryption == "customer":
-        counts += OF_KEY + Counter({POLICY: consumers})
+        counts += OF_KEY + Counter({kinds.POLICY: consumers})
     assert record_program(SAMPLE, stack, encryption=encryption).counts() == counts
 
 
@@ -85,11 +49,11 @@ def test_only_a_protected_stack_keeps_its_resources(stack: str) -> None:
     protect = stack == "prod"
     registered = recording.registered.values()
     assert {(bool(each.protect), each.retain_on_delete) for each in registered} == {(protect, False)}
-    tables = [each.inputs for each in recording.of_type(TABLE)]
+    tables = [each.inputs for each in recording.of_type(kinds.TABLE)]
     assert [inputs["deletionProtectionEnabled"] for inputs in tables] == 4 * [protect]
     assert [inputs["pointInTimeRecovery"] for inputs in tables] == 4 * [{"enabled": True}]
-    assert [each.inputs["forceDestroy"] for each in recording.of_type(BUCKET)] == [not protect]
-    days = [each.inputs["retentionInDays"] for each in recording.of_type(LOG_GROUP)]
+    assert [each.inputs["forceDestroy"] for each in recording.of_type(kinds.BUCKET)] == [not protect]
+    days = [each.inputs["retentionInDays"] for each in recording.of_type(kinds.LOG_GROUP)]
     assert days == 3 * [90 if protect else 30]
 
 
@@ -105,7 +69,7 @@ def test_no_stack_causes_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     assert [each.message for each in caplog.records] == []
 
 
-def test_every_table_is_made_as_promised(sample: RecordingBackend) -> None:
+def test_every_table_has_its_arguments(sample: RecordingBackend) -> None:
     common = {
         "billingMode": "PAY_PER_REQUEST",
         "pointInTimeRecovery": {"enabled": True},
@@ -128,11 +92,11 @@ def test_every_table_is_made_as_promised(sample: RecordingBackend) -> None:
         | expiring
         | {"hashKey": "pk", "rangeKey": "sk", "attributes": [{"name": "pk", "type": "S"}, {"name": "sk", "type": "S"}]},
     }
-    assert {name: sample.one(TABLE, name).inputs for name in expected} == expected
+    assert {name: sample.one(kinds.TABLE, name).inputs for name in expected} == expected
 
 
 def test_the_function_gets_its_code_its_log_group_and_its_variables(sample: RecordingBackend) -> None:
-    function = sample.one(FUNCTION, "mirror-function")
+    function = sample.one(kinds.FUNCTION, "mirror-function")
     assert not function.delete_before_replace
     inputs = dict(function.inputs)
     code, digest = inputs.pop("code"), inputs.pop("codeSha256")
@@ -167,7 +131,7 @@ def test_the_function_gets_its_code_its_log_group_and_its_variables(sample: Reco
 
 
 def test_the_mapping_gets_every_option_and_its_destination(sample: RecordingBackend) -> None:
-    mapping = sample.one(MAPPING, "welcome-email-users")
+    mapping = sample.one(kinds.MAPPING, "welcome-email-users")
     assert mapping.inputs == {
         "eventSourceArn": stream_arn("users-table"),
         "functionName": physical("welcome-email-function"),
@@ -190,18 +154,14 @@ def test_the_mapping_gets_every_option_and_its_destination(sample: RecordingBack
     }
     assert mapping.delete_before_replace is True
     assert mapping.replacement_trigger == "NEW_AND_OLD_IMAGES"
-    assert sample.one(POLICY, "welcome-email-policy").urn in mapping.dependencies
+    assert sample.one(kinds.POLICY, "welcome-email-policy").urn in mapping.dependencies
 
 
 def test_the_outputs_carry_what_a_tool_needs(sample: RecordingBackend) -> None:
     outputs = sample.outputs
     assert outputs["tables"] == {
-        name: {
-            "name": physical(f"{name}-table"),
-            "arn": table_arn(f"{name}-table"),
-            "streamArn": stream_arn(f"{name}-table"),
-        }
-        for name in ("users", "orders", "orders-mirror")
+        name: {"name": physical(table), "arn": table_arn(table), "streamArn": stream_arn(table)}
+        for name, table in ((name, f"{name}-table") for name in ("users", "orders", "orders-mirror"))
     }
     assert outputs["stores"] == {
         "failures": {"bucket": physical("stores-failures"), "arn": FAILURES},
@@ -227,27 +187,27 @@ def test_every_resource_is_the_child_of_its_component_under_its_name(sample: Rec
 
 
 def test_the_tuning_of_one_consumer_reaches_its_resources_alone() -> None:
-    tuning = {
-        "memorySize": 512,
-        "timeout": 120,
-        "retentionInDays": 90,
-        "tracing": True,
+    of_mapping = {
         "enabled": False,
         "startingPosition": "LATEST",
         "batchSize": 1_000,
         "maximumBatchingWindowInSeconds": 5,
         "parallelizationFactor": 10,
+    }
+    tuning = of_mapping | {
+        "memorySize": 512,
+        "timeout": 120,
+        "retentionInDays": 90,
+        "tracing": True,
         "giveUpAfter": 60,
         "handlerTimeout": 20,
         "workers": 4,
     }
     sample = record_program(SAMPLE, "local", tuning=json.dumps({"mirror": tuning}))
-    mapping = sample.one(MAPPING, "mirror-orders").inputs
-    function = sample.one(FUNCTION, "mirror-function").inputs
+    assert of_mapping.items() <= sample.one(kinds.MAPPING, "mirror-orders").inputs.items()
+    function = sample.one(kinds.FUNCTION, "mirror-function").inputs
     variables = function["environment"]["variables"]
-    for name in ("enabled", "startingPosition", "batchSize", "maximumBatchingWindowInSeconds", "parallelizationFactor"):
-        assert mapping[name] == tuning[name]
-    assert sample.one(SCHEDULE, "mirror-retry").inputs["state"] == "DISABLED"
+    assert sample.one(kinds.SCHEDULE, "mirror-retry").inputs["state"] == "DISABLED"
     assert (function["memorySize"], function["timeout"]) == (512, 120)
     assert function["tracingConfig"] == {"mode": "Active"}
     assert {name: variables[name] for name in variables if name.endswith(("SECONDS", "WORKERS", "TRACING"))} == {
@@ -258,13 +218,13 @@ def test_the_tuning_of_one_consumer_reaches_its_resources_alone() -> None:
         "WORKERS": "4",
         "TRACING": "true",
     }
-    assert sample.one(LOG_GROUP, "mirror-logs").inputs == {"retentionInDays": 90}
+    assert sample.one(kinds.LOG_GROUP, "mirror-logs").inputs == {"retentionInDays": 90}
     traced = {"Effect": "Allow", "Action": ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "Resource": ["*"]}
     assert traced in sample.statements("mirror")
 
     assert traced not in sample.statements("change-log")
-    other = sample.one(FUNCTION, "change-log-function").inputs
+    other = sample.one(kinds.FUNCTION, "change-log-function").inputs
     assert other["tracingConfig"] == {"mode": "PassThrough"}
     assert "TRACING" not in other["environment"]["variables"]
-    assert sample.one(MAPPING, "change-log-orders").inputs["batchSize"] == 100
-    assert sample.one(SCHEDULE, "change-log-retry").inputs["state"] == "ENABLED"
+    assert sample.one(kinds.MAPPING, "change-log-orders").inputs["batchSize"] == 100
+    assert sample.one(kinds.SCHEDULE, "change-log-retry").inputs["state"] == "ENABLED"

@@ -6,6 +6,12 @@ import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import pulumi
+import pytest
+
+from infra.archive import build
+from infra.archive.targets import Target
+
 HANDLER = {
     "__init__.py": "",
     "mirror.py": "handler = 'ä'\n",
@@ -48,13 +54,21 @@ def lock_entry(name: str, path: Path, version: str = "1.0", marker: str = "") ->
 
 
 def project(root: Path, lock: str, requirements: str | None = None) -> Path:
-    """Write a project; what its requirements.in asks for is what stands in the lock, unless told."""
+    """Write a project; what its requirements.in asks for is what the lock contains, by default."""
     for name, text in HANDLER.items():
         put(root / "handler" / name, text)
     names = [line.split("==")[0] for line in lock.splitlines() if "==" in line]
     put(root / "handler" / "requirements.in", "\n".join(names) if requirements is None else requirements)
     put(root / "handler" / "requirements.txt", f"# a comment\n{lock}")
     return root
+
+
+def refusals(root: Path, target: Target = "host") -> list[str]:
+    """Return the errors of a build that makes no archive."""
+    with pytest.raises(pulumi.RunError) as caught:
+        build(target, root)
+    assert list((root / ".cache").glob("*.zip")) == []
+    return str(caught.value).splitlines()
 
 
 def put(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from infra.archive import build
 from infra.archive import package as archive
 from infra.archive.sources import ROOT
 from infra.archive.targets import Target
-from tests.infra.archive.archives import HANDLER, contents, lock_entry, project, put, wheel
+from tests.infra.archive.archives import HANDLER, contents, lock_entry, project, put, refusals, wheel
 
 PURE = {
     "pure/__init__.py": "",
@@ -33,16 +33,9 @@ PURE = {
     "pure-1.0.data/scripts/pure": "#!python",
 }
 SHIPPED = [
-    "handler/__init__.py",
-    "handler/mirror.py",
-    "handler/stream/__init__.py",
-    "handler/templates/welcome.txt",
-    "pure-1.0.dist-info/METADATA",
-    "pure-1.0.dist-info/WHEEL",
-    "pure/__init__.py",
-    "pure/data.bin",
-    "pure/ä.txt",
-    "purer.py",
+    *("handler/__init__.py", "handler/mirror.py", "handler/stream/__init__.py", "handler/templates/welcome.txt"),
+    *("pure-1.0.dist-info/METADATA", "pure-1.0.dist-info/WHEEL"),
+    *("pure/__init__.py", "pure/data.bin", "pure/ä.txt", "purer.py"),
 ]
 
 
@@ -158,13 +151,6 @@ def noise(size: int) -> str:
     return random.Random(size).randbytes(size // 2).hex()
 
 
-def too_large(root: Path) -> list[str]:
-    with pytest.raises(pulumi.RunError) as caught:
-        build("arm64", root)
-    assert list((root / ".cache").glob("*.zip")) == []
-    return str(caught.value).splitlines()
-
-
 @pytest.fixture
 def mebibyte(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """Set the limits, in MiB; those of Lambda would make the tests slow."""
@@ -184,7 +170,7 @@ def test_an_archive_larger_than_an_upload_is_refused_with_what_takes_the_room(
     root = project(tmp_path, lock + wheel(index, "big", files={"big.py": "x" * (3 << 20)}))
     put(root / "handler" / "models" / "one.bin", noise(1 << 19))
     put(root / "handler" / "models" / "two.bin", noise(1 << 19))
-    (message,) = too_large(root)
+    (message,) = refusals(root, "arm64")
     assert message.startswith(
         "the archive for arm64 (Python 3.13) is 1.0 MiB, but an upload to Lambda must be below 1.0 MiB: "
         "handler/models (1.0 MiB), big 1.0 (0.0 MiB), some6 1.0 (0.0 MiB), "
@@ -201,7 +187,7 @@ def test_an_archive_larger_than_lambda_unzips_is_refused(
 ) -> None:
     mebibyte(1, 2)
     root = project(tmp_path, wheel(index, "big", files={"big.py": "x" * (3 << 20)}))
-    (message,) = too_large(root)
+    (message,) = refusals(root, "arm64")
     assert message.startswith(
         "the archive for arm64 (Python 3.13) is 3.0 MiB when unzipped, but code and layers of a function must be below "
         "2.0 MiB: big 1.0 (3.0 MiB), "
@@ -212,7 +198,8 @@ def test_an_archive_of_more_files_than_a_zip_can_list_is_refused(
     tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.archive.zip_file.MAX_MEMBERS", 10)
-    (message,) = too_large(project(tmp_path, wheel(index, "pure", files={f"{number}.py": "" for number in range(10)})))
+    root = project(tmp_path, wheel(index, "pure", files={f"{number}.py": "" for number in range(10)}))
+    (message,) = refusals(root, "arm64")
     assert message.startswith(
         "the archive for arm64 (Python 3.13) has 16 files, but a zip can hold 10: pure 1.0 (12 files), handler/"
     )
@@ -234,11 +221,10 @@ def test_an_upload_of_one_byte_less_than_the_limit_fits(
         build("arm64", root)
 
 
-def refusals(root: Path, target: Target = "host") -> list[str]:
-    with pytest.raises(pulumi.RunError) as caught:
-        build(target, root)
+def failed_downloads(root: Path, target: Target = "host") -> list[str]:
+    lines = refusals(root, target)
     assert list((root / ".cache").iterdir()) == []
-    return str(caught.value).splitlines()
+    return lines
 
 
 WAY_OUT = "Check that the package index is reachable, that {} has pip, and that the lock is complete (make lock)"
@@ -247,7 +233,7 @@ WAY_OUT = "Check that the package index is reachable, that {} has pip, and that 
 def test_a_wheel_other_than_the_lock_s_is_refused(tmp_path: Path, index: Path) -> None:
     lock = wheel(index, "pure", files=PURE)
     wheel(index, "pure", files={"pure/__init__.py": "import evil"})
-    message, way_out = refusals(project(tmp_path, lock))
+    message, way_out = failed_downloads(project(tmp_path, lock))
     assert message.startswith(
         "pip could not download handler/requirements.txt for host: "
         "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."
@@ -256,7 +242,7 @@ def test_a_wheel_other_than_the_lock_s_is_refused(tmp_path: Path, index: Path) -
 
 
 def test_an_index_without_the_package_is_named(tmp_path: Path, index: Path) -> None:
-    message, _ = refusals(project(tmp_path, f"pure==1.0 --hash=sha256:{'0' * 64}\n"))
+    message, _ = failed_downloads(project(tmp_path, f"pure==1.0 --hash=sha256:{'0' * 64}\n"))
     assert message.endswith(
         "for host: ERROR: Could not find a version that satisfies the requirement pure==1.0 (from versions: none)"
     )
@@ -267,29 +253,29 @@ def test_an_interpreter_without_pip_is_named(tmp_path: Path, monkeypatch: pytest
     put(python, '#!/bin/sh\necho "$0: No module named pip" >&2\nexit 1\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    assert refusals(project(tmp_path / "root", "pure==1.0\n")) == [
+    assert failed_downloads(project(tmp_path / "root", "pure==1.0\n")) == [
         f"pip could not download handler/requirements.txt for host: {python}: No module named pip",
         WAY_OUT.format(python),
     ]
 
 
-def test_a_dependency_without_a_wheel_is_told_as_that(tmp_path: Path, index: Path) -> None:
+def test_a_dependency_without_a_wheel_is_refused(tmp_path: Path, index: Path) -> None:
     source, other = index / "Pure_Old-1.0.tar.gz", index / "pure_old-1.0-cp313-cp313-macosx_11_0_arm64.whl"
     put(source, "")
     put(index / "pure_old-2.0.tar.gz", "")
     lock = lock_entry("pure-old", source)
-    (message,) = refusals(project(tmp_path / "one", lock), "arm64")
+    (message,) = failed_downloads(project(tmp_path / "one", lock), "arm64")
     assert message == (
         "pure-old 1.0 of handler/requirements.txt has no wheel for arm64 (Python 3.13), and the archive can only "
         "contain wheels; the index has Pure_Old-1.0.tar.gz. Use a version that has such a wheel, or build one (pip "
         "wheel) and serve it from your own index"
     )
     put(other, "")
-    (message,) = refusals(project(tmp_path / "two", lock), "arm64")
+    (message,) = failed_downloads(project(tmp_path / "two", lock), "arm64")
     assert f"the index has {source.name}, {other.name}. Use" in message
     for python in ("cp38-cp38", "cp39-cp39", "cp310-abi3"):
         put(index / f"pure_old-1.0-{python}-win_amd64.whl", "")
-    (message,) = refusals(project(tmp_path / "three", lock), "arm64")
+    (message,) = failed_downloads(project(tmp_path / "three", lock), "arm64")
     assert ", pure_old-1.0-cp310-abi3-win_amd64.whl, " in message
     assert " and 2 more. Use" in message
 

@@ -24,19 +24,9 @@ def tree(root: Path, *paths: str) -> Path:
 
 def test_what_the_user_wrote_is_shipped_whatever_its_name(tmp_path: Path) -> None:
     written = [
-        ".config/a.toml",
-        ".env",
-        ".gitignore",
-        "a.sw",
-        "lab/.keep",
-        "lab/requirements.txt",
-        "lab/stream/testing/x.py",
-        "lab/testing.py",
-        "lab/tests/data.json",
-        "lab/x.pyc.txt",
-        "stream/testing.py",
-        "testing.py",
-        "tests/x.py",
+        *(".config/a.toml", ".env", ".gitignore", "a.sw", "lab/.keep", "lab/requirements.txt"),
+        *("lab/stream/testing/x.py", "lab/testing.py", "lab/tests/data.json", "lab/x.pyc.txt"),
+        *("stream/testing.py", "testing.py", "tests/x.py"),
     ]
     tree(tmp_path, *written)
     assert names(tmp_path) == written
@@ -57,7 +47,7 @@ def test_what_builds_tools_and_editors_leave_is_not(tmp_path: Path, name: str) -
     assert names(tmp_path) == ["a.py"]
 
 
-def test_a_link_to_a_file_within_handler_becomes_its_copy(tmp_path: Path) -> None:
+def test_a_link_to_a_file_inside_handler_becomes_its_copy(tmp_path: Path) -> None:
     handler = tree(tmp_path, "a.sh", "lab/b.py")
     (handler / "a.sh").chmod(0o755)
     (handler / "lab" / "again").symlink_to("../a.sh")

@@ -22,7 +22,7 @@ def refusal(consumer: str, root: Path) -> str:
     return str(caught.value)
 
 
-def test_a_consumer_without_a_module_is_told_the_nearest(tmp_path: Path) -> None:
+def test_an_error_about_a_missing_module_names_the_nearest(tmp_path: Path) -> None:
     module(tmp_path, "handler = 1")
     module(tmp_path, "", "__init__.py")
     module(tmp_path, "handler = 1", "stream/__init__.py")

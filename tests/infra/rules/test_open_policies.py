@@ -12,12 +12,12 @@ from tests.infra.rules.views import allow, beginnings, document, policy, when
 OWN = {"StringEquals": {"aws:SourceAccount": "111122223333"}}
 
 
-def opened(given: Mapping[str, Any]) -> list[str]:
-    return list(open_to_everybody(document({**allow("sqs:SendMessage", "arn:aws:sqs:eu-central-1:1:q"), **given})))
+def opened(parts: Mapping[str, Any]) -> list[str]:
+    return list(open_to_everybody(document({**allow("sqs:SendMessage", "arn:aws:sqs:eu-central-1:1:q"), **parts})))
 
 
 @pytest.mark.parametrize(
-    ("given", "is_open"),
+    ("parts", "is_open"),
     [
         ({"Principal": "*"}, True),
         ({"Principal": {"AWS": "*"}}, True),
@@ -34,8 +34,8 @@ def opened(given: Mapping[str, Any]) -> list[str]:
         ({"Principal": "*", "Condition": None}, True),
     ],
 )
-def test_a_policy_that_is_open_to_everybody(given: dict[str, Any], is_open: bool) -> None:
-    assert opened(given) == is_open * [
+def test_a_policy_that_is_open_to_everybody(parts: dict[str, Any], is_open: bool) -> None:
+    assert opened(parts) == is_open * [
         "sqs:SendMessage allowed to everybody: any AWS account can read items or write forged items there; name the "
         "principals, or restrict the callers by aws:SourceAccount, aws:SourceArn or aws:PrincipalOrgID"
     ]

@@ -162,7 +162,7 @@ def test_a_write_that_is_allowed(parts: list[Any], allowed: bool, text: bool) ->
         ([OUTPUT], False),
     ],
 )
-def test_a_write_of_a_table_that_is_not_made_yet(parts: list[Any], allowed: bool) -> None:
+def test_a_write_of_a_table_that_does_not_exist_yet(parts: list[Any], allowed: bool) -> None:
     assert may(document(*parts), TABLE_WRITES, URN) is allowed
 
 

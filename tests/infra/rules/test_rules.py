@@ -79,10 +79,10 @@ def test_one_resource(resource: ResourceView, findings: list[str]) -> None:
             ["role: AmazonS3FullAccess"],
         ),
         (
-            view(Type.ROLE_ATTACHMENT, "all", {"policyArn": "arn:aws:iam::aws:policy/IAMFullAccess"}),
+            view(Type.ROLE_ATTACHMENT, "all", {"policyArn": FULL_ACCESS}),
             ["all: IAMFullAccess"],
         ),
-        (view(Type.ATTACHMENT, "all", {"policyArn": "arn:aws:iam::aws:policy/IAMFullAccess"}), ["all: IAMFullAccess"]),
+        (view(Type.ATTACHMENT, "all", {"policyArn": FULL_ACCESS}), ["all: IAMFullAccess"]),
         (view(Type.ROLE_ATTACHMENT, "one", {"policyArn": UNKNOWN}), []),
         (policy(Type.ROLE_POLICY, {"Sid": "OnAllSms", **allow("sns:Publish", "*")}), []),
     ],

@@ -14,43 +14,26 @@ from tests.infra.rules.views import allow, deny, document, when
 
 ARN = "arn:aws:dynamodb:eu-central-1:111122223333:table/items"
 PUT = "dynamodb:PutItem"
+WILDCARD = "a wildcard allows calls that the role never makes, and calls that AWS adds later; name each call"
+ALL_BUT = "an Allow by Not{0} covers everything that it does not list; name by {0} what the role needs"
 
 
-def wide(given: Any) -> list[str]:
+def wide(policy: Any) -> list[str]:
     """Return the beginning of each message."""
-    return [message.partition(": ")[0] for message in too_wide(given)]
+    return [message.partition(": ")[0] for message in too_wide(policy)]
 
 
 @pytest.mark.parametrize(
     "action",
     [
-        "comprehend:DetectSentiment",
-        "textract:DetectDocumentText",
-        "rekognition:DetectFaces",
-        "xray:PutTraceSegments",
-        "xray:PutTelemetryRecords",
-        "xray:GetSamplingRules",
-        "ec2:CreateNetworkInterface",
-        "ec2:DeleteNetworkInterface",
-        "ec2:AssignPrivateIpAddresses",
-        "ec2:UnassignPrivateIpAddresses",
-        "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribeSubnets",
-        "kms:ListAliases",
-        "dynamodb:ListTables",
-        "dynamodb:ListStreams",
-        "dynamodb:DescribeLimits",
-        "logs:DescribeLogGroups",
-        "s3:ListAllMyBuckets",
-        "sqs:ListQueues",
-        "sns:ListTopics",
-        "ecr:GetAuthorizationToken",
-        "ses:GetSendQuota",
-        "lambda:ListFunctions",
-        "secretsmanager:GetRandomPassword",
-        "sts:GetCallerIdentity",
-        "tag:GetResources",
-        "TAG:getresources",
+        *("comprehend:DetectSentiment", "textract:DetectDocumentText", "rekognition:DetectFaces"),
+        *("xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules"),
+        *("ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses"),
+        *("ec2:UnassignPrivateIpAddresses", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"),
+        *("kms:ListAliases", "dynamodb:ListTables", "dynamodb:ListStreams", "dynamodb:DescribeLimits"),
+        *("logs:DescribeLogGroups", "s3:ListAllMyBuckets", "sqs:ListQueues", "sns:ListTopics"),
+        *("ecr:GetAuthorizationToken", "ses:GetSendQuota", "lambda:ListFunctions"),
+        *("secretsmanager:GetRandomPassword", "sts:GetCallerIdentity", "tag:GetResources", "TAG:getresources"),
     ],
 )
 def test_an_action_that_aws_takes_on_all_resources_only(action: str) -> None:
@@ -61,28 +44,15 @@ def test_an_action_that_aws_takes_on_all_resources_only(action: str) -> None:
     "action",
     [
         # to a phone number, without terminology, lexicon or dataset AWS takes `*` only: accepted by name
-        "sns:Publish",
-        "translate:TranslateText",
-        "polly:SynthesizeSpeech",
-        "cloudwatch:PutMetricData",
+        *("sns:Publish", "translate:TranslateText", "polly:SynthesizeSpeech", "cloudwatch:PutMetricData"),
         # these have a narrower form whatever is called
-        "ses:SendEmail",
-        "bedrock:InvokeModel",
-        "iam:PassRole",
-        "ec2:RunInstances",
-        "ec2:AttachNetworkInterface",
-        "logs:CreateLogGroup",
-        "dynamodb:GetRecords",
-        "dynamodb:DescribeStream",
-        "kms:Decrypt",
-        "s3:PutObject",
-        "no-such-service:Call",
-        "dynamodb:NoSuchCall",
+        *("ses:SendEmail", "bedrock:InvokeModel", "iam:PassRole", "ec2:RunInstances"),
+        *("ec2:AttachNetworkInterface", "logs:CreateLogGroup", "dynamodb:GetRecords", "dynamodb:DescribeStream"),
+        *("kms:Decrypt", "s3:PutObject", "no-such-service:Call", "dynamodb:NoSuchCall"),
     ],
 )
 def test_an_action_on_all_resources_is_accepted_by_name(action: str) -> None:
-    given = document(allow(["xray:PutTraceSegments", action], ["*"]))
-    assert list(too_wide(given)) == [
+    assert list(too_wide(document(allow(["xray:PutTraceSegments", action], ["*"])))) == [
         f"{action} on *: the role may use every such resource of the account; name the resources, or accept them "
         f'with everywhere("{action}"), if AWS supports no narrower resource for the call'
     ]
@@ -98,18 +68,11 @@ def test_an_action_on_all_resources_is_accepted_by_name(action: str) -> None:
         (allow("dynamodb:ListStreams", f"{ARN}/stream/*"), []),
         (allow("s3:PutObject", "arn:aws:s3:::mine/*"), []),
         (deny("*", "*"), []),
-        (
-            allow("dynamodb:*", ARN),
-            [
-                "Action dynamodb:*: a wildcard allows calls that the role never makes, and calls that AWS adds later; "
-                "name each call"
-            ],
-        ),
+        (allow("dynamodb:*", ARN), [f"Action dynamodb:*: {WILDCARD}"]),
         (
             allow(["s3:Get*", "s3:PutObject"], "arn:aws:s3:::*"),
             [
-                "Action s3:Get*: a wildcard allows calls that the role never makes, and calls that AWS adds later; "
-                "name each call",
+                f"Action s3:Get*: {WILDCARD}",
                 "s3:Get*, s3:PutObject on arn:aws:s3:::*: the role may use every such resource of the account; name "
                 'the resources, or accept them with everywhere("s3:PutObject"), if AWS supports no narrower resource '
                 "for the call",
@@ -118,30 +81,23 @@ def test_an_action_on_all_resources_is_accepted_by_name(action: str) -> None:
         (
             allow("*", "*"),
             [
-                "Action *: a wildcard allows calls that the role never makes, and calls that AWS adds later; name "
-                "each call",
+                f"Action *: {WILDCARD}",
                 "* on *: the role may use every such resource of the account; name the resources",
             ],
         ),
         (
             {"Effect": "Allow", "NotAction": ["iam:*", "sts:*"], "Resource": ARN},
-            [
-                "NotAction iam:*, sts:*: an Allow by NotAction covers everything that it does not list; name by "
-                "Action what the role needs"
-            ],
+            [f"NotAction iam:*, sts:*: {ALL_BUT.format('Action')}"],
         ),
         (
             {"Effect": "Allow", "Action": PUT, "NotResource": f"{ARN}-archive"},
-            [
-                f"NotResource {ARN}-archive: an Allow by NotResource covers everything that it does not list; name by "
-                "Resource what the role needs"
-            ],
+            [f"NotResource {ARN}-archive: {ALL_BUT.format('Resource')}"],
         ),
     ],
 )
 def test_rights_that_are_too_wide(statement: dict[str, Any], messages: list[str], text: bool) -> None:
-    given = document(statement)
-    assert list(too_wide(json.dumps(given) if text else given)) == messages
+    policy = document(statement)
+    assert list(too_wide(json.dumps(policy) if text else policy)) == messages
 
 
 @pytest.mark.parametrize(
@@ -237,13 +193,12 @@ def test_a_resource_that_names_nothing(resource: Any, is_wide: bool) -> None:
     ],
 )
 def test_a_condition_that_narrows_the_resource(condition: Any, narrows: bool) -> None:
-    given = document(allow("ses:SendEmail", "*", Condition=condition))
-    assert wide(given) == (not narrows) * ["ses:SendEmail on *"]
+    assert wide(document(allow("ses:SendEmail", "*", Condition=condition))) == (not narrows) * ["ses:SendEmail on *"]
 
 
 def test_every_statement_is_looked_at() -> None:
-    given = document(allow("sqs:*", "arn:aws:sqs:eu-central-1:1:jobs"), Unknown(), allow("sns:Publish", "*"))
-    assert wide(given) == ["Action sqs:*", "sns:Publish on *"]
+    policy = document(allow("sqs:*", "arn:aws:sqs:eu-central-1:1:jobs"), Unknown(), allow("sns:Publish", "*"))
+    assert wide(policy) == ["Action sqs:*", "sns:Publish on *"]
     assert wide(document(allow(Unknown(), "*"))) == wide(Unknown()) == wide("no JSON") == []
 
 
