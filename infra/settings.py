@@ -7,15 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pulumi
 from pulumi.runtime.config import CONFIG
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
@@ -48,12 +40,7 @@ class Tuning(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        alias_generator=to_camel,
-        populate_by_name=True,
-        validate_default=True,
+        frozen=True, extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True, validate_default=True
     )
 
     memory_size: int = Field(default=512, ge=128, le=10_240, description="MB, Lambda's limits")

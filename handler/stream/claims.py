@@ -5,11 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from aws_lambda_powertools.shared.functions import strtobool
-from aws_lambda_powertools.utilities.idempotency import (
-    DynamoDBPersistenceLayer,
-    IdempotencyConfig,
-    idempotent_function,
-)
+from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
 from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyPersistenceLayerError
 
 from handler.stream.change import Change

@@ -38,11 +38,7 @@ def retry_every_minute(
         maximum_retry_attempts=0,  # the next invocation, a minute later, continues the work
         maximum_event_age_in_seconds=EVENT_AGE_SECONDS,
     )
-    caller = children.make(
-        aws.iam.Role,
-        f"{name}-retry-role",
-        assume_role_policy=_assumed_by_scheduler(account),
-    )
+    caller = children.make(aws.iam.Role, f"{name}-retry-role", assume_role_policy=_assumed_by_scheduler(account))
     policies = RolePolicies(name, caller, children)
     policy = policies.add("retry-policy", [grants.invoke(function.arn)])
     policies.exclude_others("retry-role")

@@ -22,11 +22,7 @@ def failure_record(discard: Discard, *, function_arn: str, stream_arn: str, now:
             "condition": discard.condition,
             "approximateInvokeCount": discard.invocations,
         },
-        "responseContext": {
-            "statusCode": 200,
-            "executedVersion": "$LATEST",
-            "functionError": discard.function_error,
-        },
+        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": discard.function_error},
         "version": "1.0",
         "timestamp": _utc(now).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "DDBStreamBatchInfo": {

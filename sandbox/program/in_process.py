@@ -177,10 +177,7 @@ class Program:
     """
 
     def __init__(
-        self,
-        source: Callable[[], None] | Path = ROOT,
-        stack: str = STACK,
-        config: Mapping[str, str] | None = None,
+        self, source: Callable[[], None] | Path = ROOT, stack: str = STACK, config: Mapping[str, str] | None = None
     ) -> None:
         self.source, self.stack = source, stack
         config = stack_config(stack, self.directory or ROOT) if config is None else config

@@ -88,10 +88,7 @@ def _table(name: str, aws: Aws) -> Inputs:
     return {
         **description,
         "region": aws.region,
-        "ttl": {
-            "enabled": expiry["TimeToLiveStatus"] == "ENABLED",
-            "attributeName": expiry.get("AttributeName", ""),
-        },
+        "ttl": {"enabled": expiry["TimeToLiveStatus"] == "ENABLED", "attributeName": expiry.get("AttributeName", "")},
         "pointInTimeRecovery": {"enabled": recoverable, "recoveryPeriodInDays": days},
         "tags": {tag["Key"]: tag["Value"] for tag in tags},
     }

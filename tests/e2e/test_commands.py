@@ -9,17 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from sandbox.demo.run import Demo
-from sandbox.demo.workload import FAILING_ORDER
 from sandbox.emulator import Clients
 from sandbox.program.deploy import Deployment
 from tests.consumers.project import SAMPLE
@@ -69,39 +64,6 @@ def test_the_demo_keeps_its_promises():
     ):
         assert re.search(rf"^{expected}\s*$", printed, re.MULTILINE), expected
     assert max(map(len, lines)) <= 80
-
-
-class Sabotaged(Demo):
-    """Breaks each promise after all changes are processed."""
-
-    def check_promises(self) -> bool:
-        outputs, client = self.deployment.outputs, self.sandbox.aws.client
-        client("dynamodb").delete_item(
-            TableName=outputs["tables"]["orders-mirror"]["name"],
-            Key={"customer_id": {"S": "c1"}, "order_id": {"S": "1"}},
-        )
-        client("sesv2").send_email(
-            FromEmailAddress="hello@example.com",
-            Destination={"ToAddresses": ["user1@example.com"]},
-            Content={"Simple": {"Subject": {"Data": "again"}, "Body": {"Text": {"Data": ""}}}},
-        )
-        bucket = outputs["stores"]["failures"]["bucket"]
-        for found in client("s3").list_objects_v2(Bucket=bucket)["Contents"]:
-            client("s3").delete_object(Bucket=bucket, Key=found["Key"])
-        self.mirror_writes.versions.append((FAILING_ORDER, 1))
-        self.mirror_writes.written_at["1", 1] += 60
-        return super().check_promises()
-
-
-def test_the_demo_says_which_promise_is_broken():
-    out = StringIO()
-    assert not Sabotaged(Console(file=out, width=120), time.monotonic()).run()
-    printed = [line.rstrip() for line in out.getvalue().splitlines() if line.startswith("✖")]
-    assert printed[0].startswith("✖ order      1 of 240 out of order")
-    assert printed[1].startswith("✖ once       11 users, 12 mails")
-    assert printed[2] == "✖ complete   mirror equals orders       39 of 40"
-    assert printed[3] == "✖ kept       0 failures, in the failure bucket"
-    assert re.match(r"✖ prompt     others at most 6\d\.\d s late ", printed[4])
 
 
 def read_exports(process: "subprocess.Popen[str]") -> dict[str, str]:

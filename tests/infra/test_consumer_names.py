@@ -11,7 +11,6 @@ import pytest
 
 from infra.archive import Package, build
 from infra.archive.handler_module import module_of
-from infra.archive.sources import ROOT
 from tests.consumers.project import SAMPLE
 from tests.infra.programs import bare_consumer, refusal, stores, users
 from tests.program import recording as kinds
@@ -22,14 +21,8 @@ from tests.program.recording import record
     ("program", "message"),
     [
         (bare_consumer, "mirror reads nothing: name changes, as in reads=[users.changes()]"),
-        (
-            lambda: bare_consumer(users().changes(), name="mirorr"),
-            "no handler/mirorr.py; did you mean mirror?",
-        ),
-        (
-            lambda: bare_consumer(users().changes(), name="change_log"),
-            "a consumer's name has dashes: change-log",
-        ),
+        (lambda: bare_consumer(users().changes(), name="mirorr"), "no handler/mirorr.py; did you mean mirror?"),
+        (lambda: bare_consumer(users().changes(), name="change_log"), "a consumer's name has dashes: change-log"),
         (
             lambda: bare_consumer(
                 users().changes(), environment={"WORKERS": "3", "MINE": "", "LEDGER_TABLE": "x"}, stores=stores()
@@ -43,7 +36,7 @@ def test_a_wiring_that_cannot_work_is_refused(program: Callable[[], object], mes
 
 
 def test_every_module_of_a_consumer_is_found() -> None:
-    assert [module_of(name, ROOT) for name in ("change-log", "mirror", "welcome-email")] == [
+    assert [module_of(name, SAMPLE) for name in ("change-log", "mirror", "welcome-email")] == [
         "change_log",
         "mirror",
         "welcome_email",

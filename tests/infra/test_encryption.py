@@ -153,7 +153,7 @@ def test_tables_stores_logs_and_variables_are_encrypted_with_the_key_and_a_consu
             "Action": ["kms:Decrypt"],
             "Resource": [KEY],
             "Condition": {"StringEquals": {"kms:EncryptionContext:aws:lambda:FunctionArn": function}},
-        },
+        }
     ]
 
 

@@ -187,10 +187,7 @@ NO_CHANGE = "no change matches this filter: a REMOVE has no new image, and an IN
             lambda: pattern([], {"id": any_of("1", absent(str))}, {}, {}),
             "id: a key always exists; test its value, or remove the test",
         ),
-        (
-            lambda: type_key("id", any_of("1", 1)),
-            "id: the test requires several types, N, S, but a key has one",
-        ),
+        (lambda: type_key("id", any_of("1", 1)), "id: the test requires several types, N, S, but a key has one"),
         (lambda: changes(new="a", expired=True), NO_CHANGE),
         (lambda: changes("INSERT", "REMOVE", new="a", old="b"), NO_CHANGE),
         (

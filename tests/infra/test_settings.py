@@ -121,10 +121,7 @@ def reason(model: type[BaseModel], field: str) -> str:
             {"tuning": {"mirror": {"batch_size": 5}}},
             "tuning.mirror.batch_size = 5: no such key; did you mean batchSize?",
         ),
-        (
-            {"tuning": {"mirror": {"Memory": 512}}},
-            "tuning.mirror.Memory = 512: no such key; did you mean memorySize?",
-        ),
+        ({"tuning": {"mirror": {"Memory": 512}}}, "tuning.mirror.Memory = 512: no such key; did you mean memorySize?"),
         ({"tuning": {"mirror": {"m": 5}}}, f"tuning.mirror.m = 5: {NO_SUCH_SIZE}"),  # several begin so
         (
             {"tuning": {"mirror": {"tumblingWindowInSeconds": 30}}},

@@ -45,10 +45,7 @@ def test_without_the_cli_the_error_names_the_other_way(cli: Path):
 
 def test_outputs_of_another_program_are_refused(tmp_path: Path):
     (tmp_path / "outputs.json").write_text(OUTPUTS.replace("bucket", "bukket"))
-    with pytest.raises(
-        OpsError,
-        match=r"for this program: stores\.failures\.bucket: Field required",
-    ):
+    with pytest.raises(OpsError, match=r"for this program: stores\.failures\.bucket: Field required"):
         Stack.load(tmp_path / "outputs.json", None)
 
 

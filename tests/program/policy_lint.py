@@ -26,12 +26,7 @@ REASONS: Mapping[Kind, Sequence[tuple[str, str, str, str]]] = {
         ("Resource", r"arn:aws:s3:::[\w-]+/aws/lambda/\*", "s3:PutObject", "Lambda names the objects by id and time"),
         ("Resource", r"arn:aws:s3:::[\w-]+/engine/[\w-]+/\*", "s3:PutObject", "the key names the change that failed"),
         ("Resource", r"\*", r"xray:Put(TraceSegments|TelemetryRecords)", "X-Ray has no resources"),
-        (
-            "Condition",
-            r"(note|claim|alone)#[\w-]+#\*",
-            "dynamodb:LeadingKeys",
-            "a stream's ARN or event's id follows",
-        ),
+        ("Condition", r"(note|claim|alone)#[\w-]+#\*", "dynamodb:LeadingKeys", "a stream's ARN or event's id follows"),
         ("Condition", r"hold#[\w-]+#\*", "dynamodb:LeadingKeys", "the digest of an item's key follows"),
     ),
     "trust": (),
@@ -59,10 +54,7 @@ ELEMENTS: Mapping[Kind, Sequence[frozenset[str]]] = {
         frozenset({"Effect", "Action", "Resource"}),
         frozenset({"Effect", "Action", "Resource", "Condition"}),
     ],
-    "trust": [
-        frozenset({"Effect", "Principal", "Action"}),
-        frozenset({"Effect", "Principal", "Action", "Condition"}),
-    ],
+    "trust": [frozenset({"Effect", "Principal", "Action"}), frozenset({"Effect", "Principal", "Action", "Condition"})],
     "key": [
         frozenset({"Sid", "Effect", "Principal", "Action", "Resource"}),
         frozenset({"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}),

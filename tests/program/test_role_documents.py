@@ -18,14 +18,7 @@ from sandbox import ROOT
 from tests.consumers.project import SAMPLE
 from tests.program import recording
 from tests.program.recording import ACCOUNT, REGION, RecordingBackend, record, record_program
-from tests.program.role_documents import (
-    MANAGED_POLICY_CHARACTERS,
-    documents,
-    generated,
-    not_covered,
-    recordings,
-    size,
-)
+from tests.program.role_documents import MANAGED_POLICY_CHARACTERS, documents, generated, not_covered, recordings, size
 
 REASONS: Sequence[tuple[str, str, str]] = (
     # actions, resource, why nothing narrower is possible
@@ -182,10 +175,7 @@ def test_reading_changes_nothing(sample: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "subjects"),
-    [
-        ("trust-preview", ["pull_request", "ref:refs/heads/main"]),
-        ("trust-deploy", ["environment:STACK"]),
-    ],
+    [("trust-preview", ["pull_request", "ref:refs/heads/main"]), ("trust-deploy", ["environment:STACK"])],
 )
 def test_only_the_workflows_of_this_repository_may_assume_them(name: str, subjects: list[str]) -> None:
     """GitHub names a repository with its ids where that is new or renamed, and without them elsewhere."""

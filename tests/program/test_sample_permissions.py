@@ -43,11 +43,7 @@ def test_the_mirror_may_do_its_work_and_nothing_else(sample: RecordingBackend) -
         return [f"dynamodb:{name}" for name in names.split()]
 
     expected: list[tuple[list[str], str, dict[str, Any]]] = [
-        (
-            ["logs:CreateLogStream", "logs:PutLogEvents"],
-            arn("logs", f"log-group:{physical('mirror-logs')}:*"),
-            {},
-        ),
+        (["logs:CreateLogStream", "logs:PutLogEvents"], arn("logs", f"log-group:{physical('mirror-logs')}:*"), {}),
         (
             ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
             stream_arn("orders-table"),

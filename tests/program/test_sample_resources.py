@@ -84,7 +84,7 @@ def test_only_a_protected_stack_keeps_its_resources(stack: str) -> None:
     recording = record_program(SAMPLE, stack, mailFrom="shop@example.com")
     protect = stack == "prod"
     registered = recording.registered.values()
-    assert {(bool(each.protect), each.retain_on_delete) for each in registered} == {(protect, None)}
+    assert {(bool(each.protect), each.retain_on_delete) for each in registered} == {(protect, False)}
     tables = [each.inputs for each in recording.of_type(TABLE)]
     assert [inputs["deletionProtectionEnabled"] for inputs in tables] == 4 * [protect]
     assert [inputs["pointInTimeRecovery"] for inputs in tables] == 4 * [{"enabled": True}]
@@ -126,18 +126,12 @@ def test_every_table_is_made_as_promised(sample: RecordingBackend) -> None:
         "orders-mirror-table": common | streaming | orders | expiring,
         "stores-ledger": common
         | expiring
-        | {
-            "hashKey": "pk",
-            "rangeKey": "sk",
-            "attributes": [{"name": "pk", "type": "S"}, {"name": "sk", "type": "S"}],
-        },
+        | {"hashKey": "pk", "rangeKey": "sk", "attributes": [{"name": "pk", "type": "S"}, {"name": "sk", "type": "S"}]},
     }
     assert {name: sample.one(TABLE, name).inputs for name in expected} == expected
 
 
-def test_the_function_gets_its_code_its_log_group_and_its_variables(
-    sample: RecordingBackend,
-) -> None:
+def test_the_function_gets_its_code_its_log_group_and_its_variables(sample: RecordingBackend) -> None:
     function = sample.one(FUNCTION, "mirror-function")
     assert not function.delete_before_replace
     inputs = dict(function.inputs)
@@ -223,9 +217,7 @@ def test_the_outputs_carry_what_a_tool_needs(sample: RecordingBackend) -> None:
     }
 
 
-def test_every_resource_is_the_child_of_its_component_under_its_name(
-    sample: RecordingBackend,
-) -> None:
+def test_every_resource_is_the_child_of_its_component_under_its_name(sample: RecordingBackend) -> None:
     stack = "urn:pulumi:local::table-stream::pulumi:pulumi:Stack::table-stream-local"
     components = {each.urn: each for each in sample.registered.values() if not each.custom}
     children = [each for each in sample.registered.values() if each.custom]

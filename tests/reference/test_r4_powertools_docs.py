@@ -65,9 +65,7 @@ def test_insert_modify_and_remove_in_one_batch_succeed(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize("entry", [powertools, ours])
-def test_the_failed_record_is_reported_and_the_items_later_change_waits_for_it(
-    entry: Entry,
-) -> None:
+def test_the_failed_record_is_reported_and_the_items_later_change_waits_for_it(entry: Entry) -> None:
     """Powertools' own processor goes on with the REMOVE here, which then stands under the MODIFY's second try."""
     seen: list[str] = []
 

@@ -35,20 +35,14 @@ FULL_ACCESS = "arn:aws:iam::aws:policy/IAMFullAccess"
         (mapping(maximumRecordAgeInSeconds=None), ["late: maximumRecordAgeInSeconds -1"]),
         (mapping(maximumRecordAgeInSeconds=-1), ["late: maximumRecordAgeInSeconds -1"]),
         (mapping(maximumRecordAgeInSeconds=86_399, eventSourceArn=STREAM), []),
-        (
-            mapping(maximumRecordAgeInSeconds=86_400, eventSourceArn=STREAM),
-            ["late: maximumRecordAgeInSeconds 86400"],
-        ),
+        (mapping(maximumRecordAgeInSeconds=86_400, eventSourceArn=STREAM), ["late: maximumRecordAgeInSeconds 86400"]),
         (mapping(maximumRecordAgeInSeconds=604_800, eventSourceArn="arn:aws:kinesis:eu-central-1:1:stream/s"), []),
         (mapping(startingPosition="LATEST"), ["late: startingPosition LATEST"]),
         (mapping(maximumRetryAttempts=0), ["late: maximumRetryAttempts 0"]),
         (mapping(maximumRetryAttempts=UNKNOWN, bisectBatchOnFunctionError=UNKNOWN), []),
         (mapping(bisectBatchOnFunctionError=False), ["late: no bisectBatchOnFunctionError"]),
         (mapping(bisectBatchOnFunctionError=None), ["late: no bisectBatchOnFunctionError"]),
-        (
-            mapping(functionResponseTypes=[]),
-            ["late: functionResponseTypes without ReportBatchItemFailures"],
-        ),
+        (mapping(functionResponseTypes=[]), ["late: functionResponseTypes without ReportBatchItemFailures"]),
         (view(Type.MAPPING, "of-a-queue", {"eventSourceArn": "arn:aws:sqs:eu-central-1:1:q"}), []),
         (mapping(topics=["t"], destinationConfig=None, startingPosition="LATEST"), []),
         (view(Type.TABLE, "items", SAFE_TABLE), []),
@@ -143,9 +137,7 @@ def test_a_run_time_near_its_end(runtime: Any, today: date, findings: list[str])
         ),
         (
             {"POWERTOOLS_IDEMPOTENCY_DISABLED": "True"},
-            [
-                "f: POWERTOOLS_IDEMPOTENCY_DISABLED=True: claimed effects would be repeated; remove the variable",
-            ],
+            ["f: POWERTOOLS_IDEMPOTENCY_DISABLED=True: claimed effects would be repeated; remove the variable"],
         ),
     ],
 )

@@ -1,16 +1,17 @@
 """Drives a mapping over a stream in memory; its function is a Python function whose invocations take no time."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from sandbox.mapping.configuration import Assumptions, Configuration
 from sandbox.mapping.machine import MappingMachine
 from sandbox.mapping.protocol import Discard, InvocationResult, Invoke, Returned
 from tests.fakes.records import STREAM, number_of, sequence
-from tests.fakes.stream import Stream, StreamReader, drive
+from tests.fakes.stream import Stream, StreamReader, change, drive
 
 Function = Callable[[list[int]], InvocationResult]
 DELAYED = Assumptions(back_off=lambda tries: 1.0)
+PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 
 
 def succeed(_: list[int]) -> InvocationResult:
@@ -25,6 +26,13 @@ def partial(*failing: int) -> Function:
         return Returned({"batchItemFailures": reported})
 
     return function
+
+
+def filled(count: int) -> Stream:
+    """Return a stream with one record of each of `count` items."""
+    stream = Stream()
+    stream.put(*(change(number, item=f"item-{number}") for number in range(1, count + 1)))
+    return stream
 
 
 def configuration(**options: Any) -> Configuration:
@@ -42,8 +50,9 @@ class Driver:
         assumptions: Assumptions = DELAYED,
         stream: Stream | None = None,
         poll: float = 0.25,
+        now: float = 0.0,
     ) -> None:
-        self.now = 0.0
+        self.now = now
         self.stream = stream or Stream()
         self.function = function
         self.options = dict(options or {})
@@ -56,7 +65,7 @@ class Driver:
         self._reader = StreamReader(self.stream)
 
     @property
-    def gone(self) -> list[tuple[str, list[int], int]]:
+    def discards(self) -> list[tuple[str, list[int], int]]:
         """Each discard's condition, records and count of invocations."""
         return [(each.condition, numbers_of([each])[0], each.invocations) for each in self.discarded]
 
@@ -64,8 +73,11 @@ class Driver:
         self.options |= options
         self.mapping.configure(configuration(**self.options))
 
-    def run(self, until: float) -> None:
-        """Do everything that is due up to a moment, in epoch seconds."""
+    def run(self, *changes: dict[str, Any], until: float, **options: Any) -> Self:
+        """Put changes into the stream, change options, and do everything that is due up to a moment (epoch seconds)."""
+        self.stream.put(*changes)
+        if options:
+            self.configure(**options)
         while True:
             for action in drive(self.mapping, self._reader, self.now):
                 if isinstance(action, Discard):
@@ -75,7 +87,7 @@ class Driver:
             due = self.mapping.due()
             if due is None or due > until:
                 self.now = until
-                return
+                return self
             self.now = max(due, self.now)
 
     def answer(self, invocation: Invoke) -> None:

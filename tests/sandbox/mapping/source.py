@@ -1,14 +1,10 @@
 """A table and a function in the emulator, with a poller that maps the table's stream to the function."""
 
-import io
-import zipfile
 from typing import Any
 
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.mapping.poller import Poller
-from tests.local import REGION, LocalAws, wait_for
-
-PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
+from tests.local import REGION, LocalAws, wait_for, zip_module
 
 # Reports the key "bad" as failed, raises for "boom", takes 1 s for "slow", and logs 100 kB for "long". It holds "held"
 # until its third retry run.
@@ -43,27 +39,19 @@ class Source:
         self.table, self.function = f"table-{name}", f"function-{name}"
         self.invocations: list[ObservedInvocation] = []
         self.poller = Poller(aws.client, self.invocations.append)
-        table = self.client("dynamodb").create_table(
-            TableName=self.table,
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            BillingMode="PAY_PER_REQUEST",
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-        )["TableDescription"]
+        images = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+        stream = aws.create_table(self.table, StreamSpecification=images)
         self.create_function()
-        request = {"EventSourceArn": table["LatestStreamArn"], "FunctionName": self.function}
-        self.request = {**request, "StartingPosition": "TRIM_HORIZON", **options}
+        request = {"EventSourceArn": stream, "FunctionName": self.function, "StartingPosition": "TRIM_HORIZON"}
+        self.request = request | options
 
     def create_function(self) -> None:
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as archive:
-            archive.writestr("f.py", FUNCTION)
         self.client("lambda").create_function(
             FunctionName=self.function,
             Runtime="python3.11",
             Role="arn:aws:iam::000000000000:role/r",
-            Handler="f.handler",
-            Code={"ZipFile": code.getvalue()},
+            Handler="m.handler",
+            Code={"ZipFile": zip_module(FUNCTION)},
         )
 
     @property

@@ -7,17 +7,10 @@ import pytest
 from sandbox.mapping.configuration import Assumptions
 from sandbox.mapping.machine import PAYLOAD_BYTES
 from sandbox.mapping.protocol import AGE_EXCEEDED
-from tests.fakes.stream import Stream, change
-from tests.sandbox.mapping.mapping_driver import Driver, numbers_of, partial
+from tests.fakes.stream import change
+from tests.sandbox.mapping.mapping_driver import PARTIAL, Driver, filled, numbers_of, partial
 
-PARTIAL: dict[str, Any] = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 WINDOW: dict[str, Any] = {"MaximumBatchingWindowInSeconds": 5}
-
-
-def filled(count: int) -> Stream:
-    stream = Stream()
-    stream.put(*(change(number, item=f"item-{number}") for number in range(1, count + 1)))
-    return stream
 
 
 @pytest.mark.parametrize(
@@ -36,30 +29,21 @@ def test_a_batch_ends_at_its_size_and_a_full_batch_does_not_wait_for_the_window(
 ) -> None:
     assert 6_000_000 < PAYLOAD_BYTES < 7_000_000
     driver = Driver(options)
-    for number, size in enumerate(megabytes, 1):
-        driver.stream.put(change(number, image={"v": {"S": "x" * size * 1_000_000}}))
-    driver.run(until=0)
-    assert driver.invoked == at_once
-    driver.run(until=5)
-    assert driver.invoked == at_once + after_window
+    changes = [change(each, image={"v": {"S": "x" * size * 1_000_000}}) for each, size in enumerate(megabytes, 1)]
+    assert driver.run(*changes, until=0).invoked == at_once
+    assert driver.run(until=5).invoked == at_once + after_window
 
 
 def test_a_new_mapping_has_processed_no_records_and_is_ok_later() -> None:
     driver = Driver()
     assert driver.mapping.last_result == "No records processed"
-    driver.stream.put(change(1))
-    driver.run(until=0)
-    assert driver.mapping.last_result == "OK"
+    assert driver.run(change(1), until=0).mapping.last_result == "OK"
 
 
 def test_a_shard_is_read_four_times_a_second_at_its_end() -> None:
-    driver = Driver()
-    driver.run(until=0)
-    driver.stream.put(change(1))
-    driver.run(until=0.24)
-    assert driver.invoked == []
-    driver.run(until=0.25)
-    assert driver.invoked == [[1]]
+    driver = Driver().run(until=0)
+    assert driver.run(change(1), until=0.24).invoked == []
+    assert driver.run(until=0.25).invoked == [[1]]
 
 
 @pytest.mark.parametrize(("first_at", "ends_at"), [(0, 5), (7, 12.25)])
@@ -70,53 +54,37 @@ def test_a_window_begins_with_the_first_record_and_gathers_records_until_its_end
     driver = Driver({"BatchSize": 10, **WINDOW})
     if first_at:
         driver.run(until=first_at)
-    driver.stream.put(change(1))
-    driver.run(until=first_at + 4)
-    driver.stream.put(change(2))
-    driver.run(until=first_at + 4.9)
+    driver.run(change(1), until=first_at + 4).run(change(2), until=first_at + 4.9)
     assert driver.invoked == []
-    driver.run(until=ends_at)
-    assert driver.invoked == [[1, 2]]
+    assert driver.run(until=ends_at).invoked == [[1, 2]]
 
 
 @pytest.mark.parametrize(("invoke_on_empty_window", "invocations"), [(False, 0), (True, 2)])
 def test_a_window_without_records(*, invoke_on_empty_window: bool, invocations: int) -> None:
     """AWS does not document this: both readings."""
-    driver = Driver(WINDOW, assumptions=Assumptions(invoke_on_empty_window=invoke_on_empty_window))
-    driver.now = 100
-    driver.run(until=106)
-    assert driver.invoked == [[]] * invocations
+    driver = Driver(WINDOW, assumptions=Assumptions(invoke_on_empty_window=invoke_on_empty_window), now=100)
+    assert driver.run(until=106).invoked == [[]] * invocations
 
 
 def test_a_record_beyond_its_age_is_discarded_in_the_window_and_the_others_wait() -> None:
     options = {"BatchSize": 3, "MaximumBatchingWindowInSeconds": 100, "MaximumRecordAgeInSeconds": 60}
-    driver = Driver(options, stream=filled(1))
-    driver.run(until=50)
-    driver.stream.put(change(2, at=50))
-    driver.run(until=59)
-    assert driver.gone == []
-    driver.run(until=99)
-    assert driver.gone == [(AGE_EXCEEDED, [1], 1)]
+    driver = Driver(options, stream=filled(1)).run(until=50)
+    assert driver.run(change(2, at=50), until=59).discards == []
+    assert driver.run(until=99).discards == [(AGE_EXCEEDED, [1], 1)]
     assert driver.invoked == []
-    driver.run(until=100)
-    assert driver.invoked == [[2]]
+    assert driver.run(until=100).invoked == [[2]]
 
 
 def test_batches_are_filled_with_records_that_match_the_filter() -> None:
-    stream = Stream()
-    stream.put(*(change(number, name="INSERT" if number % 2 else "MODIFY") for number in range(1, 9)))
+    changes = (change(number, name="INSERT" if number % 2 else "MODIFY") for number in range(1, 9))
     inserts = {"FilterCriteria": {"Filters": [{"Pattern": '{"eventName": ["INSERT"]}'}]}}
-    driver = Driver({"BatchSize": 3, **inserts}, stream=stream)
-    driver.run(until=0)
-    assert driver.invoked == [[1, 3, 5], [7]]
+    assert Driver({"BatchSize": 3, **inserts}).run(*changes, until=0).invoked == [[1, 3, 5], [7]]
 
 
 def test_concurrent_batches_keep_the_order_of_an_item() -> None:
-    stream = Stream()
-    stream.put(*(change(number, item=f"item-{number % 4}") for number in range(1, 17)))
-    driver = Driver({"BatchSize": 2, "ParallelizationFactor": 4}, stream=stream)
+    driver = Driver({"BatchSize": 2, "ParallelizationFactor": 4})
     driver.hold = True
-    driver.run(until=0)
+    driver.run(*(change(number, item=f"item-{number % 4}") for number in range(1, 17)), until=0)
     batches = numbers_of(driver.held)
     assert len(batches) > 1
     items = [{number % 4 for number in numbers} for numbers in batches]
@@ -137,19 +105,13 @@ def test_a_failing_batch_does_not_hold_concurrent_batches() -> None:
 
 
 def test_a_new_batch_size_applies_to_unsettled_records() -> None:
-    driver = Driver({"BatchSize": 4, **PARTIAL}, partial(2), stream=filled(4))
-    driver.run(until=0)
-    driver.configure(BatchSize=2)
-    driver.run(until=0.5)
-    assert driver.invoked == [[1, 2, 3, 4], [2, 3]]
+    driver = Driver({"BatchSize": 4, **PARTIAL}, partial(2), stream=filled(4)).run(until=0)
+    assert driver.run(until=0.5, BatchSize=2).invoked == [[1, 2, 3, 4], [2, 3]]
 
 
 def test_a_new_parallelization_factor_repeats_no_settled_record() -> None:
     options = {"BatchSize": 10, "ParallelizationFactor": 10, **PARTIAL}
-    driver = Driver(options, partial(1), stream=filled(20))
-    driver.run(until=0)
+    driver = Driver(options, partial(1), stream=filled(20)).run(until=0)
     unsettled = next(numbers for numbers in driver.invoked if 1 in numbers)
     before = len(driver.invoked)
-    driver.configure(ParallelizationFactor=1)
-    driver.run(until=0)
-    assert driver.invoked[before:] == [unsettled]
+    assert driver.run(until=0, ParallelizationFactor=1).invoked[before:] == [unsettled]

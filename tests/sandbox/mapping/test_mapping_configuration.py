@@ -22,13 +22,10 @@ def test_defaults_are_those_of_aws() -> None:
     [
         ("TumblingWindowInSeconds", 30),
         ("StartingPosition", "AT_TIMESTAMP"),
-        ("BatchSize", 0),
-        ("BatchSize", 10_001),
+        *(("BatchSize", 0), ("BatchSize", 10_001), ("MaximumRetryAttempts", 10_001)),
         ("MaximumBatchingWindowInSeconds", 301),
         ("ParallelizationFactor", 11),
-        ("MaximumRetryAttempts", 10_001),
-        ("MaximumRecordAgeInSeconds", 59),
-        ("MaximumRecordAgeInSeconds", 604_801),
+        *(("MaximumRecordAgeInSeconds", 59), ("MaximumRecordAgeInSeconds", 604_801)),
         ("FunctionResponseTypes", ["ReportNothing"]),
         ("FilterCriteria", {"Filters": [{"Pattern": "{}"}] * 6}),
         ("DestinationConfig", {"OnFailure": {"Destination": "arn:aws:kafka:eu-central-1:0:topic/t"}}),
@@ -53,6 +50,5 @@ def test_each_assumption_has_its_likelier_reading_as_the_default() -> None:
         "malformed_response_fails": True,
         "back_off": None,
     }
-    assert [round(assumptions.back_off(attempts), 2) for attempts in (1, 2, 3, 8, 9, 100)] == [
-        *(0.9, 1.53, 2.6, 36.93, 60, 60)
-    ]
+    delays = [round(assumptions.back_off(attempts), 2) for attempts in (1, 2, 3, 8, 9, 100)]
+    assert delays == [0.9, 1.53, 2.6, 36.93, 60, 60]

@@ -142,7 +142,7 @@ def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, a
     done = aws.sandbox.redeploy(deployment, Program(second, config={}))
     after = deployment.outputs
     assert done == [
-        *("again-changed", "again-gone deleted", "again-new created", "again-table created", "again-table deleted"),
+        *("again-changed", "again-gone deleted", "again-new created", "again-table created", "again-table deleted")
     ]
     assert {name: after[name] for name in ("again-same", "again-changed")} == {
         name: before[name] for name in ("again-same", "again-changed")

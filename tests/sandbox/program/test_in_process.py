@@ -88,7 +88,7 @@ def test_outputs_are_inputs_and_what_the_backend_adds():
         pulumi.export("queue", {"arn": queue.arn, "name": queue.name, "tags": queue.tags, "id": queue.id})
 
     assert deploy(program, RecordingBackend()) == {
-        "queue": {"arn": "arn:queue", "name": "q", "tags": {"n": "1"}, "id": "queue"},
+        "queue": {"arn": "arn:queue", "name": "q", "tags": {"n": "1"}, "id": "queue"}
     }
 
 
@@ -236,10 +236,7 @@ pulumi.export("project", pulumi.get_project())
 def test_a_project_runs_in_its_directory(tmp_path: Path):
     (tmp_path / "Pulumi.yaml").write_text("name: shop\n", encoding="utf-8")
     (tmp_path / "__main__.py").write_text(PROGRAM, encoding="utf-8")
-    assert run(Program(tmp_path, config={}), RecordingBackend()) == {
-        "in": str(tmp_path.resolve()),
-        "project": "shop",
-    }
+    assert run(Program(tmp_path, config={}), RecordingBackend()) == {"in": str(tmp_path.resolve()), "project": "shop"}
     assert Path.cwd() != tmp_path
 
 
