@@ -11,9 +11,9 @@ from math import ceil
 from typing import Any
 
 from bench.simulation import MAPPING, InvocationResult, MappingSimulation, Traffic, even_traffic, returned
-from bench.virtual import Tables, VirtualFunction, silence
+from bench.virtual import Tables, VirtualFunction
 from handler.stream.change import Change
-from tests.fakes.aws import Clock
+from tests.fakes.aws import Clock, silence
 from tests.fakes.records import number_of
 
 MILLION = 1_000_000

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bench.sizes import make_table
-from bench.virtual import Tables, VirtualFunction, silence
+from bench.virtual import Tables, VirtualFunction
 from handler.stream.change import Change
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
 from handler.stream.ledger.rows import change_rows, digest_of, version_of
 from handler.stream.testing.dynamodb import MemoryDynamoDB
-from tests.fakes.aws import Clock
+from tests.fakes.aws import Clock, silence
 from tests.fakes.records import START, number_of, record
 
 ITEMS, CHANGES = 10_000, 36
@@ -33,8 +33,8 @@ Row = dict[str, Any]
 def held(items: int, changes: int, now: float) -> Iterator[tuple[Row, list[Row]]]:
     """Yield the hold row and the change rows of each item after an outage of an hour; every hold is due."""
     for item in range(items):
-        made = now - OUTAGE_SECONDS
-        records = (record(item * changes + each, f"item-{item}", at=int(made + each)) for each in range(changes))
+        start = int(now - OUTAGE_SECONDS)
+        records = (record(item * changes + each, f"item-{item}", at=start + each) for each in range(changes))
         waiting = list(map(Change, records))
         digest, last = digest_of(waiting[0]), waiting[-1]
         numbers = {"v": 1, "since": now - OUTAGE_SECONDS, "due": now, "lease": 0, "deaths": 0, "given_up": 0}

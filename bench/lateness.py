@@ -19,10 +19,10 @@ from bench.simulation import (
     even_traffic,
     returned,
 )
-from bench.virtual import TIMEOUT_SECONDS, VirtualFunction, silence
+from bench.virtual import TIMEOUT_SECONDS, VirtualFunction
 from handler.stream.change import Change
 from sandbox.mapping.protocol import Failed
-from tests.fakes.aws import Clock
+from tests.fakes.aws import Clock, silence
 from tests.fakes.records import START, number_of
 
 HANDLER_SECONDS, HANG_SECONDS = 0.005, 10.0

@@ -1,11 +1,9 @@
 """The engine in virtual time: workers, ledger and Lambda whose clock moves only when something takes time."""
 
-import contextlib
 import heapq
 import json
-import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] # botocore has none
@@ -23,6 +21,8 @@ TIMEOUT_SECONDS = 60.0
 
 Result = TypeVar("Result")
 Tables = dict[str, dict[str, dict[str, dict[str, Any]]]]
+Observe = Callable[[str, Mapping[str, Any], Tables], Callable[[Any], None]]
+"""Sees a call before it is made; returns a function that takes the answer."""
 
 
 class VirtualWorkers:
@@ -63,12 +63,7 @@ class VirtualWorkers:
 class VirtualDynamoDB(MemoryDynamoDB):
     """One environment's client of shared tables. Each call takes time, and `observe` sees each call first."""
 
-    def __init__(
-        self,
-        tables: Tables,
-        clock: Clock,
-        observe: Callable[[str, Mapping[str, Any], Tables], Callable[[Any], None]] | None = None,
-    ) -> None:
+    def __init__(self, tables: Tables, clock: Clock, observe: Observe | None = None) -> None:
         super().__init__()
         self.tables, self._clock, self._observe = tables, clock, observe
 
@@ -120,12 +115,7 @@ class VirtualFunction:
         How often it ran and how long.
     """
 
-    def __init__(
-        self,
-        handler: Handler,
-        observe: Callable[[str, Mapping[str, Any], Tables], Callable[[Any], None]] | None = None,
-        **settings: Any,
-    ) -> None:
+    def __init__(self, handler: Handler, observe: Observe | None = None, **settings: Any) -> None:
         self._handler, self._observe = handler, observe
         stores: dict[str, Any] = {"ledger_table": "ledger", "failure_bucket": "failures"}
         self._settings = Environment(**stores | settings)
@@ -163,34 +153,8 @@ class VirtualFunction:
         clock = Clock(start)
         dynamodb, services = VirtualDynamoDB(self.tables, clock, self._observe), _Services(self, clock)
         clients = {"ledger": dynamodb, "dynamodb": dynamodb, "s3": services, "lambda": services}
-        engine = Engine(
-            lambda change: self._handler(change, clock),
-            self._settings,
-            client=clients.__getitem__,
-            executor=VirtualWorkers(clock, self._settings.workers),
-            clock=clock,
-            sleep=clock.advance,
-        )
+        workers, client = VirtualWorkers(clock, self._settings.workers), clients.__getitem__
+        times: dict[str, Any] = {"executor": workers, "clock": clock, "sleep": clock.advance}
+        engine = Engine(lambda change: self._handler(change, clock), self._settings, client=client, **times)
         self._environments.append((clock, engine))
         return clock, engine
-
-
-class _Nowhere:
-    def write(self, text: str) -> int:
-        """Write nothing."""
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-
-@contextlib.contextmanager
-def silence() -> Generator[None]:
-    """Drop the engine's log lines and metrics."""
-    logging.disable(logging.CRITICAL)
-    nowhere: Any = _Nowhere()
-    try:
-        with contextlib.redirect_stdout(nowhere):
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

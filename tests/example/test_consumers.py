@@ -105,8 +105,8 @@ def test_mirror_keeps_the_newest_item_if_changes_come_twice_or_late(orders_mirro
 
 def test_mirror_removes_an_item_and_ignores_its_older_changes(orders_mirror: MemoryDynamoDB) -> None:
     before = inserted("orders", key=KEY, **ORDER)
-    gone = removed("orders", key=KEY, **ORDER)
-    deliver(mirror.handler, gone, clients={"dynamodb": orders_mirror})
+    removal = removed("orders", key=KEY, **ORDER)
+    deliver(mirror.handler, removal, clients={"dynamodb": orders_mirror})
     deliver(mirror.handler, before, clients={"dynamodb": orders_mirror})
     [item] = orders_mirror.items("orders-mirror")
     assert set(item) == {*KEY, "change_version", "expiry"}

@@ -1,8 +1,12 @@
 """AWS in memory for the engine's tests: clients with a record of their calls, a clock and Lambda's context."""
 
+import contextlib
 import json
+import logging
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] # botocore has none
@@ -150,3 +154,14 @@ class Lambda:
             raise self.failing
         self.invoked.append((request["FunctionName"], json.loads(request["Payload"])))
         return {"StatusCode": 202}
+
+
+@contextlib.contextmanager
+def silence() -> Generator[None]:
+    """Drop the engine's log lines and metrics, which CloudWatch would receive."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

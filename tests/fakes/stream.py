@@ -70,9 +70,8 @@ class Stream:
     def trim(self, now: float) -> Iterator[dict[str, Any]]:
         """Remove, and yield, each record that is older than the retention period."""
         for shard in self.shards.values():
-            while (
-                shard.records and now - shard.records[0]["dynamodb"]["ApproximateCreationDateTime"] > RETENTION_SECONDS
-            ):
+            oldest = now - RETENTION_SECONDS
+            while shard.records and shard.records[0]["dynamodb"]["ApproximateCreationDateTime"] < oldest:
                 shard.trimmed += 1
                 yield shard.records.pop(0)
 

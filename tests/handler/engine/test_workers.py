@@ -49,7 +49,7 @@ def test_no_items_need_no_work() -> None:
 
 
 def test_an_items_error_is_raised_when_every_item_has_ended() -> None:
-    gone_on = threading.Event()
+    slow_ended = threading.Event()
 
     def broken() -> Iterator[None]:
         yield
@@ -57,11 +57,11 @@ def test_an_items_error_is_raised_when_every_item_has_ended() -> None:
 
     def slow() -> Iterator[None]:
         yield
-        gone_on.set()
+        slow_ended.set()
 
     with pytest.raises(SimulatedCrash):
         Workers(2)([broken(), slow()], None, no_deadline)
-    assert gone_on.is_set()
+    assert slow_ended.is_set()
 
 
 def test_on_deadline_is_called_once_and_then_the_handlers_end() -> None:

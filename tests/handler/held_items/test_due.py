@@ -190,7 +190,7 @@ def test_a_helper_that_cannot_be_invoked_leaves_its_items_to_the_next_run(log_li
 # Metrics
 
 
-def test_every_run_tells_how_many_items_are_held_and_for_how_long_zeros_included(
+def test_every_run_reports_how_many_items_are_held_and_for_how_long_zeros_included(
     capsys: pytest.CaptureFixture[str], counts: Counts
 ) -> None:
     harness = ConsumerHarness()

@@ -15,9 +15,8 @@ def test_an_append_refused_since_the_item_was_released_runs_what_is_above_the_ta
     assert (harness.applied, harness.waiting()) == ([1, 2, 3, 4], [])
 
 
-def test_an_append_refused_since_the_row_is_gone_runs_all() -> None:
+def test_an_append_refused_since_the_row_was_deleted_runs_all() -> None:
     harness = with_mended_item("aa")
-    harness.ledger("hold#consumer")
 
     def release_and_purge() -> None:
         harness.retry(now=True)

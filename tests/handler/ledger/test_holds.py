@@ -201,7 +201,7 @@ def test_what_is_at_or_below_the_tail_and_not_of_the_hold_is_parked_as_out_of_se
 
 
 @pytest.mark.parametrize(("number", "fields"), [(-3, {}), (1, {"ApproximateCreationDateTime": None})])
-def test_a_change_below_the_tail_that_is_older_or_tells_no_age_is_settled(number: int, fields: dict[str, Any]) -> None:
+def test_a_change_below_the_tail_that_is_older_or_has_no_age_is_settled(number: int, fields: dict[str, Any]) -> None:
     """Sequence numbers of an item grow, so it was taken in or done before."""
     harness = with_mended_item()
     assert harness.deliver("a", start=number, **fields) == []

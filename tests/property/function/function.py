@@ -74,9 +74,7 @@ class SimulatedFunction:
             environment.spend(TIMEOUT_SECONDS - self._rng.uniform(4, 40) if late else 0.02)
             run.answer = environment.entry_point(event, context)
             outcome: InvocationResult = Returned(run.answer)
-        except SimulatedCrash:
-            outcome = Failed()
-        except self._subject.raises:
+        except (SimulatedCrash, *self._subject.raises):
             outcome = Failed()
         except Exception:
             if kind == "batch" or not run.ledger_failed:
@@ -95,8 +93,8 @@ class SimulatedFunction:
     def mirrored(self, item: str) -> int | None:
         """Return the change that the fenced target shows of an item; None if the item is removed or was never there."""
         key = item.partition("=")[2] or item
-        found = self.dynamodb.tables.get(TARGET, {}).get(key, {}).get("")
-        return int(found["n"]["N"]) if found and "n" in found else None
+        row = self.dynamodb.tables.get(TARGET, {}).get(key, {}).get("")
+        return int(row["n"]["N"]) if row and "n" in row else None
 
     def client_of_effects(self) -> Any:
         """Return the client of fenced handlers, which has no faults."""

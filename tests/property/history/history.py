@@ -1,9 +1,7 @@
 """One history: a stream, a mapping, a schedule and a function on one virtual clock, with injected faults."""
 
 import contextlib
-import io
-import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -15,6 +13,7 @@ from handler.stream.environment import Environment
 from sandbox.mapping.configuration import Assumptions, Configuration
 from sandbox.mapping.machine import MappingMachine
 from sandbox.mapping.protocol import RETENTION_PASSED, Discard, Failed, Invoke, Returned, Throttled
+from tests.fakes.aws import silence
 from tests.fakes.records import STREAM, number_of
 from tests.fakes.records import record as stream_record
 from tests.fakes.stream import Stream, StreamReader, drive
@@ -90,7 +89,7 @@ class History:
     def run(self) -> "History":
         """Simulate the history, and return it."""
         effects = aws.use_clients({"dynamodb": self.function.client_of_effects()})
-        with _quiet(), SIMULATED(), self._subject.substitution(), effects:
+        with silence(), SIMULATED(), self._subject.substitution(), effects:
             self._upgrade()
             with contextlib.suppress(EndlessError):
                 self.clock.run()
@@ -311,14 +310,3 @@ class _BatchDelivery:
     def _answer(self, outcome: Returned | Failed) -> None:
         self._is_answered = True
         self._history.answered(self._mapping, self._action, outcome)
-
-
-@contextlib.contextmanager
-def _quiet() -> Generator[None]:
-    """Drop the engine's log lines and metrics: the laws read the journal."""
-    logging.disable(logging.CRITICAL)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
