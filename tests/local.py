@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import pulumi_aws
 from boto3.dynamodb import types  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
 from sandbox.emulator import HOST
@@ -115,6 +116,12 @@ class LocalAws:
     def close(self) -> None:
         """Stop the sandbox."""
         self.sandbox.close()
+
+
+def declare_table(name: str, **options: Any) -> pulumi_aws.dynamodb.Table:
+    """Declare, in a program, a table with the key `id` and these arguments of the provider."""
+    key: dict[str, Any] = {"attributes": [{"name": "id", "type": "S"}], "hash_key": "id"}
+    return pulumi_aws.dynamodb.Table(name, billing_mode="PAY_PER_REQUEST", **key | options)
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout_seconds: float = 20.0) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sandbox.program.lookups import look_up
 from sandbox.resources.assets import Archive, Bundle
 from sandbox.resources.catalog import TYPES
 from sandbox.resources.resource_type import Aws, ResourceType
@@ -67,14 +68,20 @@ class ResourceFactory:
         self.created.append((resource_type, resource_type.create(inputs), inputs))
         return self.created[-1]
 
+    def outputs(self, created: Created) -> dict[str, Any]:
+        return created[0].read(created[1]) or {}
+
+    def describe_table(self, name: str) -> dict[str, Any]:
+        """Return the description of a table by the provider's function."""
+        return look_up("aws:dynamodb/getTable:getTable", {"name": name}, self.aws)
+
     def create_table(self, **inputs: Any) -> Created:
         keys = {"attributes": [{"name": "id", "type": "S"}], "hashKey": "id", "billingMode": "PAY_PER_REQUEST"}
         return self.create("Table", **keys | inputs)
 
     def create_function(self, code: Archive | Bundle, **inputs: Any) -> Created:
-        role = self.type_named("Role").read(self.create("Role", assumeRolePolicy=ANYONE)[1])
-        assert role
-        required = {"role": role["arn"], "handler": "m.handler", "runtime": "python3.11", "code": code, "timeout": 5}
+        role = self.outputs(self.create("Role", assumeRolePolicy=ANYONE))["arn"]
+        required = {"role": role, "handler": "m.handler", "runtime": "python3.11", "code": code, "timeout": 5}
         return self.create("Function", **required | inputs)
 
 

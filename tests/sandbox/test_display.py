@@ -4,7 +4,8 @@ from typing import Any
 
 from sandbox.display import LISTED, REPEATED_SECONDS, Display
 from sandbox.report import BROKEN, HELD, PARKED, PROGRESS, RELEASED, RETRY_FAILED, WAIT
-from tests.sandbox.test_report import entry, record, report, reported
+from tests.fakes.records import record
+from tests.sandbox.test_report import entry, report, reported
 
 SOON = "1970-01-01T00:00:01+00:00"
 RETRY = "mirror         retry        "
@@ -12,7 +13,7 @@ RETRY = "mirror         retry        "
 
 def batch(display: Display, *log: str, keys: str = "a", **options: Any) -> list[str]:
     """The lines of a batch with one change for each of these one-letter keys."""
-    records = [record(number, id=key) for number, key in enumerate(keys, 1)]
+    records = [record(number, key) for number, key in enumerate(keys, 1)]
     return list(display.render(report(*log, records=records, **options)))
 
 

@@ -51,9 +51,8 @@ def test_a_taken_port_is_named():
         taken.bind((HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(
-            EmulatorError, match=rf"^port {port} cannot be used \(Address already in use\): choose another"
-        ):
+        message = rf"^port {port} cannot be used \(Address already in use\): choose another"
+        with pytest.raises(EmulatorError, match=message):
             Emulator("eu-west-1", port=port)
 
 

@@ -17,48 +17,36 @@ from sandbox.report import (
     remaining_held,
     report_of,
 )
+from tests.fakes.records import FIRST, record, sequence
 
 STREAM = "arn:aws:dynamodb:eu-west-1:000000000000:table/orders-table-1/stream/2026"
-NAMES = Names.from_outputs(
-    {
-        "consumers": {"mirror": {"function": "mirror-function-1"}},
-        "tables": {"orders": {"name": "orders-table-1", "streamArn": STREAM}},
-    }
-)
+TABLES = {"orders": {"name": "orders-table-1", "streamArn": STREAM}}
+NAMES = Names.from_outputs({"consumers": {"mirror": {"function": "mirror-function-1"}}, "tables": TABLES})
 
 
-def record(sequence: int, **keys: str) -> dict[str, Any]:
-    typed = {name: {"S": value} for name, value in keys.items()}
-    return {"eventName": "MODIFY", "dynamodb": {"SequenceNumber": f"{sequence:030}", "Keys": typed}}
-
-
-def entry(message: str, sequence: int | None = None, text: str | None = None, **rest: Any) -> str:
+def entry(message: str, number: int | None = None, text: str | None = None, **rest: Any) -> str:
     """A log line of the engine about the item with the key `id`, "a" by default."""
     identity = rest.pop("id", "a")
     line: dict[str, Any] = {"level": "ERROR", "message": message, "item": f"digest-{identity}"}
     line |= {"table": "orders-table-1", "keys": {"id": identity}}
-    if sequence is not None:
-        line |= {"sequence_number": f"{sequence:030}", "event_name": "MODIFY", "event_id": str(sequence)}
+    if number is not None:
+        line |= {"sequence_number": sequence(number), "event_name": "MODIFY", "event_id": str(number)}
     if text is not None:
         line["error"] = {"type": "SomeError", "text": text}
     if "sequences" in rest:
-        line["sequence_numbers"] = [f"{each:030}" for each in rest.pop("sequences")]
+        line["sequence_numbers"] = [sequence(each) for each in rest.pop("sequences")]
     return json.dumps(line | rest)
 
 
 def invocation(*log: str, records: list[dict[str, Any]] | None = None, **options: Any) -> ObservedInvocation:
     """An invocation with a batch; without records, a retry run."""
-    defaults: dict[str, Any] = {
-        "response": {"batchItemFailures": []} if records else {"held": 1, "due": 1, "tried": 1, "released": 0},
-        "scheduled": None if records else {"table-stream": "retry"},
-        "uuid": "u",
-        "function": "mirror-function-1",
-        "stream_arn": STREAM if records else "",
-        "attempt": 1,
-        "ended_at": 0.0,
-        "duration_seconds": 0.1234,
-        "error": None,
-    }
+    defaults: dict[str, Any] = {"uuid": "u", "function": "mirror-function-1", "attempt": 1, "ended_at": 0.0}
+    defaults |= {"duration_seconds": 0.1234, "error": None, "stream_arn": STREAM if records else ""}
+    if records:
+        defaults |= {"response": {"batchItemFailures": []}, "scheduled": None}
+    else:
+        retried = {"held": 1, "due": 1, "tried": 1, "released": 0}
+        defaults |= {"response": retried, "scheduled": {"table-stream": "retry"}}
     return ObservedInvocation(records=tuple(records or ()), log="\n".join(log), **(defaults | options))
 
 
@@ -67,19 +55,19 @@ def report(*log: str, records: list[dict[str, Any]] | None = None, **options: An
 
 
 def reported(*sequences: int) -> dict[str, Any]:
-    return {"batchItemFailures": [{"itemIdentifier": f"{each:030}"} for each in sequences]}
+    return {"batchItemFailures": [{"itemIdentifier": sequence(each)} for each in sequences]}
 
 
 def test_each_change_is_done_failed_postponed_held_waiting_or_parked():
     items = {"parked": "a", "failed": "b", "postponed": "b", "held": "c", "with it": "c", "waiting": "d", "done": "e"}
-    records = [record(number, id=item) for number, item in enumerate(items.values(), 1)]
+    records = [record(number, item) for number, item in enumerate(items.values(), 1)]
     hold = {"changes": 2, "sequences": [4, 5], "attempts": 3, "next_try": "2026-11-26T10:00:01+00:00"}
     result = report(
         *("not JSON", "[1]", '{"message": ["no text"]}', '{"message": "something else"}'),
         entry(PARKED, 1, "never", reason="PermanentError"),
         entry("change failed", 2, "[not] yet", id="b"),
         entry(HELD, 4, "not yet", id="c", **hold),
-        entry(WAIT, id="d", waits_for=f"{0:030}", changes=1, sequences=[6], waiting=3),
+        entry(WAIT, id="d", waits_for=sequence(0), changes=1, sequences=[6], waiting=3),
         records=records,
         response=reported(2, 3),
         attempt=2,
@@ -92,13 +80,14 @@ def test_each_change_is_done_failed_postponed_held_waiting_or_parked():
     assert result.waiting == (records[5],)
     assert result.done == (records[6],)
     [held] = result.entries_of(HELD)
-    assert (held.table, held.change, held.sequence, held.sequences) == ("orders", "MODIFY id=c", 4, (4, 5))
+    assert (held.table, held.change, held.sequences) == ("orders", "MODIFY id=c", (FIRST + 4, FIRST + 5))
+    assert held.sequence == FIRST + 4
     assert (held.changes, held.tries, held.next_try) == (2, 3, 1795687201)
     assert [(each.change, each.waiting) for each in result.entries_of(WAIT)] == [("id=d", 3)]
 
 
 def test_an_entry_that_names_only_the_first_changes_counts_for_the_later_ones_of_its_item():
-    records = [record(number, id="ab"[number % 2]) for number in range(1, 400)]
+    records = [record(number, "ab"[number % 2]) for number in range(1, 400)]
     result = report(
         entry(HELD, 3, "no", id="b", changes=199, sequences=range(3, 203, 2)),
         entry(WAIT, id="a", changes=199, sequences=range(2, 202, 2), waiting=300),
@@ -108,7 +97,7 @@ def test_an_entry_that_names_only_the_first_changes_counts_for_the_later_ones_of
 
 
 def test_a_parked_change_of_a_held_item_is_not_held():
-    records = [record(1, id="a"), record(2, id="a")]
+    records = [record(1), record(2)]
     hold = entry(HELD, 1, "no", changes=1, sequences=[1])
     result = report(hold, entry(PARKED, 2, reason="HoldFull"), records=records)
     assert (result.done, result.held) == ((), (records[0],))
@@ -116,7 +105,7 @@ def test_a_parked_change_of_a_held_item_is_not_held():
 
 def test_after_a_crash_no_change_is_done():
     """An item that the function held before the crash is held."""
-    records = [record(1, id="a"), record(2, id="b")]
+    records = [record(1), record(2, "b")]
     hold = entry(HELD, 1, changes=1, sequences=[1])
     result = report(hold, records=records, response=None, error="Timedout: after 2 s")
     assert (result.done, result.failed, result.postponed, result.held) == ((), (), (), (records[0],))
@@ -124,12 +113,12 @@ def test_after_a_crash_no_change_is_done():
 
 @pytest.mark.parametrize("answer", [None, {}, {"batchItemFailures": None}, []])
 def test_an_empty_answer_is_a_success(answer: Any):
-    assert len(report(records=[record(1, id="a")], response=answer).done) == 1
+    assert len(report(records=[record(1)], response=answer).done) == 1
 
 
 def test_a_batch_item_failure_without_a_sequence_number_is_ignored():
     answer = {"batchItemFailures": [{"itemIdentifier": None}, {"itemIdentifier": "x"}, "y"]}
-    result = report(records=[record(1, id="a")], response=answer)
+    result = report(records=[record(1)], response=answer)
     assert (result.failed, result.postponed) == ((), ())
 
 
@@ -141,7 +130,7 @@ def test_the_report_of_a_retry_run_has_its_log_entries():
     assert (run.consumer, run.done) == ("mirror", ())
     failed, released = run.entries
     assert (failed.message, failed.tries, failed.waiting, failed.next_try) == (RETRY_FAILED, 5, 2, 1795687200.5)
-    assert (released.table, released.sequences, released.held_seconds) == ("orders", (7, 8), 3.25)
+    assert (released.table, released.sequences, released.held_seconds) == ("orders", (FIRST + 7, FIRST + 8), 3.25)
     assert released.item == "digest-b"
 
 
@@ -154,6 +143,6 @@ def test_the_remaining_held_items_are_those_that_a_run_has_not_released(answer: 
 
 
 def test_names_that_the_outputs_lack_are_the_physical_ones():
-    result = report_of(invocation(entry(HELD, 1, "no"), records=[record(1, id="a")]), Names.from_outputs({}))
+    result = report_of(invocation(entry(HELD, 1, "no"), records=[record(1)]), Names.from_outputs({}))
     assert (result.consumer, result.table) == ("mirror-function-1", "orders-table-1")
     assert result.entries[0].table == "orders-table-1"

@@ -1,7 +1,7 @@
 """A schedule invokes its function while items are held, once at a time, and at once when all items are due."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -27,7 +27,7 @@ class Clock:
         self.invoked: list[tuple[float, Mapping[str, Any]]] = []
         self._ends: float | None = None
 
-    def run(self, until: float) -> None:
+    def run(self, until: float) -> Self:
         while True:
             if self._ends is not None and self._ends <= self.now:
                 answer = self.answers.pop(0) if self.answers else {"held": 0}
@@ -41,11 +41,12 @@ class Clock:
             moments = [each for each in (self.schedule.due(), self._ends) if each is not None]
             if not moments or min(moments) > 100 + until:
                 self.now = 100 + until
-                return
+                return self
             self.now = max(min(moments), self.now)
 
-    def batch(self, log: str = "", *, failed: bool = False) -> None:
+    def batch(self, log: str = "", *, failed: bool = False) -> Self:
         self.schedule.record_batch(log, self.now, failed=failed)
+        return self
 
     @property
     def times(self) -> list[float]:
@@ -53,17 +54,13 @@ class Clock:
 
 
 def test_a_function_that_was_never_invoked_has_no_retry_run() -> None:
-    clock = Clock()
-    clock.run(until=3600)
-    assert clock.invoked == []
-    assert clock.schedule.is_idle()
+    clock = Clock().run(until=3600)
+    assert (clock.invoked, clock.schedule.is_idle()) == ([], True)
 
 
 @pytest.mark.parametrize("log", [HELD, WAITS])
 def test_retry_runs_follow_each_other_until_no_item_is_held(log: str) -> None:
-    clock = Clock({"held": 2}, {"held": 1}, {"held": 0})
-    clock.run(until=0.3)
-    clock.batch(log)
+    clock = Clock({"held": 2}, {"held": 1}, {"held": 0}).run(until=0.3).batch(log)
     assert not clock.schedule.is_idle()
     clock.run(until=2.5)
     assert (clock.schedule.held, clock.schedule.is_idle()) == (1, False)
@@ -74,82 +71,55 @@ def test_retry_runs_follow_each_other_until_no_item_is_held(log: str) -> None:
 
 def test_an_item_that_a_run_releases_is_not_held() -> None:
     """The answer of a run has the number of items that were held when it began."""
-    clock = Clock({"held": 3, "released": 2}, {"held": 1, "released": 1})
-    clock.batch(HELD)
-    clock.run(until=1.5)
+    clock = Clock({"held": 3, "released": 2}, {"held": 1, "released": 1}).batch(HELD).run(until=1.5)
     assert clock.schedule.held == 1
-    clock.run(until=CHECK_SECONDS - 0.1)
-    assert clock.times == [1, 2]
+    assert clock.run(until=CHECK_SECONDS - 0.1).times == [1, 2]
     assert clock.schedule.is_idle()
 
 
 def test_a_function_without_held_items_has_a_retry_run_now_and_then() -> None:
     """An operator's tool may add changes to a hold."""
-    clock = Clock()
-    clock.batch("done")
-    clock.run(until=2.5 * CHECK_SECONDS)
-    assert clock.times == [CHECK_SECONDS, 2 * CHECK_SECONDS]
+    assert Clock().batch("done").run(until=2.5 * CHECK_SECONDS).times == [CHECK_SECONDS, 2 * CHECK_SECONDS]
 
 
 def test_a_batch_that_failed_may_have_held_an_item() -> None:
-    clock = Clock()
-    clock.batch(failed=True)
+    clock = Clock().batch(failed=True)
     assert not clock.schedule.is_idle()
-    clock.run(until=1)
-    assert clock.times == [1]
+    assert clock.run(until=1).times == [1]
     assert clock.schedule.is_idle()
 
 
 def test_a_run_never_overlaps_another() -> None:
     clock = Clock({"held": 1}, {"held": 1}, {"held": 0}, takes_seconds=2.4 * MINUTE_SECONDS)
-    clock.batch(HELD)
-    clock.run(until=9.5)
-    assert clock.times == [1, 4, 7]
+    assert clock.batch(HELD).run(until=9.5).times == [1, 4, 7]
 
 
 def test_an_item_that_is_held_during_a_run_has_another_run() -> None:
-    clock = Clock({"held": 0}, {"held": 0}, takes_seconds=0.5)
-    clock.batch(HELD)
-    clock.run(until=1.2)
-    clock.batch(HELD)
-    clock.run(until=1.6)
+    clock = Clock({"held": 0}, {"held": 0}, takes_seconds=0.5).batch(HELD).run(until=1.2).batch(HELD).run(until=1.6)
     assert not clock.schedule.is_idle()
-    clock.run(until=4)
-    assert clock.times == [1, 2]
+    assert clock.run(until=4).times == [1, 2]
     assert clock.schedule.is_idle()
 
 
 def test_another_run_follows_a_failed_one() -> None:
-    clock = Clock(None, None, {"held": 0})
-    clock.batch(HELD)
-    clock.run(until=4)
-    assert clock.times == [1, 2, 3]
+    assert Clock(None, None, {"held": 0}).batch(HELD).run(until=4).times == [1, 2, 3]
 
 
 def test_all_items_are_due_at_once_until_one_run_has_succeeded() -> None:
-    clock = Clock(None, {"held": 1}, {"held": 0})
-    clock.run(until=0.5)
+    clock = Clock(None, {"held": 1}, {"held": 0}).run(until=0.5)
     clock.schedule.make_all_due(clock.now)
-    clock.run(until=4)
-    assert clock.invoked == [(0.5, RETRY_ALL), (1, RETRY_ALL), (2, RETRY_DUE)]
+    assert clock.run(until=4).invoked == [(0.5, RETRY_ALL), (1, RETRY_ALL), (2, RETRY_DUE)]
 
 
 def test_when_all_items_become_due_during_a_run_the_next_run_follows_at_once() -> None:
-    clock = Clock({"held": 1}, {"held": 0}, takes_seconds=0.5)
-    clock.batch(HELD)
-    clock.run(until=1.2)
+    clock = Clock({"held": 1}, {"held": 0}, takes_seconds=0.5).batch(HELD).run(until=1.2)
     clock.schedule.make_all_due(clock.now)
-    clock.run(until=4)
-    assert clock.invoked == [(1, RETRY_DUE), (1.5, RETRY_ALL)]
+    assert clock.run(until=4).invoked == [(1, RETRY_DUE), (1.5, RETRY_ALL)]
 
 
 def test_a_schedule_that_is_off_has_no_retry_run_and_is_idle() -> None:
-    clock = Clock(enabled=False)
-    clock.batch(HELD)
-    clock.run(until=10)
-    assert clock.invoked == []
-    assert clock.schedule.is_idle()
+    clock = Clock(enabled=False).batch(HELD).run(until=10)
+    assert (clock.invoked, clock.schedule.is_idle()) == ([], True)
     clock.schedule.configure(RETRY_INPUT, enabled=True)
     assert not clock.schedule.is_idle()
-    clock.run(until=11)
-    assert clock.times == [10]
+    assert clock.run(until=11).times == [10]

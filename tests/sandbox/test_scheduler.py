@@ -29,9 +29,8 @@ def test_a_function_is_invoked_until_it_holds_no_item(source: Callable[..., Sour
     scheduled.settle()
     settle()
     runs = [each for each in scheduled.invocations if each.scheduled is not None]
-    assert [(each.scheduled, each.function, each.stream_arn, each.records) for each in runs] == [
-        (RETRY, scheduled.function, "", ())
-    ] * 3
+    described = [(each.scheduled, each.function, each.stream_arn, each.records) for each in runs]
+    assert described == [(RETRY, scheduled.function, "", ())] * 3
     assert [each.response for each in runs] == [{"held": 1}, {"held": 1}, {"held": 0}]
     assert scheduler.held_items() == {}
 

@@ -28,7 +28,9 @@ from sandbox.demo.workload import (
 )
 from sandbox.emulator import Clients
 from sandbox.program.deploy import Deployment
-from tests.local import REGION, LocalAws
+from tests.fakes.records import STREAM, record
+from tests.local import REGION, LocalAws, declare_table
+from tests.sandbox.mapping.mapping_driver import PARTIAL
 
 
 def test_only_what_comes_after_a_later_version_is_out_of_order():
@@ -38,9 +40,8 @@ def test_only_what_comes_after_a_later_version_is_out_of_order():
 
 
 def put(order: str, version: int, call: str, table: str = "mirror") -> Call:
-    return Call(
-        "PutItem", call, {"TableName": table, "Item": {"order_id": {"S": order}, "version": {"N": str(version)}}}
-    )
+    item = {"order_id": {"S": order}, "version": {"N": str(version)}}
+    return Call("PutItem", call, {"TableName": table, "Item": item})
 
 
 def test_each_order_is_written_in_the_order_of_its_versions_and_the_failing_one_early():
@@ -65,16 +66,10 @@ def test_the_failing_version_is_refused_for_a_while_from_its_first_write():
     assert not mirror_writes.refuses(put("2", FAILING_VERSION, "fourth"))
     clock[0] += 0.1
     assert not mirror_writes.refuses(put(FAILING_ORDER, FAILING_VERSION, "fifth"))
-    assert mirror_writes.versions == [
-        (FAILING_ORDER, FAILING_VERSION - 1),
-        ("2", FAILING_VERSION),
-        (FAILING_ORDER, FAILING_VERSION),
-    ]
-    assert mirror_writes.written_at == {
-        (FAILING_ORDER, FAILING_VERSION - 1): 100 + WRITE_FAILURE_SECONDS - 0.1,
-        ("2", FAILING_VERSION): 100 + WRITE_FAILURE_SECONDS - 0.1,
-        (FAILING_ORDER, FAILING_VERSION): 100 + WRITE_FAILURE_SECONDS,
-    }
+    during, after = 100 + WRITE_FAILURE_SECONDS - 0.1, 100 + WRITE_FAILURE_SECONDS
+    writes = [(FAILING_ORDER, FAILING_VERSION - 1), ("2", FAILING_VERSION), (FAILING_ORDER, FAILING_VERSION)]
+    assert mirror_writes.versions == writes
+    assert mirror_writes.written_at == dict(zip(writes, (during, during, after), strict=True))
 
 
 def test_each_call_counts_once_with_all_the_attempts_of_the_sdk():
@@ -93,9 +88,7 @@ def test_the_delay_of_others_leaves_the_failing_order_out():
 
 def test_the_proxy_forwards_every_call_that_is_not_refused(aws: LocalAws, deployed: Callable[..., Deployment]):
     def program() -> None:
-        resources.dynamodb.Table(
-            "proxied", attributes=[{"name": "id", "type": "S"}], hash_key="id", billing_mode="PAY_PER_REQUEST"
-        )
+        declare_table("proxied")
         resources.s3.Bucket("proxied", force_destroy=True)
 
     names = {each.resource_type.service: each.id for each in deployed(program, config={}).resources}
@@ -129,26 +122,11 @@ def test_the_proxy_forwards_every_call_that_is_not_refused(aws: LocalAws, deploy
 
 def stream(every: float = 0.0) -> list[tuple[float, dict[str, Any]]]:
     """Return the demo's changes as stream records, with a group of orders every `every` seconds."""
-    start = 4_000_000_000.0
-    items = [
-        (start + at * every, item) for at, group in enumerate(order_groups()) for together in group for item in together
-    ]
+    groups = [(4_000_000_000.0 + index * every, group) for index, group in enumerate(order_groups())]
+    items = [(at, item) for at, group in groups for together in group for item in together]
+    keys = [{name: item[name] for name in ("customer_id", "order_id")} for _, item in items]
     return [
-        (
-            at,
-            {
-                "eventID": str(number),
-                "eventName": "MODIFY",
-                "eventSource": "aws:dynamodb",
-                "dynamodb": {
-                    "SequenceNumber": f"{number:030}",
-                    "Keys": {name: item[name] for name in ("customer_id", "order_id")},
-                    "NewImage": item,
-                    "ApproximateCreationDateTime": int(at),
-                },
-            },
-        )
-        for number, (at, item) in enumerate(items)
+        (at, record(number, at=int(at), NewImage=item, Keys=keys[number])) for number, (at, item) in enumerate(items)
     ]
 
 
@@ -156,20 +134,13 @@ def version(event: Any) -> tuple[str, int]:
     return version_of(event["dynamodb"]["NewImage"])
 
 
-MAPPING = {
-    "EventSourceArn": "arn:aws:dynamodb:eu-west-1:000000000000:table/t/stream/s",
-    "FunctionName": "f",
-    "StartingPosition": "TRIM_HORIZON",
-    "BatchSize": GROUP_SIZE * VERSIONS,
-    "FunctionResponseTypes": ["ReportBatchItemFailures"],
-}
+STARTING = {"EventSourceArn": STREAM, "FunctionName": "f", "StartingPosition": "TRIM_HORIZON"}
+MAPPING = {**STARTING, **PARTIAL, "BatchSize": GROUP_SIZE * VERSIONS}
 
 
 def baseline_writes(*, fails: bool) -> list[tuple[float, tuple[str, int]]]:
     failure = WriteFailure()
-    applied = run_baseline(
-        stream(every=0.3), MAPPING, lambda event, now: fails and failure.refuses(version(event), now)
-    )
+    applied = run_baseline(stream(0.3), MAPPING, lambda event, now: fails and failure.refuses(version(event), now))
     return [(at, version(event)) for at, event in applied]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.program.deploy import DeployError, Deployment
 from sandbox.program.in_process import Program
-from tests.local import LocalAws
+from tests.local import LocalAws, declare_table
 
 Deployed = Callable[..., Deployment]
 
@@ -37,35 +37,33 @@ def test_resources_of_a_program_are_created_and_deleted(aws: LocalAws):
     assert queues(aws, "deploy-one-") == []
 
 
-def test_a_failed_run_leaves_nothing(aws: LocalAws):
-    def program() -> None:
-        queue = aws_resources.sqs.Queue("deploy-two")
-        aws_resources.iam.RolePolicy("rights", role="nobody", policy=queue.arn.apply(lambda arn: "{}"))
+def add_refused(first: aws_resources.sqs.Queue) -> None:
+    aws_resources.iam.RolePolicy("rights", role="nobody", policy=first.arn.apply(lambda arn: "{}"))
 
-    with pytest.raises(DeployError, match=r"^aws:iam/rolePolicy:RolePolicy rights could not be created: .*nobody"):
-        aws.deploy(program, config={})
+
+def raise_error(first: aws_resources.sqs.Queue) -> None:
+    raise pulumi.RunError("two errors in the configuration")
+
+
+def add_again(first: aws_resources.sqs.Queue) -> None:
+    aws_resources.sqs.Queue("deploy-two")
+
+
+URN = "urn:pulumi:local::table-stream::aws:sqs/queue:Queue::deploy-two"
+
+
+@pytest.mark.parametrize(
+    ("fail", "error", "message"),
+    [
+        (add_refused, DeployError, "^aws:iam/rolePolicy:RolePolicy rights could not be created: .*nobody"),
+        (raise_error, pulumi.RunError, "two errors"),
+        (add_again, DeployError, f"^{URN} is registered twice: resources of one type and parent need differ"),
+    ],
+)
+def test_a_failed_run_leaves_nothing(aws: LocalAws, fail: Callable[..., None], error: type[Exception], message: str):
+    with pytest.raises(error, match=message):
+        aws.deploy(lambda: fail(aws_resources.sqs.Queue("deploy-two")), config={})
     assert queues(aws, "deploy-two-") == []
-
-
-def test_a_program_that_raises_leaves_nothing(aws: LocalAws):
-    def program() -> None:
-        aws_resources.sqs.Queue("deploy-three")
-        raise pulumi.RunError("two errors in the configuration")
-
-    with pytest.raises(pulumi.RunError, match="two errors"):
-        aws.deploy(program, config={})
-    assert queues(aws, "deploy-three-") == []
-
-
-def test_a_urn_that_is_registered_twice_is_named(aws: LocalAws):
-    def program() -> None:
-        aws_resources.sqs.Queue("deploy-twice")
-        aws_resources.sqs.Queue("deploy-twice")
-
-    urn = "urn:pulumi:local::table-stream::aws:sqs/queue:Queue::deploy-twice"
-    with pytest.raises(DeployError, match=f"^{urn} is registered twice: resources of one type and parent need differ"):
-        aws.deploy(program, config={})
-    assert queues(aws, "deploy-twice-") == []
 
 
 def test_names_may_recur_under_another_parent_and_components_may_not(deployed: Deployed, aws: LocalAws):
@@ -112,18 +110,15 @@ def queue(name: str, **inputs: Any) -> None:
 
 
 def table(key: str) -> None:
-    attribute = aws_resources.dynamodb.TableAttributeArgs(name=key, type="S")
-    created = aws_resources.dynamodb.Table(
-        "again-table", hash_key=key, attributes=[attribute], billing_mode="PAY_PER_REQUEST"
-    )
-    pulumi.export("table", created.name)
+    attributes = [aws_resources.dynamodb.TableAttributeArgs(name=key, type="S")]
+    pulumi.export("table", declare_table("again-table", hash_key=key, attributes=attributes).name)
 
 
 def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, aws: LocalAws):
     def first() -> None:
         queue("again-same")
         queue("again-changed", delay_seconds=1)
-        queue("again-gone")
+        queue("again-deleted")
         table("id")
 
     def second() -> None:
@@ -139,23 +134,19 @@ def test_another_run_changes_what_differs_and_nothing_else(deployed: Deployed, a
     assert deployment.outputs == before
     assert aws.items(before["table"]) == [{"id": "1"}]
 
-    done = aws.sandbox.redeploy(deployment, Program(second, config={}))
+    changes = aws.sandbox.redeploy(deployment, Program(second, config={}))
     after = deployment.outputs
-    assert done == [
-        *("again-changed", "again-gone deleted", "again-new created", "again-table created", "again-table deleted")
-    ]
-    assert {name: after[name] for name in ("again-same", "again-changed")} == {
-        name: before[name] for name in ("again-same", "again-changed")
-    }
+    tables = ["again-table created", "again-table deleted"]
+    assert changes == ["again-changed", "again-deleted deleted", "again-new created", *tables]
+    assert all(after[name] == before[name] for name in ("again-same", "again-changed"))
     assert after["table"] != before["table"]
     assert set(queues(aws, "again-")) == {url for name, url in after.items() if name != "table"}
-    found = aws.client("sqs").get_queue_attributes(QueueUrl=after["again-changed"], AttributeNames=["DelaySeconds"])
-    assert found["Attributes"] == {"DelaySeconds": "2"}
+    changed = aws.client("sqs").get_queue_attributes(QueueUrl=after["again-changed"], AttributeNames=["DelaySeconds"])
+    assert changed["Attributes"] == {"DelaySeconds": "2"}
     tables = aws.client("dynamodb").list_tables()["TableNames"]
     assert [name for name in tables if name.startswith("again-table")] == [after["table"]]
-    assert {each.registration.name for each in deployment.resources} == {
-        *("again-same", "again-changed", "again-new", "again-table")
-    }
+    resources = {each.registration.name for each in deployment.resources}
+    assert resources == {"again-same", "again-changed", "again-new", "again-table"}
 
 
 def test_a_failing_run_leaves_existing_resources(deployed: Deployed, aws: LocalAws):

@@ -38,7 +38,7 @@ class RecordingBackend:
 
     def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
         self.invoked.append((token, args))
-        return {**args, "id": "found", "streamArn": "arn:found", "writeCapacity": 3}
+        return {**args, "id": "id", "streamArn": "arn:looked-up", "writeCapacity": 3}
 
 
 def deploy(program: Callable[[], None], backend: RecordingBackend, **options: Any) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def test_a_function_of_the_provider_is_answered_in_the_constructor():
 
     backend = RecordingBackend()
     deploy(program, backend)
-    assert seen == ["arn:found"]
+    assert seen == ["arn:looked-up"]
     assert backend.invoked == [("aws:dynamodb/getTable:getTable", {"name": "users"})]
 
 

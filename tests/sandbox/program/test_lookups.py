@@ -30,13 +30,9 @@ def test_region_and_caller_identity(aws: LocalAws):
     ],
 )
 def test_the_partition_of_a_region(region: str, partition: str, suffix: str, reverse: str):
-    found = look_up(
-        "aws:index/getPartition:getPartition",
-        {},
-        Aws(lambda service: None, region, RecordedMappings(), RecordedMappings()),
-    )
+    account = Aws(lambda service: None, region, RecordedMappings(), RecordedMappings())
     expected = {"id": partition, "partition": partition, "dnsSuffix": suffix, "reverseDnsPrefix": reverse}
-    assert found == expected
+    assert look_up("aws:index/getPartition:getPartition", {}, account) == expected
 
 
 def test_the_description_of_a_table(factory: ResourceFactory, aws: LocalAws):
@@ -51,46 +47,41 @@ def test_the_description_of_a_table(factory: ResourceFactory, aws: LocalAws):
         deletionProtectionEnabled=False,
     )
     aws.client("dynamodb").update_table(TableName=name, ReplicaUpdates=[{"Create": {"RegionName": "us-east-1"}}])
-    found = look_up("aws:dynamodb/getTable:getTable", {"name": name}, factory.aws)
+    description = factory.describe_table(name)
     arn = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"
-    label = found["streamArn"].removeprefix(f"{arn}/stream/")
+    label = description["streamArn"].removeprefix(f"{arn}/stream/")
     none = {"readCapacity": 0, "writeCapacity": 0}
     warm = [{"readUnitsPerSecond": 0, "writeUnitsPerSecond": 0}]
-    assert found == {
+    assert description == {
         "id": name,
         "name": name,
         "arn": arn,
         "region": REGION,
+        "hashKey": "id",
+        "rangeKey": "at",
         "attributes": [{"name": each, "type": "S"} for each in ("id", "at", "city", "time")],
         "billingMode": "PAY_PER_REQUEST",
         **none,
-        "hashKey": "id",
-        "rangeKey": "at",
         "deletionProtectionEnabled": False,
         "tableClass": "STANDARD",
         "globalSecondaryIndexes": [
             {
-                "name": "by-day",
+                **BY_DAY,
                 "hashKey": "city",
                 "rangeKey": "",
-                "keySchemas": [{"attributeName": "city", "keyType": "HASH"}],
-                "projectionType": "INCLUDE",
-                "nonKeyAttributes": ["total"],
                 "onDemandThroughputs": [],
                 "warmThroughputs": [],
                 **none,
+                "keySchemas": [{"attributeName": "city", "keyType": "HASH"}],
             }
         ],
-        "localSecondaryIndexes": [
-            {"name": "by-time", "rangeKey": "time", "projectionType": "KEYS_ONLY", "nonKeyAttributes": []}
-        ],
+        "localSecondaryIndexes": [{**BY_TIME, "nonKeyAttributes": []}],
         "onDemandThroughputs": [],
         "warmThroughputs": warm,
         "replicas": [{"regionName": "us-east-1", "kmsKeyArn": ""}],
         "streamArn": f"{arn}/stream/{label}",
         "streamLabel": label,
-        "streamEnabled": True,
-        "streamViewType": "NEW_AND_OLD_IMAGES",
+        **STREAM,
         "serverSideEncryption": None,
         "ttl": {"enabled": True, "attributeName": "expiry"},
         "pointInTimeRecovery": {"enabled": False, "recoveryPeriodInDays": 0},
@@ -101,9 +92,8 @@ def test_the_description_of_a_table(factory: ResourceFactory, aws: LocalAws):
 def test_a_program_sees_a_table_as_the_plugin_shows_it(factory: ResourceFactory, aws: LocalAws):
     """Every attribute has the type of pulumi_aws, so that a program can check an existing table."""
     seen: list[resources.dynamodb.GetTableResult] = []
-    _, name, _ = factory.create_table(
-        globalSecondaryIndexes=[{**BY_CITY, "rangeKey": None}], attributes=ATTRIBUTES[::2]
-    )
+    index = {**BY_CITY, "rangeKey": None}
+    _, name, _ = factory.create_table(globalSecondaryIndexes=[index], attributes=ATTRIBUTES[::2])
 
     def program() -> None:
         seen.append(resources.dynamodb.get_table(name=name))
@@ -112,8 +102,13 @@ def test_a_program_sees_a_table_as_the_plugin_shows_it(factory: ResourceFactory,
 
     run(Program(program, config={}), Deployment(aws.sandbox.aws))
     [table] = seen
-    [index] = table.global_secondary_indexes
-    assert (index.name, index.hash_key, index.range_key, index.projection_type) == ("by-city", "city", "", "ALL")
+    [described] = table.global_secondary_indexes
+    assert (described.name, described.hash_key, described.range_key, described.projection_type) == (
+        "by-city",
+        "city",
+        "",
+        "ALL",
+    )
     assert [(each.name, each.type) for each in table.attributes] == [("id", "S"), ("city", "S")]
     assert (table.ttl.enabled, table.ttl.attribute_name, table.replicas, table.tags) == (False, "", [], {})
     assert (table.point_in_time_recovery.enabled, table.billing_mode) == (False, "PAY_PER_REQUEST")
@@ -163,19 +158,16 @@ def test_a_policy_document_of_statements(aws: LocalAws):
 
 
 def test_a_policy_document_with_sources_and_overrides(aws: LocalAws):
-    def text(*statements: dict[str, str]) -> str:
-        return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
-
     source = json.dumps({"Statement": {"Sid": "source", "Effect": "Allow"}})
-    override = text({"Sid": "own", "Effect": "Deny"})
-    found = policy_document(
-        aws,
-        statements=[{"sid": "own", "actions": ["s3:*"], "resources": ["*"]}, {"sid": "kept", "actions": ["sqs:*"]}],
-        source_policy_documents=[source],
-        override_policy_documents=[override],
-    )
-    statements = [(statement["Sid"], statement["Effect"]) for statement in found["Statement"]]
-    assert statements == [("source", "Allow"), ("kept", "Allow"), ("own", "Deny")]
+    override = json.dumps({"Version": "2012-10-17", "Statement": [{"Sid": "own", "Effect": "Deny"}]})
+    own, kept = {"sid": "own", "actions": ["s3:*"], "resources": ["*"]}, {"sid": "kept", "actions": ["sqs:*"]}
+    documents = {"source_policy_documents": [source], "override_policy_documents": [override]}
+    document = policy_document(aws, statements=[own, kept], **documents)
+    assert [(statement["Sid"], statement["Effect"]) for statement in document["Statement"]] == [
+        ("source", "Allow"),
+        ("kept", "Allow"),
+        ("own", "Deny"),
+    ]
 
 
 def test_an_unknown_function_is_named():

@@ -26,17 +26,13 @@ def test_a_function_and_its_next_version(factory: ResourceFactory, aws: LocalAws
     configuration = client.get_function_configuration(FunctionName=name)
     assert (configuration["MemorySize"], configuration["Environment"]["Variables"]) == (512, {"A": "b"})
     assert "ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName=name)
-    outputs = resource_type.read(name)
-    assert outputs
-    assert outputs["arn"] == f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+    assert (resource_type.read(name) or {})["arn"] == f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
 
 
 def mapping(factory: ResourceFactory, code: Archive, **inputs: Any) -> Created:
-    stream = factory.type_named("Table").read(factory.create_table(**STREAM)[1])
-    assert stream
     return factory.create(
         "EventSourceMapping",
-        eventSourceArn=stream["streamArn"],
+        eventSourceArn=factory.outputs(factory.create_table(**STREAM))["streamArn"],
         functionName=factory.create_function(code)[1],
         startingPosition="TRIM_HORIZON",
         filterCriteria={"filters": [{"pattern": "{}"}]},
@@ -59,8 +55,8 @@ def test_a_mapping_is_disabled_in_the_emulator_and_attached(
         "Enabled": True,
     }
     assert factory.mappings.calls == [("attach", asked)]
-    found = aws.client("lambda").get_event_source_mapping(UUID=uuid)
-    assert (found["State"], found["BatchSize"]) == ("Disabled", 100)
+    described = aws.client("lambda").get_event_source_mapping(UUID=uuid)
+    assert (described["State"], described["BatchSize"]) == ("Disabled", 100)
     resource_type.update(uuid, old, {**old, "batchSize": 7})
     assert factory.mappings.calls[1:] == [("update", {**asked, "BatchSize": 7})]
     assert aws.client("lambda").get_event_source_mapping(UUID=uuid)["State"] == "Disabled"
@@ -131,9 +127,8 @@ def test_code_from_a_directory_from_texts_and_from_a_bucket(
 
 def test_a_layer_is_found_by_the_function(factory: ResourceFactory, aws: LocalAws):
     files = Bundle({"python": Bundle({"shared.py": Asset(b"WORD = 'shared'\n")})})
-    layer, arn, inputs = factory.create(
-        "LayerVersion", layerName="shared", code=files, compatibleRuntimes=["python3.11"]
-    )
+    runtimes = ["python3.11"]
+    layer, arn, inputs = factory.create("LayerVersion", layerName="shared", code=files, compatibleRuntimes=runtimes)
     assert (layer.read(arn) or {})["version"] == arn.rpartition(":")[2]
     assert set(inputs) <= layer.replacement_properties
     handler = Bundle({"m.py": Asset(b"def handler(event, context):\n    from shared import WORD\n    return WORD\n")})
@@ -183,11 +178,9 @@ def test_properties_with_an_effect_on_aws_only_are_reported(
 
 
 def test_removed_properties_get_empty_values(factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]):
-    resource_type, name, old = factory.create_function(
-        code("x"), environment={"variables": {"A": "b"}}, description="d"
-    )
-    resource_type.update(
-        name, old, {key: value for key, value in old.items() if key not in ("environment", "description")}
-    )
+    variables = {"variables": {"A": "b"}}
+    resource_type, name, old = factory.create_function(code("x"), environment=variables, description="d")
+    less = {key: value for key, value in old.items() if key not in ("environment", "description")}
+    resource_type.update(name, old, less)
     described = aws.client("lambda").get_function_configuration(FunctionName=name)
     assert (described["Environment"]["Variables"], described["Description"]) == ({}, "")

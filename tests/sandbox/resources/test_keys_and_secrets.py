@@ -8,13 +8,12 @@ from tests.sandbox.resource_factory import ACCOUNT, ANYONE, ResourceFactory
 
 
 def test_a_secret_and_its_values(factory: ResourceFactory, aws: LocalAws):
-    resource_type, arn, old = factory.create(
-        "Secret", description="old", recoveryWindowInDays=0, policy=json.loads(ANYONE)
-    )
+    policy = json.loads(ANYONE)
+    resource_type, arn, old = factory.create("Secret", description="old", recoveryWindowInDays=0, policy=policy)
     assert resource_type.read(arn) == {"arn": arn}
     assert arn.startswith(f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{old['name']}-")
     secrets = aws.client("secretsmanager")
-    assert json.loads(secrets.get_resource_policy(SecretId=arn)["ResourcePolicy"]) == json.loads(ANYONE)
+    assert json.loads(secrets.get_resource_policy(SecretId=arn)["ResourcePolicy"]) == policy
     resource_type.update(arn, old, {"name": old["name"], "description": "new"})
     assert (secrets.describe_secret(SecretId=arn)["Description"], "policy" in old) == ("new", True)
     assert "ResourcePolicy" not in secrets.get_resource_policy(SecretId=arn)
@@ -25,9 +24,8 @@ def test_a_secret_and_its_values(factory: ResourceFactory, aws: LocalAws):
     assert set(first) <= version.replacement_properties
     factory.create("SecretVersion", secretId=arn, secretBinary=base64.b64encode(b"\x00").decode())
     assert secrets.get_secret_value(SecretId=arn)["SecretBinary"] == b"\x00"
-    value = "two"
-    factory.create("SecretVersion", secretId=arn, secretStringWo=value, secretStringWoVersion=1)
-    assert secrets.get_secret_value(SecretId=arn)["SecretString"] == value
+    factory.create("SecretVersion", secretId=arn, secretStringWo="two", secretStringWoVersion=1)
+    assert secrets.get_secret_value(SecretId=arn)["SecretString"] == "two"
 
 
 def test_a_deleted_secret_stays_for_its_recovery_window(factory: ResourceFactory, aws: LocalAws):
@@ -39,12 +37,11 @@ def test_a_deleted_secret_stays_for_its_recovery_window(factory: ResourceFactory
 
 
 def test_a_parameter(factory: ResourceFactory, aws: LocalAws):
-    resource_type, name, old = factory.create(
-        "Parameter", name="/app/limit", type="SecureString", value="1", description="d"
-    )
+    inputs = {"name": "/app/limit", "type": "SecureString", "value": "1", "description": "d"}
+    resource_type, name, old = factory.create("Parameter", **inputs)
     assert resource_type.read(name) == {"arn": f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/app/limit", "version": 1}
     resource_type.update(name, old, {**old, "value": "2"})
-    found = aws.client("ssm").get_parameter(Name="/app/limit", WithDecryption=True)["Parameter"]
-    assert (found["Value"], found["Type"], found["Version"]) == ("2", "SecureString", 2)
+    current = aws.client("ssm").get_parameter(Name="/app/limit", WithDecryption=True)["Parameter"]
+    assert (current["Value"], current["Type"], current["Version"]) == ("2", "SecureString", 2)
     _, other, _ = factory.create("Parameter", type="StringList", insecureValue="a,b")
     assert aws.client("ssm").get_parameter(Name=other)["Parameter"]["Value"] == "a,b"

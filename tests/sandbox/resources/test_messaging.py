@@ -33,16 +33,11 @@ def test_a_subscribed_queue_gets_the_messages_of_a_topic(factory: ResourceFactor
     _, topic, _ = factory.create("Topic")
     queue, url, _ = factory.create("Queue")
     endpoint = (queue.read(url) or {})["arn"]
-    properties = {"topic": topic, "protocol": "sqs", "endpoint": endpoint, "rawMessageDelivery": True}
-    resource_type, arn, old = factory.create(
-        "TopicSubscription", **properties, filterPolicy=json.dumps({"kind": ["a"]})
-    )
-    assert resource_type.read(arn) == {
-        "arn": arn,
-        "ownerId": ACCOUNT,
-        "pendingConfirmation": False,
-        "confirmationWasAuthenticated": True,
-    }
+    properties: dict[str, Any] = {"topic": topic, "protocol": "sqs", "endpoint": endpoint, "rawMessageDelivery": True}
+    properties["filterPolicy"] = json.dumps({"kind": ["a"]})
+    resource_type, arn, old = factory.create("TopicSubscription", **properties)
+    confirmation = {"pendingConfirmation": False, "confirmationWasAuthenticated": True}
+    assert resource_type.read(arn) == {"arn": arn, "ownerId": ACCOUNT, **confirmation}
     assert resource_type.list_unsupported(old) == []
 
     def publish(text: str, kind: str) -> list[str]:

@@ -1,11 +1,11 @@
 """Keys, buckets and log groups are created, read, changed and deleted in the emulator."""
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
 
-from sandbox.program.lookups import look_up
 from sandbox.resources.assets import Archive
 from sandbox.resources.catalog import resource
 from sandbox.resources.resource_type import ResourceError
@@ -17,8 +17,7 @@ def test_a_log_group_and_its_retention(factory: ResourceFactory, aws: LocalAws):
     resource_type, name, old = factory.create("LogGroup", retentionInDays=30)
 
     def retention() -> int | None:
-        groups = aws.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
-        return groups[0].get("retentionInDays")
+        return aws.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"][0].get("retentionInDays")
 
     assert resource_type.read(name) == {"arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}"}
     assert retention() == 30
@@ -60,10 +59,8 @@ def test_a_key_its_alias_and_encrypted_resources(
 ):
     policy = json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT | {"Principal": "*", "Action": "kms:*"}]})
     resource_type, identity, old = factory.create("Key", description="old", policy=policy, enableKeyRotation=True)
-    key = resource_type.read(identity)
-    assert key
-    assert key["keyId"] == identity
-    assert key["arn"] == f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{identity}"
+    key = resource_type.read(identity) or {}
+    assert (key["keyId"], key["arn"]) == (identity, f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{identity}")
     kms = aws.client("kms")
     assert kms.get_key_rotation_status(KeyId=identity)["KeyRotationEnabled"] is True
     resource_type.update(identity, old, {"description": "new", "policy": policy.replace("one", "two")})
@@ -78,21 +75,17 @@ def test_a_key_its_alias_and_encrypted_resources(
     alias.update(name, properties, {**properties, "targetKeyId": other})
     assert kms.describe_key(KeyId=name)["KeyMetadata"]["KeyId"] == other
 
-    _, named, _ = factory.create_table(serverSideEncryption={"enabled": True, "kmsKeyArn": key["arn"]})
-    assert look_up("aws:dynamodb/getTable:getTable", {"name": named}, factory.aws)["serverSideEncryption"] == {
-        "enabled": True,
-        "kmsKeyArn": key["arn"],
-    }
+    encryption = {"enabled": True, "kmsKeyArn": key["arn"]}
+    _, table, _ = factory.create_table(serverSideEncryption=encryption)
+    assert factory.describe_table(table)["serverSideEncryption"] == encryption
     _, bucket, _ = factory.create("Bucket", forceDestroy=True)
     by_default = {"applyServerSideEncryptionByDefault": {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": key["arn"]}}
-    factory.create(
-        "BucketServerSideEncryptionConfiguration", bucket=bucket, rules=[{**by_default, "bucketKeyEnabled": True}]
-    )
+    rules = [{**by_default, "bucketKeyEnabled": True}]
+    factory.create("BucketServerSideEncryptionConfiguration", bucket=bucket, rules=rules)
     put = aws.client("s3").put_object(Bucket=bucket, Key="a", Body=b"x")
     assert (put["ServerSideEncryption"], put["SSEKMSKeyId"]) == ("aws:kms", key["arn"])
-    _, function_name, _ = factory.create_function(code("x"), kmsKeyArn=key["arn"])
-    configuration = aws.client("lambda").get_function_configuration(FunctionName=function_name)
-    assert configuration["KMSKeyArn"] == key["arn"]
+    _, function, _ = factory.create_function(code("x"), kmsKeyArn=key["arn"])
+    assert aws.client("lambda").get_function_configuration(FunctionName=function)["KMSKeyArn"] == key["arn"]
     for kind in ("Queue", "Topic"):
         factory.create(kind, kmsMasterKeyId=key["arn"])
     logs, group, keyed = factory.create("LogGroup", kmsKeyId=key["arn"])
@@ -104,6 +97,4 @@ def test_a_key_its_alias_and_encrypted_resources(
 
 def test_names_are_inputs_or_generated():
     assert resource("aws:sqs/queue:Queue", "q", disconnected_aws()).check("q", {"name": "mine"})["name"] == "mine"
-    resource_type = resource("aws:sqs/queue:Queue", "q", disconnected_aws()).check("q", {})["name"]
-    assert len(resource_type) == len("q-1234567")
-    assert resource_type.startswith("q-")
+    assert re.fullmatch("q-.{7}", resource("aws:sqs/queue:Queue", "q", disconnected_aws()).check("q", {})["name"])

@@ -43,12 +43,8 @@ def test_policies_that_a_role_lists_are_exclusive(factory: ResourceFactory, aws:
     assert (inline(aws, name), attached(aws, name)) == ({"one", "two"}, {FOR_VPC})
 
     def boundary() -> str | None:
-        return (
-            aws.client("iam")
-            .get_role(RoleName=name)["Role"]
-            .get("PermissionsBoundary", {})
-            .get("PermissionsBoundaryArn")
-        )
+        role = aws.client("iam").get_role(RoleName=name)["Role"]
+        return role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
 
     assert boundary() == OTHER
     less = {**old, "inlinePolicies": properties["inlinePolicies"][1:], "managedPolicyArns": [OTHER]}
@@ -94,8 +90,8 @@ def test_exclusive_inline_policies(factory: ResourceFactory, aws: LocalAws):
     assert inline(aws, role) == {"a"}
     exclusive.delete(identity, inputs)
     assert inline(aws, role) == {"a"}
-    with pytest.raises(ResourceError, match=rf"^{role} has no inline policy gone, missing: take policyNames"):
-        exclusive.create({**inputs, "policyNames": ["a", "missing", "gone"]})
+    with pytest.raises(ResourceError, match=rf"^{role} has no inline policy absent, missing: take policyNames"):
+        exclusive.create({**inputs, "policyNames": ["a", "missing", "absent"]})
 
 
 def test_exclusive_attachments(factory: ResourceFactory, aws: LocalAws):

@@ -8,44 +8,30 @@ import pytest
 
 from sandbox.resources.assets import Archive
 from tests.local import REGION, LocalAws
-from tests.sandbox.resource_factory import ACCOUNT, ResourceFactory
+from tests.sandbox.resource_factory import ACCOUNT, Created, ResourceFactory
 
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/retry"
 RETRY = json.dumps({"table-stream": "retry"})
+
+
+def schedule(factory: ResourceFactory, target: dict[str, Any], rate: str = "rate(1 minute)", **inputs: Any) -> Created:
+    window = {"mode": "OFF"}
+    return factory.create("Schedule", scheduleExpression=rate, flexibleTimeWindow=window, target=target, **inputs)
 
 
 def test_a_schedule_is_disabled_in_the_emulator_and_handed_over(factory: ResourceFactory, aws: LocalAws):
     one, other = (f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}" for name in ("one", "other"))
-    target: dict[str, Any] = {
-        "arn": one,
-        "roleArn": f"arn:aws:iam::{ACCOUNT}:role/retry",
-        "input": RETRY,
-        "retryPolicy": {"maximumRetryAttempts": 0, "maximumEventAgeInSeconds": 60},
-    }
-    resource_type, identity, old = factory.create(
-        "Schedule",
-        scheduleExpression="rate(1 minute)",
-        flexibleTimeWindow={"mode": "OFF"},
-        target=target,
-        state="ENABLED",
-    )
-    group, name = identity.split("/")
-    assert (group, resource_type.read(identity)) == (
-        "default",
-        {"arn": f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/default/{name}"},
-    )
-    assert (old["name"], old["groupName"], old["state"]) == (name, "default", "ENABLED")
-    found = aws.client("scheduler").get_schedule(Name=name)
-    assert found["Target"] == {
-        "Arn": one,
-        "RoleArn": target["roleArn"],
-        "Input": RETRY,
-        "RetryPolicy": {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60},
-    }
-    assert (found["State"], found["ScheduleExpression"], found["FlexibleTimeWindow"]) == (
-        "DISABLED",
-        "rate(1 minute)",
-        {"Mode": "OFF"},
-    )
+    retries = {"maximumRetryAttempts": 0, "maximumEventAgeInSeconds": 60}
+    target: dict[str, Any] = {"arn": one, "roleArn": ROLE, "input": RETRY, "retryPolicy": retries}
+    resource_type, identity, old = schedule(factory, target, state="ENABLED")
+    group, _, name = identity.partition("/")
+    assert resource_type.read(identity) == {"arn": f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/default/{name}"}
+    assert (group, old["name"], old["groupName"], old["state"]) == ("default", name, "default", "ENABLED")
+    created = aws.client("scheduler").get_schedule(Name=name)
+    retries = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+    assert created["Target"] == {"Arn": one, "RoleArn": ROLE, "Input": RETRY, "RetryPolicy": retries}
+    assert (created["State"], created["ScheduleExpression"]) == ("DISABLED", "rate(1 minute)")
+    assert created["FlexibleTimeWindow"] == {"Mode": "OFF"}
 
     disabled = {**old, "state": "DISABLED"}
     resource_type.update(identity, old, disabled)
@@ -65,12 +51,7 @@ def test_a_schedule_is_disabled_in_the_emulator_and_handed_over(factory: Resourc
 def test_a_schedule_that_cannot_be_handed_over_is_deleted(factory: ResourceFactory, aws: LocalAws):
     factory.mappings.fails = True
     with pytest.raises(ValueError, match="no such function"):
-        factory.create(
-            "Schedule",
-            scheduleExpression="rate(1 minute)",
-            flexibleTimeWindow={"mode": "OFF"},
-            target={"arn": "arn:none", "roleArn": f"arn:aws:iam::{ACCOUNT}:role/retry", "input": RETRY},
-        )
+        schedule(factory, {"arn": "arn:none", "roleArn": ROLE, "input": RETRY})
     names = [each["Name"] for each in aws.client("scheduler").list_schedules()["Schedules"]]
     assert [name for name in names if name.startswith("thing-")] == []
 
@@ -80,12 +61,7 @@ def test_a_schedule_that_is_no_retry_schedule_never_fires(factory: ResourceFacto
     queue, arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:q", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:one"
     targets = [{"arn": queue}, {"arn": arn}, {"arn": arn, "input": "{}"}, {"arn": arn, "input": "every night"}]
     for target in targets:
-        resource_type, identity, old = factory.create(
-            "Schedule",
-            scheduleExpression="cron(0 3 * * ? *)",
-            flexibleTimeWindow={"mode": "OFF"},
-            target={**target, "roleArn": f"arn:aws:iam::{ACCOUNT}:role/night"},
-        )
+        resource_type, identity, old = schedule(factory, {**target, "roleArn": ROLE}, "cron(0 3 * * ? *)")
         assert resource_type.list_unsupported(old) == ["scheduleExpression"]
         assert resource_type.list_unsupported({**old, "state": "DISABLED"}) == []
         resource_type.update(identity, old, {**old, "description": "d"})
@@ -95,9 +71,8 @@ def test_a_schedule_that_is_no_retry_schedule_never_fires(factory: ResourceFacto
 
 def test_a_schedule_that_stops_being_a_retry_schedule_stops(factory: ResourceFactory):
     arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:one"
-    target = {"arn": arn, "roleArn": f"arn:aws:iam::{ACCOUNT}:role/retry", "input": RETRY}
-    window: dict[str, Any] = {"scheduleExpression": "rate(1 minute)", "flexibleTimeWindow": {"mode": "OFF"}}
-    resource_type, identity, old = factory.create("Schedule", **window, target=target)
+    target = {"arn": arn, "roleArn": ROLE, "input": RETRY}
+    resource_type, identity, old = schedule(factory, target)
     resource_type.update(identity, old, {**old, "target": {**target, "input": "{}"}})
     assert [what for what, _ in factory.mappings.calls] == ["schedule", "unschedule"]
 
