@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import socket
 import threading
 import time
@@ -130,6 +131,11 @@ def wait_for(condition: Callable[[], object], what: str, timeout_seconds: float 
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout_seconds:.0f} s"
         time.sleep(0.02)
+
+
+def environment_without_aws() -> dict[str, str]:
+    """Return the variables of this process for a command, without those of AWS and Pulumi."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
 
 
 def zip_module(source: str) -> bytes:

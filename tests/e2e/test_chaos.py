@@ -153,9 +153,8 @@ class Chaos:
 
     def leases(self, call: Call) -> bool:
         """Whether a retry run of the mirror leases an item with the call."""
-        return call.operation == "UpdateItem" and all(
-            each in json.dumps(call.body) for each in ('"hold#mirror"', ":until")
-        )
+        body = json.dumps(call.body)
+        return call.operation == "UpdateItem" and '"hold#mirror"' in body and ":until" in body
 
     def claims(self, call: Call) -> bool:
         """Whether welcome-email claims a change with the call."""
@@ -249,9 +248,8 @@ def check_orders(chaos: Chaos) -> None:
         assert set(versions) == wanted, f"order {order} misses versions: {versions}"
     failures = [read_failure(body) for body in aws.objects(chaos.bucket).values()]
     parked = [record["dynamodb"]["NewImage"] for failure in failures for record in failure.records]
-    assert sorted(image["order_id"]["S"] for image in parked) == sorted(chaos.poisoned), (
-        "kept: each poison, whole, once"
-    )
+    orders = sorted(image["order_id"]["S"] for image in parked)
+    assert orders == sorted(chaos.poisoned), "kept: each poison, whole, once"
     assert {image["version"]["N"] for image in parked} == {str(POISON)}
 
 
@@ -301,15 +299,14 @@ def address(user: int) -> str:
 def versions_written(aws: LocalAws, stream_arn: str) -> dict[str, list[int]]:
     """Return the versions of each order in the mirror's stream, in the order of the writes."""
     streams = aws.client("dynamodbstreams")
-    found: dict[str, list[int]] = defaultdict(list)
-    for shard in streams.describe_stream(StreamArn=stream_arn)["StreamDescription"]["Shards"]:
-        iterator = streams.get_shard_iterator(
-            StreamArn=stream_arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
+    versions: dict[str, list[int]] = defaultdict(list)
+    for each in streams.describe_stream(StreamArn=stream_arn)["StreamDescription"]["Shards"]:
+        shard = {"StreamArn": stream_arn, "ShardId": each["ShardId"]}
+        iterator = streams.get_shard_iterator(**shard, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
         while iterator:
             page = streams.get_records(ShardIterator=iterator)
             for record in page["Records"]:
                 image = record["dynamodb"]["NewImage"]
-                found[image["order_id"]["S"]].append(int(image["version"]["N"]))
+                versions[image["order_id"]["S"]].append(int(image["version"]["N"]))
             iterator = page.get("NextShardIterator") if page["Records"] else None
-    return found
+    return versions

@@ -1,7 +1,6 @@
 """The commands of the sandbox: their output, their exit codes, and that they leave nothing running."""
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -18,26 +17,26 @@ import pytest
 from sandbox.emulator import Clients
 from sandbox.program.deploy import Deployment
 from tests.consumers.project import SAMPLE
-from tests.local import LocalAws, is_listening, wait_for
+from tests.local import LocalAws, environment_without_aws, is_listening, wait_for
 
 
 def start_command(*arguments: str, root: Path = SAMPLE, **variables: str) -> "subprocess.Popen[str]":
     """Start `python -m sandbox …` without a terminal and without variables of AWS and Pulumi."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
-    return subprocess.Popen(
-        [sys.executable, "-m", "sandbox", *arguments],
-        cwd=root,
-        env=inherited | {"COLUMNS": "80"} | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command, variables = [sys.executable, "-m", "sandbox", *arguments], {"COLUMNS": "80"} | variables
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=root, env=environment_without_aws() | variables, **pipes)
 
 
 def run_command(*arguments: str, **variables: str) -> tuple[int, str, str]:
     process = start_command(*arguments, root=SAMPLE, **variables)
     out, error = process.communicate(timeout=60)
     return process.returncode, out, error
+
+
+def assert_one_line(result: tuple[int, str, str], message: str, *, out: str = "") -> None:
+    """Assert that a command failed with one line on its standard error, and with this output."""
+    assert (result[0], result[1], result[2].count("\n")) == (1, out, 1)
+    assert result[2].startswith(message)
 
 
 def test_the_demo_keeps_its_promises():
@@ -85,9 +84,8 @@ def test_up_prints_invocations_until_it_is_interrupted(tmp_path: Path):
     variables = read_exports(process)
     outputs = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
     assert outputs["tables"]["users"]["name"].startswith("users-table-")
-    assert set(variables) == {
-        *("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    }
+    names = ("ENDPOINT_URL", "REGION", "DEFAULT_REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+    assert set(variables) == {f"AWS_{name}" for name in names}
     users = [{"id": "1", "email": "a@example.com"}, {"id": "2", "email": "b@example.com", "language": "xx"}]
     (tmp_path / "users.json").write_text("\n".join(map(json.dumps, users)), encoding="utf-8")
     code, out, error = run_command("put", "--table", "users", str(tmp_path / "users.json"), **variables)
@@ -98,10 +96,14 @@ def test_up_prints_invocations_until_it_is_interrupted(tmp_path: Path):
         printed.append(process.stdout.readline())
     assert any(re.match(r"welcome-email +users +2 changes  ✔ 1  ✖ 1 parked  \d+ ms$", line) for line in printed)
     assert re.fullmatch(r"  ✖ INSERT id=2: NoTemplateError: no template for 'xx'; .* → parked\n", printed[-1])
+    interrupt(process)
+    assert not is_listening(int(variables["AWS_ENDPOINT_URL"].rpartition(":")[2]))
+
+
+def interrupt(process: "subprocess.Popen[str]") -> None:
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert (process.returncode, error) == (0, "")
-    assert not is_listening(int(variables["AWS_ENDPOINT_URL"].rpartition(":")[2]))
 
 
 @pytest.fixture
@@ -145,27 +147,18 @@ def test_up_redeploys_edited_files_over_existing_resources(copy: Path, tmp_path:
     put(id="1", email="a@example.com", language="fr")
     read_until(r"  ✖ INSERT id=1: NoTemplateError: .* → parked$")
 
-    edit(
-        copy / "handler" / "welcome_email.py", '    "de": Temp', '    "fr": Template("Bienvenue", ""),\n    "de": Temp'
-    )
+    module, sends = copy / "handler" / "welcome_email.py", "    user = change.new_image or {}"
+    edit(module, '    "de": Temp', '    "fr": Template("Bienvenue", ""),\n    "de": Temp')
     functions = "change-log-function, mirror-function, welcome-email-function"
     assert read_until("redeployed") == f"redeployed: {functions}\n"
     put(id="2", email="b@example.com", language="fr")
     assert read_until("welcome-email").startswith("welcome-email  users        1 change  ✔ 1  ")
 
-    edit(
-        copy / "handler" / "welcome_email.py",
-        "    user = change.new_image or {}",
-        "    raise OSError('no [mail] server')",
-    )
+    edit(module, sends, "    raise OSError('no [mail] server')")
     assert read_until("redeployed") == f"redeployed: {functions}\n"
     put(id="3", email="c@example.com")
     assert read_until("  ‖").startswith("  ‖ INSERT id=3: OSError: no [mail] server → held, next try in 1 s")
-    edit(
-        copy / "handler" / "welcome_email.py",
-        "    raise OSError('no [mail] server')",
-        "    user = change.new_image or {}",
-    )
+    edit(module, "    raise OSError('no [mail] server')", sends)
     assert read_until("redeployed") == f"redeployed: {functions}\n"
     assert re.fullmatch(r"welcome-email  retry +▶ id=3: released after \d+ s, 1 change done\n", read_until(".* ▶"))
 
@@ -181,9 +174,7 @@ def test_up_redeploys_edited_files_over_existing_resources(copy: Path, tmp_path:
     assert after["tables"] == before["tables"]
     items = aws("dynamodb").scan(TableName=after["tables"]["users"]["name"])["Items"]
     assert sorted(item["id"]["S"] for item in items) == ["1", "2", "3"]
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=30)
-    assert (process.returncode, error) == (0, "")
+    interrupt(process)
 
 
 def test_up_ends_on_sigterm_while_it_is_still_deploying():
@@ -204,10 +195,8 @@ def variables(aws: LocalAws) -> Mapping[str, str]:
 
 
 def test_a_taken_port_is_one_line(aws: LocalAws):
-    code, out, error = run_command("up", "--port", str(aws.sandbox.emulator.port))
-    assert (code, out) == (1, "")
-    assert error.startswith(f"port {aws.sandbox.emulator.port} cannot be used")
-    assert error.count("\n") == 1
+    port = aws.sandbox.emulator.port
+    assert_one_line(run_command("up", "--port", str(port)), f"port {port} cannot be used")
 
 
 def test_all_errors_of_a_configuration_are_printed_and_nothing_is_created():
@@ -223,26 +212,21 @@ def test_put_names_the_malformed_lines(aws: LocalAws, pipeline: Deployment, vari
     file = tmp_path / "users.json"
     file.write_text('{"id": "put-1"}\n{oops\n{"id": "put-2"}\n', encoding="utf-8")
     table = pipeline.outputs["tables"]["users"]["name"]
-    code, out, error = run_command("put", "--table", table, str(file), **variables)
-    assert (code, out) == (1, f"2 items written to {table}\n")
-    assert error.startswith(f"{file}:2: not JSON: ")
-    assert error.count("\n") == 1
+    result = run_command("put", "--table", table, str(file), **variables)
+    assert_one_line(result, f"{file}:2: not JSON: ", out=f"2 items written to {table}\n")
     assert {"put-1", "put-2"} <= {item["id"] for item in aws.items(table)}
+
+
+NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"AWS_ENDPOINT_URL": ""}, "AWS_ENDPOINT_URL and AWS_REGION are not set: run the export lines"),
-        (
-            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
-            "nothing answers at http://127.0.0.1:9: is python -m sandbox up running? It uses",
-        ),
+        ({"AWS_ENDPOINT_URL": NOWHERE}, f"nothing answers at {NOWHERE}: is python -m sandbox up running? It uses"),
         ({}, "there is no table nobody; there are "),
     ],
 )
 def test_put_prints_an_error_in_one_line(variables: dict[str, Any], change: dict[str, str], message: str):
-    code, out, error = run_command("put", "--table", "nobody", "/dev/null", **{**variables, **change})
-    assert (code, out) == (1, "")
-    assert error.startswith(message)
-    assert error.count("\n") == 1
+    assert_one_line(run_command("put", "--table", "nobody", "/dev/null", **{**variables, **change}), message)

@@ -27,8 +27,8 @@ def test_the_program_works_with_a_customer_key_and_uses_it_everywhere(
     aws.wait_until_idle()
     assert [item["order_id"] for item in aws.items(tables["orders-mirror"]["name"])] == ["1"]
     [parked] = aws.objects(failures)
-    found = aws.client("s3").head_object(Bucket=failures, Key=parked)
-    assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", key)
+    stored = aws.client("s3").head_object(Bucket=failures, Key=parked)
+    assert (stored["ServerSideEncryption"], stored["SSEKMSKeyId"]) == ("aws:kms", key)
 
     names = [table["name"] for table in tables.values()] + [outputs["stores"]["ledger"]["name"]]
     described = [aws.client("dynamodb").describe_table(TableName=name)["Table"] for name in names]

@@ -1,6 +1,7 @@
 """A consumer of an existing table: the program neither creates nor destroys the table."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pulumi
 import pytest
@@ -20,14 +21,9 @@ def attach(table_name: str) -> Callable[[], None]:
 
     def program() -> None:
         invoices = StreamTable.existing("invoices", table_name=table_name)
-        change_log = StreamConsumer(
-            "change-log",
-            reads=[invoices.changes()],
-            environment={},
-            stores=None,
-            tuning=Tuning(),
-            package=build("host", SAMPLE),
-        )
+        rest: dict[str, Any] = {"environment": {}, "stores": None, "tuning": Tuning()}
+        package = build("host", SAMPLE)
+        change_log = StreamConsumer("change-log", reads=[invoices.changes()], package=package, **rest)
         pulumi.export("change-log", change_log.outputs)
 
     return program
@@ -46,9 +42,8 @@ def test_its_changes_are_processed_and_it_survives_destroy(aws: LocalAws):
 
 def test_a_table_without_a_stream_or_no_table_is_one_clear_error(aws: LocalAws):
     aws.create_table("quiet")
-    with pytest.raises(
-        pulumi.RunError, match="table quiet has no stream; switch it on with: aws dynamodb update-table"
-    ):
+    message = "table quiet has no stream; switch it on with: aws dynamodb update-table"
+    with pytest.raises(pulumi.RunError, match=message):
         aws.deploy(attach("quiet"), config=HOST)
     with pytest.raises(pulumi.RunError, match=r"invoices: table nowhere cannot be read: .*ResourceNotFoundException"):
         aws.deploy(attach("nowhere"), config=HOST)

@@ -10,7 +10,7 @@ import pulumi_aws as resources
 
 from handler.stream.failures import read_failure
 from sandbox.program.deploy import Deployment
-from tests.local import LocalAws, zip_module
+from tests.local import LocalAws, declare_table, zip_module
 
 
 def test_the_mirror_follows_every_change_and_ends_equal(aws: LocalAws, pipeline: Deployment):
@@ -63,10 +63,9 @@ def test_every_change_of_both_tables_is_logged(aws: LocalAws, pipeline: Deployme
     aws.remove(tables["users"]["name"], id="logged")
     aws.wait_until_idle()
     entries = aws.log_entries(consumer["logGroup"], "change")
-    found = [
-        (entry["event_name"], list(entry["dynamodb"]["Keys"])) for entry in entries if "logged" in json.dumps(entry)
-    ]
-    assert sorted(found) == [("INSERT", ["customer_id", "order_id"]), ("INSERT", ["id"]), ("REMOVE", ["id"])]
+    own = [entry for entry in entries if "logged" in json.dumps(entry)]
+    logged = [(entry["event_name"], list(entry["dynamodb"]["Keys"])) for entry in own]
+    assert sorted(logged) == [("INSERT", ["customer_id", "order_id"]), ("INSERT", ["id"]), ("REMOVE", ["id"])]
 
 
 def test_the_records_of_a_crashing_function_go_to_the_destination_whole(
@@ -76,14 +75,7 @@ def test_the_records_of_a_crashing_function_go_to_the_destination_whole(
     (tmp_path / "code.zip").write_bytes(zip_module("import os\ndef handler(event, context): os._exit(1)\n"))
 
     def program() -> None:
-        table = resources.dynamodb.Table(
-            "crash",
-            attributes=[{"name": "id", "type": "S"}],
-            hash_key="id",
-            billing_mode="PAY_PER_REQUEST",
-            stream_enabled=True,
-            stream_view_type="NEW_IMAGE",
-        )
+        table = declare_table("crash", stream_enabled=True, stream_view_type="NEW_IMAGE")
         bucket = resources.s3.Bucket("crash", force_destroy=True)
         function = resources.lambda_.Function(
             "crash",
@@ -133,19 +125,11 @@ def test_destroying_the_program_leaves_nothing(aws: LocalAws):
     before = inventory()
     deployment = aws.deploy()
     during = inventory()
-    assert {kind: len(names) - len(before[kind]) for kind, names in during.items()} == {
-        "tables": 4,
-        "streams": 3,
-        "functions": 3,
-        "mappings": 4,
-        "roles": 6,
-        "schedules": 3,
-        "buckets": 1,
-        "groups": 3,
-    }
-    aws.write(
-        deployment.outputs["tables"]["users"]["name"], {"id": "last", "email": "last@example.com", "language": "xx"}
-    )
+    counts = {kind: len(names) - len(before[kind]) for kind, names in during.items()}
+    tables = {"tables": 4, "streams": 3, "buckets": 1}
+    assert counts == {**tables, "functions": 3, "mappings": 4, "roles": 6, "schedules": 3, "groups": 3}
+    last = {"id": "last", "email": "last@example.com", "language": "xx"}
+    aws.write(deployment.outputs["tables"]["users"]["name"], last)
     aws.wait_until_idle()
     created = list(deployment.resources)
     deployment.destroy()

@@ -9,11 +9,9 @@ import pytest
 from ops.smoke import Effect, SmokeError, SmokeTest
 from ops.stack import Stack
 
-TABLES = {
-    name: {"name": f"{name}-1", "arn": f"arn:aws:dynamodb:eu-west-1:1:table/{name}-1"} for name in ("a", "orders")
-}
+NAMES = {"a": "a-1", "orders": "orders-1", "orders-mirror": "mirror-1"}
 OUTPUTS: dict[str, Any] = {
-    "tables": {**TABLES, "orders-mirror": {"name": "mirror-1", "arn": "arn:aws:dynamodb:eu-west-1:1:table/mirror-1"}},
+    "tables": {key: {"name": name, "arn": f"arn:aws:dynamodb:eu-west-1:1:table/{name}"} for key, name in NAMES.items()},
     "consumers": {
         "change-log": {"logGroup": "logs", "mappings": {"a": "1", "orders": "2"}},
         "mirror": {"logGroup": "mirror-logs", "mappings": {"orders": "3"}},
@@ -101,9 +99,8 @@ def test_an_effect_that_does_not_happen_is_missing_and_the_items_are_deleted(con
 
 def test_an_item_that_cannot_be_deleted_is_named_and_the_other_is_deleted():
     fake_aws = FakeAws(undeletable="a-1")
-    with pytest.raises(
-        SmokeError, match=r'these items could not be deleted; delete them by hand: \{"id": .*\} in a-1 \(denied\)'
-    ):
+    message = r'these items could not be deleted; delete them by hand: \{"id": .*\} in a-1 \(denied\)'
+    with pytest.raises(SmokeError, match=message):
         run(fake_aws)
     assert "orders-1" not in fake_aws.items
 

@@ -37,9 +37,8 @@ def test_an_error_of_the_cli_is_shown(cli: Path):
 
 def test_without_the_cli_the_error_names_the_other_way(cli: Path):
     cli.unlink()
-    with pytest.raises(
-        OpsError, match="pulumi is not on the PATH: install the Pulumi CLI, or pass the outputs with --outputs"
-    ):
+    message = "pulumi is not on the PATH: install the Pulumi CLI, or pass the outputs with --outputs"
+    with pytest.raises(OpsError, match=message):
         Stack.load(None, None)
 
 

@@ -8,8 +8,8 @@ from sandbox.resources.assets import Archive, Asset, Bundle, zipped
 
 
 def unzipped(packed: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(packed)) as found:
-        return {name: found.read(name) for name in found.namelist()}
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def test_a_zip_file_stays_as_it_is(tmp_path: Path):

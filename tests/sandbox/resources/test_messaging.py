@@ -17,8 +17,8 @@ def policy(arn: str, action: str) -> dict[str, Any]:
 def test_a_queue(factory: ResourceFactory, aws: LocalAws):
     resource_type, address, old = factory.create("Queue", messageRetentionSeconds=1209600, sqsManagedSseEnabled=True)
     resource_type.update(address, old, {**old, "visibilityTimeoutSeconds": 90})
-    found = aws.client("sqs").get_queue_attributes(QueueUrl=address, AttributeNames=["All"])["Attributes"]
-    assert (found["MessageRetentionPeriod"], found["VisibilityTimeout"]) == ("1209600", "90")
+    actual = aws.client("sqs").get_queue_attributes(QueueUrl=address, AttributeNames=["All"])["Attributes"]
+    assert (actual["MessageRetentionPeriod"], actual["VisibilityTimeout"]) == ("1209600", "90")
     assert resource_type.read(address) == {"arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{old['name']}", "url": address}
 
 
@@ -67,8 +67,8 @@ def test_the_policy_of_a_queue(factory: ResourceFactory, aws: LocalAws):
     arn = (queue.read(url) or {})["arn"]
     resource_type, identity, old = factory.create("QueuePolicy", queueUrl=url, policy=policy(arn, "sqs:SendMessage"))
     resource_type.update(identity, old, {**old, "policy": json.dumps(policy(arn, "sqs:*"))})
-    found = aws.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]["Policy"]
-    assert (identity, json.loads(found)) == (url, policy(arn, "sqs:*"))
+    actual = aws.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]["Policy"]
+    assert (identity, json.loads(actual)) == (url, policy(arn, "sqs:*"))
     resource_type.delete(identity, old)
     assert resource_type.read(identity) is None
 

@@ -39,9 +39,9 @@ def test_a_bucket_with_its_settings_and_objects(factory: ResourceFactory, aws: L
     s3.put_object(Bucket=name, Key="left/behind", Body=b"x")
     assert resource_type.read(name) == {"arn": f"arn:aws:s3:::{name}", "region": REGION}
     assert s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]["BlockPublicAcls"] is True
-    found = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
-    assert [(rule["ID"], rule["Expiration"]["Days"]) for rule in found] == [("expiry", 7)]
-    assert found[0]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    actual = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+    assert [(rule["ID"], rule["Expiration"]["Days"]) for rule in actual] == [("expiry", 7)]
+    assert actual[0]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
 
 
 def test_the_policy_of_a_bucket(factory: ResourceFactory, aws: LocalAws):
@@ -50,8 +50,8 @@ def test_the_policy_of_a_bucket(factory: ResourceFactory, aws: LocalAws):
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     resource_type, identity, old = factory.create("BucketPolicy", bucket=name, policy=policy)
     resource_type.update(identity, old, {**old, "policy": policy.replace("one", "two")})
-    found = json.loads(aws.client("s3").get_bucket_policy(Bucket=name)["Policy"])
-    assert [each["Sid"] for each in found["Statement"]] == ["two"]
+    actual = json.loads(aws.client("s3").get_bucket_policy(Bucket=name)["Policy"])
+    assert [each["Sid"] for each in actual["Statement"]] == ["two"]
 
 
 def test_a_key_its_alias_and_encrypted_resources(
@@ -66,8 +66,8 @@ def test_a_key_its_alias_and_encrypted_resources(
     resource_type.update(identity, old, {"description": "new", "policy": policy.replace("one", "two")})
     assert kms.get_key_rotation_status(KeyId=identity)["KeyRotationEnabled"] is False
     assert kms.describe_key(KeyId=identity)["KeyMetadata"]["Description"] == "new"
-    found = json.loads(kms.get_key_policy(KeyId=identity, PolicyName="default")["Policy"])
-    assert [each["Sid"] for each in found["Statement"]] == ["two"]
+    actual = json.loads(kms.get_key_policy(KeyId=identity, PolicyName="default")["Policy"])
+    assert [each["Sid"] for each in actual["Statement"]] == ["two"]
 
     alias, name, properties = factory.create("Alias", name="alias/thing", targetKeyId=identity)
     assert alias.read(name) == {"arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:{name}"}

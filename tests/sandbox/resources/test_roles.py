@@ -18,8 +18,8 @@ def inline(aws: LocalAws, role: str) -> set[str]:
 
 
 def attached(aws: LocalAws, role: str) -> set[str]:
-    found = aws.client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]
-    return {each["PolicyArn"] for each in found}
+    actual = aws.client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    return {each["PolicyArn"] for each in actual}
 
 
 def test_a_role_and_its_policy(factory: ResourceFactory, aws: LocalAws):
@@ -29,8 +29,8 @@ def test_a_role_and_its_policy(factory: ResourceFactory, aws: LocalAws):
     changed = {"role": name, "name": identity.split(":")[1], "policy": POLICY.replace("one", "two")}
     policy.update(identity, {}, changed)
     assert aws.client("iam").get_role(RoleName=name)["Role"]["Description"] == "new"
-    found = aws.client("iam").get_role_policy(RoleName=name, PolicyName=changed["name"])
-    assert [statement["Sid"] for statement in found["PolicyDocument"]["Statement"]] == ["two"]
+    actual = aws.client("iam").get_role_policy(RoleName=name, PolicyName=changed["name"])
+    assert [statement["Sid"] for statement in actual["PolicyDocument"]["Statement"]] == ["two"]
 
 
 def test_policies_that_a_role_lists_are_exclusive(factory: ResourceFactory, aws: LocalAws):
@@ -70,8 +70,8 @@ def test_a_policy_and_its_attachment(factory: ResourceFactory, aws: LocalAws):
     for number in range(6):  # IAM keeps five versions
         resource_type.update(arn, old, {**old, "policy": POLICY.replace("one", f"v{number}")})
     version = resource_type.describe(arn)["Policy"]["DefaultVersionId"]
-    found = aws.client("iam").get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
-    assert [statement["Sid"] for statement in found["Statement"]] == ["v5"]
+    actual = aws.client("iam").get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    assert [statement["Sid"] for statement in actual["Statement"]] == ["v5"]
     aws.client("iam").detach_role_policy(RoleName=role, PolicyArn=arn)
     assert attachment.read(identity) is None
 

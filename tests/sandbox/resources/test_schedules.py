@@ -83,5 +83,5 @@ def test_settings_of_asynchronous_invocations(factory: ResourceFactory, code: Ca
     resource_type, identity, old = factory.create("FunctionEventInvokeConfig", **inputs)
     assert (identity, resource_type.read(identity), old) == (name, {}, inputs)
     resource_type.update(identity, old, {**old, "maximumEventAgeInSeconds": 120})
-    found = aws.client("lambda").get_function_event_invoke_config(FunctionName=name)
-    assert (found["MaximumRetryAttempts"], found["MaximumEventAgeInSeconds"]) == (0, 120)
+    actual = aws.client("lambda").get_function_event_invoke_config(FunctionName=name)
+    assert (actual["MaximumRetryAttempts"], actual["MaximumEventAgeInSeconds"]) == (0, 120)

@@ -51,14 +51,14 @@ def test_a_table_without_a_stream(factory: ResourceFactory):
 def query_index(aws: LocalAws, table: str, index: str, **key: str) -> list[dict[str, Any]]:
     """Return the items that a query of an index finds by one attribute."""
     [(name, value)] = key.items()
-    found = aws.client("dynamodb").query(
+    actual = aws.client("dynamodb").query(
         TableName=table,
         IndexName=index,
         KeyConditionExpression="#name = :value",
         ExpressionAttributeNames={"#name": name},
         ExpressionAttributeValues={":value": {"S": value}},
     )
-    return [{attribute: next(iter(held.values())) for attribute, held in item.items()} for item in found["Items"]]
+    return [{attribute: next(iter(held.values())) for attribute, held in item.items()} for item in actual["Items"]]
 
 
 def test_indexes_answer_queries_and_change_one_at_a_time(factory: ResourceFactory, aws: LocalAws):
@@ -98,8 +98,8 @@ def test_an_index_of_several_key_attributes(factory: ResourceFactory, aws: Local
     _, name, _ = factory.create_table(attributes=ATTRIBUTES, globalSecondaryIndexes=[index])
     [described] = aws.client("dynamodb").describe_table(TableName=name)["Table"]["GlobalSecondaryIndexes"]
     assert [(each["AttributeName"], each["KeyType"]) for each in described["KeySchema"]] == parts
-    [found] = factory.describe_table(name)["globalSecondaryIndexes"]
-    assert found["keySchemas"] == schema
+    [actual] = factory.describe_table(name)["globalSecondaryIndexes"]
+    assert actual["keySchemas"] == schema
 
 
 def test_capacity_of_a_table_and_its_index(factory: ResourceFactory, aws: LocalAws):
@@ -125,8 +125,8 @@ def test_capacity_of_a_table_and_its_index(factory: ResourceFactory, aws: LocalA
 
 def expiry(aws: LocalAws, table: str) -> str | None:
     """Return the attribute of the time to live, if it is enabled."""
-    found = aws.client("dynamodb").describe_time_to_live(TableName=table)["TimeToLiveDescription"]
-    return found["AttributeName"] if found["TimeToLiveStatus"] == "ENABLED" else None
+    actual = aws.client("dynamodb").describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+    return actual["AttributeName"] if actual["TimeToLiveStatus"] == "ENABLED" else None
 
 
 def test_time_to_live_is_disabled_enabled_and_disabled_again(factory: ResourceFactory, aws: LocalAws):
@@ -178,9 +178,9 @@ def test_tags_class_and_recovery(factory: ResourceFactory):
     resource_type, name, old = factory.create_table(**properties)
 
     def current() -> list[Any]:
-        found = factory.describe_table(name)
-        assert found["pointInTimeRecovery"]["enabled"] is True
-        return [found[each] for each in ("tags", "tableClass", "onDemandThroughputs")]
+        actual = factory.describe_table(name)
+        assert actual["pointInTimeRecovery"]["enabled"] is True
+        return [actual[each] for each in ("tags", "tableClass", "onDemandThroughputs")]
 
     ceiling = properties["onDemandThroughput"]
     assert current() == [properties["tags"], "STANDARD_INFREQUENT_ACCESS", [ceiling]]
@@ -213,9 +213,9 @@ def test_the_policy_of_a_table(factory: ResourceFactory, aws: LocalAws):
     statement = {"Effect": "Allow", "Principal": "*", "Action": "dynamodb:GetItem", "Resource": arn}
     policy = {"Version": "2012-10-17", "Statement": [statement]}
     resource_type.update(identity, old, resource_type.check("thing", {**old, "policy": policy}))
-    found = aws.client("dynamodb").get_resource_policy(ResourceArn=arn)
-    assert (identity, json.loads(found["Policy"])) == (arn, policy)
-    assert resource_type.read(identity) == {"revisionId": found["RevisionId"]}
+    actual = aws.client("dynamodb").get_resource_policy(ResourceArn=arn)
+    assert (identity, json.loads(actual["Policy"])) == (arn, policy)
+    assert resource_type.read(identity) == {"revisionId": actual["RevisionId"]}
 
 
 def test_an_item(factory: ResourceFactory, aws: LocalAws):
