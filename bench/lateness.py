@@ -1,4 +1,4 @@
-"""Measures how late the changes of healthy items are while others fail, in virtual time, beside a stock processor.
+"""Measures the lateness of healthy items' changes while others fail, in virtual time, beside the baseline.
 
 Run it with: python -m bench lateness.
 """
@@ -51,7 +51,7 @@ class HandlerError(Exception):
 
 @dataclass(frozen=True)
 class Scenario:
-    """What fails, at which rate of changes a second and for how many seconds of traffic."""
+    """A scenario: the failures, the rate in changes per second, and the seconds of traffic."""
 
     name: str
     rate: float
@@ -72,7 +72,7 @@ class Scenario:
 
     @property
     def mapping(self) -> dict[str, Any]:
-        """The mapping's options beside the common ones."""
+        """Options of the mapping in addition to the common ones."""
         return {"BatchSize": self.batch, "ParallelizationFactor": self.lanes}
 
 

@@ -110,7 +110,7 @@ class VirtualFunction:
     asked : list
         Invocations that the function asked for itself, each with its time.
     parked : int
-        Objects that were put into the failure store.
+        Objects that were put into the failure bucket.
     invocations, seconds : int, float
         How often it ran and how long.
     """

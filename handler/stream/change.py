@@ -90,7 +90,7 @@ class Change:
 
     @property
     def event_name(self) -> Literal["INSERT", "MODIFY", "REMOVE"]:
-        """What happened to the item."""
+        """The kind of change: the item is new, changed or removed."""
         self.check_event_name()
         return self.record["eventName"]
 

@@ -99,7 +99,7 @@ class FailureStore(Protocol):
 
 
 class FailureBucket:
-    """The failure store in S3; `s3` returns boto3's client.
+    """The failure bucket in S3; `s3` returns boto3's client.
 
     Its only call is `put_object(Bucket, Key, Body, ContentType, IfNoneMatch="*")`.
     """

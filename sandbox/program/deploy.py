@@ -43,7 +43,7 @@ class Deployment:
     aws: Aws
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
     unsupported: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    """What the latest run uses and the sandbox does not support: resource names by type, or by type and property."""
+    """Features of the latest run that the sandbox does not support: resource names by type, or by type and property."""
     unsupported_line: str = ""
     """The same as one line of text."""
     # By URN, in the order of the latest run.

@@ -7,7 +7,7 @@ MAX_NAMES = 3
 
 
 class UnsupportedReport:
-    """What one run of a program uses and the sandbox does not support.
+    """The features of one run of a program that the sandbox does not support.
 
     Several threads add resources during the run; the report is read after the run only.
     """
@@ -19,7 +19,7 @@ class UnsupportedReport:
         self._others: list[tuple[str, str]] = []  # a type's property or a Region, with the resource's name
 
     def add_placeholder(self, registration: Registration) -> None:
-        """Add a resource that a placeholder stands for."""
+        """Add a resource that a placeholder replaces."""
         self._placeholders[registration.urn] = registration.type, registration.name
 
     def add_deployed(self, registration: Registration, properties: list[str]) -> None:

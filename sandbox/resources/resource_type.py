@@ -133,7 +133,7 @@ class ResourceType:
         return sorted(unknown | used)
 
     def generate_name(self, prefix: str) -> str:
-        """Return `prefix` with seven random hexadecimal digits, so that a replacement can exist beside the old."""
+        """Return `prefix` with seven random hexadecimal digits, so that a replacement has another name."""
         return f"{prefix}{secrets.token_hex(4)[:7]}"
 
     def create(self, inputs: Inputs) -> str:

@@ -1,4 +1,4 @@
-"""Parking: the engine writes a change that it gives up to the failure store."""
+"""Parking: the engine writes a change that it gives up to the failure bucket."""
 
 from handler.stream.change import Change
 from handler.stream.engine.invocation import Invocation
@@ -7,13 +7,13 @@ from handler.stream.telemetry import log_failure
 
 
 class Parking:
-    """Parks the changes of one invocation; without a failure store it parks nothing."""
+    """Parks the changes of one invocation; without a failure bucket it parks nothing."""
 
     def __init__(self, failures: FailureStore | None, invocation: Invocation) -> None:
         self._failures, self._invocation = failures, invocation
 
     def park(self, change: Change, error: BaseException, reason: str) -> bool:
-        """Write a change to the failure store; return whether that succeeded."""
+        """Write a change to the failure bucket; return whether that succeeded."""
         if self._failures is None:
             return False
         try:

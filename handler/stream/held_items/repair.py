@@ -45,7 +45,7 @@ def skip(processor: Processor, ledger: Ledger, invocation: Invocation, digest: s
     description = change_fields(first.change)
     if not parking.park(first.change, SkippedError("an operator skipped it"), "Skipped"):
         turn.hand_back(invocation.clock())
-        return {"skipped": False, "change": description, "reason": "the failure store refuses it: the log says why"}
+        return {"skipped": False, "change": description, "reason": "the failure bucket refuses it: the log says why"}
     turn.move_past(first, rest)
     if rest or not turn.release_or_reload():
         turn.hand_back(invocation.clock())

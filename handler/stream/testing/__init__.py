@@ -76,7 +76,7 @@ class DeliveryResult:
         return self._refresh()
 
     def park(self, change: Change, _: str, /) -> None:
-        """Store a parked change, as the failure store does."""
+        """Store a parked change, as the failure bucket does."""
         self._parked.append(change.sequence_number)
 
     def _run(self, change: Change) -> Any:

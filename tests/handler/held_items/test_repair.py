@@ -93,7 +93,7 @@ def test_skip_says_where_the_failure_store_refuses_and_leaves_the_change_first()
     harness = with_mended_item("aaa")
     harness.s3.failing = refusal("AccessDenied")
     answer = harness.ask("skip", item=digest("a"))
-    assert answer == {"skipped": False, "change": named(1), "reason": "the failure store refuses it: the log says why"}
+    assert answer == {"skipped": False, "change": named(1), "reason": "the failure bucket refuses it: the log says why"}
     assert (harness.waiting(), harness.held_row().owner) == ([1, 2, 3], None)
 
 
