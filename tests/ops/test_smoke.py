@@ -119,10 +119,13 @@ def test_an_interrupted_run_deletes_its_items():
     assert not {"a-1", "orders-1"} & fake_aws.items.keys()
 
 
-def test_a_stack_without_a_known_consumer_is_refused():
+def test_consumers_of_another_program_are_named_and_not_tested():
+    """The pipeline of a user's own program goes on."""
     stack = Stack.model_validate(OUTPUTS | {"consumers": {"own": OUTPUTS["consumers"]["mirror"]}})
-    with pytest.raises(SmokeError, match="neither a change-log nor a mirror"):
-        SmokeTest(stack, FakeAws())
+    fake_aws = FakeAws()
+    test = SmokeTest(stack, fake_aws)
+    assert (test.untried_consumers, test.items, test.run(1, lambda effect, after: None)) == (["own"], {}, [])
+    assert not fake_aws.items
 
 
 def test_a_key_that_cannot_hold_the_marker_is_refused():
