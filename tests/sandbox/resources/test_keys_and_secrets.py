@@ -6,6 +6,8 @@ import json
 from tests.local import REGION, LocalAws
 from tests.sandbox.resource_factory import ACCOUNT, ANYONE, ResourceFactory
 
+TWO = "two"
+
 
 def test_a_secret_and_its_values(factory: ResourceFactory, aws: LocalAws):
     policy = json.loads(ANYONE)
@@ -24,8 +26,8 @@ def test_a_secret_and_its_values(factory: ResourceFactory, aws: LocalAws):
     assert set(first) <= version.replacement_properties
     factory.create("SecretVersion", secretId=arn, secretBinary=base64.b64encode(b"\x00").decode())
     assert secrets.get_secret_value(SecretId=arn)["SecretBinary"] == b"\x00"
-    factory.create("SecretVersion", secretId=arn, secretStringWo="two", secretStringWoVersion=1)
-    assert secrets.get_secret_value(SecretId=arn)["SecretString"] == "two"
+    factory.create("SecretVersion", secretId=arn, secretStringWo=TWO, secretStringWoVersion=1)
+    assert secrets.get_secret_value(SecretId=arn)["SecretString"] == TWO
 
 
 def test_a_deleted_secret_stays_for_its_recovery_window(factory: ResourceFactory, aws: LocalAws):
