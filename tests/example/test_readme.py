@@ -4,6 +4,7 @@ import re
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,7 @@ def test_the_consumer_and_its_test_work(monkeypatch: pytest.MonkeyPatch) -> None
     exec(block("Tell the warehouse"), module.__dict__)  # noqa: S102 -- our own README
     monkeypatch.setitem(sys.modules, "handler.stock_alert", module)
     monkeypatch.setattr(handler, "stock_alert", module, raising=False)
-    test: dict[str, object] = {}
-    exec(block("def test_an_item_without"), test)  # noqa: S102 -- our own README
-    function = test["test_an_item_without_a_warehouse_is_parked"]
-    assert callable(function)
-    function()
+    tests: dict[str, Any] = {}
+    exec(block("def test_an_item_without"), tests)  # noqa: S102 -- our own README
+    tests["test_an_item_without_a_warehouse_is_parked"]()
+    tests["test_an_alert_is_sent_when_the_topic_is_back"](monkeypatch)

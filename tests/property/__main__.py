@@ -21,6 +21,8 @@ parser.add_argument("history", nargs="*", metavar="SEED CHANGES ITEMS BATCH [SUB
 arguments = parser.parse_args()
 if arguments.histories:
     sys.exit(simulate(arguments.histories, arguments.first, arguments.processes))
+if len(arguments.history) < 4:
+    parser.error("a history needs SEED CHANGES ITEMS BATCH, as a breach prints them")
 seed, changes, items, batch = (int(argument) for argument in arguments.history[:4])
 name = " ".join(arguments.history[4:])
 subject = MUTANTS[name] if name else ENGINE
