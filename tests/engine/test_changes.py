@@ -244,7 +244,7 @@ def test_another_view_type_is_an_error_until_the_old_stream_is_confirmed_drained
     project.edit("__main__.py", *OTHER_VIEW)
     for command in (["preview"], ["up", "--yes", "--skip-preview"]):
         output = project.expect_failure(*command)
-        assert "orders: view type KEYS_ONLY in place of NEW_AND_OLD_IMAGES ends the stream and begins another" in output
+        assert "orders: view type KEYS_ONLY in place of NEW_AND_OLD_IMAGES ends the stream and starts another" in output
     assert project.ids() == before
     assert stream_of(project) == streams[0]
 
