@@ -140,7 +140,8 @@ def run_put(table: str, path: Path) -> int:
         ) from error
     for number, reason in report.rejected:
         print(f"{path}:{number}: {reason}", file=sys.stderr)
-    print(f"{report.written} items written to {report.table}")
+    items = "item" if report.written == 1 else "items"
+    print(f"{report.written} {items} written to {report.table}")
     return 1 if report.rejected else 0
 
 

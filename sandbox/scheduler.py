@@ -39,7 +39,7 @@ class Scheduler:
     def unschedule(self, function_arn: str) -> None:
         """Invoke a function no more; observers still see the invocation that runs."""
         with self._loop.changed:
-            self._schedules = {each: of for each, of in self._schedules.items() if each.arn != function_arn}
+            self._schedules = {key: value for key, value in self._schedules.items() if key.arn != function_arn}
 
     def make_all_due(self) -> None:
         """Have every function retry all its held items at once, regardless of the back-off."""

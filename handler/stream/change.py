@@ -14,7 +14,7 @@ VIEW_TYPES = {"NewImage": ("NEW_IMAGE", "NEW_AND_OLD_IMAGES"), "OldImage": ("OLD
 REQUIRED_FOR = {"NewImage": ("INSERT", "MODIFY"), "OldImage": ("MODIFY", "REMOVE")}
 STREAM_ARN = re.compile(r"(arn:[^:]+:dynamodb:[^:]*:[^:]*:table/([^/]+))/stream/(.+)")
 EXPIRY_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
-LAST_SECOND = 253_402_300_800
+END_OF_TIME_SECONDS = 253_402_300_800
 """The end of the year 9999 in seconds since 1970: the latest time that Python's datetime can hold."""
 
 
@@ -140,7 +140,9 @@ class Change:
     def created_seconds(self) -> float | None:
         """`created_at` in seconds since 1970, or None if the record has no valid time."""
         seconds = self._body.get("ApproximateCreationDateTime")
-        is_time = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < LAST_SECOND
+        is_time = (
+            isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < END_OF_TIME_SECONDS
+        )
         return seconds if is_time else None
 
     @property

@@ -142,7 +142,7 @@ class ConsumerArgs:
 
     @property
     def key_arn(self) -> pulumi.Input[str] | None:
-        """The ARN of the key that encrypts the log, the variables and the filters; None for keys of AWS's own."""
+        """The ARN of the key that encrypts the log, the variables and the filters; None if AWS's keys encrypt them."""
         return self.stores.key_arn if self.stores else None
 
     @cached_property
@@ -191,8 +191,7 @@ class ConsumerArgs:
             if len(patterns) > MAX_FILTERS:
                 yield (
                     f"{self.name} has {len(patterns)} filters on {table.name}: Lambda accepts {MAX_FILTERS} filters "
-                    "for each "
-                    "mapping; combine some, or filter in the handler"
+                    "for each mapping; combine some, or filter in the handler"
                 )
         former = self.former_name
         if former is not None and (not LEDGER_NAME.fullmatch(former) or former == self.name):

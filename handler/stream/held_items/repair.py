@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from handler.stream.change import Change
+from handler.stream.change import END_OF_TIME_SECONDS, Change
 from handler.stream.engine.batch import InvalidBatchError, read_batch
 from handler.stream.engine.batch_run import Processor
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
-from handler.stream.held_items.turn import END_OF_TIME_SECONDS, Turn, TurnDependencies
+from handler.stream.held_items.turn import Turn, TurnDependencies
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import HoldBrokenError, digest_of, version_of
 from handler.stream.ledger.table import FORMAT

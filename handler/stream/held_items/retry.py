@@ -3,11 +3,12 @@
 import threading
 from collections.abc import Iterator, Sequence
 
+from handler.stream.change import END_OF_TIME_SECONDS
 from handler.stream.engine.batch import Function
 from handler.stream.engine.batch_run import Invoke, Processor
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
-from handler.stream.held_items.turn import END_OF_TIME_SECONDS, Turn, TurnDependencies
+from handler.stream.held_items.turn import Turn, TurnDependencies
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import HoldRow
 from handler.stream.ledger.table import FORMAT

@@ -30,8 +30,6 @@ MAX_BACK_OFF_MINUTES = 60
 DEATHS_TO_GIVE_UP = 2
 """Consecutive crashes after which a change past `give_up_after_seconds` is given up untried. A single crash may have
 another cause: the owner may have crashed before it started this change."""
-END_OF_TIME_SECONDS = 253_402_300_800.0
-"""The end of the year 9999, in seconds since 1970: every item is due by then."""
 
 Result = TypeVar("Result")
 
