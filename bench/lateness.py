@@ -68,12 +68,12 @@ class Scenario:
     """Seconds, from the tenth on, in which every handler raises."""
     items: int = 1_000
     batch: int = 100
-    lanes: int = 1
+    concurrent_batches: int = 1
 
     @property
     def mapping(self) -> dict[str, Any]:
         """Options of the mapping in addition to the common ones."""
-        return {"BatchSize": self.batch, "ParallelizationFactor": self.lanes}
+        return {"BatchSize": self.batch, "ParallelizationFactor": self.concurrent_batches}
 
 
 class ScenarioRun:

@@ -26,10 +26,11 @@ BATCHES, QUICK_BATCHES = 20, 4
 MEMORIES = (128, 256, 512, 1024, 1769, 3538)
 LEDGER, MIRROR = "ledger", "mirror"
 NOTE = """\
-Changes a second of one lane, of which a shard has as many as the mapping's parallelization factor, by the function's
-memory: in batches of 100 over 100 items, and with no waiting. Lambda gives one vCPU for 1,769 MB, and Python uses no
-more than one. A shard takes up to 1,000 writes a second. The CPU is the least of several batches, on this machine. Good
-is at most 0.2 ms for a log line, 3.3 for put_if_newer and 6.7 for a claim (infra/rules/sizes.py)."""
+Changes per second for one of a shard's concurrent batches, by the function's memory. The mapping's parallelization
+factor is the number of these batches. A batch has 100 changes of 100 items, and the handler never waits. Lambda gives
+one vCPU for 1,769 MB, and Python uses at most one. A shard takes up to 1,000 writes a second. The CPU time is the least
+of several batches on this machine. Good is at most 0.2 ms for a log line, 3.3 ms for put_if_newer and 6.7 ms for a
+claim (infra/rules/sizes.py)."""
 
 
 def _nothing(change: Any) -> None:
