@@ -1,49 +1,93 @@
 """Reads the outputs of a deployed stack, and makes clients for its Region."""
 
+import contextlib
+import http.client
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import boto3  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] -- as above
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
 
 from ops import OpsError
 
 Client = Callable[[str], Any]
 """Returns boto3's client for a service."""
 
+SANDBOX_OUTPUTS = "/_table-stream/outputs"
+"""The path at which the sandbox answers with the outputs of its stack."""
+LONGEST_INVOCATION_SECONDS = 910
+"""Lambda's longest time-out (900 s), and 10 s for the answer."""
+CONNECTIONS = 32
+"""Connections of a client, and so the most calls of one service that run at the same time."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-class TableOutputs(BaseModel):
+_lock = threading.Lock()
+
+
+class Outputs(BaseModel):
+    """Outputs of one thing of the program, by the names that the stack exports."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class TableOutputs(Outputs):
     """Outputs of a table."""
 
     name: str
     arn: str
+    stream_arn: str = ""
 
 
-class ConsumerOutputs(BaseModel):
+class ConsumerOutputs(Outputs):
     """Outputs of a consumer; the keys of `mappings` are the program's names of the tables that the consumer reads."""
 
-    log_group: str = Field(alias="logGroup")
+    function: str
+    role: str
+    log_group: str
     mappings: dict[str, str]
+    ledger_name: str | None = None
+    """The consumer's name in the ledger and the failure bucket; None for a consumer without stores."""
+    schedule: str | None = None
+    """The name of the schedule that retries held items; None for a consumer without stores."""
+    fenced: bool = False
+    """Whether `put_if_newer` makes all of the consumer's writes to tables."""
+    claimed: bool = False
+    """Whether the consumer claims its changes."""
+    alarms: list[str] = []
+    """The names of the consumer's alarms, composite alarms included."""
 
 
-class FailureBucketOutputs(BaseModel):
+class FailureBucketOutputs(Outputs):
     """Outputs of the failure bucket."""
 
     bucket: str
 
 
-class StoresOutputs(BaseModel):
+class LedgerOutputs(Outputs):
+    """Outputs of the ledger table."""
+
+    name: str
+    arn: str = ""
+
+
+class StoresOutputs(Outputs):
     """Outputs of the stores."""
 
     failures: FailureBucketOutputs
+    ledger: LedgerOutputs
 
 
-class Stack(BaseModel):
+class Stack(Outputs):
     """Outputs of the stack that the commands use."""
 
     tables: dict[str, TableOutputs] = Field(min_length=1)
@@ -54,6 +98,8 @@ class Stack(BaseModel):
     def load(cls, outputs: Path | None, name: str | None) -> "Stack":
         """Read the outputs from a file (`-` is standard input), or from the stack `name` with the Pulumi CLI.
 
+        Without both, the outputs are those of the sandbox if AWS_ENDPOINT_URL names one, else of the selected stack.
+
         Raises
         ------
         OpsError
@@ -61,7 +107,7 @@ class Stack(BaseModel):
         """
         try:
             if outputs is None:
-                text = _cli_outputs(name)
+                text = (None if name else _sandbox_outputs()) or _cli_outputs(name)
             else:
                 text = sys.stdin.read() if outputs == Path("-") else outputs.read_text(encoding="utf-8")
         except OSError as error:
@@ -74,11 +120,47 @@ class Stack(BaseModel):
                 f"the JSON is not the output of pulumi stack output --json for this program: {problems}"
             ) from error
 
+    def consumer(self, name: str) -> ConsumerOutputs:
+        """Return the outputs of a consumer. Raises OpsError if the stack has no such consumer."""
+        if name not in self.consumers:
+            near = get_close_matches(name, self.consumers, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(self.consumers)) or 'none'}"
+            raise OpsError(f"the stack has no consumer {name}; {hint}")
+        return self.consumers[name]
+
     def client(self, service: str) -> Any:
-        """Return boto3's client for a service in the stack's Region, whatever the environment's Region is."""
-        region = next(iter(self.tables.values())).arn.split(":")[3]
-        config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 5})
+        """Return boto3's client for a service in the stack's Region, whatever the environment's Region is.
+
+        All callers and threads share one client of a service.
+        """
+        return _client(service, next(iter(self.tables.values())).arn.split(":")[3])
+
+
+@lru_cache
+def _client(service: str, region: str) -> Any:
+    with _lock:  # boto3 creates clients in one thread at a time; the clients themselves are thread-safe
+        read_timeout = LONGEST_INVOCATION_SECONDS if service == "lambda" else 30
+        retries = {"mode": "standard", "total_max_attempts": 5}
+        config = Config(connect_timeout=5, read_timeout=read_timeout, max_pool_connections=CONNECTIONS, retries=retries)
         return cast("Any", boto3).client(service, region_name=region, config=config)
+
+
+def _sandbox_outputs() -> str | None:
+    """Return the outputs of the sandbox at AWS_ENDPOINT_URL; None if the variable names no sandbox."""
+    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
+    if endpoint.hostname not in LOOPBACK:
+        return None
+    connection = http.client.HTTPConnection(endpoint.hostname or "", endpoint.port or 80, timeout=5)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", SANDBOX_OUTPUTS)
+            response = connection.getresponse()
+            return response.read().decode() if response.status == http.HTTPStatus.OK else None
+        except OSError as error:
+            raise OpsError(
+                f"no sandbox answers at {endpoint.geturl()} ({error.strerror or error}): run make sandbox and the "
+                "export lines that it prints, or unset AWS_ENDPOINT_URL"
+            ) from error
 
 
 def _cli_outputs(name: str | None) -> str:

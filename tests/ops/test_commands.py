@@ -1,11 +1,15 @@
-"""The question that the commands ask."""
+"""The question that the commands ask, and their answers to errors."""
 
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
-from ops.__main__ import ask_to_confirm
+from ops.cli import Session
+from ops.stack import Stack
+
+OUTPUTS = """{"tables": {"t": {"name": "t-1", "arn": "arn:aws:dynamodb:eu-west-3:1:table/t-1"}}, "consumers": {},
+              "stores": {"failures": {"bucket": "b"}, "ledger": {"name": "l"}}}"""
 
 
 class Terminal(StringIO):
@@ -19,5 +23,6 @@ class Terminal(StringIO):
 def test_the_question_shows_its_answers(monkeypatch: pytest.MonkeyPatch, typed: str, agreed: bool):
     monkeypatch.setattr("sys.stdin", Terminal(typed))
     shown = StringIO()
-    assert ask_to_confirm(Console(file=shown)) is agreed
+    session = Session(Stack.model_validate_json(OUTPUTS), Console(file=shown))
+    assert session.should_execute() is agreed
     assert shown.getvalue() == "Continue? [y/N] "

@@ -13,10 +13,10 @@ NAMES = {"a": "a-1", "orders": "orders-1", "orders-mirror": "mirror-1"}
 OUTPUTS: dict[str, Any] = {
     "tables": {key: {"name": name, "arn": f"arn:aws:dynamodb:eu-west-1:1:table/{name}"} for key, name in NAMES.items()},
     "consumers": {
-        "change-log": {"logGroup": "logs", "mappings": {"a": "1", "orders": "2"}},
-        "mirror": {"logGroup": "mirror-logs", "mappings": {"orders": "3"}},
+        "change-log": {"function": "f", "role": "r", "logGroup": "logs", "mappings": {"a": "1", "orders": "2"}},
+        "mirror": {"function": "m", "role": "r", "logGroup": "mirror-logs", "mappings": {"orders": "3"}},
     },
-    "stores": {"failures": {"bucket": "bucket"}},
+    "stores": {"failures": {"bucket": "bucket"}, "ledger": {"name": "ledger"}},
 }
 
 

@@ -9,7 +9,7 @@ from ops import OpsError
 from ops.stack import Stack
 
 OUTPUTS = """{"tables": {"t": {"name": "t-1", "arn": "arn:aws:dynamodb:eu-west-3:1:table/t-1"}}, "consumers": {},
-              "stores": {"failures": {"bucket": "b"}}}"""
+              "stores": {"failures": {"bucket": "b"}, "ledger": {"name": "l"}}}"""
 
 
 @pytest.fixture

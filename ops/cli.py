@@ -1,0 +1,116 @@
+"""What all commands share: their options, the session with its console, the confirmation and the exit codes."""
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+from ops import OpsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ops.stack import Stack
+
+# Commands import boto3, Rich and their own modules when they run, so that --help answers at once.
+
+DONE, LEFT_TO_DO, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: all is well; something is left to do; the command could not run; a signal interrupted it."""
+
+Arguments = ParamSpec("Arguments")
+
+StackOption = Annotated[
+    str | None, typer.Option("--stack", help="Stack whose outputs the Pulumi CLI reads; default: the selected stack.")
+]
+OutputsOption = Annotated[
+    Path | None, typer.Option("--outputs", help="File with the stack's outputs as JSON; - is standard input.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print only the result, as JSON, on standard output.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask to confirm.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; nothing is written.")]
+ConsumerArgument = Annotated[str, typer.Argument(metavar="CONSUMER", help="The consumer's name in the program.")]
+AnyConsumerArgument = Annotated[
+    str | None, typer.Argument(metavar="[CONSUMER]", help="The consumer's name in the program; default: all.")
+]
+ItemOption = Annotated[
+    str | None, typer.Option("--item", help="An item's key, as in customer_id=c7,order_id=31, or its digest.")
+]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of a command: the stack that it works on, and how it talks to the operator."""
+
+    stack: "Stack"
+    console: "Console"
+    """Where people read: standard output, or standard error if `as_json`."""
+    as_json: bool = False
+    assume_yes: bool = False
+    is_dry_run: bool = False
+
+    @classmethod
+    def open(
+        cls, stack: str | None, outputs: Path | None, *, as_json: bool, assume_yes: bool = False, dry_run: bool = False
+    ) -> "Session":
+        """Read the stack's outputs. Raises OpsError (Stack.load)."""
+        from rich.console import Console
+
+        from ops.stack import Stack
+
+        console = Console(stderr=as_json, highlight=False, soft_wrap=True, markup=False)
+        return cls(Stack.load(outputs, stack), console, as_json, assume_yes, dry_run)
+
+    def should_execute(self) -> bool:
+        """Return whether to execute the plan that the command has just printed; ask the operator if necessary.
+
+        Raises
+        ------
+        OpsError
+            Standard input is not a terminal, and neither --yes nor --dry-run is given.
+        """
+        if self.is_dry_run or self.assume_yes:
+            return not self.is_dry_run
+        return self.confirm("Continue?")
+
+    def confirm(self, question: str) -> bool:
+        """Ask the person at the terminal, and return whether the answer is yes. Raises OpsError as above."""
+        if self.assume_yes:
+            return True
+        if not sys.stdin.isatty():
+            raise OpsError(
+                "standard input is not a terminal: pass --yes to execute the plan, or --dry-run to only print it"
+            )
+        return self.console.input(f"{question} [y/N] ", markup=False).strip().lower() in ("y", "yes")
+
+    def print_json(self, result: Any) -> None:
+        """Print the result on standard output if the command runs with --json."""
+        import json
+
+        if self.as_json:
+            print(json.dumps(result, default=str))
+
+
+def command(run: Callable[Arguments, int]) -> Callable[Arguments, None]:
+    """Make a command of a function that returns an exit code. Errors that the operator can fix become one line."""
+
+    @functools.wraps(run)
+    def execute(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            code = run(*args, **kwargs)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        except Exception as error:
+            from ops.errors import explanation
+
+            text = explanation(error)
+            if text is None:
+                raise
+            print(text, file=sys.stderr)
+            code = COULD_NOT_RUN
+        raise typer.Exit(code)
+
+    return execute

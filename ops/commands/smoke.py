@@ -1,0 +1,71 @@
+"""The command smoke."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli import (
+    COULD_NOT_RUN,
+    DONE,
+    LEFT_TO_DO,
+    DryRunOption,
+    JsonOption,
+    OutputsOption,
+    Session,
+    StackOption,
+    YesOption,
+    command,
+)
+
+if TYPE_CHECKING:
+    from ops.smoke import Effect
+
+
+@command
+def smoke(
+    *,
+    stack: StackOption = None,
+    outputs: OutputsOption = None,
+    within: Annotated[float, typer.Option("--within", help="Seconds to wait after each change.")] = 120,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Change marked items, wait until the consumers have processed them, and clean up.
+
+    Exit code 0: every effect was seen; 1: effects are missing; 2: the test could not run.
+    """
+    from ops.smoke import SmokeTest
+
+    session = Session.open(stack, outputs, as_json=as_json, assume_yes=yes, dry_run=dry_run)
+    console, run = session.console, SmokeTest(session.stack, session.stack.client)
+    console.print(f"smoke · marker {run.marker}")
+    for item in run.items.values():
+        console.print(f"  {item.name}: write, update and delete an item; read by {', '.join(item.readers)}")
+    for consumer in run.untried_consumers:
+        console.print(f"  {consumer} is not tested")
+    if not session.should_execute():
+        return DONE if dry_run else COULD_NOT_RUN
+
+    seconds: dict[Effect, float] = {}
+
+    def on_effect(effect: "Effect", after: float) -> None:
+        seconds[effect] = after
+        console.print(f"✔ {effect.consumer:<12} {effect.table:<12} {effect.event}  {after:5.1f} s")
+
+    with console.status("waiting for the consumers"):
+        missing = run.run(within, on_effect)
+    for effect in missing:
+        console.print(f"✖ {effect.consumer:<12} {effect.table:<12} {effect.event}  not within {within:g} s")
+    for consumer in sorted({effect.consumer for effect in missing}):
+        group, bucket = session.stack.consumers[consumer].log_group, session.stack.stores.failures.bucket
+        console.print(f"{consumer}: check log group {group}, its mappings, and the failure bucket {bucket}")
+    session.print_json(
+        {
+            "marker": run.marker,
+            "seen": [{**effect._asdict(), "seconds": round(after, 1)} for effect, after in seconds.items()],
+            "missing": [effect._asdict() for effect in missing],
+            "untried": run.untried_consumers,
+        }
+    )
+    return LEFT_TO_DO if missing else DONE

@@ -1,0 +1,45 @@
+"""Explains errors to the operator: one line that says what is wrong and what to do."""
+
+from botocore import exceptions  # pyright: ignore[reportMissingTypeStubs] -- untyped
+
+from handler.stream.aws import error_code
+from ops import OpsError
+
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+INVALID = ("InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch")
+DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
+THROTTLED = (
+    *("ThrottlingException", "Throttling", "ProvisionedThroughputExceededException", "RequestLimitExceeded"),
+    *("TooManyRequestsException", "SlowDown"),
+)
+
+
+def explanation(error: Exception) -> str | None:
+    """Return one line about an error that the operator can fix; None for a fault of this program."""
+    match error:
+        case OpsError():
+            return str(error)
+        case exceptions.NoCredentialsError() | exceptions.PartialCredentialsError():
+            return f"{error}: log in to AWS, as with aws sso login, or set AWS_PROFILE"
+        case exceptions.TokenRetrievalError() | exceptions.UnauthorizedSSOTokenError():
+            return f"{error}: log in again, as with aws sso login"
+        case exceptions.EndpointConnectionError() | exceptions.ConnectTimeoutError():
+            return f"{error}: check the network and AWS_ENDPOINT_URL, which make sandbox prints at each start"
+        case exceptions.ClientError():
+            return f"{error}: {_way_out(error_code(error) or '')}".removesuffix(": ")
+        case exceptions.BotoCoreError():
+            return str(error)
+        case _:
+            return None
+
+
+def _way_out(code: str) -> str:
+    if code in EXPIRED:
+        return "the credentials have expired: log in again"
+    if code in INVALID:
+        return "AWS does not know these credentials: check AWS_PROFILE and the variables AWS_*"
+    if code in DENIED:
+        return "docs/roles has the permissions that each command needs (operator-*.json)"
+    if code in THROTTLED:
+        return "AWS throttles the calls: wait a minute and run the command again; it continues where it stopped"
+    return ""
