@@ -4,6 +4,7 @@ import signal
 
 import typer
 
+from ops.commands.redrive import redrive
 from ops.commands.smoke import smoke
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for each in (smoke,):
+for each in (redrive, smoke):
     app.command()(each)
 
 if __name__ == "__main__":

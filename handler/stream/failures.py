@@ -27,6 +27,8 @@ class Failure:
     """The stream records; none if the failure record is only a pointer (SQS, SNS)."""
     at: str
     """When the failure record was written (ISO 8601)."""
+    function_arn: str | None = None
+    """The function's ARN, if the record has it."""
 
 
 def read_failure(text: str | bytes) -> Failure:
@@ -42,6 +44,7 @@ def read_failure(text: str | bytes) -> Failure:
             stream_arn=body["DDBStreamBatchInfo"]["streamArn"],
             records=tuple(event.get("Records", ())),
             at=body["timestamp"],
+            function_arn=body["requestContext"].get("functionArn"),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableFailureError(f"not a failure record: {type(error).__name__} {error}") from error
