@@ -100,6 +100,9 @@ class Redrive:
         self.outcomes = Outcomes()
         self.put_back = 0
         """Changes that were put back in this run."""
+        self.seconds_sending = 0.0
+        """Seconds in which at least one request was being answered."""
+        self._sending_since = 0.0
 
     def close(self) -> None:
         """Send nothing more."""
@@ -176,6 +179,8 @@ class Redrive:
         changes = requests.popleft()
         if self._rate:
             self._next_send = max(self._clock(), self._next_send) + len(changes) / self._rate
+        if not self._running:
+            self._sending_since = self._clock()
         future = self._pool.submit(self._sender.send, changes, self._plan.records(changes), is_whole=is_whole)
         self._running[future] = changes, requests
 
@@ -187,6 +192,8 @@ class Redrive:
             self._take(future.result())
             if rest and not future.result().refused and self.outcomes.stopped is None:
                 self._submit(rest, is_whole=False)
+            if not self._running:
+                self.seconds_sending += self._clock() - self._sending_since
 
     def _take(self, sent: Sent) -> None:
         """Record an answer, and copy the objects whose changes are all in their holds."""
@@ -274,6 +281,7 @@ def result(redrive: Redrive, plan: PlanFile) -> dict[str, Any]:
     outcomes = redrive.outcomes
     return {
         "put_back": redrive.put_back,
+        "seconds_sending": round(redrive.seconds_sending, 3),
         "done": outcomes.done,
         "parked_again": outcomes.parked_again,
         "waiting": redrive.waiting,
