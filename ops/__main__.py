@@ -4,6 +4,9 @@ import signal
 
 import typer
 
+from ops.commands.held import held
+from ops.commands.retry import retry
+from ops.commands.skip import skip
 from ops.commands.smoke import smoke
 
 app = typer.Typer(
@@ -22,7 +25,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for each in (smoke,):
+for each in (held, retry, skip, smoke):
     app.command()(each)
 
 if __name__ == "__main__":
