@@ -4,7 +4,12 @@ import signal
 
 import typer
 
+from ops.commands.failures import failures
+from ops.commands.held import held
 from ops.commands.redrive import redrive
+from ops.commands.replay import replay
+from ops.commands.retry import retry
+from ops.commands.skip import skip
 from ops.commands.smoke import smoke
 
 app = typer.Typer(
@@ -23,7 +28,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for each in (redrive, smoke):
+for each in (failures, held, redrive, replay, retry, skip, smoke):
     app.command()(each)
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from ops.failures.screening import SourceTables, in_chunks, screen
 from ops.failures.sending import RetryRuns, Sender
 from ops.held.items import item_text
 from ops.stack import Client, ConsumerOutputs
-from ops.times import iso_minute
+from ops.times import iso_minute, parse_time
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -97,15 +97,25 @@ class PutBack:
         The plan; `objects` is the bucket that it was read from.
     began
         The time of the plan by S3's clock.
+    is_replay
+        Whether the changes come from the stream itself.
 
     Raises
     ------
     OpsError
-        The consumer has no stores, or its function is gone.
+        The consumer has no stores, its function is gone, or a replay would repeat its effects.
     """
 
     def __init__(
-        self, session: Session, name: str, plan: PlanFile, objects: FailureObjects, began: datetime, limits: Limits
+        self,
+        session: Session,
+        name: str,
+        plan: PlanFile,
+        objects: FailureObjects,
+        began: datetime,
+        limits: Limits,
+        *,
+        is_replay: bool = False,
     ) -> None:
         self._session, self._console, self._name, self._plan = session, session.console, name, plan
         self._objects, self._began, self._limits = objects, began, limits
@@ -113,8 +123,13 @@ class PutBack:
         self._client = client
         self.function = FunctionState.read(client, self._consumer)
         self._ledger = RedrivenChanges(client, session.stack.stores.ledger.name, ledger_name(name, self._consumer))
-        must_check = not (self._consumer.fenced or limits.out_of_order)
-        self._tables = SourceTables(client) if must_check else None
+        is_safe = self._consumer.fenced or limits.out_of_order
+        if is_replay and not (is_safe or self._consumer.claimed):
+            raise OpsError(
+                f"{name} is neither fenced nor claimed: a replay repeats its effects, and turns items back that later "
+                "changes have changed; --out-of-order replays all the same"
+            )
+        self._is_replay, self._tables = is_replay, None if is_safe or is_replay else SourceTables(client)
 
     # The plan
 
@@ -136,10 +151,13 @@ class PutBack:
         say, counts = self._console.print, Counter(self._plan.counts())
         planned, items = counts[PLANNED], self._plan.items_left()
         say(f"  {planned:,} {plural('change', planned)} of {items:,} {plural('item', items)} to put back")
+        span = self._plan.span()
+        if span and self._is_replay:
+            say(f"  recorded {iso_minute(_utc(span[0]))} to {iso_minute(_utc(span[1]))}")
+            return
         groups = self._plan.groups(PLANNED)
         for group in groups[:MAX_CAUSES]:
             say(f"    {group.changes:>7,}  {cut(group.cause, 68)}")
-        span = self._plan.span()
         if span:
             say(f"  failed {iso_minute(_utc(span[0]))} to {iso_minute(_utc(span[1]))};")
             say(f"  {code_sentence(self.function.changed_at, span[1])}")
@@ -308,6 +326,48 @@ def read_plan(
         task = bar.add_task("reading", total=total)
         planner.run(plan, lambda: bar.advance(task))
     return planner
+
+
+def read_stream(
+    session: Session,
+    name: str,
+    plan: PlanFile,
+    times: tuple[str, str | None],
+    items: frozenset[str] | None,
+    began: datetime,
+) -> dict[str, Any]:
+    """Read the changes of a time from the consumer's streams, and print and return how far the streams go back.
+
+    Raises
+    ------
+    OpsError
+        A time is invalid, or a filter cannot be evaluated.
+    """
+    from ops.failures.stream import StreamReader, sources_of
+
+    consumer, client = session.stack.consumer(name), session.stack.client
+    since = parse_time(times[0], began)
+    until = parse_time(times[1], began) if times[1] else began
+    if until < since:
+        raise OpsError(f"--until {times[1]} is before --since {times[0]}")
+    reader = StreamReader(client, name, ledger_name(name, consumer))
+    read, oldest = 0, list[float]()
+    try:
+        with progress(session) as bar:
+            task = bar.add_task("reading", total=None)
+            for source in sources_of(client, consumer):
+                found = reader.read(plan, source, since, until, items, lambda number: bar.advance(task, number))
+                read += found.read
+                oldest += [found.oldest] if found.oldest is not None else []
+    finally:
+        reader.close()
+    session.console.print(f"  {read:,} {plural('record', read)} read, from {iso_minute(since)} to {iso_minute(until)}")
+    if oldest and max(oldest) > since.timestamp() + 1:
+        session.console.print(
+            f"  the stream's oldest record is of {iso_minute(_utc(max(oldest)))}, after --since: earlier changes,\n"
+            "    if there were any, are no longer in the stream"
+        )
+    return {"read": read, "since": since.isoformat(), "until": until.isoformat(), "oldest": max(oldest, default=None)}
 
 
 def item_digests(text: str | None, session: Session, consumers: Mapping[str, ConsumerOutputs]) -> frozenset[str] | None:

@@ -269,13 +269,23 @@ class PlanFile:
             "UPDATE changes SET state = ? WHERE state = ? AND created < ?", (TOO_OLD, PLANNED, created)
         )
 
-    def exported(self) -> Iterator[tuple[str, str, str, str, float, dict[str, Any]]]:
-        """Yield item, version, cause, error, time of the failure and record of each change."""
+    def exported(self) -> Iterator[dict[str, Any]]:
+        """Yield each failed change whole, for people and programs."""
         rows = self._database.execute(
-            "SELECT item, version, causes.text, error, at, record FROM changes JOIN causes ON causes.id = cause"
+            "SELECT consumer, item, causes.text, error, at, record FROM changes JOIN causes ON causes.id = cause"
         )
-        for *values, record in rows:
-            yield (*values, from_json(zlib.decompress(record)))
+        for consumer, item, cause, error, at, record in rows:
+            whole = {"consumer": consumer, "item": item, "cause": cause, "error": error, "at": at}
+            yield whole | {"record": from_json(zlib.decompress(record))}
+
+    def object_of_event(self, event_id: str) -> str | None:
+        """Return the key of an object with a change; None if no failed change has this event id."""
+        row = self._database.execute(
+            "SELECT objects.key FROM changes JOIN sources ON sources.change = changes.id "
+            "JOIN objects ON objects.id = sources.object WHERE event_id = ?",
+            (event_id,),
+        ).fetchone()
+        return row and row[0]
 
     # Progress
 

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Shop:
         return subprocess.Popen(
             [sys.executable, "-m", "ops", *arguments, "--outputs", str(path)],
             cwd=ROOT,
-            env=environment_without_aws() | self.aws.sandbox.emulator.variables(),
+            env=environment_without_aws() | self.aws.variables(),
             text=True,
             **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
         )
@@ -72,8 +72,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(aws: LocalAws, deployed: Callable[..., Deployment], tmp_path: Path) -> Generator[Shop]:
-    yield Shop(aws, deployed(), tmp_path)
+def shop(aws: LocalAws, deployed: Callable[..., Deployment], tmp_path: Path) -> Shop:
+    return Shop(aws, deployed(), tmp_path)
 
 
 def users(number: int, name: str, language: str = "xx") -> list[dict[str, Any]]:
