@@ -82,8 +82,8 @@ class FunctionState:
 def code_sentence(changed_at: datetime, last_failure: float) -> str:
     """Say whether the function has changed since the last failure."""
     when = "after" if changed_at.timestamp() > last_failure else "before"
-    warning = "" if when == "after" else ": the same code may fail again"
-    return f"the function was last changed at {iso_minute(changed_at)}, {when} the last failure{warning}"
+    warning = "" if when == "after" else ":\n  the same code may fail again"
+    return f"the function last changed {iso_minute(changed_at)}, {when} the last failure{warning}"
 
 
 class PutBack:
@@ -157,9 +157,9 @@ class PutBack:
             return
         groups = self._plan.groups(PLANNED)
         for group in groups[:MAX_CAUSES]:
-            say(f"    {group.changes:>7,}  {cut(group.cause, 68)}")
+            say(f"    {group.changes:>7,}  {cut(group.cause, 67)}")
         if span:
-            say(f"  failed {iso_minute(_utc(span[0]))} to {iso_minute(_utc(span[1]))};")
+            say(f"  failed {iso_minute(_utc(span[0]))} to {iso_minute(_utc(span[1]))}")
             say(f"  {code_sentence(self.function.changed_at, span[1])}")
         if len(groups) > MAX_CAUSES:
             say(f"             and {len(groups) - MAX_CAUSES} more causes")

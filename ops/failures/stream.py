@@ -144,7 +144,7 @@ class StreamReader:
         def begin(shard: str) -> str:
             return self._iterator(stream_arn, shard, ShardIteratorType="AT_TIMESTAMP", Timestamp=since)
 
-        following = dict(concurrently(self._pool, begin, shards))
+        following: dict[str, str] = dict(concurrently(self._pool, begin, shards))
         empty = dict.fromkeys(shards, 0)
         while following:
             pages = concurrently(self._pool, self._page, list(following.values()))
