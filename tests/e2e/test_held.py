@@ -80,7 +80,7 @@ def test_an_operator_sees_what_is_held_mends_it_and_retries(
     assert (code, error) == (1, "")
     lines = out.splitlines()
     assert "mirror · 1 item is held, 3 changes wait" in lines
-    assert any(line.startswith("    1 item   ResourceNotFoundException: An error occurred (") for line in lines)
+    assert "    1 item   ResourceNotFoundException: PutItem: Requested resource not found" in lines
     assert "change-log · nothing is held" in lines
 
     code, out, error = ops("held", "mirror", "--item", item)
