@@ -5,6 +5,7 @@ import signal
 import typer
 
 from ops.commands.smoke import smoke
+from ops.commands.status import status
 
 app = typer.Typer(
     help="Commands for a deployed stack, on AWS or in the sandbox (AWS_ENDPOINT_URL).\n\n"
@@ -22,7 +23,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for each in (smoke,):
+for each in (status, smoke):
     app.command()(each)
 
 if __name__ == "__main__":
