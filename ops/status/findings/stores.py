@@ -65,8 +65,9 @@ def _held(name: str, holds: HoldFacts, now: float) -> Finding:
         first = holds.errors[0]
         text = first.cause if len(first.cause) <= MAX_ERROR_TEXT else f"{first.cause[: MAX_ERROR_TEXT - 1]}…"
         seen = sum(each.items for each in holds.errors)
-        share = "" if one else f" ({first.items} of {seen})" if seen < holds.items else f" ({first.items})"
-        cause = f"{'Its error' if one else 'Most frequent error'}{share}: {text}"
+        of = f"the {seen} longest held" if seen < holds.items else str(seen)
+        share = "All fail with" if first.items == holds.items else f"Most frequent error ({first.items} of {of})"
+        cause = f"{'Its error' if one else share}: {text}"
     changes = f"{several(holds.waiting, 'change')} wait{'s' if holds.waiting == 1 else ''} in order"
     meaning = f"{changes}, and the schedule retries them. {cause}".strip()
     return Finding(

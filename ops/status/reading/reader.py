@@ -231,7 +231,8 @@ class Reader:
     def _start_names(self, consumers: Iterable[ConsumerFacts]) -> Call | None:
         if not self._reads_gone:
             return None
-        namespaces = sorted({_namespace(consumer) for consumer in consumers})
+        functions = [each.function for each in consumers]
+        namespaces = sorted({each.namespace for each in functions if isinstance(each, FunctionFacts)})
         return self._calls.start(
             None,
             "the list of metrics",

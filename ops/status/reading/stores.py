@@ -9,7 +9,7 @@ from typing import Any
 from handler.stream.ledger import Ledger
 from handler.stream.ledger.holds import DESCRIPTION_KEY
 from handler.stream.ledger.rows import HoldRow
-from handler.stream.ledger.table import key_of
+from handler.stream.ledger.table import LedgerTable, key_of
 from ops.causes import cause_of
 from ops.stack import Client
 from ops.status.facts import GoneConsumer, HeldError, HoldFacts, Listing
@@ -90,15 +90,6 @@ def read_gone(
     The ledger may have millions of claims, so it is not scanned: only the consumer's partitions for its holds, and for
     its notes of these streams, are queried.
     """
-    noted = tuple(stream for stream in streams if _has_row(client("dynamodb"), ledger, f"note#{consumer}#{stream}"))
+    rows = LedgerTable(lambda: client("dynamodb"), ledger)
+    noted = tuple(stream for stream in streams if rows.query_page(f"note#{consumer}#{stream}", limit=1)[0])
     return GoneConsumer(consumer, read_holds(client, ledger, consumer), noted, has_failures)
-
-
-def _has_row(dynamodb: Any, ledger: str, partition: str) -> bool:
-    response = dynamodb.query(
-        TableName=ledger,
-        KeyConditionExpression="pk = :pk",
-        ExpressionAttributeValues={":pk": {"S": partition}},
-        Limit=1,
-    )
-    return bool(response["Items"])

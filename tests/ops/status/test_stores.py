@@ -50,7 +50,8 @@ def test_many_held_items_have_a_most_frequent_error():
     assert only(findings(consumer)) == (
         "many-held",
         "211 items are held, the first since 20:40 UTC (2 h ago).",
-        f"633 changes wait in order, and the schedule retries them. Most frequent error (98 of 100): {CAUSE}",
+        "633 changes wait in order, and the schedule retries them. "
+        f"Most frequent error (98 of the 100 longest held): {CAUSE}",
         "many-held",
         HELD,
     )
