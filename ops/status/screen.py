@@ -53,8 +53,12 @@ def _headline(facts: Facts, findings: Sequence[Finding]) -> str:
     urgent = sum(finding.level < Level.NOTE for finding in findings)
     if urgent:
         verdict = f"{several(urgent, 'thing')} to do"
+    elif facts.unread:
+        verdict = "nothing is wrong in what could be read"
+    elif all(summary_of(consumer, facts.now).has_metrics for consumer in facts.consumers):
+        verdict = "all is well"
     else:
-        verdict = "nothing is wrong in what could be read" if facts.unread else "all is well"
+        verdict = "nothing is wrong, as far as is known without metrics"
     return f"{verdict} · {several(len(facts.consumers), 'consumer')} · {clock(facts.now, facts.now)}"
 
 
@@ -78,8 +82,9 @@ def _consumers(facts: Facts, findings: Sequence[Finding], options: str) -> Itera
         if needs_gap or found:
             yield "", ""
         needs_gap = bool(found)
-        mark, colour = _mark(found, is_read=consumer.name not in unread)
-        figures = " · ".join(_figures(consumer, summary_of(consumer, facts.now), facts.now))
+        summary = summary_of(consumer, facts.now)
+        mark, colour = _mark(found, is_known=consumer.name not in unread and summary.has_metrics)
+        figures = " · ".join(_figures(consumer, summary, facts.now))
         yield from _wrapped(figures, f"{mark} {consumer.name:<{width}}  ", " " * (width + 4), colour)
         for finding in found:
             yield from _finding(finding, options)
@@ -98,11 +103,11 @@ def _urgency(findings: Sequence[Finding]) -> int:
     return min((finding.level for finding in findings), default=Level.NOTE + 1)
 
 
-def _mark(findings: Sequence[Finding], *, is_read: bool) -> tuple[str, str]:
+def _mark(findings: Sequence[Finding], *, is_known: bool) -> tuple[str, str]:
     urgent = [finding.level for finding in findings if finding.level < Level.NOTE]
     if urgent:
         return MARKS[min(urgent)], COLOURS[min(urgent)]
-    return (WELL, WELL_COLOUR) if is_read else ("?", "yellow")
+    return (WELL, WELL_COLOUR) if is_known else ("?", "yellow")
 
 
 def _figures(consumer: ConsumerFacts, figures: Summary, now: float) -> Iterator[str]:
@@ -122,7 +127,7 @@ def _figures(consumer: ConsumerFacts, figures: Summary, now: float) -> Iterator[
 def _lag(figures: Summary, now: float) -> str:
     lag = figures.lag
     if lag is None:
-        return "no batch in 48 h" if figures.has_metrics else "no metrics yet"
+        return "no batch seen" if figures.has_metrics else "no metrics yet"
     behind = "" if lag.seconds <= UP_TO_DATE_SECONDS else f"{duration_text(lag.seconds)} behind"
     if now - lag.at > QUIET_SECONDS:
         return f"no batch since {clock(lag.at, now)}{f', then {behind}' if behind else ''}"

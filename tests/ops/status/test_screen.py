@@ -88,7 +88,11 @@ def test_a_function_that_is_behind_says_when_it_is_up_to_date():
 def test_without_metrics_the_line_says_so():
     mapping = replace(MAPPING, recent={}, history={})
     silent = replace(CONSUMER, recent={}, history={}, mappings=(mapping,))
-    assert screen(facts(silent, tables={})).splitlines()[-1] == "✔ mirror  no metrics yet · nothing held"
+    assert screen(facts(silent, tables={})).splitlines() == [
+        "nothing is wrong, as far as is known without metrics · 1 consumer · 22:40 UTC",
+        "",
+        "? mirror  no metrics yet · nothing held",
+    ]
 
 
 def test_what_could_not_be_read_is_said_and_the_rest_is_shown():
