@@ -4,6 +4,9 @@ import signal
 
 import typer
 
+from ops.commands.held import held
+from ops.commands.retry import retry
+from ops.commands.skip import skip
 from ops.commands.smoke import smoke
 from ops.commands.status import status
 
@@ -23,7 +26,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for each in (status, smoke):
+for each in (status, held, retry, skip, smoke):
     app.command()(each)
 
 if __name__ == "__main__":

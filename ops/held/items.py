@@ -74,8 +74,11 @@ def key_types(client: Client, table: str) -> dict[str, str]:
 
 
 def item_text(keys: Mapping[str, Any]) -> str:
-    """Return a key in DynamoDB's JSON as the operator types it: `customer_id=c7,order_id=31`."""
-    return ",".join(f"{name}={next(iter(value.values()))}" for name, value in keys.items())
+    """Return a key in DynamoDB's JSON as the operator types it: `customer_id=c7,order_id=31`, or JSON if it must be."""
+    values = {name: str(next(iter(value.values()))) for name, value in keys.items()}
+    text = ",".join(f"{name}={value}" for name, value in values.items())
+    is_plain = text.isprintable() and _typed_values(text, values) == values
+    return text if is_plain else json.dumps(values)
 
 
 def _typed_values(text: str, types: KeyTypes) -> dict[str, str] | None:
