@@ -1,6 +1,7 @@
 """What status reads from AWS, and what it makes of errors."""
 
 import time
+from typing import Any
 
 import pytest
 from botocore.exceptions import (  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
