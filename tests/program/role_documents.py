@@ -22,7 +22,7 @@ from tests.program import recording
 from tests.program.recording import RecordingBackend, record_program, stacks
 
 TEMPLATES = Path(__file__).parent / "roles"
-NAMES = ("read", "write", "encrypt", "smoke")
+NAMES = ("read", "write", "alarms", "encrypt", "smoke")
 MANAGED_POLICY_CHARACTERS = 6_144
 """Of one managed policy, white space not counted (IAM's quota)."""
 
@@ -32,8 +32,15 @@ ARNS = {
     recording.SCHEDULE: ("SCHEDULES", "arn:aws:scheduler:REGION:ACCOUNT_ID:schedule/default/{}"),
     recording.LOG_GROUP: ("LOG_GROUPS", "arn:aws:logs:REGION:ACCOUNT_ID:log-group:{}"),
     recording.BUCKET: ("BUCKETS", "arn:aws:s3:::{}"),
+    recording.ALARM: ("ALARMS", "arn:aws:cloudwatch:REGION:ACCOUNT_ID:alarm:{}"),
+    recording.COMPOSITE: ("ALARMS", "arn:aws:cloudwatch:REGION:ACCOUNT_ID:alarm:{}"),
+    recording.DASHBOARD: ("DASHBOARDS", "arn:aws:cloudwatch::ACCOUNT_ID:dashboard/{}"),
+    recording.TOPIC: ("TOPICS", "arn:aws:sns:REGION:ACCOUNT_ID:{}"),
 }
 """The word in the templates and the ARN, by the resource's type."""
+
+NAME_INPUTS = {recording.BUCKET: "bucket", recording.COMPOSITE: "alarmName", recording.DASHBOARD: "dashboardName"}
+"""The input with the name in AWS, by type; `name` for all others."""
 
 Arns = Mapping[str, set[str]]
 """The program's ARNs by the word that stands for them in the templates."""
@@ -92,6 +99,10 @@ def _words(registration: Registration) -> Iterator[tuple[str, str]]:
         yield ARNS[registration.type][0], arn
         if registration.type == recording.LOG_GROUP:
             yield "LOG_STREAMS", f"{arn}:*"
+        elif registration.type == recording.TOPIC:
+            yield "SUBSCRIPTIONS", f"{arn}:*"
+        elif registration.type == recording.COMPOSITE:
+            yield "ALL_ALARMS", "*"
     elif registration.type == recording.ROLE:
         arn = f"arn:aws:iam::ACCOUNT_ID:role/{_name_of(registration)}"
         trust = registration.inputs["assumeRolePolicy"]
@@ -101,13 +112,24 @@ def _words(registration: Registration) -> Iterator[tuple[str, str]]:
 
 
 def _arn_of(registration: Registration) -> str:
-    return ARNS[registration.type][1].format(_name_of(registration))
+    name = _name_of(registration)
+    match registration.type:  # a program has dozens of alarms
+        case recording.ALARM if registration.parent:
+            name = f"{registration.parent.rpartition('::')[2]}-*"
+        case recording.COMPOSITE:
+            name = re.sub("(?<=-STACK-).*", "*", name)
+        case _:
+            pass
+    return ARNS[registration.type][1].format(name)
 
 
 def _name_of(registration: Registration) -> str:
     """Return the resource's name in AWS; `?` stands for one of the seven characters that Pulumi adds."""
-    name = registration.inputs.get("bucket" if registration.type == recording.BUCKET else "name")
-    return name if isinstance(name, str) else f"{registration.name}-{'?' * 7}"
+    name = registration.inputs.get(NAME_INPUTS.get(registration.type, "name"))
+    if not isinstance(name, str):
+        return f"{registration.name}-{'?' * 7}"
+    _, _, stack, _, project, *_ = registration.urn.split(":")
+    return name.replace(f"{project}-{stack}", f"{project}-STACK")
 
 
 def _filled(statements: Sequence[Mapping[str, Any]], arns: Arns) -> Iterator[dict[str, Any]]:
