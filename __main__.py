@@ -1,7 +1,8 @@
-"""The program: settings, key, tables, stores, consumers, stack outputs."""
+"""The program: settings, key, tables, stores, consumers, alarms, stack outputs."""
 
 import pulumi
 
+from infra.alarms import Alarms
 from infra.archive import build
 from infra.consumer import StreamConsumer
 from infra.encryption import EncryptionKey
@@ -80,6 +81,8 @@ if settings.mail_from:
         )
     )
 
+alarms = Alarms("alarms", consumers=consumers, settings=settings.alarms)
+
 pulumi.export("tables", {table.name: table.outputs for table in (users, orders, orders_mirror)})
-pulumi.export("consumers", {consumer.name: consumer.outputs for consumer in consumers})
+pulumi.export("consumers", {consumer.name: alarms.outputs_of(consumer) for consumer in consumers})
 pulumi.export("stores", stores.outputs)

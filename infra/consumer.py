@@ -78,6 +78,11 @@ class StreamConsumer(pulumi.ComponentResource):
     role: aws.iam.Role
     log_group: aws.cloudwatch.LogGroup
     mappings: Mapping[str, aws.lambda_.EventSourceMapping]  # by the tables' names in the program
+    tables: Sequence[Table]  # that the consumer reads
+    stores: Stores | None
+    tuning: Tuning
+    counts_events: bool  # whether the mappings have the metrics of EventCount
+    schedule: aws.scheduler.Schedule | None  # of the retry runs; None without stores
     outputs: dict[str, Any]
 
     def __init__(
@@ -102,6 +107,8 @@ class StreamConsumer(pulumi.ComponentResource):
             *(name, reads, environment, stores, tuning, package, images, allow_writes_to),
             *(mapping_args or {}, function_args or {}, former_name),
         )
+        self.tables, self.stores, self.tuning = list(self._args.filters), stores, tuning
+        self.counts_events = self._args.counts_events
         protect = self._args.protect
         aliases = [pulumi.Alias(name=former_name)] if former_name else None
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None, aliases=aliases))
@@ -117,8 +124,11 @@ class StreamConsumer(pulumi.ComponentResource):
         self.function = self._make_function(policy)
         permissions = [policy, *self._add_policies_about_function(policies)]
         policies.exclude_others("role")
+        self.schedule = None
         if stores:
-            retry_every_minute(self._children, name, self.function, stores.account, permissions, enabled=tuning.enabled)
+            self.schedule = retry_every_minute(
+                self._children, name, self.function, stores.account, permissions, enabled=tuning.enabled
+            )
         self.mappings = {
             table.name: self._make_mapping(table, patterns, destination, permissions)
             for table, patterns in self._args.filters.items()
@@ -254,8 +264,12 @@ class StreamConsumer(pulumi.ComponentResource):
             "role": self.role.name,
             "logGroup": self.log_group.name,
             "mappings": {table: mapping.uuid for table, mapping in self.mappings.items()},
+            "fenced": self._args.is_fenced,
+            "claimed": self._args.claims_changes,
         }
-        return outputs | ({"ledgerName": self._args.ledger_name} if self._args.stores else {})
+        if self.schedule:
+            outputs |= {"ledgerName": self._args.ledger_name, "schedule": self.schedule.name}
+        return outputs
 
 
 @dataclass(frozen=True)

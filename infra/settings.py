@@ -1,6 +1,7 @@
 """The stack's configuration. All of it is checked before the first resource, and one error lists every mistake."""
 
 import json
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +17,7 @@ from infra.archive.handler_module import module_of
 from infra.archive.sources import ROOT
 from infra.archive.targets import Target
 from infra.rules.mappings import DAY_SECONDS
+from infra.rules.view import as_flag
 
 MAPPING_FIELDS = {to_camel(name): value for name, value in engine.MAPPING.items()}
 """The retry settings of a mapping, by Pulumi's names; the engine needs its own values for them."""
@@ -28,6 +30,9 @@ REMOVED_FIELDS = {
     "giveUpAloneAfter": "giveUpAfter applies to every item, whether other items succeed or not",
 }
 """Former fields of Tuning, each with its replacement."""
+
+OBJECTS = ("alarms", "confirmedDrained", "tuning")
+"""The keys whose values are objects, which the CLI passes as JSON."""
 
 SET_IN_CODE = "; to set another value, pass StreamConsumer(mapping_args={...})"
 
@@ -96,6 +101,67 @@ class Tuning(BaseModel):
         return seconds
 
 
+NO_ADDRESS = "required, because the stack is protected: name who is told of a fault, an e-mail address or an SNS topic"
+
+ADDRESS = r"^([^@\s]+@[^@\s]+\.[^@\s]+|arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]+)?$"
+
+
+class AlarmSettings(BaseModel):
+    """Who is told of a fault, and when: `alarms` in the stack file."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True, validate_default=True
+    )
+
+    page_to: str = Field(
+        default="", pattern=ADDRESS, description="an e-mail address or the ARN of an SNS topic; pages are for now"
+    )
+    ticket_to: str = Field(
+        default="", pattern=ADDRESS, description="the same; tickets are for working hours, and go to pageTo by default"
+    )
+    runbook: str = Field(
+        default="docs/runbook.md", description="the address of the runbook, to which alarms add #section"
+    )
+    held_after: int = Field(
+        default=1_800,  # by then the engine has retried the item about ten times
+        ge=60,
+        le=7 * DAY_SECONDS,
+        description="seconds for which an item is held; an item is tried again after 60 at the earliest",
+    )
+    many_held: int = Field(
+        default=20,  # as many failures in a row make an environment down
+        ge=1,
+        le=10_000,
+        description="items held at the same time; at most 10,000, by which time every change must be failing",
+    )
+    late_after: int = Field(
+        default=3_600,
+        ge=60,
+        le=DAY_SECONDS - 3_600,
+        description="seconds of IteratorAge; at most 23 hours, because the stream keeps a change for 24",
+    )
+    losing_after: int = Field(
+        default=DAY_SECONDS // 4,  # three quarters of the time are left for mending and catching up
+        ge=60,
+        le=DAY_SECONDS - 3_600,
+        description="seconds of IteratorAge; at most 23 hours, because the stream keeps a change for 24",
+    )
+    near_timeout_share: float = Field(
+        default=0.8, ge=0.1, le=1, description="of the function's timeout; at most 1, since no invocation takes longer"
+    )
+
+    @field_validator("page_to")
+    @classmethod
+    def _check_protected_address(cls, address: str, info: ValidationInfo) -> str:
+        if not address and info.context and info.context["protect"]:
+            raise ValueError(NO_ADDRESS)
+        return address
+
+    def address(self, level: str) -> str:
+        """Return who is told of alarms of a level, `page` or `ticket`; empty if nobody is."""
+        return self.page_to if level == "page" else self.ticket_to or self.page_to
+
+
 def _check_module(consumer: str, info: ValidationInfo) -> str:
     try:
         if info.context:
@@ -137,6 +203,9 @@ class Settings(BaseModel):
         default_factory=dict[str, str],
         description="each table's name with the ARN of its drained stream, as the error for a new view type shows",
     )
+    alarms: AlarmSettings = Field(
+        default_factory=AlarmSettings, description="who is told of a fault, and from which values on"
+    )
     tunings: dict[Annotated[str, AfterValidator(_check_module)], Tuning] = Field(
         default_factory=dict, alias="tuning", description="each consumer's name with its sizes"
     )
@@ -157,8 +226,10 @@ class Settings(BaseModel):
         prefix = f"{pulumi.get_project()}:"
         texts = {key.removeprefix(prefix): text for key, text in _all_config().items() if key.startswith(prefix)}
         values = {name: _parse(name, text) for name, text in texts.items()}
+        values.setdefault("alarms", {})  # so that the check of its defaults reports with all others
+        context = {"root": root, "protect": as_flag(values.get("protect")) is True}
         try:
-            return cls.model_validate(values, by_alias=True, by_name=False, context={"root": root})
+            return cls.model_validate(values, by_alias=True, by_name=False, context=context)
         except ValidationError as error:
             lines = [f"\n  {_describe(prefix, each)}" for each in error.errors(include_url=False)]
             count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
@@ -173,8 +244,8 @@ def _all_config() -> dict[str, str]:
 
 
 def _parse(name: str, value: str) -> Any:
-    """Return the value of the stack file. The CLI passes objects as JSON."""
-    if name not in ("tuning", "confirmedDrained"):
+    """Return the value of the stack file."""
+    if name not in OBJECTS:
         return value
     try:
         return json.loads(value)
@@ -185,7 +256,7 @@ def _parse(name: str, value: str) -> Any:
 def _describe(prefix: str, error: ErrorDetails) -> str:
     """Return one line about a mistake: the key, its value unless it is secret, the cause and the bound's reason."""
     path = [str(part) for part in error["loc"] if part != "[key]"]
-    model = Tuning if len(path) > 2 else Settings
+    model = _model_at(path)
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     unknown = error["type"] == "extra_forbidden"
     if not unknown and path[-1] in model.model_fields:
@@ -204,6 +275,17 @@ def _describe(prefix: str, error: ErrorDetails) -> str:
         cause += f" ({fields[field].description})"
     value = "[secret]" if _is_secret(prefix + path[0]) else json.dumps(error["input"])
     return f"{key} = {value}: {cause}"
+
+
+def _model_at(path: Sequence[str]) -> type[BaseModel]:
+    """Return the model with the last key of the path."""
+    match path:
+        case "tuning", _, _, *_:
+            return Tuning
+        case "alarms", _, *_:
+            return AlarmSettings
+        case _:
+            return Settings
 
 
 def _is_secret(key: str) -> bool:

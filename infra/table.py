@@ -57,6 +57,7 @@ class Table:
     key_arn: pulumi.Input[str] | None = None  # of the key that encrypts the table, unless DynamoDB owns the key
     former_names: Sequence[str] = ()
     has_indexes: bool = False
+    in_this_account: bool = True  # CloudWatch has metrics of this account's tables only
 
     @property
     def outputs(self) -> dict[str, pulumi.Input[str]]:
@@ -268,7 +269,11 @@ class StreamTable(pulumi.ComponentResource, Table):
         )
         _describe_existing(name, match["table"], names, keys, view_type)
         # Calls of DynamoDB name a table of another account by its ARN.
-        return Table(name, match["table"], match["table"], stream_arn, keys, view_type, protect, key_arn=key_arn)
+        return Table(
+            *(name, match["table"], match["table"], stream_arn, keys, view_type, protect),
+            key_arn=key_arn,
+            in_this_account=False,
+        )
 
 
 def _describe_existing(

@@ -6,11 +6,14 @@ import typer
 
 from ops.commands.failures import failures
 from ops.commands.held import held
+from ops.commands.pause import pause, resume
 from ops.commands.redrive import redrive
 from ops.commands.replay import replay
 from ops.commands.retry import retry
 from ops.commands.skip import skip
 from ops.commands.smoke import smoke
+from ops.commands.status import status
+from ops.commands.tail import tail
 
 app = typer.Typer(
     help="Commands for a deployed stack, on AWS or in the sandbox (AWS_ENDPOINT_URL).\n\n"
@@ -28,7 +31,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for each in (failures, held, redrive, replay, retry, skip, smoke):
+COMMANDS = (status, held, retry, skip, failures, redrive, replay, pause, resume, tail, smoke)
+
+for each in COMMANDS:
     app.command()(each)
 
 if __name__ == "__main__":

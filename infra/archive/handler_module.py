@@ -35,6 +35,47 @@ def module_of(consumer: str, root: Path) -> str:
     return module
 
 
+def claims_changes(consumer: str, root: Path) -> bool:
+    """Return whether the consumer's module claims its changes: `@consumer(claim=True)` decorates its `handler`.
+
+    False for a module that `module_of` refuses.
+    """
+    path = _modules(root / "handler").get(consumer.replace("-", "_"))
+    try:
+        tree = ast.parse(path.read_bytes()) if path else ast.Module([], [])
+    except (SyntaxError, ValueError):
+        return False
+    match list(_bindings(tree.body)):
+        case [*_, ast.FunctionDef(decorator_list=decorators)]:
+            return any(map(_claims, decorators))
+        case [*_, ast.Name() as name]:
+            return any(_claims(function) for target, function in _assigned_calls(tree) if target is name)
+        case _:
+            return False
+
+
+def _assigned_calls(tree: ast.Module) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Yield each target of an assignment with the expression whose call it is assigned: (x, f()) for x = f()(g)."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets=targets, value=ast.Call(func=function)):
+                yield from ((target, function) for target in targets)
+            case ast.AnnAssign(target=target, value=ast.Call(func=function)):
+                yield target, function
+            case _:
+                pass
+
+
+def _claims(node: ast.expr) -> bool:
+    """Return whether the expression is `consumer(claim=True)`, or the same with the module's name before it."""
+    match node:
+        case ast.Call(func=ast.Name(id="consumer") | ast.Attribute(attr="consumer"), keywords=keywords):
+            claim = {keyword.arg: keyword.value for keyword in keywords}.get("claim")
+            return isinstance(claim, ast.Constant) and claim.value is True
+        case _:
+            return False
+
+
 def _modules(handler: Path) -> dict[str, Path]:
     """Return the file of each module by its name. As in Python, a package wins over a module of the same name."""
     modules = {path.stem: path for path in handler.glob("*.py") if path.stem != "__init__"}

@@ -11,10 +11,12 @@ import pulumi_aws as aws
 
 from infra import engine
 from infra.archive import Package
-from infra.archive.handler_module import module_of
+from infra.archive.handler_module import claims_changes, module_of
 from infra.grants import Grant
 from infra.internal import passed_arguments
+from infra.internal.inputs import known_inputs
 from infra.internal.passed_arguments import PassedArgs
+from infra.rules.view import as_list, value_at
 from infra.settings import Tuning
 from infra.stores import Stores
 from infra.table import Changes, Table, ViewType
@@ -139,6 +141,22 @@ class ConsumerArgs:
     def grants(self) -> Sequence[Grant]:
         """The values of the environment that come with permissions."""
         return [value for value in self.environment.values() if isinstance(value, Grant)]
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether the consumer writes tables, and all its permissions to do so are those of `put_if_newer_into`."""
+        writing = [grant for grant in self.grants if grant.writes]
+        return bool(writing) and all(grant.fenced for grant in writing)
+
+    @property
+    def claims_changes(self) -> bool:
+        """Whether the consumer's module claims its changes."""
+        return claims_changes(self.name, self.package.root)
+
+    @property
+    def counts_events(self) -> bool:
+        """Whether the mappings count events: the metrics of EventCount exist."""
+        return "EventCount" in as_list(value_at(known_inputs(self.accepted_mapping_args), "metricsConfig", "metrics"))
 
     @property
     def key_arn(self) -> pulumi.Input[str] | None:

@@ -6,6 +6,13 @@ MAX_NAMES = 3
 """The number of names that the line has of each kind; it counts the others."""
 
 
+OBSERVING = frozenset(
+    f"aws:cloudwatch/{kind}"
+    for kind in ("metricAlarm:MetricAlarm", "compositeAlarm:CompositeAlarm", "dashboard:Dashboard")
+)
+"""Types of which a program has many, and whose absence changes nothing: the line has no names of theirs."""
+
+
 class UnsupportedReport:
     """The features of one run of a program that the sandbox does not support.
 
@@ -44,10 +51,12 @@ class UnsupportedReport:
 
     @property
     def line(self) -> str:
-        """One line with all names and the properties that have invented values; empty if everything is supported."""
+        """One line with the names and the properties that have invented values; empty if everything is supported."""
         uses = {urn: f" → {', '.join(sorted(used))}" for urn, used in self._uses.items()}
         placeholders = [(type_, name + uses.get(urn, "")) for urn, (type_, name) in self._placeholders.items()]
-        items = [f"{what} ({_shorten(names)})" for what, names in _group([*placeholders, *self._others]).items()]
+        others = [each for each in placeholders if each[0] not in OBSERVING]
+        items = ["alarms and dashboards"] if len(others) < len(placeholders) else []
+        items += [f"{what} ({_shorten(names)})" for what, names in _group([*others, *self._others]).items()]
         return f"not supported in the sandbox: {', '.join(items)}" if items else ""
 
 

@@ -21,6 +21,9 @@ Program = Callable[[bool], object]
 
 StackFile = Mapping[str, Any]
 
+ON_CALL = '{"pageTo": "on-call@example.com"}'
+"""The key `alarms` of a stack file, which names whom alarms tell. A protected stack needs it."""
+
 PROD_USERS: dict[str, Any] = {
     "name": "prod-users",
     "arn": table_arn("users"),
@@ -90,7 +93,7 @@ def outcome(
             record(lambda: program(protect), preview=True)
         else:
             texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in program.items()}
-            config = {"target": "host", "protect": json.dumps(protect)} | texts
+            config = {"target": "host", "protect": json.dumps(protect), "alarms": ON_CALL} | texts
             namespaced = {f"table-stream:{key}": text for key, text in config.items()}
             program_run = in_process.Program(SAMPLE, stack="test", config=namespaced)
             in_process.run(program_run, RecordingBackend(preview=True), preview=True)

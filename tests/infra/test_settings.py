@@ -12,7 +12,7 @@ from botocore.session import Session  # pyright: ignore[reportMissingTypeStubs] 
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel, to_pascal
 
-from infra.settings import Settings, Tuning
+from infra.settings import NO_ADDRESS, AlarmSettings, Settings, Tuning
 from sandbox import ROOT
 from sandbox.program.in_process import Program, run
 from tests.consumers.project import SAMPLE
@@ -56,6 +56,7 @@ def test_every_setting_can_be_set() -> None:
         encryption="customer",
         failureRetentionInDays=7,
         confirmedDrained={"orders": STREAM},
+        alarms={"pageTo": "on-call@example.com", "heldAfter": 600, "nearTimeoutShare": 0.5},
         tuning={"welcome-email": {"batchSize": 10, "giveUpAfter": 3_600, "memorySize": 512}},
     )
     tuning = Tuning(batch_size=10, give_up_after=3_600, memory_size=512)
@@ -66,6 +67,7 @@ def test_every_setting_can_be_set() -> None:
         encryption="customer",
         failure_retention_in_days=7,
         confirmed_drained={"orders": STREAM},
+        alarms=AlarmSettings(page_to="on-call@example.com", held_after=600, near_timeout_share=0.5),
         tuning={"welcome-email": tuning},
     )
     assert settings.tuning("welcome-email") == tuning
@@ -75,11 +77,16 @@ def test_every_setting_can_be_set() -> None:
 def test_pulumi_yaml_declares_every_key_with_the_same_default_and_no_type() -> None:
     declarations: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
     ours = {key: about for key, about in declarations.items() if ":" not in key}  # `pulumi new` adds pulumi:tags
-    assert {key: about["default"] for key, about in ours.items()} == Settings().model_dump(by_alias=True)
+    defaults = {key: about["default"] for key, about in ours.items()}
+    assert defaults.keys() == Settings().model_dump(by_alias=True).keys()
+    assert Settings.model_validate(defaults) == Settings()
     assert {part for about in ours.values() for part in about} == {"description", "default"}
 
 
 NO_SUCH_SETTING = f"no such key; there are {', '.join(Settings().model_dump(by_alias=True))}"
+NO_SUCH_ALARM_SETTING = f"no such key; there are {', '.join(AlarmSettings().model_dump(by_alias=True))}"
+ON_CALL = {"pageTo": "on-call@example.com"}
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:on-call"
 NO_SUCH_SIZE = f"no such key; there are {', '.join(Tuning().model_dump(by_alias=True))}"
 
 
@@ -110,6 +117,25 @@ def reason(model: type[BaseModel], field: str) -> str:
         (
             {"encryption": "none"},
             "encryption = \"none\": should be 'aws' or 'customer'" + reason(Settings, "encryption"),
+        ),
+        (
+            {"alarms": []},
+            "alarms = []: should be a valid dictionary or instance of AlarmSettings" + reason(Settings, "alarms"),
+        ),
+        ({"alarms": {"PageTo": "a@b.org"}}, 'alarms.PageTo = "a@b.org": no such key; did you mean pageTo?'),
+        ({"alarms": {"late": 1}}, "alarms.late = 1: no such key; did you mean lateAfter?"),
+        ({"alarms": {"colour": 1}}, f"alarms.colour = 1: {NO_SUCH_ALARM_SETTING}"),
+        (
+            {"alarms": {"manyHeld": "20"}},
+            'alarms.manyHeld = "20": should be a valid integer' + reason(AlarmSettings, "many_held"),
+        ),
+        (
+            {"protect": True},
+            f'alarms.pageTo = "": {NO_ADDRESS}' + reason(AlarmSettings, "page_to"),
+        ),
+        (
+            {"protect": True, "alarms": {"ticketTo": TOPIC}},
+            f'alarms.pageTo = "": {NO_ADDRESS}' + reason(AlarmSettings, "page_to"),
         ),
         ({"tuning": "oops"}, 'tuning = "oops": should be a valid dictionary' + reason(Settings, "tunings")),
         (
@@ -162,7 +188,7 @@ def test_a_mistake_is_named_with_its_value_its_bound_and_the_source(config: dict
 def test_an_old_setting_is_refused_with_what_replaced_it(
     setting: str, value: int, replaced_by: str, protect: bool
 ) -> None:
-    assert error_lines(protect=protect, tuning={"mirror": {setting: value}}) == [
+    assert error_lines(protect=protect, alarms=ON_CALL, tuning={"mirror": {setting: value}}) == [
         f"table-stream:tuning.mirror.{setting} = {json.dumps(value)}: no longer a setting: {replaced_by}"
     ]
 
@@ -194,14 +220,30 @@ def test_the_bounds_of_a_mapping_are_those_of_lambda_s_api(field: str) -> None:
     assert sorted(bound for name, bound, _ in bounds() if name == field) == [limits["min"], limits["max"]]
 
 
+def test_a_ticket_goes_to_whom_pages_go_unless_the_stack_file_names_another() -> None:
+    assert [AlarmSettings(page_to=TOPIC).address(level) for level in ("page", "ticket")] == [TOPIC, TOPIC]
+    both = AlarmSettings(page_to=TOPIC, ticket_to="team@example.com")
+    assert [both.address(level) for level in ("page", "ticket")] == [TOPIC, "team@example.com"]
+
+
+@pytest.mark.parametrize("address", ["nobody", "a@b", "arn:aws:sqs:eu-central-1:123456789012:on-call", TOPIC + "\n"])
+def test_an_address_is_of_an_e_mail_or_a_topic(address: str) -> None:
+    [line] = error_lines(alarms={"pageTo": address})
+    assert line.startswith(f"table-stream:alarms.pageTo = {json.dumps(address)}: should match pattern")
+
+
 def test_every_mistake_is_in_one_error() -> None:
     lines = error_lines(
         colour="red",
         target="riscv",
+        protect=True,
+        alarms={"heldAfter": 1},
         tuning={"mirror": {"batchSize": 0, "timeout": 20, "memorysize": 1}, "welcom-email": {}, "change-log": None},
     )
     assert [line.split(" = ")[0].split(": ")[0] for line in lines] == [
         "table-stream:target",
+        "table-stream:alarms.pageTo",
+        "table-stream:alarms.heldAfter",
         "table-stream:tuning.mirror.batchSize",
         "table-stream:tuning.mirror.handlerTimeout",
         "table-stream:tuning.mirror.memorysize",

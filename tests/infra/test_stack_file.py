@@ -99,7 +99,7 @@ def test_all_that_is_wrong_with_a_stack_file_is_one_error(caplog: pytest.LogCapt
         [
             'table-stream:colour = "red"',
             "no such key; there are target, protect, mailFrom, encryption, failureRetentionInDays, confirmedDrained, "
-            "tuning",
+            "alarms, tuning",
         ],
     ]
     assert warnings == []

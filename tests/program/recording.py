@@ -34,8 +34,12 @@ INVOCATIONS = "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
 QUEUE = "aws:sqs/queue:Queue"
 TOPIC = "aws:sns/topic:Topic"
-COMPONENTS = STREAM_TABLE, STREAM_CONSUMER, STORES, ENCRYPTION_KEY = tuple(
-    f"table-stream:index:{name}" for name in ("StreamTable", "StreamConsumer", "Stores", "EncryptionKey")
+SUBSCRIPTION = "aws:sns/topicSubscription:TopicSubscription"
+ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
+COMPOSITE = "aws:cloudwatch/compositeAlarm:CompositeAlarm"
+DASHBOARD = "aws:cloudwatch/dashboard:Dashboard"
+COMPONENTS = STREAM_TABLE, STREAM_CONSUMER, STORES, ENCRYPTION_KEY, ALARMS = tuple(
+    f"table-stream:index:{name}" for name in ("StreamTable", "StreamConsumer", "Stores", "EncryptionKey", "Alarms")
 )
 
 Outputs = dict[str, Any]
@@ -74,7 +78,7 @@ def _existing_table(name: str) -> Outputs:
 
 WITHOUT_OUTPUTS = (
     *("pulumi:providers:aws", ALIAS, EXCLUSIVE, ATTACHED, INVOCATIONS),
-    *(BUCKET_PRIVATE, BUCKET_POLICY, BUCKET_ENCRYPTION, BUCKET_EXPIRY),
+    *(BUCKET_PRIVATE, BUCKET_POLICY, BUCKET_ENCRYPTION, BUCKET_EXPIRY, DASHBOARD, SUBSCRIPTION),
 )
 KNOWN: Mapping[str, Callable[[str], Outputs]] = {
     **dict.fromkeys((*COMPONENTS, *WITHOUT_OUTPUTS), lambda name: {}),
@@ -92,6 +96,8 @@ KNOWN: Mapping[str, Callable[[str], Outputs]] = {
     SCHEDULE: _named("scheduler", "schedule/default/"),
     QUEUE: lambda name: {**_named("sqs", "")(name), "visibilityTimeoutSeconds": 30},
     TOPIC: _named("sns", ""),
+    ALARM: _named("cloudwatch", "alarm:"),
+    COMPOSITE: lambda name: {"arn": arn("cloudwatch", f"alarm:{name}")},
 }
 
 

@@ -22,7 +22,9 @@ from tests.program import recording
 from tests.program.recording import RecordingBackend, record_program, stacks
 
 TEMPLATES = Path(__file__).parent / "roles"
-NAMES = ("read", "write", "encrypt", "smoke")
+PIPELINE = ("read", "write", "alarms", "encrypt", "smoke")
+OPERATOR = tuple(sorted(path.stem for path in TEMPLATES.glob("operator-*.json")))
+NAMES = (*PIPELINE, *OPERATOR)
 MANAGED_POLICY_CHARACTERS = 6_144
 """Of one managed policy, white space not counted (IAM's quota)."""
 
@@ -32,8 +34,15 @@ ARNS = {
     recording.SCHEDULE: ("SCHEDULES", "arn:aws:scheduler:REGION:ACCOUNT_ID:schedule/default/{}"),
     recording.LOG_GROUP: ("LOG_GROUPS", "arn:aws:logs:REGION:ACCOUNT_ID:log-group:{}"),
     recording.BUCKET: ("BUCKETS", "arn:aws:s3:::{}"),
+    recording.ALARM: ("ALARMS", "arn:aws:cloudwatch:REGION:ACCOUNT_ID:alarm:{}"),
+    recording.COMPOSITE: ("ALARMS", "arn:aws:cloudwatch:REGION:ACCOUNT_ID:alarm:{}"),
+    recording.DASHBOARD: ("DASHBOARDS", "arn:aws:cloudwatch::ACCOUNT_ID:dashboard/{}"),
+    recording.TOPIC: ("TOPICS", "arn:aws:sns:REGION:ACCOUNT_ID:{}"),
 }
 """The word in the templates and the ARN, by the resource's type."""
+
+NAME_INPUTS = {recording.BUCKET: "bucket", recording.COMPOSITE: "alarmName", recording.DASHBOARD: "dashboardName"}
+"""The input with the name in AWS, by type; `name` for all others."""
 
 Arns = Mapping[str, set[str]]
 """The program's ARNs by the word that stands for them in the templates."""
@@ -77,7 +86,7 @@ def _arns(programs: Sequence[RecordingBackend]) -> Arns:
             for word, arn in _words(each):
                 arns[word].add(arn)
         readers = {name: consumer["mappings"] for name, consumer in program.outputs.get("consumers", {}).items()}
-        tables = {each.name: arn for each in program.of_type(recording.TABLE) for _, arn in _words(each)}
+        tables = {each.name: _arn_of(each) for each in program.of_type(recording.TABLE)}
         mirrored = [table for table in readers.get("mirror", ()) if f"{MIRROR_TABLES.get(table)}-table" in tables]
         arns["SMOKE_TABLES"] |= {tables[f"{table}-table"] for table in [*readers.get("change-log", ()), *mirrored]}
         arns["MIRROR_TABLES"] |= {tables[f"{MIRROR_TABLES[table]}-table"] for table in mirrored}
@@ -90,8 +99,27 @@ def _words(registration: Registration) -> Iterator[tuple[str, str]]:
     if registration.type in ARNS:
         arn = _arn_of(registration)
         yield ARNS[registration.type][0], arn
-        if registration.type == recording.LOG_GROUP:
-            yield "LOG_STREAMS", f"{arn}:*"
+        match registration.type:
+            case recording.LOG_GROUP:
+                yield "LOG_STREAMS", f"{arn}:*"
+            case recording.TOPIC:
+                yield "SUBSCRIPTIONS", f"{arn}:*"
+            case recording.COMPOSITE:
+                yield "ALL_ALARMS", "*"
+            case recording.BUCKET:
+                yield "BUCKET_OBJECTS", f"{arn}/*"
+            case recording.FUNCTION:
+                yield (
+                    "MUTE_RULES",
+                    f"arn:aws:cloudwatch:REGION:ACCOUNT_ID:alarm-mute-rule:{_name_of(registration)}-paused",
+                )
+            case recording.TABLE if registration.inputs.get("streamEnabled"):
+                yield "STREAM_TABLES", arn
+                yield "STREAMS", f"{arn}/stream/*"
+            case recording.TABLE if f"{recording.STORES}::" in registration.parent:
+                yield "LEDGERS", arn
+            case _:
+                pass
     elif registration.type == recording.ROLE:
         arn = f"arn:aws:iam::ACCOUNT_ID:role/{_name_of(registration)}"
         trust = registration.inputs["assumeRolePolicy"]
@@ -101,13 +129,24 @@ def _words(registration: Registration) -> Iterator[tuple[str, str]]:
 
 
 def _arn_of(registration: Registration) -> str:
-    return ARNS[registration.type][1].format(_name_of(registration))
+    name = _name_of(registration)
+    match registration.type:  # a program has dozens of alarms
+        case recording.ALARM if registration.parent:
+            name = f"{registration.parent.rpartition('::')[2]}-*"
+        case recording.COMPOSITE:
+            name = re.sub("(?<=-STACK-).*", "*", name)
+        case _:
+            pass
+    return ARNS[registration.type][1].format(name)
 
 
 def _name_of(registration: Registration) -> str:
     """Return the resource's name in AWS; `?` stands for one of the seven characters that Pulumi adds."""
-    name = registration.inputs.get("bucket" if registration.type == recording.BUCKET else "name")
-    return name if isinstance(name, str) else f"{registration.name}-{'?' * 7}"
+    name = registration.inputs.get(NAME_INPUTS.get(registration.type, "name"))
+    if not isinstance(name, str):
+        return f"{registration.name}-{'?' * 7}"
+    _, _, stack, _, project, *_ = registration.urn.split(":")
+    return name.replace(f"{project}-{stack}", f"{project}-STACK")
 
 
 def _filled(statements: Sequence[Mapping[str, Any]], arns: Arns) -> Iterator[dict[str, Any]]:

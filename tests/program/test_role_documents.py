@@ -18,7 +18,15 @@ from sandbox import ROOT
 from tests.consumers.project import SAMPLE
 from tests.program import recording
 from tests.program.recording import ACCOUNT, REGION, RecordingBackend, record, record_program
-from tests.program.role_documents import MANAGED_POLICY_CHARACTERS, documents, generated, not_covered, recordings, size
+from tests.program.role_documents import (
+    MANAGED_POLICY_CHARACTERS,
+    NAMES,
+    documents,
+    generated,
+    not_covered,
+    recordings,
+    size,
+)
 
 REASONS: Sequence[tuple[str, str, str]] = (
     # actions, resource, why nothing narrower is possible
@@ -36,9 +44,16 @@ REASONS: Sequence[tuple[str, str, str]] = (
     (r"kms:\w+", r".*:key/\*", "an id by KMS; bound to the stack's tags"),
     (r"kms:CreateKey", r"\*", "there is no key yet; bound to the stack's tags"),
     (r"kms:ListAliases", r"\*", "a search"),
+    (r"cloudwatch:(Put|Describe)\w*Alarms?", r"\*", "composite alarms need it (PutCompositeAlarm, API reference)"),
+    (r"cloudwatch:\w+", r".*:alarm:(alarms|table-stream-STACK)-\*", "a program has dozens"),
+    (r"cloudwatch:(GetMetricData|ListMetrics)", r"\*", "metrics have no ARNs"),
+    (r"s3:(Get|Put|Delete)Object", r"arn:aws:s3:::[\w-]+-failures-\?{7}/\*", "an object for each failure"),
+    (r"dynamodb:\w+", r".*:table/[\w?-]+/stream/\*", "DynamoDB names streams by their time"),
+    (r"sns:\w*(Attributes|subscribe)", r".*:[\w?-]+:\*", "an id by SNS"),
 )
 """What `*` may stand in; `?` stands for a letter of the random end of a name."""
 
+SENDER = {"mailFrom": "shop@example.com"}
 BOUND = {
     r".*:key/\*|kms:CreateKey": r"aws:(Resource|Request)Tag/stack",
     r"lambda:\w+EventSourceMapping": "lambda:FunctionArn",
@@ -79,7 +94,7 @@ def test_the_documents_are_those_of_the_program() -> None:
     assert generated(ROOT) == documents(ROOT, recordings(ROOT)), "docs/roles is out of date: run `make roles`"
 
 
-@pytest.mark.parametrize("name", ["read", "write", "encrypt", "smoke"])
+@pytest.mark.parametrize("name", NAMES)
 def test_no_permission_is_wider_than_it_must_be(name: str, sample: dict[str, str]) -> None:
     assert [complaint for each in statements(sample, name) for complaint in complaints(each)] == []
     assert size(statements(sample, name)) < MANAGED_POLICY_CHARACTERS
@@ -100,17 +115,26 @@ def test_the_linter_would_see_a_wider_one(action: str, resource: str) -> None:
 
 
 def test_the_documents_cover_what_the_program_makes_and_nothing_else(sample: dict[str, str]) -> None:
-    outputs = [recording.KNOWN[kind](name) for kind, name in record_program(SAMPLE, "local").registered]
+    outputs = [recording.KNOWN[kind](name) for kind, name in record_program(SAMPLE, "prod", **SENDER).registered]
     arns = {re.sub(r"^(arn:aws:iam):[^:]*", r"\1:", str(each["arn"])) for each in outputs if "arn" in each}
-    for name in ("read", "write"):
+    for names in (["read"], ["write", "alarms"]):
         patterns = {
             resource.replace("ACCOUNT_ID", ACCOUNT).replace("REGION", REGION).removesuffix(":*")
-            for statement in statements(sample, name)
+            for statement in statements(sample, *names)
             for resource in statement["Resource"]
-            if "?" in resource
+            if re.search(r"\?|:alarm:alarms-", resource)
         }
         assert {arn for arn in arns if not any(fnmatchcase(arn, pattern) for pattern in patterns)} == set()
         assert {pattern for pattern in patterns if not any(fnmatchcase(arn, pattern) for arn in arns)} == set()
+
+
+def test_composite_alarms_and_the_dashboard_are_those_of_the_stack(sample: dict[str, str]) -> None:
+    for name in ("read", "alarms"):
+        resources = {resource for each in statements(sample, name) for resource in each["Resource"]}
+        assert {
+            "arn:aws:cloudwatch:REGION:ACCOUNT_ID:alarm:table-stream-STACK-*",
+            "arn:aws:cloudwatch::ACCOUNT_ID:dashboard/table-stream-STACK",
+        } <= resources
 
 
 def program_of(*consumers: str, stores: bool = True) -> RecordingBackend:
@@ -133,7 +157,7 @@ def test_the_documents_follow_the_program() -> None:
     assert "ReadFunctions" in sids["read"]
     assert not {"ReadSchedules", "ReadTheFailureBucket"} & sids["read"]
     assert not {"MakeSchedules", "GiveRolesToSchedules"} & sids["write"]
-    assert "smoke.json" not in texts
+    assert not {"alarms.json", "smoke.json"} & texts.keys()
     tables = next(each for each in statements(texts, "read") if each["Sid"] == "ReadTables")
     assert tables["Resource"] == ["arn:aws:dynamodb:REGION:ACCOUNT_ID:table/items-2019"]
 
@@ -149,10 +173,10 @@ def test_a_document_beyond_the_quota_has_a_second_file(monkeypatch: pytest.Monke
 
 def test_resources_without_permissions_are_named() -> None:
     def program() -> None:
-        aws.sns.Topic("alerts")
+        aws.sqs.Queue("inbox")
         StreamTable("items", key="id")
 
-    assert not_covered([record(program)]) == ["aws:sns/topic:Topic alerts"]
+    assert not_covered([record(program)]) == ["aws:sqs/queue:Queue inbox"]
 
 
 def test_the_role_for_keys_names_the_alias_that_the_program_makes(sample: dict[str, str]) -> None:
@@ -163,7 +187,7 @@ def test_the_role_for_keys_names_the_alias_that_the_program_makes(sample: dict[s
 
 
 def test_a_pipeline_deletes_no_resource_that_holds_data(sample: dict[str, str]) -> None:
-    every = statements(sample, "read", "write", "encrypt", "smoke")
+    every = statements(sample, *NAMES)
     actions = {action for statement in every for action in statement["Action"]}
     assert not actions & {"dynamodb:DeleteTable", "s3:DeleteBucket", "kms:ScheduleKeyDeletion", "kms:DisableKey"}
 

@@ -22,6 +22,11 @@ OF_CONSUMER = Counter({kinds.ROLE: 2, kinds.POLICY: 3, kinds.EXCLUSIVE: 2, kinds
     (kinds.STREAM_CONSUMER, kinds.LOG_GROUP, kinds.FUNCTION, kinds.INVOCATIONS, kinds.SCHEDULE)
 )
 OF_KEY = Counter((kinds.ENCRYPTION_KEY, kinds.KEY, kinds.ALIAS, kinds.BUCKET_ENCRYPTION))
+OF_ALARMS = Counter((kinds.ALARMS, kinds.DASHBOARD)) + Counter({kinds.ALARM: 6})
+"""Whatever consumers there are: two alarms for each of the two tables that they read, and for the ledger."""
+OF_A_CONSUMERS_ALARMS = Counter({kinds.ALARM: 12, kinds.COMPOSITE: 2})
+"""Besides one alarm for each mapping."""
+OF_NOTIFYING = Counter((kinds.TOPIC, kinds.SUBSCRIPTION))
 READS = {"local": 4, "prod": 3}
 """How many mappings a stack has; only `local` has a sender, and with it the consumer welcome-email."""
 
@@ -35,8 +40,11 @@ def sample() -> RecordingBackend:
 @pytest.mark.parametrize("stack", stacks(SAMPLE))
 def test_each_stack_registers_exactly_what_it_should(stack: str, encryption: str) -> None:
     consumers = 3 if stack == "local" else 2
-    counts = Counter({each: number * consumers for each, number in OF_CONSUMER.items()})
-    counts += OF_TABLES + OF_STORES + Counter({kinds.MAPPING: READS[stack]})
+    of_consumers = OF_CONSUMER + OF_A_CONSUMERS_ALARMS
+    counts = Counter({each: number * consumers for each, number in of_consumers.items()})
+    counts += OF_TABLES + OF_STORES + OF_ALARMS + Counter({kinds.MAPPING: READS[stack], kinds.ALARM: READS[stack]})
+    if stack == "prod":
+        counts += OF_NOTIFYING
     if encryption == "customer":
         counts += OF_KEY + Counter({kinds.POLICY: consumers})
     assert record_program(SAMPLE, stack, encryption=encryption).counts() == counts
@@ -44,11 +52,15 @@ def test_each_stack_registers_exactly_what_it_should(stack: str, encryption: str
 
 @pytest.mark.parametrize("stack", stacks(SAMPLE))
 def test_only_a_protected_stack_keeps_its_resources(stack: str) -> None:
-    """Pulumi retains no resource, and only prod has resources that refuse to be deleted."""
+    """Pulumi retains no resource, and only prod has resources that refuse to be deleted: all but its alarms."""
     recording = record_program(SAMPLE, stack, mailFrom="shop@example.com")
     protect = stack == "prod"
     registered = recording.registered.values()
-    assert {(bool(each.protect), each.retain_on_delete) for each in registered} == {(protect, False)}
+    [alarms] = recording.of_type(kinds.ALARMS)
+    others = [each for each in registered if alarms.urn not in (each.urn, each.parent)]
+    assert {(bool(each.protect), each.retain_on_delete) for each in others} == {(protect, False)}
+    kept = [each.name for each in registered if each not in others and (each.protect or each.retain_on_delete)]
+    assert kept == []
     tables = [each.inputs for each in recording.of_type(kinds.TABLE)]
     assert [inputs["deletionProtectionEnabled"] for inputs in tables] == 4 * [protect]
     assert [inputs["pointInTimeRecovery"] for inputs in tables] == 4 * [{"enabled": True}]
@@ -59,7 +71,7 @@ def test_only_a_protected_stack_keeps_its_resources(stack: str) -> None:
 
 def test_protection_reaches_the_key() -> None:
     recording = record_program(SAMPLE, "prod", encryption="customer")
-    assert {each.protect for each in recording.registered.values()} == {True}
+    assert {each.name for each in recording.registered.values() if each.protect} >= {"encryption", "encryption-key"}
 
 
 def test_no_stack_causes_a_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -167,6 +179,10 @@ def test_the_outputs_carry_what_a_tool_needs(sample: RecordingBackend) -> None:
         "failures": {"bucket": physical("stores-failures"), "arn": FAILURES},
         "ledger": {"name": physical("stores-ledger"), "arn": LEDGER},
     }
+    *alarms, page, ticket = outputs["consumers"]["change-log"].pop("alarms")
+    of_consumer = [each.name for each in sample.of_type(kinds.ALARM) if each.name.startswith("alarms-change-log-")]
+    assert sorted(alarms) == sorted(map(physical, of_consumer))
+    assert [page, ticket] == [f"table-stream-local-change-log-{level}" for level in ("page", "ticket")]
     assert outputs["consumers"]["change-log"] == {
         "function": physical("change-log-function"),
         "functionArn": arn("lambda", f"function:{physical('change-log-function')}"),
@@ -174,6 +190,14 @@ def test_the_outputs_carry_what_a_tool_needs(sample: RecordingBackend) -> None:
         "logGroup": physical("change-log-logs"),
         "mappings": {"users": "uuid-of-change-log-users", "orders": "uuid-of-change-log-orders"},
         "ledgerName": "change-log",
+        "schedule": physical("change-log-retry"),
+        "fenced": False,
+        "claimed": False,
+    }
+    assert {name: (each["fenced"], each["claimed"]) for name, each in outputs["consumers"].items()} == {
+        "change-log": (False, False),
+        "mirror": (True, False),
+        "welcome-email": (False, True),
     }
 
 

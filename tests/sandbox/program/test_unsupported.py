@@ -12,6 +12,7 @@ import pytest
 from sandbox.__main__ import print_unsupported
 from sandbox.program.deploy import Deployment
 from sandbox.program.in_process import Program, stack_config
+from sandbox.program.unsupported import OBSERVING
 from sandbox.resources.catalog import SAFE_TO_SKIP, TYPES, resource
 from sandbox.resources.resource_type import ResourceError
 from tests.consumers.project import SAMPLE
@@ -56,19 +57,21 @@ def additions() -> None:
     pulumi.export("dashboard", dashboard.dashboard_arn)
 
 
-def test_a_program_with_typical_additions(deployed: Deployed, aws: LocalAws, capsys: pytest.CaptureFixture[str]):
+def test_a_program_with_typical_additions(
+    deployed: Deployed, pipeline: Deployment, aws: LocalAws, capsys: pytest.CaptureFixture[str]
+):
+    of_program = pipeline.unsupported
     deployment = deployed(additions, config=stack_config("local", SAMPLE))
     assert deployment.unsupported == {
         "aws:budgets/budget:Budget": ["monthly"],
-        "aws:cloudwatch/dashboard:Dashboard": ["overview"],
-        ALARM: ["failing", "late", "parked", "throttled"],
+        **of_program,
+        "aws:cloudwatch/dashboard:Dashboard": ["alarms-dashboard", "overview"],
+        ALARM: sorted([*of_program[ALARM], "failing", "late", "parked", "throttled"]),
         "aws:dynamodb/table:Table tableClass": ["cities"],
         "aws:sns/topicSubscription:TopicSubscription protocol email": ["to-me"],
     }
     line = (
-        "not supported in the sandbox: aws:budgets/budget:Budget (monthly), "
-        "aws:cloudwatch/dashboard:Dashboard (overview), "
-        "aws:cloudwatch/metricAlarm:MetricAlarm (failing, late, parked and 1 more), "
+        "not supported in the sandbox: alarms and dashboards, aws:budgets/budget:Budget (monthly), "
         "aws:dynamodb/table:Table tableClass (cities), "
         "aws:sns/topicSubscription:TopicSubscription protocol email (to-me)"
     )
@@ -89,10 +92,13 @@ def test_a_program_with_typical_additions(deployed: Deployed, aws: LocalAws, cap
     assert aws.log_entries(deployment.outputs["consumers"]["change-log"]["logGroup"], "change")
 
 
-def test_everything_in_the_program_is_supported(pipeline: Deployment, capsys: pytest.CaptureFixture[str]):
-    assert (pipeline.unsupported, pipeline.unsupported_line) == ({}, "")
-    assert print_unsupported(pipeline) == ""
-    assert capsys.readouterr().out == ""
+def test_everything_in_the_program_is_supported_but_its_alarms(
+    pipeline: Deployment, capsys: pytest.CaptureFixture[str]
+):
+    assert pipeline.unsupported.keys() == OBSERVING
+    line = "not supported in the sandbox: alarms and dashboards"
+    assert (pipeline.unsupported_line, print_unsupported(pipeline)) == (line, line)
+    assert capsys.readouterr().out == f"{line}\n"
 
 
 def test_the_line_names_properties_with_invented_values(deployed: Deployed, aws: LocalAws):
