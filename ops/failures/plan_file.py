@@ -80,8 +80,10 @@ class Group:
     last: float
     example: str
     """The key of an object."""
+    event_id: str
+    """The example's change."""
     error: str
-    """The error of the example."""
+    """The example's error."""
 
 
 class PlanFile:
@@ -184,17 +186,17 @@ class PlanFile:
         ).fetchall()
         groups: list[Group] = []
         for *values, change in rows:
-            example, error = self._example(change)
-            groups.append(Group(*values, example=example, error=error))
+            example, event_id, error = self._example(change)
+            groups.append(Group(*values, example=example, event_id=event_id, error=error))
         return groups
 
-    def _example(self, change: int) -> tuple[str, str]:
+    def _example(self, change: int) -> tuple[str, str, str]:
         row = self._database.execute(
-            "SELECT objects.key, changes.error FROM changes JOIN sources ON sources.change = changes.id "
+            "SELECT objects.key, event_id, changes.error FROM changes JOIN sources ON sources.change = changes.id "
             "JOIN objects ON objects.id = sources.object WHERE changes.id = ?",
             (change,),
         ).fetchone()
-        return row or ("", "")
+        return row or ("", "", "")
 
     def items(self, first: int, last: int | None = None) -> Iterator[tuple[str, list[PlannedChange]]]:
         """Yield the queued items from one place, counted from 0, up to another, with their planned changes in order."""

@@ -13,6 +13,7 @@ from handler.stream.ledger.rows import digest_of
 from ops.causes import cause_of
 from ops.failures.bucket import ENGINE, MAPPINGS, REDRIVEN, Body, FailureObjects, Listed
 from ops.failures.plan_file import Failed, PlanFile
+from ops.held.images import cut, printable
 from ops.stack import ConsumerOutputs, Stack
 from ops.times import parse_time
 
@@ -62,7 +63,7 @@ class LeftAlone:
     def print(self, console: "Console") -> None:
         """Print a line for each category."""
         for category, number in self.numbers.items():
-            console.print(f"  left alone: {number:,} {category}, as\n    {self.examples[category]}")
+            console.print(f"  left alone: {number:,} {category}, as\n    {cut(printable(self.examples[category]), 76)}")
 
     def as_json(self) -> dict[str, Any]:
         """Return the categories for --json."""

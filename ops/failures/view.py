@@ -1,12 +1,13 @@
 """The screens of the command failures: groups by cause, one failure whole, and all of them as lines of JSON."""
 
 import json
+import textwrap
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from handler.stream.change import Change
+from handler.stream.change import Change, parse_stream
 from handler.stream.failures import UnreadableFailureError, read_failure
 from ops import OpsError
 from ops.causes import one_line
@@ -66,7 +67,7 @@ def _print_group(session: Session, group: Group) -> None:
     session.console.print(left + cut(printable(group.cause), WIDTH - len(left)))
     span = f"{_time(group.first)}" if group.first == group.last else f"{_time(group.first)} to {_time(group.last)}"
     session.console.print(f"{indent}{count(group.items, 'item')} · {span}", style="dim")
-    session.console.print(f"{indent}such as {group.example}", style="dim")
+    session.console.print(f"{indent}such as --show {group.event_id}", style="dim")
 
 
 def _changed_at(session: Session, consumer: ConsumerOutputs) -> datetime | None:
@@ -107,15 +108,19 @@ def show_object(session: Session, objects: FailureObjects, key: str, only: str |
         raise OpsError(f"{key} is {error}") from error
     records = [record for record in failure.records if only is None or record.get("eventID") == only]
     say = session.console.print
-    say(printable(key), style="bold")
+    for line in textwrap.wrap(printable(key), WIDTH, break_on_hyphens=False):
+        say(line, style="bold")
     say(f"  condition   {failure.condition}")
-    say(f"  error       {cut(printable(one_line(failure.error or 'none in the record', '')), 10 * WIDTH)}")
+    error = textwrap.wrap(printable(one_line(failure.error or "none in the record", "")), WIDTH - 14)
+    say("  error       " + "\n              ".join(error))
     say(f"  written     {failure.at}")
-    say(f"  stream      {failure.stream_arn}")
+    stream = parse_stream(failure.stream_arn)
+    say(f"  stream      {f'{stream.table_name}, {stream.label}' if stream else failure.stream_arn}")
     for record in records[:CHANGES]:
         change = Change(record, "redrive")
         keys = record.get("dynamodb", {}).get("Keys", {})
-        say(f"  {record.get('eventName', '?'):<7} {printable(item_text(keys))}  {record.get('eventID')}", style="bold")
+        title = f"  {record.get('eventName', '?'):<7} {item_text(keys)}  {record.get('eventID')}"
+        say(cut(printable(title), WIDTH), style="bold")
         for line in image_lines(change, None, WIDTH - 4):
             say(f"    {line}")
     if len(records) > CHANGES:

@@ -62,7 +62,7 @@ class Shop:
     def run(self, *arguments: str) -> Run:
         """Run a command of ops to its end."""
         process = self.start(*arguments)
-        out, error = process.communicate(timeout=100)
+        out, error = process.communicate(timeout=200)
         return process.returncode, out, error
 
     def deploy(self, consumer: str, old: str = "", new: str = "") -> None:
@@ -312,7 +312,7 @@ def mirrored(shop: Shop, table: str = "orders-mirror", customer: str = "replay")
     return {item["order_id"]: int(item["version"]) for item in items if "version" in item}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_redrive_that_is_killed_at_any_moment_loses_and_doubles_nothing(shop: Shop) -> None:
     """A process is killed 20 times while orders and users change beside it; then the last one ends by itself.
 
