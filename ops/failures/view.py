@@ -3,7 +3,7 @@
 import json
 import textwrap
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ops.held.images import cut, image_lines, printable
 from ops.held.items import item_text
 from ops.held.screens import count
 from ops.stack import ConsumerOutputs
-from ops.times import iso_minute
+from ops.times import minute_at
 
 WIDTH = 80
 CAUSES = 12
@@ -65,7 +65,11 @@ def _print_group(session: Session, group: Group) -> None:
     left = f"{group.changes:>7,}  "
     indent = " " * len(left)
     session.console.print(left + cut(printable(group.cause), WIDTH - len(left)))
-    span = f"{_time(group.first)}" if group.first == group.last else f"{_time(group.first)} to {_time(group.last)}"
+    span = (
+        f"{minute_at(group.first)}"
+        if group.first == group.last
+        else f"{minute_at(group.first)} to {minute_at(group.last)}"
+    )
     session.console.print(f"{indent}{count(group.items, 'item')} · {span}", style="dim")
     session.console.print(f"{indent}such as --show {group.event_id}", style="dim")
 
@@ -82,8 +86,8 @@ def _as_json(group: Group) -> dict[str, Any]:
         "cause": group.cause,
         "changes": group.changes,
         "items": group.items,
-        "first": _time(group.first),
-        "last": _time(group.last),
+        "first": minute_at(group.first),
+        "last": minute_at(group.last),
         "example": group.example,
         "error": group.error,
     }
@@ -145,12 +149,8 @@ def export(session: Session, plan: PlanFile, path: Path) -> None:
         with path.open("w", encoding="utf-8") as file:
             for change in plan.exported():
                 number += 1
-                file.write(json.dumps({**change, "at": _time(change["at"])}, ensure_ascii=False) + "\n")
+                file.write(json.dumps({**change, "at": minute_at(change["at"])}, ensure_ascii=False) + "\n")
     except OSError as error:
         raise OpsError(f"{path} cannot be written: {error.strerror}") from error
     session.console.print(f"{count(number, 'change')} written to {path}")
     session.print_json({"changes": number, "file": str(path)})
-
-
-def _time(seconds: float) -> str:
-    return iso_minute(datetime.fromtimestamp(seconds, UTC))

@@ -132,7 +132,7 @@ def test_the_first_items_are_of_different_causes_and_decide() -> None:
     shown = failures.ops.shown()
     assert "✔ id=a: 1 change done" in shown
     assert "✖ id=c: parked again: PermanentError: PermanentError: still two" in shown
-    assert "1 of 2 items done: the other 1 changes stay, since the first items failed" in shown
+    assert "1 of 2 items done: since not all are, 1 change of the rest stay" in shown
 
 
 def test_an_items_changes_go_back_in_order_and_a_large_item_by_itself() -> None:
