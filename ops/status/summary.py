@@ -92,8 +92,9 @@ def _rate(consumer: ConsumerFacts, now: float) -> float | None:
 
 
 def _has_metrics(consumer: ConsumerFacts) -> bool:
+    """Return whether there is a metric that tells what the consumer does. Invocations alone do not."""
     known = [consumer.recent, consumer.history, *(each.history for each in consumer.mappings)]
-    return any(series for metrics in known for series in metrics.values())
+    return any(metrics.get(name) for metrics in known for name in ("IteratorAge", "HeldItems", "PolledEventCount"))
 
 
 def summaries(facts: Facts) -> dict[str, Summary]:
