@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox.front.forwarding import Answer, Forward, ForwardingServer, Request, Response
+from sandbox.front.invocations import invoke_with_log
 from sandbox.front.mappings import MappingAnswers
 from sandbox.front.mute_rules import MuteRules
 from sandbox.front.schedules import ScheduleAnswers
@@ -20,6 +21,7 @@ OUTPUTS_PATH = "/_table-stream/outputs"
 
 _MAPPING = re.compile(r"/2015-03-31/event-source-mappings/([^/?]+)")
 _MAPPINGS = re.compile(r"/2015-03-31/event-source-mappings/?")
+_INVOCATIONS = re.compile(r"/2015-03-31/functions/[^/]+/invocations")
 _SCHEDULE = re.compile(r"/schedules/([^/?]+)")
 
 
@@ -34,6 +36,8 @@ class Front:
         Returns the emulator's boto3 client of a service.
     outputs
         Returns the outputs of the running stack; None before the first deployment.
+    take_log
+        Called with the end of the log of each invocation by a client, on any thread.
     port
         The front's own port. Default: a free port.
     """
@@ -45,6 +49,7 @@ class Front:
         poller: Poller,
         scheduler: Scheduler,
         outputs: Callable[[], Mapping[str, Any] | None],
+        take_log: Callable[[str], None],
         *,
         region: str,
         port: int | None = None,
@@ -55,6 +60,7 @@ class Front:
             ("lambda", "GET", _MAPPING): mappings.get,
             ("lambda", "PUT", _MAPPING): mappings.update,
             ("lambda", "GET", _MAPPINGS): mappings.list,
+            ("lambda", "POST", _INVOCATIONS): partial(invoke_with_log, take_log),
             ("scheduler", "GET", _SCHEDULE): schedules.get,
             ("scheduler", "PUT", _SCHEDULE): schedules.update,
             ("", "GET", re.compile(OUTPUTS_PATH)): self._answer_outputs,

@@ -13,6 +13,7 @@ from sandbox.emulator import Emulator, client_variables, free_port
 from sandbox.front.front import Front
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.mapping.poller import Poller
+from sandbox.metrics import MetricsPublisher
 from sandbox.program.in_process import InvokeError, Program, Registration, run
 from sandbox.program.lookups import look_up
 from sandbox.program.unsupported import UnsupportedReport
@@ -220,12 +221,16 @@ class Sandbox:
         self.poller = Poller(self.emulator.client, observe)
         self.scheduler = Scheduler(self.poller)
         self.aws = Aws(self.emulator.client, region, self.poller, self.scheduler)
+        self.metrics = MetricsPublisher(self.emulator.client)
+        self.poller.observers.append(self.metrics.observe)
+        self.poller.counters.append(self.metrics.count)
         self.front = Front(
             self.emulator.port,
             self.emulator.client,
             self.poller,
             self.scheduler,
             self.outputs,
+            self.metrics.add_log,
             region=region,
             port=port,
         )
@@ -290,12 +295,14 @@ class Sandbox:
             time.sleep(0.02)
 
     def close(self) -> None:
-        """Stop the poller and the emulator at the same time, without waiting for running functions."""
+        """Stop the front, then all others at the same time, without waiting for running functions."""
         self.front.close()
-        polling = threading.Thread(target=self.poller.close)
-        polling.start()
+        closing = [threading.Thread(target=each.close) for each in (self.poller, self.metrics)]
+        for thread in closing:
+            thread.start()
         self.emulator.close()
-        polling.join()
+        for thread in closing:
+            thread.join()
 
     def __enter__(self) -> Self:
         return self
