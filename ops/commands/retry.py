@@ -67,7 +67,7 @@ def run(session: Session, reader: "HeldItems", item: str | None) -> int:
     console.print(f"{what}, {count(changes, 'change')} {waits(changes)}")
     console.print("  the function runs them now, each item's in order; an item that fails waits on")
     if not session.should_execute():
-        return LEFT_TO_DO if session.is_dry_run else COULD_NOT_RUN
+        return DONE if session.is_dry_run else COULD_NOT_RUN
 
     attempt = Retry(reader, session.stack.client, {row.digest: row for row in rows}, is_whole=item is None)
     try:

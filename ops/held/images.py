@@ -90,9 +90,11 @@ def value_text(value: Any) -> str:
             return "{" + ", ".join(sorted(map(value_text, value))) + "}"
 
 
-def printable(text: str) -> str:
-    """Return a text without characters that would control the terminal."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+def printable(text: str, kept: str = "") -> str:
+    """Return a text without characters that would control the terminal, except those in `kept`."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in kept else ascii(each)[1:-1] for each in text)
 
 
 def cut(text: str, width: int) -> str:

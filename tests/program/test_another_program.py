@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pulumi
 
+from infra.alarms import Alarms
 from infra.archive import build
 from infra.consumer import StreamConsumer
-from infra.settings import Tuning
+from infra.settings import AlarmSettings, Tuning
 from infra.stores import Stores
 from infra.table import StreamTable
 
@@ -24,7 +25,10 @@ pulumi.Config().require("colour")
 stores = Stores("stores", retention_in_days=7)
 baskets = StreamTable("baskets", key="id")
 package, tuning = build("host", Path(__file__).parent), Tuning()
-StreamConsumer("price-watch", reads=[baskets.changes()], environment={}, stores=stores, tuning=tuning, package=package)
+watch = StreamConsumer(
+    "price-watch", reads=[baskets.changes()], environment={}, stores=stores, tuning=tuning, package=package
+)
+Alarms("on-call", consumers=[watch], settings=AlarmSettings(page_to="on-call@example.com"))
 """
 
 
@@ -48,6 +52,15 @@ def test_settings_of_another_program_are_its_own(shop: Path) -> None:
     assert function["environment"]["variables"]["POWERTOOLS_METRICS_NAMESPACE"] == "shop"
     assert function["environment"]["variables"]["LEDGER_TABLE"] == physical("stores-ledger")
     assert Path(function["code"].path).parent == shop / ".cache"
+
+
+def test_its_alarms_watch_its_own_metrics(shop: Path) -> None:
+    recorder = RecordingBackend()
+    run(Program(shop, stack="test", config={"shop:colour": "red"}), recorder)
+    held = recorder.one(kinds.ALARM, "on-call-price-watch-held").inputs
+    assert (held["namespace"], held["dimensions"]) == ("shop", {"service": "price-watch"})
+    assert recorder.one(kinds.COMPOSITE, "on-call-price-watch-page").inputs["alarmName"] == "shop-test-price-watch-page"
+    assert recorder.one(kinds.DASHBOARD, "on-call-dashboard").inputs["dashboardName"] == "shop-test"
 
 
 def test_its_consumers_are_looked_for_where_its_package_is(shop: Path) -> None:

@@ -143,8 +143,8 @@ def _about_function(consumer: StreamConsumer, settings: AlarmSettings) -> Iterat
     name, timeout = consumer.name, consumer.tuning.timeout
     yield Alarm(
         *("broken", "page", "broken"),
-        f"The function of {name} has failed for 15 min: it crashes, runs into its time-out or does not start. (A "
-        "handler that raises an exception is no failure of the function.)",
+        f"The function of {name} has failed for 15 min: it crashes, runs into its time-out or does not start. A "
+        "handler that raises an exception is no failure of the function.",
         {"errors": of_function(consumer, "Errors")},
         threshold=1,
         period=FIVE_MINUTES,

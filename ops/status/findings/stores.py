@@ -25,7 +25,7 @@ SILENCE_SECONDS = 900
 """As in the alarm: the schedule starts a retry run every minute, and CloudWatch shows a metric within 3 minutes."""
 BROKEN_SECONDS = 3600
 """A retry run tries a broken hold again after an hour."""
-MAX_ERROR_TEXT = 120
+MAX_ERROR_TEXT = 200
 
 
 def hold_findings(consumer: ConsumerFacts, now: float) -> Iterator[Finding]:

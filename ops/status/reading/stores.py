@@ -75,11 +75,15 @@ def failure_days(s3: Any, bucket: str) -> int | None:
     days = [
         rule["Expiration"]["Days"]
         for rule in rules
-        if rule["Status"] == "Enabled"
-        and "Days" in rule.get("Expiration", {})
-        and not rule.get("Filter", {}).get("Prefix", rule.get("Prefix"))
+        if rule["Status"] == "Enabled" and "Days" in rule.get("Expiration", {}) and _applies_to_all(rule)
     ]
     return min(days, default=None)
+
+
+def _applies_to_all(rule: dict[str, Any]) -> bool:
+    """Return whether a rule has no filter: S3 shows an empty filter, or an empty prefix."""
+    conditions = {"Prefix": rule.get("Prefix", "")} | rule.get("Filter", {})
+    return conditions == {"Prefix": ""}
 
 
 def read_gone(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from infra.archive.handler_module import module_of
+from infra.archive.handler_module import claims_changes, module_of
 
 
 def module(root: Path, text: str | bytes, name: str = "mirror.py") -> Path:
@@ -116,3 +116,30 @@ def test_a_module_that_is_no_python_is_refused_with_the_line(tmp_path: Path) -> 
 def test_the_encoding_is_the_module_s_own(tmp_path: Path) -> None:
     text = "# -*- coding: latin-1 -*-\nhandler = 'ä'".encode("latin-1")
     assert module_of("mirror", module(tmp_path, text)) == "mirror"
+
+
+@pytest.mark.parametrize(
+    ("text", "claims"),
+    [
+        ("@consumer(claim=True)\ndef handler(change): ...", True),
+        ("@handler.stream.consumer(claim=True)\ndef handler(change): ...", True),
+        ("@traced\n@consumer(claim=True)\ndef handler(change): ...", True),
+        ("handler = consumer(claim=True)(send)", True),
+        ("handler: Consumer = consumer(claim=True)(send)", True),
+        ("if True:\n    handler = consumer(claim=True)(send)", True),
+        ("@consumer\ndef handler(change): ...", False),
+        ("@consumer(claim=False)\ndef handler(change): ...", False),
+        ("@consumer(claim=CLAIM)\ndef handler(change): ...", False),
+        ("@other(claim=True)\ndef handler(change): ...", False),
+        ("@consumer(claim=True)\ndef send(change): ...\nhandler = consumer(send)", False),
+        ("@consumer(claim=True)\ndef handler(change): ...\n@consumer\ndef handler(change): ...", False),
+        ("from lab import handler", False),
+        ("", False),
+        ("def handler(", False),
+    ],
+)
+def test_a_module_claims_its_changes_by_the_decorator_of_its_last_handler(
+    text: str, claims: bool, tmp_path: Path
+) -> None:
+    assert claims_changes("mirror", module(tmp_path, text)) is claims
+    assert not claims_changes("gone", tmp_path)

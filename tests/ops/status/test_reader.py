@@ -1,6 +1,7 @@
 """What status reads from AWS, and what it makes of errors."""
 
 import time
+from typing import Any
 
 import pytest
 from botocore.exceptions import (  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
@@ -234,6 +235,22 @@ def test_traces_of_consumers_that_are_gone(aws: FakeAws, now: float):
         ("journal", 1, (), True),
     ]
     assert read(aws, consumer="mirror").gone == ()
+
+
+@pytest.mark.parametrize(
+    ("rules", "days"),
+    [
+        ([{"Status": "Enabled", "Filter": {}, "Expiration": {"Days": 30}}], 30),
+        ([{"Status": "Enabled", "Prefix": "", "Expiration": {"Days": 7}}], 7),
+        ([{"Status": "Disabled", "Filter": {}, "Expiration": {"Days": 30}}], MISSING),
+        ([{"Status": "Enabled", "Filter": {"Prefix": "redriven/"}, "Expiration": {"Days": 1}}], MISSING),
+        ([{"Status": "Enabled", "Filter": {"Tag": {"Key": "a", "Value": "b"}}, "Expiration": {"Days": 1}}], MISSING),
+        ([{"Status": "Enabled", "Filter": {}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}], MISSING),
+    ],
+)
+def test_the_lifetime_of_failures(aws: FakeAws, rules: list[dict[str, Any]], days: int | str):
+    aws.s3.rules = rules
+    assert read(aws).stores.failure_days == days
 
 
 def shards(**contents: tuple[str | None, list[float]]) -> Streams:
