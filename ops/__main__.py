@@ -4,7 +4,13 @@ import signal
 
 import typer
 
+from ops.commands.held import held
+from ops.commands.pause import pause, resume
+from ops.commands.retry import retry
+from ops.commands.skip import skip
 from ops.commands.smoke import smoke
+from ops.commands.status import status
+from ops.commands.tail import tail
 
 app = typer.Typer(
     help="Commands for a deployed stack, on AWS or in the sandbox (AWS_ENDPOINT_URL).\n\n"
@@ -22,7 +28,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for each in (smoke,):
+for each in (status, held, retry, skip, pause, resume, tail, smoke):
     app.command()(each)
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Session:
 
         from ops.stack import Stack
 
-        console = Console(stderr=as_json, highlight=False, soft_wrap=True, markup=False)
+        console = Console(stderr=as_json, highlight=False, soft_wrap=True, markup=False, emoji=False)
         return cls(Stack.load(outputs, stack), console, as_json, assume_yes, dry_run)
 
     def should_execute(self) -> bool:

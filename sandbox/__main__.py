@@ -51,7 +51,7 @@ def run_up(port: int | None, outputs: Path | None) -> int:
         names, display = Names.from_outputs(deployment.outputs), Display()
         write_outputs(outputs, deployment.outputs)
         unsupported = print_unsupported(deployment)
-        print_exports(sandbox.emulator.variables())
+        print_exports(sandbox.variables())
         print("ready", flush=True)
         while True:
             with contextlib.suppress(queue.Empty):
@@ -78,7 +78,7 @@ def run_serve() -> int:
     with Sandbox(config["aws:region"], lambda _: None) as sandbox, serve_provider(sandbox.aws) as address:
         sandbox.verify_sender(config)
         print_exports(
-            sandbox.emulator.variables()
+            sandbox.variables()
             | {"PULUMI_DEBUG_PROVIDERS": address, "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
         )
         print("ready", flush=True)
@@ -152,7 +152,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="deploy everything, write changes, make some fail, and check every promise")
     upper = commands.add_parser("up", help="deploy the program, keep it running, and print every invocation")
-    upper.add_argument("--port", type=int, help="port of the emulator on loopback (default: a free port)")
+    upper.add_argument("--port", type=int, help="port of the sandbox on loopback (default: a free port)")
     upper.add_argument("--outputs", type=Path, help="write the stack's outputs to this file, for python -m ops")
     commands.add_parser("serve", help="serve the embedded AWS to the Pulumi CLI, until interrupted")
     putter = commands.add_parser("put", help="write items to a table of the running sandbox")

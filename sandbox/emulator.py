@@ -176,16 +176,6 @@ class Emulator:
         lines = (self.directory / "log").read_text(encoding="utf-8", errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
 
-    def variables(self) -> dict[str, str]:
-        """Return the environment variables that point any AWS client at this emulator."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_REGION": self.region,
-            "AWS_DEFAULT_REGION": self.region,
-            "AWS_ACCESS_KEY_ID": CREDENTIAL,
-            "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
-        }
-
     def mails(self) -> list[dict[str, Any]]:
         """Return every e-mail that was sent, oldest first, with Source, To, Subject, BodyText and more."""
         return self._get("ses/messages")["messages"].get(ACCOUNT, [])
@@ -213,6 +203,17 @@ class Emulator:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def client_variables(endpoint: str, region: str) -> dict[str, str]:
+    """Return the environment variables that point any AWS client at an endpoint of the sandbox."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_ACCESS_KEY_ID": CREDENTIAL,
+        "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
+    }
 
 
 def free_port(port: int | None = None) -> int:

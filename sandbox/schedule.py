@@ -39,7 +39,7 @@ class Schedule:
     def configure(self, text: str, *, enabled: bool) -> None:
         """Take a new input, and turn the schedule on or off."""
         self._input = cast("dict[str, Any]", json.loads(text))
-        self._enabled = enabled
+        self.input_text, self.enabled = text, enabled
 
     def make_all_due(self, now: float) -> None:
         """Invoke the function at once, so that it retries all its held items, regardless of the back-off."""
@@ -80,13 +80,13 @@ class Schedule:
 
     def due(self) -> float | None:
         """Return when `advance` has an input, if nothing happens before; None for no time."""
-        if not self._enabled or self._running or not (self._may_hold or self._has_run):
+        if not self.enabled or self._running or not (self._may_hold or self._has_run):
             return None
         return self._fires_at
 
     def is_idle(self) -> bool:
         """Return whether no invocation runs and no item is held. A schedule that is off ignores held items."""
-        return not self._running and not (self._may_hold and self._enabled)
+        return not self._running and not (self._may_hold and self.enabled)
 
     def _next_firing(self, now: float, every_seconds: float = MINUTE_SECONDS) -> float:
         """Return the first time after `now` at which the schedule fires."""

@@ -41,6 +41,12 @@ class Scheduler:
         with self._loop.changed:
             self._schedules = {key: value for key, value in self._schedules.items() if key.arn != function_arn}
 
+    def is_enabled(self, function_arn: str, input_text: str) -> bool | None:
+        """Return whether a function's schedule is on; None if it has no schedule with this input."""
+        with self._loop.changed:
+            schedules = (each for function, each in self._schedules.items() if function.arn == function_arn)
+            return next((each.enabled for each in schedules if each.input_text == input_text), None)
+
     def make_all_due(self) -> None:
         """Have every function retry all its held items at once, regardless of the back-off."""
         with self._loop.changed:

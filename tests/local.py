@@ -14,7 +14,7 @@ from typing import Any, cast
 import pulumi_aws
 from boto3.dynamodb import types  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
-from sandbox.emulator import HOST
+from sandbox.emulator import HOST, Clients
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import Deployment, Sandbox
 from sandbox.program.in_process import Program, stack_config
@@ -26,18 +26,28 @@ REGION = "eu-west-1"
 class LocalAws:
     """The sandbox with the operations of tests. Items are Python values; numbers that are read are Decimal."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None, *, port: int | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None, *, emulator_port: int | None = None) -> None:
         self._lock = threading.Lock()
         self._invocations: list[ObservedInvocation] = []
-        self.sandbox = Sandbox(REGION, self._observe, port=port, environment=environment)
+        self.sandbox = Sandbox(REGION, self._observe, emulator_port=emulator_port, environment=environment)
+        self.endpoint = self.sandbox.front.url
+        self._front = Clients(self.endpoint, REGION)
 
     def _observe(self, invocation: ObservedInvocation) -> None:
         with self._lock:
             self._invocations.append(invocation)
 
     def client(self, service: str) -> Any:
-        """Return the boto3 client of a service."""
+        """Return the boto3 client of a service in the emulator."""
         return self.sandbox.emulator.client(service)
+
+    def front_client(self, service: str) -> Any:
+        """Return the boto3 client of a service that an operator's command has: its endpoint is the front."""
+        return self._front(service)
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that point a command at the front."""
+        return self.sandbox.variables()
 
     def deploy(self, source: Callable[[], None] | Path = SAMPLE, **options: Any) -> Deployment:
         """Deploy `Program(source, **options)`, with the sample's stack file. The caller destroys the deployment."""

@@ -18,14 +18,15 @@ MAY_IMPORT = {
     "handler": ("handler.stream",),
     "sandbox.mapping": ("sandbox.mapping",),
     "sandbox": ("sandbox", "infra.archive.sources", "handler.stream.codec", "handler.stream.failures"),
+    "sandbox.front": ("sandbox.front", "sandbox.emulator", "sandbox.mapping", "sandbox.scheduler"),
     "sandbox.resources": ("sandbox.resources", "=sandbox", "sandbox.emulator"),
     "sandbox.program": (
         *("sandbox.program", "sandbox.resources", "=sandbox", "sandbox.emulator", "sandbox.mapping"),
-        *("sandbox.schedule", "sandbox.scheduler", "infra.archive.sources"),
+        *("sandbox.schedule", "sandbox.scheduler", "sandbox.front", "sandbox.metrics", "infra.archive.sources"),
     ),
     "sandbox.demo": (
         *("sandbox.demo", "sandbox.program", "=sandbox", "sandbox.emulator", "sandbox.mapping", "sandbox.report"),
-        "handler.stream.failures",
+        *("sandbox.front.forwarding", "handler.stream.failures"),
     ),
     # The operator's commands read what the engine has written, so they share its formats; and filters are AWS's.
     "ops": (

@@ -100,7 +100,8 @@ class Engine:
         event : dict
             `{"Records": [...]}` is a batch; the response lists the records that Lambda must deliver again.
             `{"table-stream": "retry"}` comes from the schedule: it runs the waiting changes of the held items that are
-            due, or of all held items with `"now": true`; the response counts items.
+            due, or of all held items with `"now": true`; the response counts items. With `"item": digest`, the run
+            is for this item only, as an operator asks for it.
             `{"table-stream": "skip", "item": digest}` parks the item's first waiting change.
             `{"table-stream": "redrive", "records": [...]}` puts stream records into the holds of their items.
 
@@ -138,6 +139,7 @@ class Engine:
                     invoke=self._invoke,
                     all_are_due=event.get("now") is True,
                     item_slice=_parse_slice(event.get("slice")),
+                    item=_parse_item(event.get("item")),
                 ).run()
             case {"table-stream": "skip", "item": str(digest)}:
                 return repair.skip(self._processor, ledger, invocation, digest)
@@ -160,6 +162,13 @@ def _parse_slice(value: Any) -> tuple[int, int] | None:
             return index, slices
         case _:
             raise UnknownRequestError(f"slice is {value!r}, not two numbers such as [1, 3]")
+
+
+def _parse_item(value: Any) -> str | None:
+    """Return the digest of the only item of a retry run, None for all items. Raises UnknownRequestError."""
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise UnknownRequestError(f"item is {value!r}, not the digest of an item")
 
 
 class Consumer:

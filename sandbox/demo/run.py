@@ -176,7 +176,8 @@ class Demo:
         program, port = Program(config=stack_config(STACK) | CONFIG), free_port()
         with Proxy(port, self.mirror_writes.refuses) as proxy:
             functions = {"AWS_ENDPOINT_URL": proxy.url}
-            with Sandbox(program.config["aws:region"], self._observe, port=port, environment=functions) as self.sandbox:
+            region = program.config["aws:region"]
+            with Sandbox(region, self._observe, emulator_port=port, environment=functions) as self.sandbox:
                 self._deploy(program)
                 first = self._write() - self.started_at
                 self._show_until_idle()

@@ -116,6 +116,13 @@ class MappingMachine:
     poll_seconds
         Seconds between two reads at the end of a shard; 0.25 on AWS, which polls four times a second.
 
+    Attributes
+    ----------
+    last_result
+        AWS's LastProcessingResult.
+    filtered_out
+        The number of records, so far, that no filter pattern has matched.
+
     Raises
     ------
     FilterError
@@ -126,6 +133,7 @@ class MappingMachine:
         self, configuration: Configuration, assumptions: Assumptions | None = None, poll_seconds: float = 0.25
     ) -> None:
         self.last_result = "No records processed"
+        self.filtered_out = 0
         self._assumptions = assumptions or Assumptions()
         self._poll_seconds = poll_seconds
         self._shards: dict[str, _Shard] = {}
@@ -141,6 +149,10 @@ class MappingMachine:
         self.configuration = configuration
         for shard in self._shards.values():
             shard.must_reread = True
+
+    def is_invoking(self) -> bool:
+        """Return whether an invocation runs."""
+        return bool(self._running)
 
     def is_idle(self) -> bool:
         """Return whether every record that was read is settled, and no action is pending."""
@@ -178,6 +190,7 @@ class MappingMachine:
     def _enqueue(self, shard: _Shard, record: Record, now: float) -> None:
         shard.cursor = Position("AFTER_SEQUENCE_NUMBER", record.sequence)
         if not self._passes(record.event):
+            self.filtered_out += 1
             if self._assumptions.filtered_records_advance:
                 shard.unsettled.append(record.sequence)
                 shard.settled.add(record.sequence)
@@ -203,23 +216,25 @@ class MappingMachine:
         elif (shard := self._shards[action.shard]).reading is action:
             shard.reading, shard.next_read = None, now + self._poll_seconds
 
-    def complete(self, invocation: Invoke, result: InvocationResult, now: float) -> None:
-        """Take in the result of an invocation."""
+    def complete(self, invocation: Invoke, result: InvocationResult, now: float) -> int:
+        """Take in the result of an invocation; return the number of records that it does not settle."""
         batch = self._running.pop(invocation)
         batch.queue.running = False
         self.last_result = "OK" if isinstance(result, Returned) else "PROBLEM: Function call failed"
         if not batch.records:
-            return
+            return 0
         batch.attempts += 1
+        done = None if isinstance(result, Throttled) else self._count_settled(batch, result)
         if isinstance(result, Throttled):
             self._retry(batch, now)
-        elif done := self._count_settled(batch, result):
+        elif done:
             self._settle(batch.queue.shard, batch.records[:done])
             if rest := batch.records[done:]:
                 self._retry(_Batch(batch.queue, rest, attempts=1), now)
         else:
             batch.failures += 1
             self._fail(batch, "Unhandled" if isinstance(result, Failed) else None, whole=done is None, now=now)
+        return len(invocation.records) - (done or 0)
 
     def _count_settled(self, batch: _Batch, result: Returned | Failed) -> int | None:
         if isinstance(result, Failed):

@@ -33,6 +33,9 @@ from sandbox.mapping.protocol import (
 POLL_SECONDS = 0.1
 """Seconds between two reads at a shard's end. AWS takes 0.25 s; a user of the sandbox watches and waits."""
 
+Count = Callable[[Mapping[str, str], Mapping[str, int]], None]
+"""Takes CloudWatch's counts of AWS/Lambda by metric, with the dimensions of all of them."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +52,10 @@ class _AttachedMapping:
     @property
     def stream_arn(self) -> str:
         return self.mapping.configuration.event_source_arn
+
+    @property
+    def result(self) -> str:
+        return next(iter(self.problems.values()), self.mapping.last_result)
 
 
 def quick_back_off(attempts: int) -> float:
@@ -73,6 +80,8 @@ class Poller:
     ----------
     loop, invoker, observers
         Shared with other callers of the same functions, such as a scheduler.
+    counters
+        Called with the counts of a mapping with EventCount metrics, and with failed deliveries, on any thread.
     """
 
     def __init__(
@@ -81,6 +90,7 @@ class Poller:
         self.loop = Loop()
         self.invoker = Invoker(client)
         self.observers = [observe]
+        self.counters: list[Count] = []
         self._client = client
         self._assumptions = assumptions or Assumptions(back_off=quick_back_off)
         self._attached: dict[str, _AttachedMapping] = {}
@@ -117,15 +127,37 @@ class Poller:
             self._attached[uuid] = attached
             self.loop.changed.notify_all()
 
-    def update(self, uuid: str, request: Mapping[str, Any]) -> None:
-        """Continue a mapping with another configuration from its checkpoints; raises what `attach` raises."""
-        configuration = Configuration.model_validate(request)
-        function = self.invoker.describe(configuration.function_name)
+    def update(self, uuid: str, changes: Mapping[str, Any]) -> None:
+        """Change these arguments of a mapping, which continues from its checkpoints; raises what `attach` raises.
+
+        An argument that is None gets its default.
+        """
         with self.loop.changed:
             attached = self._attached[uuid]
+        request = attached.mapping.configuration.model_dump(by_alias=True, exclude_unset=True) | dict(changes)
+        configuration = Configuration.model_validate({name: each for name, each in request.items() if each is not None})
+        function = self.invoker.describe(configuration.function_name)
+        with self.loop.changed:
             attached.mapping.configure(configuration)
             attached.function = function
             self.loop.changed.notify_all()
+
+    def describe(self, uuid: str) -> dict[str, Any] | None:
+        """Return a mapping's arguments, FunctionArn, State and LastProcessingResult; None if it is not attached.
+
+        As on AWS, the State is Disabling until the last invocation ends.
+        """
+        with self.loop.changed:
+            attached = self._attached.get(uuid)
+            if attached is None:
+                return None
+            configuration, mapping = attached.mapping.configuration, attached.mapping
+            arguments = configuration.model_dump(mode="json", by_alias=True, exclude_none=True)
+            if not configuration.patterns:
+                del arguments["FilterCriteria"]
+            off = "Disabling" if mapping.is_invoking() else "Disabled"
+            state = {"State": "Enabled" if configuration.enabled else off, "LastProcessingResult": attached.result}
+            return {**arguments, **state, "FunctionArn": attached.function.arn}
 
     def detach(self, uuid: str) -> None:
         """Stop a mapping and forget its checkpoints; observers still see the invocations that run."""
@@ -163,8 +195,7 @@ class Poller:
     def last_processing_result(self, uuid: str) -> str:
         """Return AWS's LastProcessingResult (GetEventSourceMapping), which cannot be set in the emulator."""
         with self.loop.changed:
-            attached = self._attached[uuid]
-            return next(iter(attached.problems.values()), attached.mapping.last_result)
+            return self._attached[uuid].result
 
     def close(self) -> None:
         """Stop all work, that of the loop's other sources included, and wait for the work that runs."""
@@ -221,7 +252,14 @@ class Poller:
             after = Position("AFTER_SEQUENCE_NUMBER", events[-1]["dynamodb"]["SequenceNumber"])
         if following := response.get("NextShardIterator"):
             attached.iterators[action.shard] = (after, following)
-        return lambda: mapping.receive(action, events, time.time(), ended=not following)
+        return partial(self._receive, attached, action, events, ended=not following)
+
+    def _receive(self, attached: _AttachedMapping, action: Read, events: list[dict[str, Any]], *, ended: bool) -> None:
+        filtered = attached.mapping.filtered_out
+        attached.mapping.receive(action, events, time.time(), ended=ended)
+        if events:
+            out = attached.mapping.filtered_out - filtered
+            self._count(attached, PolledEventCount=len(events), FilteredOutEventCount=out)
 
     def _invoke(self, attached: _AttachedMapping, action: Invoke) -> Callable[[], None]:
         event = {"Records": [record.event for record in action.records]}
@@ -236,7 +274,11 @@ class Poller:
                 name = attached.function.name
                 self._report(attached, "invoke", f"PROBLEM: {name} cannot be invoked: {invocation.refusal}")
         self.observe(invocation)
-        return lambda: attached.mapping.complete(action, result, time.time())
+        return partial(self._complete, attached, action, result)
+
+    def _complete(self, attached: _AttachedMapping, action: Invoke, result: InvocationResult) -> None:
+        failed = attached.mapping.complete(action, result, time.time())
+        self._count(attached, InvokedEventCount=len(action.records), FailedInvokeEventCount=failed)
 
     def _discard(self, attached: _AttachedMapping, action: Discard) -> Callable[[], None]:
         destination = attached.mapping.configuration.destination_config.on_failure.destination
@@ -249,15 +291,27 @@ class Poller:
                 send(self._client, destination, attached.uuid, action, failure_record(action, now=time.time(), **arns))
             except (ClientError, BotoCoreError) as error:
                 reason = f"{destination} refused them: {error}"
+                for counter in self.counters:
+                    counter({"FunctionName": attached.function.name}, {"DestinationDeliveryFailures": 1})
         count = len(action.records)
         if reason:
             first = action.records[0].sequence
             _log.error("mapping %s lost %d records from %s on: %s", attached.uuid, count, first, reason)
+        if not reason:
+            self._count(attached, OnFailureDestinationDeliveredEventCount=count)
+        elif action.condition != RETENTION_PASSED:
+            self._count(attached, DroppedEventCount=count)
         return lambda: self._count_sent(attached, count if reason else 0)
 
     def _count_sent(self, attached: _AttachedMapping, lost: int) -> None:
         attached.unsent -= 1
         self.lost_records += lost
+
+    def _count(self, attached: _AttachedMapping, **counts: int) -> None:
+        """Count events of a mapping, if its MetricsConfig says so (AWS: event source mapping metrics)."""
+        if "EventCount" in attached.mapping.configuration.metrics_config.get("Metrics", ()):
+            for counter in self.counters:
+                counter({"EventSourceMappingUUID": attached.uuid}, counts)
 
     def _report_unreadable(self, attached: _AttachedMapping, error: Exception) -> None:
         self._report(attached, "read", f"PROBLEM: {attached.stream_arn} cannot be read: {error}")

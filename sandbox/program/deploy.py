@@ -9,9 +9,11 @@ from typing import Any, Self
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 
 from sandbox import SandboxError
-from sandbox.emulator import Emulator
+from sandbox.emulator import Emulator, client_variables, free_port
+from sandbox.front.front import Front
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.mapping.poller import Poller
+from sandbox.metrics import MetricsPublisher
 from sandbox.program.in_process import InvokeError, Program, Registration, run
 from sandbox.program.lookups import look_up
 from sandbox.program.unsupported import UnsupportedReport
@@ -182,9 +184,25 @@ def _is_triggered(old: Registration, new: Registration) -> bool:
 
 
 class Sandbox:
-    """The emulator, and the poller that does the work of its mappings and schedules.
+    """The emulator, the poller that does the work of its mappings and schedules, and the front for clients.
 
     The retry schedule runs in seconds instead of minutes, in the poller and (by MINUTE_SECONDS) in every function.
+
+    Parameters
+    ----------
+    region
+        The Region of all resources.
+    observe
+        Called after each invocation by a mapping or a schedule, on any thread.
+    port, emulator_port
+        Ports on loopback: of the front, and of the emulator behind it. Default: free ports.
+    environment
+        Environment variables of every function.
+
+    Raises
+    ------
+    sandbox.emulator.EmulatorError
+        A port is taken, or .venv-aws is missing.
     """
 
     def __init__(
@@ -193,13 +211,37 @@ class Sandbox:
         observe: Callable[[ObservedInvocation], None],
         *,
         port: int | None = None,
+        emulator_port: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._deployments: list[Deployment] = []
         fast_schedule = {"MINUTE_SECONDS": f"{MINUTE_SECONDS:g}"}
-        self.emulator = Emulator(region, port=port, environment=fast_schedule | dict(environment or {}))
+        port = free_port(port)  # before the emulator takes a free one
+        self.emulator = Emulator(region, port=emulator_port, environment=fast_schedule | dict(environment or {}))
         self.poller = Poller(self.emulator.client, observe)
         self.scheduler = Scheduler(self.poller)
         self.aws = Aws(self.emulator.client, region, self.poller, self.scheduler)
+        self.metrics = MetricsPublisher(self.emulator.client)
+        self.poller.observers.append(self.metrics.observe)
+        self.poller.counters.append(self.metrics.count)
+        self.front = Front(
+            self.emulator.port,
+            self.emulator.client,
+            self.poller,
+            self.scheduler,
+            self.outputs,
+            self.metrics.add_log,
+            region=region,
+            port=port,
+        )
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that point any AWS client at the front."""
+        return client_variables(self.front.url, self.aws.region)
+
+    def outputs(self) -> Mapping[str, Any] | None:
+        """Return the outputs of the latest deployment that has resources; None if there is none."""
+        return next((each.outputs for each in reversed(self._deployments) if each.resources), None)
 
     def deploy(self, program: Program) -> Deployment:
         """Run a program and create what it registers. If the run fails, delete everything that it has created."""
@@ -212,6 +254,7 @@ class Sandbox:
             except DeployError as leftovers:
                 error.add_note(str(leftovers))
             raise
+        self._deployments.append(deployment)
         return deployment
 
     def redeploy(self, deployment: Deployment, program: Program) -> list[str]:
@@ -252,11 +295,14 @@ class Sandbox:
             time.sleep(0.02)
 
     def close(self) -> None:
-        """Stop the poller and the emulator at the same time, without waiting for running functions."""
-        polling = threading.Thread(target=self.poller.close)
-        polling.start()
+        """Stop the front, then all others at the same time, without waiting for running functions."""
+        self.front.close()
+        closing = [threading.Thread(target=each.close) for each in (self.poller, self.metrics)]
+        for thread in closing:
+            thread.start()
         self.emulator.close()
-        polling.join()
+        for thread in closing:
+            thread.join()
 
     def __enter__(self) -> Self:
         return self

@@ -121,7 +121,11 @@ def _code(inputs: Inputs) -> dict[str, Any]:
 
 
 class EventSourceMapping(ResourceType):
-    """An event source mapping. It is disabled in the emulator; `Aws.mappings` does its work."""
+    """An event source mapping. It is disabled in the emulator; `Aws.mappings` does its work.
+
+    An update changes the arguments that the program has changed, so that a mapping that an operator has disabled stays
+    disabled, as with the AWS plugin.
+    """
 
     type, service, id_argument = "aws:lambda/eventSourceMapping:EventSourceMapping", "lambda", "UUID"
     create_call, describe_call = "create_event_source_mapping", "get_event_source_mapping"
@@ -153,7 +157,9 @@ class EventSourceMapping(ResourceType):
         changeable = {name: value for name, value in new.items() if name not in self.replacement_properties}
         request = self.request({**changeable, "enabled": False})
         self.client.update_event_source_mapping(UUID=identity, **request)
-        self.aws.mappings.update(identity, self.request(new))
+        before, after = self.request(old), self.request(new)
+        names = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+        self.aws.mappings.update(identity, {name: after.get(name) for name in names})
 
     def delete(self, identity: str, inputs: Inputs) -> None:
         self.aws.mappings.detach(identity)

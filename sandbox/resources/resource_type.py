@@ -44,8 +44,8 @@ class Mappings(Protocol):
         """Start the work of a mapping."""
         ...
 
-    def update(self, uuid: str, request: Mapping[str, Any]) -> None:
-        """Change the configuration of a mapping."""
+    def update(self, uuid: str, changes: Mapping[str, Any]) -> None:
+        """Change these arguments of a mapping; one that is None gets its default."""
         ...
 
     def detach(self, uuid: str) -> None:

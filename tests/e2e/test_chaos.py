@@ -105,7 +105,7 @@ def aws(faults: FaultInjector) -> Generator[LocalAws]:
     """Another emulator, whose functions reach it through the proxy."""
     port = free_port()
     with Proxy(port, faults.refuses) as proxy:
-        local = LocalAws({"AWS_ENDPOINT_URL": proxy.url}, port=port)
+        local = LocalAws({"AWS_ENDPOINT_URL": proxy.url}, emulator_port=port)
         yield local
         local.close()
 

@@ -192,11 +192,11 @@ def test_up_ends_on_sigterm_while_it_is_still_deploying():
 
 @pytest.fixture
 def variables(aws: LocalAws) -> Mapping[str, str]:
-    return aws.sandbox.emulator.variables()
+    return aws.variables()
 
 
 def test_a_taken_port_is_one_line(aws: LocalAws):
-    port = aws.sandbox.emulator.port
+    port = aws.sandbox.front.port
     assert_one_line(run_command("up", "--port", str(port)), f"port {port} cannot be used")
 
 

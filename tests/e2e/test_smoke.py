@@ -23,7 +23,7 @@ def smoke(aws: LocalAws, pipeline: Deployment, tmp_path: Path) -> Callable[..., 
     def run(*arguments: str, outputs: Mapping[str, Any] = pipeline.outputs) -> tuple[int, str, str]:
         (tmp_path / "outputs.json").write_text(json.dumps(outputs), encoding="utf-8")
         command = [sys.executable, "-m", "ops", "smoke", "--outputs", str(tmp_path / "outputs.json"), *arguments]
-        variables = environment_without_aws() | aws.sandbox.emulator.variables()
+        variables = environment_without_aws() | aws.variables()
         process = subprocess.run(
             command,
             cwd=ROOT,

@@ -201,6 +201,12 @@ def test_an_invalid_slice_is_refused(part: Any) -> None:
         ConsumerHarness().retry(slice=part)
 
 
+@pytest.mark.parametrize("item", ["", 7, ["a"], True])
+def test_an_invalid_item_of_a_retry_run_is_refused(item: Any) -> None:
+    with pytest.raises(UnknownRequestError, match=r"item is .*, not the digest of an item"):
+        ConsumerHarness().retry(now=True, item=item)
+
+
 @pytest.mark.parametrize("request_", ["retry", "skip", "nonsense"])
 def test_a_consumer_without_stores_refuses_requests(request_: str) -> None:
     with pytest.raises(NoLedgerError, match="a consumer without stores holds no items"):

@@ -33,8 +33,8 @@ class RecordedMappings:
             raise ValueError("no such stream")
         self.calls.append(("attach", request))
 
-    def update(self, uuid: str, request: Mapping[str, Any]) -> None:
-        self.calls.append(("update", request))
+    def update(self, uuid: str, changes: Mapping[str, Any]) -> None:
+        self.calls.append(("update", changes))
 
     def detach(self, uuid: str) -> None:
         self.calls.append(("detach", {}))

@@ -23,7 +23,10 @@ helpers: Lambda stops a function that has invoked itself about 16 times in a row
 
 
 class RetryRun:
-    """One run. A helper's `item_slice` (n, m) selects the items whose digest modulo m is n."""
+    """One run. A helper's `item_slice` (n, m) selects the items whose digest modulo m is n; `item` is one digest.
+
+    A run for one item or a slice sends no gauges and purges nothing: the whole run does.
+    """
 
     def __init__(
         self,
@@ -35,9 +38,11 @@ class RetryRun:
         invoke: Invoke,
         all_are_due: bool = False,
         item_slice: tuple[int, int] | None = None,
+        item: str | None = None,
     ) -> None:
         self._processor, self._holds, self._invocation = processor, ledger.holds, invocation
         self._invoke, self._all_are_due, self._item_slice = invoke, all_are_due, item_slice
+        self._item, self._is_whole = item, item_slice is None and item is None
         self._tried_items = 0
         self._turns: dict[str, Turn] = {}
         self._lock = threading.Lock()
@@ -53,7 +58,7 @@ class RetryRun:
             The error of boto3 if the ledger cannot be read.
         """
         now = self._invocation.clock()
-        rows = list(self._holds.read_all())
+        rows = self._read_rows()
         held_rows = [row for row in rows if row.is_held]
         if any(row.format > FORMAT for row in held_rows):
             logger.error("a newer version of the engine holds items: this run leaves them alone")
@@ -68,10 +73,10 @@ class RetryRun:
             if not self._may_begin_turn():
                 break
             self._execute([self._run_turn(row)])
-        if self._item_slice is None:
+        if self._is_whole:
             self._execute([self._purge(row) for row in rows if not row.is_held and row.expiry <= now])
         counts = self._invocation.counts
-        emit_counts(counts, gauges if self._item_slice is None else None)
+        emit_counts(counts, gauges if self._is_whole else None)
         return {
             "held": len(held_rows),
             "due": len(due_rows),
@@ -79,6 +84,12 @@ class RetryRun:
             "released": counts["ReleasedItems"],
             "parked": counts["ParkedChanges"],
         }
+
+    def _read_rows(self) -> list[HoldRow]:
+        if self._item is None:
+            return list(self._holds.read_all())
+        row = self._holds.read_row(self._item)
+        return [row] if row else []
 
     def _is_due(self, row: HoldRow, now: float) -> bool:
         return row.lease <= now and (self._all_are_due or row.due <= now)

@@ -61,7 +61,7 @@ class Holds:
 
     def read_items(self, digests: Iterable[str]) -> list[Item]:
         """Return the existing rows of these items, as DynamoDB returns them."""
-        return self._table.batch_get(self._partition, sorted(digests))
+        return self._table.batch_get([key_of(self._partition, digest) for digest in sorted(digests)])
 
     def parse_rows(self, items: Iterable[Item]) -> dict[str, HoldRow]:
         """Return the rows of items that DynamoDB returned, by digest."""
@@ -75,6 +75,11 @@ class Holds:
         """Return the row of one item, None if there is none."""
         items, _ = self._table.query_page(self._partition, start=digest, end=digest)
         return HoldRow.from_item(items[0]) if items else None
+
+    def read_descriptions(self, digests: Iterable[str]) -> dict[str, Item]:
+        """Return what `hold` and `record_failure` wrote about these items for operators, by digest."""
+        keys = [key_of(self._changes_partition(digest), DESCRIPTION_KEY) for digest in digests]
+        return {item["pk"]["S"].rpartition("#")[2]: item for item in self._table.batch_get(keys)}
 
     def read_waiting(self, row: HoldRow) -> list[WaitingChange]:
         """Return the waiting changes in order: all of them, or the first ones if they are more than 1 MB.

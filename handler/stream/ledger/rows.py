@@ -24,11 +24,16 @@ class HoldBrokenError(Exception):
 
 
 def digest_of(change: Change) -> str:
-    """Return the item's name in the ledger: 32 hex digits of a hash of its table and its key.
+    """Return the item's name in the ledger; see `digest_of_key`."""
+    return digest_of_key(change.stream_or_unknown.table_arn, change.record["dynamodb"]["Keys"])
+
+
+def digest_of_key(table_arn: str, keys: Mapping[str, Any]) -> str:
+    """Return an item's name in the ledger: 32 hex digits of a hash of its table and its key in DynamoDB's JSON.
 
     The hash uses the key's text as the stream writes it: a normalised number could be the key of another item.
     """
-    identity = json.dumps([change.stream_or_unknown.table_arn, change.record["dynamodb"]["Keys"]], sort_keys=True)
+    identity = json.dumps([table_arn, keys], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 

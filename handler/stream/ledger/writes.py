@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from handler.stream.aws import error_code
-from handler.stream.ledger.table import Item, LedgerTable, attribute_value, key_of
+from handler.stream.ledger.table import Item, LedgerTable, attribute_value
 
 PLACEHOLDER = re.compile(r"[#:]\w+")
 """Placeholders in expressions: `#name` is an attribute (DynamoDB reserves many of these words), `:name` a value."""
@@ -37,12 +37,11 @@ class LedgerWrites(LedgerTable):
         super().__init__(dynamodb, name)
         self._sleep = sleep
 
-    def batch_get(self, partition: str, sort_keys: Sequence[str]) -> list[Item]:
-        """Return the existing items with these sort keys. Raises LedgerBusyError."""
+    def batch_get(self, keys: Sequence[Item]) -> list[Item]:
+        """Return the existing items with these keys. Raises LedgerBusyError."""
         items: list[Item] = []
-        for group in _in_groups(sort_keys, MAX_BATCH_READS):
-            keys = [key_of(partition, sort_key) for sort_key in group]
-            pending: Requests = {self._name: {"Keys": keys, "ConsistentRead": True}}
+        for group in _in_groups(keys, MAX_BATCH_READS):
+            pending: Requests = {self._name: {"Keys": group, "ConsistentRead": True}}
 
             def read(pending: Requests) -> Requests:
                 response = self._dynamodb().batch_get_item(RequestItems=pending)

@@ -10,7 +10,7 @@ from handler.stream.engine.workers import SimulatedCrash
 from tests.fakes.aws import refusal, refused
 from tests.fakes.records import START, record
 from tests.handler.conftest import Counts, Lines
-from tests.handler.harness import FAILS, NOTHING, ConsumerHarness, Takes, digest, with_held_item
+from tests.handler.harness import FAILS, NOTHING, ConsumerHarness, Takes, digest, with_held_item, with_mended_item
 
 DAY = 86_400.0
 
@@ -222,3 +222,47 @@ def test_helpers_send_no_gauges(counts: Counts) -> None:
     counts()
     harness.retry(slice=[1, 2])
     assert counts() == {}
+
+
+# One item
+
+
+def test_a_run_for_an_item_runs_its_turn_only() -> None:
+    harness = flood(3)
+    harness.mend()
+    assert harness.retry(now=True, item=digest("b")) == {"held": 1, "due": 1, "tried": 1, "released": 1, "parked": 0}
+    assert harness.applied == [2]
+    assert (harness.held_row("a").is_held, harness.held_row("c").is_held) == (True, True)
+
+
+def test_a_run_for_an_item_waits_until_the_item_is_due_unless_it_is_now() -> None:
+    harness = with_mended_item("a")
+    assert harness.retry(item=digest("a")) == NOTHING | {"held": 1}
+    assert harness.retry_later(1, item=digest("a"))["released"] == 1
+
+
+def test_a_run_for_an_item_that_is_not_held_counts_nothing() -> None:
+    harness = with_mended_item("a")
+    assert harness.retry(now=True, item=digest("b")) == NOTHING
+    harness.retry(now=True)
+    assert harness.retry(now=True, item=digest("a")) == NOTHING, "its row stays for an hour"
+
+
+def test_a_run_for_an_item_of_a_newer_version_leaves_it_alone() -> None:
+    harness = with_mended_item("a")
+    harness.make_newer()
+    assert harness.retry(now=True, item=digest("a")) == NOTHING | {"held": 1}
+
+
+def test_a_run_for_an_item_sends_no_gauges_invokes_no_helpers_and_purges_nothing(counts: Counts) -> None:
+    harness = many(501)
+    harness.clock.now += 3600 * 24
+    counts()
+    harness.retry(now=True, item=digest("a"))
+    harness.trouble.clear()
+    harness.retry(now=True, item=digest("a"))
+    assert counts() == {"ReleasedItems": 1}
+    assert harness.functions.invoked == []
+    harness.clock.now += 3601
+    harness.retry(now=True, item=digest("a"))
+    assert digest("a") in harness.ledger("hold#consumer")

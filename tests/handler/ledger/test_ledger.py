@@ -144,7 +144,7 @@ def test_reads_that_are_left_unprocessed_are_sent_again_100_at_a_time() -> None:
     table.put_and_delete(KEYS)
     dynamodb.sent.clear()
     dynamodb._times = 2  # pyright: ignore[reportPrivateUsage] # from now on
-    items = table.batch_get("p", [f"{place:03}" for place in range(120)])
+    items = table.batch_get([key_of("p", f"{place:03}") for place in range(120)])
     assert (items, dynamodb.sent, slept) == (KEYS, [100, 99, 98, 20], [0.05, 0.1])
 
 

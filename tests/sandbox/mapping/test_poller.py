@@ -76,11 +76,11 @@ def test_a_disabled_mapping_keeps_its_position(source: Sources) -> None:
     paused.put("a")
     assert paused.poller.is_idle()
     assert paused.invocations == []
-    paused.poller.update("paused", paused.request)
+    paused.poller.update("paused", {"Enabled": True})
     wait_for(lambda: paused.invocations and paused.poller.is_idle(), "the first change")
-    paused.poller.update("paused", {**paused.request, "Enabled": False})
+    paused.poller.update("paused", {"Enabled": False})
     paused.put("b")
-    paused.poller.update("paused", paused.request)
+    paused.poller.update("paused", {"Enabled": True})
     wait_for(lambda: len(paused.invocations) > 1 and paused.poller.is_idle(), "the second change")
     assert paused.batches == [["a"], ["b"]]
 

@@ -1,0 +1,172 @@
+"""The commands pause and resume."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.cli import (
+    COULD_NOT_RUN,
+    DONE,
+    ConsumerArgument,
+    DryRunOption,
+    JsonOption,
+    OutputsOption,
+    Session,
+    StackOption,
+    YesOption,
+    command,
+)
+
+if TYPE_CHECKING:
+    from ops.pause import State, Switches
+
+
+@command
+def pause(
+    consumer: ConsumerArgument,
+    *,
+    mute_for: Annotated[
+        str, typer.Option("--for", help="How long its alarms are muted, as in 90m, 4h or 1d; at most 15d.")
+    ] = "4h",
+    stack: StackOption = None,
+    outputs: OutputsOption = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Switch a consumer off: its mappings, its retry schedule, and its alarms for a time.
+
+    The mappings keep their positions. The streams keep changes for 24 hours: resume before.
+    """
+    from ops.pause import Switches
+
+    session = Session.open(stack, outputs, as_json=as_json, assume_yes=yes, dry_run=dry_run)
+    return run_pause(session, Switches(consumer, session.stack.consumer(consumer), session.stack.client), mute_for)
+
+
+@command
+def resume(
+    consumer: ConsumerArgument,
+    *,
+    stack: StackOption = None,
+    outputs: OutputsOption = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Switch a paused consumer on again: its mappings, its retry schedule, and its alarms once they have settled."""
+    from ops.pause import Switches
+
+    session = Session.open(stack, outputs, as_json=as_json, assume_yes=yes, dry_run=dry_run)
+    return run_resume(session, Switches(consumer, session.stack.consumer(consumer), session.stack.client))
+
+
+def run_pause(session: Session, switches: "Switches", mute_for: str) -> int:
+    """Print the plan, ask, and switch the consumer off."""
+    from ops import OpsError
+    from ops.pause import LONGEST_MUTE
+    from ops.times import duration_text, iso_minute, parse_duration
+
+    duration = parse_duration(mute_for)
+    if not duration or duration > LONGEST_MUTE:
+        raise OpsError(f"--for {mute_for}: CloudWatch mutes alarms for 1 minute to 15 days")
+    console, name, now, state = session.console, switches.name, switches.now(), switches.state()
+    console.print(f"pause {name}", style="bold")
+    _print_switches(session, state, "off")
+    alarms, until = len(switches.consumer.alarms), now + duration
+    text = f"{alarms} muted until {iso_minute(until)} (--for)" if alarms else "none"
+    console.print(f"  {'alarms':<22} {text}")
+    left = (state.lost_at - now).total_seconds()
+    behind = (now - state.oldest).total_seconds()
+    if behind > 60:
+        console.print(f"Its oldest unprocessed change is up to {duration_text(behind)} old.")
+    if left > 0:
+        console.print(
+            f"Changes are lost from {iso_minute(state.lost_at)} on, {duration_text(left)} from now: resume before."
+        )
+    else:
+        console.print("Its oldest unprocessed changes may be lost already: resume at once.", style="bold red")
+    if alarms and until > state.lost_at:
+        console.print("The alarms are muted beyond that time, so none tells you.", style="bold red")
+    console.print("pulumi up leaves it off; pulumi up --refresh switches it on, unless its tuning has")
+    console.print("enabled: false.")
+    if not session.should_execute():
+        return DONE if session.is_dry_run else COULD_NOT_RUN
+    muted: list[Any] = []
+    _execute(
+        session,
+        {
+            "mute the alarms": lambda: muted.append(switches.mute(duration)),
+            "switch the schedule off": lambda: switches.set_schedule(enabled=False),
+            "switch the mappings off": lambda: _switch_mappings(session, switches, enabled=False),
+        },
+    )
+    console.print(f"{name} is paused", style="bold")
+    console.print(f"  python -m ops resume {name}", style="cyan")
+    session.print_json({"consumer": name, "lost_at": state.lost_at, "muted_until": muted[0]})
+    return DONE
+
+
+def run_resume(session: Session, switches: "Switches") -> int:
+    """Print the plan, ask, and switch the consumer on."""
+    from ops.times import duration_text, iso_minute
+
+    console, name, now, state = session.console, switches.name, switches.now(), switches.state()
+    console.print(f"resume {name}", style="bold")
+    _print_switches(session, state, "on")
+    behind = (now - state.oldest).total_seconds()
+    if state.lost_at < now:
+        console.print(
+            f"Its oldest unprocessed change may be {duration_text(behind)} old: changes from before "
+            f"{iso_minute(now - (state.lost_at - state.oldest))} are lost.",
+            style="bold red",
+        )
+    elif not state.is_on():
+        console.print(f"It is up to {duration_text(behind)} behind, and catches up in order.")
+    if not session.should_execute():
+        return DONE if session.is_dry_run else COULD_NOT_RUN
+    muted: list[Any] = []
+    _execute(
+        session,
+        {
+            "switch the mappings on": lambda: _switch_mappings(session, switches, enabled=True),
+            "switch the schedule on": lambda: switches.set_schedule(enabled=True),
+            "unmute the alarms": lambda: muted.append(switches.unmute()),
+        },
+    )
+    console.print(f"{name} runs", style="bold")
+    if muted[0]:
+        console.print(f"  its alarms stay muted until {iso_minute(muted[0])}, so that they settle")
+    console.print("  python -m ops status", style="cyan")
+    session.print_json({"consumer": name, "behind_seconds": round(behind), "muted_until": muted[0]})
+    return DONE
+
+
+def _print_switches(session: Session, state: "State", wanted: str) -> None:
+    on = {"Enabled": "on", "Disabled": "off"}
+    rows = {f"mapping of {table}": on.get(each, each) for table, each in state.mappings.items()}
+    if state.schedule is not None:
+        rows["retry schedule"] = "on" if state.schedule else "off"
+    for label, each in rows.items():
+        session.console.print(f"  {label:<22} {each if each == wanted else f'{each} → {wanted}'}")
+
+
+def _switch_mappings(session: Session, switches: "Switches", *, enabled: bool) -> None:
+    with session.console.status("Lambda switches the mappings, which takes a minute or two") as status:
+        for states in switches.set_mappings(enabled=enabled):
+            status.update(", ".join(f"{table} is {state}" for table, state in states.items()))
+
+
+def _execute(session: Session, steps: dict[str, Callable[[], object]]) -> None:
+    """Take the steps in order; if one fails or is interrupted, print which are done and which are not."""
+    done: list[str] = []
+    try:
+        for step, take in steps.items():
+            take()
+            done.append(step)
+            session.console.print(f"✔ {step}", style="green")
+    except (Exception, KeyboardInterrupt):
+        left = [step for step in steps if step not in done]
+        session.console.print(f"✖ not done: {', '.join(left)}; run the command again to complete it", style="red")
+        raise

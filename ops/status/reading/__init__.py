@@ -1,0 +1,1 @@
+"""Reads the facts from AWS."""
