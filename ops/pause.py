@@ -18,8 +18,8 @@ RETENTION_SECONDS = 86_400
 """How long a stream keeps a record (DynamoDB)."""
 RECENT_SECONDS = 900
 """How old a data point of IteratorAge may be: an older one says nothing about the present."""
-SETTLE_MINUTES = 15
-"""How long after resume the alarms stay muted: the longest alarm that a pause sets off looks back so far."""
+SETTLE_MINUTES = 63
+"""How long after resume the alarms stay muted: the alarm `nothing-read` looks back 21 periods of 3 minutes."""
 LONGEST_MUTE = timedelta(days=15)
 """The longest duration of an AlarmMuteRule (CloudWatch)."""
 MOST_MUTED = 100

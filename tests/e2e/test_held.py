@@ -63,13 +63,10 @@ def broken_mirror(aws: LocalAws, pipeline: Deployment) -> Iterator[Callable[[], 
 def hold(aws: LocalAws, pipeline: Deployment, *totals: int) -> str:
     """Write an order so often that its changes wait, and return its key as an operator types it."""
     customer = f"c,{uuid.uuid4().hex[:8]}"
-    for total in totals:
-        aws.write(
-            pipeline.outputs["tables"]["orders"]["name"],
-            key := {"customer_id": customer, "order_id": "31"} | {"total": total},
-        )
+    orders = ({"customer_id": customer, "order_id": "31", "total": total} for total in totals)
+    aws.write(pipeline.outputs["tables"]["orders"]["name"], *orders)
     aws.wait_until_idle(include_held=False)
-    return f"customer_id={customer},order_id={key['order_id']}"
+    return f"customer_id={customer},order_id=31"
 
 
 def test_an_operator_sees_what_is_held_mends_it_and_retries(
