@@ -36,6 +36,8 @@ def test_only_the_beginning_of_a_long_text_counts():
 
 
 def test_an_error_of_aws_is_shortened_to_its_call():
-    text = "An error occurred (ThrottlingException) when calling the PutItem operation (reached max retries: 2): Slow 12"
+    text = (
+        "An error occurred (ThrottlingException) when calling the PutItem operation (reached max retries: 2): Slow 12"
+    )
     assert one_line("ThrottlingException", text) == "ThrottlingException: PutItem: Slow 12"
     assert cause_of("ThrottlingException", text) == "ThrottlingException: PutItem: Slow #"
