@@ -1,7 +1,7 @@
 """Each operator's command runs with exactly the permissions of its document in docs/roles.
 
-A user with only these permissions stands in for the operator's role. The emulator does not enforce the permissions of the
-calls that the sandbox answers itself, and allows some calls only on `*`.
+A user with only these permissions stands in for the operator's role. The emulator does not ask IAM for the calls that
+the sandbox answers itself, and allows some calls only on `*`.
 """
 
 import json

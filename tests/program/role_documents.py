@@ -99,33 +99,35 @@ def _words(registration: Registration) -> Iterator[tuple[str, str]]:
     if registration.type in ARNS:
         arn = _arn_of(registration)
         yield ARNS[registration.type][0], arn
-        match registration.type:
-            case recording.LOG_GROUP:
-                yield "LOG_STREAMS", f"{arn}:*"
-            case recording.TOPIC:
-                yield "SUBSCRIPTIONS", f"{arn}:*"
-            case recording.COMPOSITE:
-                yield "ALL_ALARMS", "*"
-            case recording.BUCKET:
-                yield "BUCKET_OBJECTS", f"{arn}/*"
-            case recording.FUNCTION:
-                yield (
-                    "MUTE_RULES",
-                    f"arn:aws:cloudwatch:REGION:ACCOUNT_ID:alarm-mute-rule:{_name_of(registration)}-paused",
-                )
-            case recording.TABLE if registration.inputs.get("streamEnabled"):
-                yield "STREAM_TABLES", arn
-                yield "STREAMS", f"{arn}/stream/*"
-            case recording.TABLE if f"{recording.STORES}::" in registration.parent:
-                yield "LEDGERS", arn
-            case _:
-                pass
+        yield from _derived_words(registration, arn)
     elif registration.type == recording.ROLE:
         arn = f"arn:aws:iam::ACCOUNT_ID:role/{_name_of(registration)}"
         trust = registration.inputs["assumeRolePolicy"]
         for service, word in (("lambda.", "FUNCTION_ROLES"), ("scheduler.", "RETRY_ROLES")):
             if f'"{service}amazonaws.com"' in trust:
                 yield word, arn
+
+
+def _derived_words(registration: Registration, arn: str) -> Iterator[tuple[str, str]]:
+    """Yield the words for what belongs to a resource."""
+    match registration.type:
+        case recording.LOG_GROUP:
+            yield "LOG_STREAMS", f"{arn}:*"
+        case recording.TOPIC:
+            yield "SUBSCRIPTIONS", f"{arn}:*"
+        case recording.COMPOSITE:
+            yield "ALL_ALARMS", "*"
+        case recording.BUCKET:
+            yield "BUCKET_OBJECTS", f"{arn}/*"
+        case recording.FUNCTION:
+            yield "MUTE_RULES", f"arn:aws:cloudwatch:REGION:ACCOUNT_ID:alarm-mute-rule:{_name_of(registration)}-paused"
+        case recording.TABLE if registration.inputs.get("streamEnabled"):
+            yield "STREAM_TABLES", arn
+            yield "STREAMS", f"{arn}/stream/*"
+        case recording.TABLE if f"{recording.STORES}::" in registration.parent:
+            yield "LEDGERS", arn
+        case _:
+            pass
 
 
 def _arn_of(registration: Registration) -> str:
