@@ -1,6 +1,7 @@
 """What redrive and replay share: the plan on the screen, the first items, the question, the rest, and the result."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from ops.failures.plan_file import (
     OUTRUN,
     PARKED_AGAIN,
     PLANNED,
+    REFUSED,
     TOO_OLD,
     PlanFile,
     PlannedChange,
@@ -43,7 +45,8 @@ MAX_CAUSES = 8
 """Causes that the plan and the result name."""
 EXAMPLES = 20
 """Changes whose new errors are read at the end of a run."""
-MARKS = {DONE: "✔", PARKED_AGAIN: "✖", HELD: "‖"}
+MARKS = {PARKED_AGAIN: "✖", REFUSED: "✖", HELD: "‖"}
+WORDS = {HELD: "failed again, and waits in its hold"}
 
 
 @dataclass(frozen=True)
@@ -236,8 +239,13 @@ class PutBack:
         by_item: dict[str, list[tuple[PlannedChange, str]]] = {}
         for change, state in self._plan.queue(0, canary):
             by_item.setdefault(change.item, []).append((change, state))
+        last_error = ""
         for changes in by_item.values():
-            say(self._outcome(redrive, changes))
+            title, error = self._outcome(redrive, changes)
+            say(line(title, 80))
+            if error and error != last_error:
+                say(f"    {line(error, 76)}")
+            last_error = error
         done = sum(all(state in (DONE, DONE_BEFORE) for _, state in changes) for changes in by_item.values())
         left = self._plan.count(PLANNED)
         if not left:
@@ -251,24 +259,20 @@ class PutBack:
         bar.start()
         return True
 
-    def _outcome(self, redrive: Redrive, changes: list[tuple[PlannedChange, str]]) -> str:
-        """Return a line about an item: its key, and what became of its changes."""
+    def _outcome(self, redrive: Redrive, changes: list[tuple[PlannedChange, str]]) -> tuple[str, str]:
+        """Return an item's key with what became of its changes, and the error if there is one."""
         [record] = self._plan.records([changes[0][0]])
         name = item_text(record["dynamodb"]["Keys"])
         first = next(((change, state) for change, state in changes if state not in (DONE, DONE_BEFORE)), None)
         if first is None:
-            return line(f"✔ {name}: {count(len(changes), 'change')} done", 80)
+            return f"✔ {name}: {count(len(changes), 'change')} done", ""
         change, state = first
-        match state:
-            case "held":
-                text = f"waits: {redrive.error_of(change.item)}"
-            case "parked again":
-                text = f"parked again: {self._new_error(change)}"
-            case "refused":
-                text = "refused: " + next(iter(redrive.outcomes.refusals), "")
-            case _:
-                text = state
-        return line(f"{MARKS.get(state, '-')} {name}: {text}", 160)
+        errors: dict[str, Callable[[], str]] = {
+            HELD: lambda: redrive.error_of(change.item),
+            PARKED_AGAIN: lambda: self._new_error(change),
+            REFUSED: lambda: next(iter(redrive.outcomes.refusals), ""),
+        }
+        return f"{MARKS.get(state, '-')} {name}: {WORDS.get(state, state)}", errors.get(state, str)()
 
     def _new_error(self, change: PlannedChange) -> str:
         body = self._objects.read(change.key)
@@ -295,7 +299,8 @@ class PutBack:
                 say(f"  {line(text, 78)}")
         if redrive.waiting:
             failing = len(outcomes.failing)
-            say(f"{redrive.waiting:,} wait in their holds, where the engine retries them: held {self._name} shows them")
+            say(f"{redrive.waiting:,} wait in their holds, where the engine retries them;")
+            say(f"  python -m ops held {self._name} shows them")
             if failing:
                 example = line(redrive.error_of(min(outcomes.failing)), 76)
                 say(f"  {count(failing, 'item')} failed again, as with\n    {example}")
