@@ -4,8 +4,11 @@ import signal
 
 import typer
 
+from ops.commands.failures import failures
 from ops.commands.held import held
 from ops.commands.pause import pause, resume
+from ops.commands.redrive import redrive
+from ops.commands.replay import replay
 from ops.commands.retry import retry
 from ops.commands.skip import skip
 from ops.commands.smoke import smoke
@@ -28,7 +31,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for each in (status, held, retry, skip, pause, resume, tail, smoke):
+COMMANDS = (status, held, retry, skip, failures, redrive, replay, pause, resume, tail, smoke)
+
+for each in COMMANDS:
     app.command()(each)
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import re
 
+AWS_CALL = re.compile(r"^An error occurred \(\w+\) when calling the (\w+) operation(?: \([^)]*\))?: ")
+"""The beginning of boto3's text of an AWS error, which repeats the error's type."""
 MAX_CHARACTERS = 300
 """Characters of an error's text that tell one cause from another."""
 REPLACED = (
@@ -28,5 +30,5 @@ def cause_of(error_type: str, error_text: str) -> str:
 
 def one_line(error_type: str, error_text: str) -> str:
     """Return an error's type and text on one line."""
-    text = " ".join(error_text.split())
+    text = AWS_CALL.sub(r"\1: ", " ".join(error_text.split()))
     return f"{error_type}: {text}" if text else error_type

@@ -8,14 +8,13 @@ import sys
 import threading
 from collections.abc import Callable
 from difflib import get_close_matches
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import boto3  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] -- as above
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from ops import OpsError
@@ -30,8 +29,6 @@ LONGEST_INVOCATION_SECONDS = 910
 CONNECTIONS = 32
 """Connections of a client, and so the most calls of one service that run at the same time."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-_lock = threading.Lock()
 
 
 class Outputs(BaseModel):
@@ -93,6 +90,8 @@ class Stack(Outputs):
     tables: dict[str, TableOutputs] = Field(min_length=1)
     consumers: dict[str, ConsumerOutputs]
     stores: StoresOutputs
+    _clients: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
+    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     @classmethod
     def load(cls, outputs: Path | None, name: str | None) -> "Stack":
@@ -133,16 +132,17 @@ class Stack(Outputs):
 
         All callers and threads share one client of a service.
         """
-        return _client(service, next(iter(self.tables.values())).arn.split(":")[3])
-
-
-@lru_cache
-def _client(service: str, region: str) -> Any:
-    with _lock:  # boto3 creates clients in one thread at a time; the clients themselves are thread-safe
-        read_timeout = LONGEST_INVOCATION_SECONDS if service == "lambda" else 30
-        retries = {"mode": "standard", "total_max_attempts": 5}
-        config = Config(connect_timeout=5, read_timeout=read_timeout, max_pool_connections=CONNECTIONS, retries=retries)
-        return cast("Any", boto3).client(service, region_name=region, config=config)
+        with self._lock:  # boto3 creates clients in one thread at a time; the clients themselves are thread-safe
+            if service not in self._clients:
+                config = Config(
+                    connect_timeout=5,
+                    read_timeout=LONGEST_INVOCATION_SECONDS if service == "lambda" else 30,
+                    max_pool_connections=CONNECTIONS,
+                    retries={"mode": "standard", "total_max_attempts": 5},
+                )
+                region = next(iter(self.tables.values())).arn.split(":")[3]
+                self._clients[service] = cast("Any", boto3).client(service, region_name=region, config=config)
+            return self._clients[service]
 
 
 def _sandbox_outputs() -> str | None:

@@ -31,7 +31,8 @@ MAY_IMPORT = {
     # The operator's commands read what the engine has written, so they share its formats; and filters are AWS's.
     "ops": (
         *("ops", "handler.stream.aws", "handler.stream.change", "handler.stream.codec", "handler.stream.failures"),
-        *("handler.stream.ledger", "sandbox.mapping.filters"),
+        *("handler.stream.engine.batch", "handler.stream.environment", "handler.stream.ledger"),
+        *("sandbox.mapping.filters", "sandbox.mapping.records"),
     ),
     "policy": ("policy", "infra.rules"),
 }

@@ -144,7 +144,7 @@ class Engine:
             case {"table-stream": "skip", "item": str(digest)}:
                 return repair.skip(self._processor, ledger, invocation, digest)
             case {"table-stream": "redrive", "records": records}:
-                return repair.redrive(ledger, invocation, records)
+                return repair.redrive(self._processor, ledger, invocation, records)
             case _:
                 raise UnknownRequestError(
                     f"{ {name: event[name] for name in sorted(event)}!r} is not a request that a consumer answers; "

@@ -27,6 +27,8 @@ class Failure:
     """The stream records; none if the failure record is only a pointer (SQS, SNS)."""
     at: str
     """When the failure record was written (ISO 8601)."""
+    function_arn: str | None = None
+    """The function's ARN, if the record has it."""
 
 
 def read_failure(text: str | bytes) -> Failure:
@@ -42,6 +44,7 @@ def read_failure(text: str | bytes) -> Failure:
             stream_arn=body["DDBStreamBatchInfo"]["streamArn"],
             records=tuple(event.get("Records", ())),
             at=body["timestamp"],
+            function_arn=body["requestContext"].get("functionArn"),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableFailureError(f"not a failure record: {type(error).__name__} {error}") from error
@@ -94,28 +97,36 @@ class FailureStore(Protocol):
     """A store in which changes are parked."""
 
     def park(self, change: Change, body: str, /) -> None:
-        """Store the change's failure record unless it is already stored. Raises the store's error if that fails."""
+        """Store the change's failure record unless a change that is not redriven is stored already.
+
+        Raises the store's error if that fails.
+        """
         ...
 
 
 class FailureBucket:
     """The failure bucket in S3; `s3` returns boto3's client.
 
-    Its only call is `put_object(Bucket, Key, Body, ContentType, IfNoneMatch="*")`.
+    Its only call is `put_object(Bucket, Key, Body, ContentType)`, with `IfNoneMatch="*"` except for redriven changes.
     """
 
     def __init__(self, s3: Any, bucket: str, consumer: str) -> None:
         self._s3, self._bucket, self._consumer = s3, bucket, consumer
 
     def park(self, change: Change, body: str, /) -> None:
-        """Write the change's object unless it exists, so that the first object keeps its lifetime."""
+        """Write the change's object unless it exists, so that the first object keeps its lifetime.
+
+        A redriven change that is parked again overwrites its object: the operator sees the new error, and a redrive
+        that is about to delete the object sees that it has changed.
+        """
+        condition = {} if change.origin == "redrive" else {"IfNoneMatch": "*"}
         try:
             self._s3().put_object(
                 Bucket=self._bucket,
                 Key=failure_key(self._consumer, change),
                 Body=body.encode(),
                 ContentType="application/json",
-                IfNoneMatch="*",
+                **condition,
             )
         except Exception as refused:
             if error_code(refused) != "PreconditionFailed":

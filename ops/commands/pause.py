@@ -82,15 +82,13 @@ def run_pause(session: Session, switches: "Switches", mute_for: str) -> int:
     if behind > 60:
         console.print(f"Its oldest unprocessed change is up to {duration_text(behind)} old.")
     if left > 0:
-        console.print(
-            f"Changes are lost from {iso_minute(state.lost_at)} on, {duration_text(left)} from now: resume before."
-        )
+        console.print(f"Changes are lost after {iso_minute(state.lost_at)}, in {duration_text(left)}: resume before.")
     else:
         console.print("Its oldest unprocessed changes may be lost already: resume at once.", style="bold red")
     if alarms and until > state.lost_at:
         console.print("The alarms are muted beyond that time, so none tells you.", style="bold red")
-    console.print("pulumi up leaves it off; pulumi up --refresh switches it on, unless its tuning has")
-    console.print("enabled: false.")
+    console.print("pulumi up leaves it off; pulumi up --refresh switches it on, unless its tuning")
+    console.print("has enabled: false.")
     if not session.should_execute():
         return DONE if session.is_dry_run else COULD_NOT_RUN
     muted: list[Any] = []
@@ -110,6 +108,9 @@ def run_pause(session: Session, switches: "Switches", mute_for: str) -> int:
 
 def run_resume(session: Session, switches: "Switches") -> int:
     """Print the plan, ask, and switch the consumer on."""
+    from datetime import timedelta
+
+    from ops.pause import RETENTION_SECONDS
     from ops.times import duration_text, iso_minute
 
     console, name, now, state = session.console, switches.name, switches.now(), switches.state()
@@ -117,11 +118,9 @@ def run_resume(session: Session, switches: "Switches") -> int:
     _print_switches(session, state, "on")
     behind = (now - state.oldest).total_seconds()
     if state.lost_at < now:
-        console.print(
-            f"Its oldest unprocessed change may be {duration_text(behind)} old: changes from before "
-            f"{iso_minute(now - (state.lost_at - state.oldest))} are lost.",
-            style="bold red",
-        )
+        oldest_kept = iso_minute(now - timedelta(seconds=RETENTION_SECONDS))
+        console.print(f"Its oldest unprocessed change may be {duration_text(behind)} old:", style="bold red")
+        console.print(f"unprocessed changes from before {oldest_kept} are lost.", style="bold red")
     elif not state.is_on():
         console.print(f"It is up to {duration_text(behind)} behind, and catches up in order.")
     if not session.should_execute():
@@ -167,6 +166,7 @@ def _execute(session: Session, steps: dict[str, Callable[[], object]]) -> None:
             done.append(step)
             session.console.print(f"✔ {step}", style="green")
     except (Exception, KeyboardInterrupt):
-        left = [step for step in steps if step not in done]
-        session.console.print(f"✖ not done: {', '.join(left)}; run the command again to complete it", style="red")
+        for step in list(steps)[len(done) :]:
+            session.console.print(f"✖ {step}: not done", style="red")
+        session.console.print("Run the command again: it completes what is left.")
         raise

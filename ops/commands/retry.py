@@ -73,7 +73,7 @@ def run(session: Session, reader: "HeldItems", item: str | None) -> int:
     try:
         _follow(session, attempt, changes)
     except KeyboardInterrupt:
-        console.print(f"the function's run goes on by itself: python -m ops held {reader.name} shows what is held")
+        console.print(f"the function's run goes on; python -m ops held {reader.name} shows what is left")
         raise
     return _report(session, attempt, reader)
 

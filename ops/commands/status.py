@@ -33,12 +33,12 @@ def status(
     session = Session.open(stack, outputs, as_json=as_json)
     if consumer is not None:
         session.stack.consumer(consumer)
-    facts = Reader(session.stack, session.stack.client, consumer).read()
+    with session.console.status("reading"):
+        facts = Reader(session.stack, session.stack.client, consumer).read()
     findings = judge(facts)
     options = f" --stack {stack}" if stack else f" --outputs {outputs}" if outputs and str(outputs) != "-" else ""
-    if not as_json:
-        for text, style in lines(facts, findings, options):
-            session.console.print(text, style=style or None)
+    for text, style in lines(facts, findings, options):
+        session.console.print(text, style=style or None)
     session.print_json(json_of(facts, findings))
     if any(finding.level < Level.NOTE for finding in findings):
         return LEFT_TO_DO

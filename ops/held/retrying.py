@@ -127,7 +127,7 @@ class Retry:
         return self._progress()
 
     def _is_unfinished(self, digest: str) -> bool:
-        """Return whether an item is held and no run has had it, or one has handed it back to continue at once.
+        """Return whether an item is held and no run has ended with it, or one has handed it back to continue at once.
 
         An item whose change failed is due after its back-off, a minute at least.
         """
@@ -135,7 +135,7 @@ class Retry:
         if row is None:
             return False
         is_untouched = (row.due, row.since, row.next) == (first.due, first.since, first.next)
-        return is_untouched or row.due <= self.clock() + CLOCK_SECONDS
+        return is_untouched or row.lease > self.clock() or row.due <= self.clock() + CLOCK_SECONDS
 
     def _state(self) -> Mapping[str, object]:
         """Return what changes if a run does anything."""

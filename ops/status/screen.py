@@ -121,7 +121,7 @@ def _figures(consumer: ConsumerFacts, figures: Summary, now: float) -> Iterator[
     if figures.parked_changes:
         yield f"{figures.parked_changes:,}{'+' if figures.has_more_parked else ''} parked"
     if figures.last_retry_at is not None:
-        yield f"retry ran {ago(now - figures.last_retry_at)}".replace("ran now", "runs")
+        yield f"retried {ago(now - figures.last_retry_at)}"
 
 
 def _lag(figures: Summary, now: float) -> str:

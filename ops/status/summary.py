@@ -82,18 +82,20 @@ def last_retry_run(consumer: ConsumerFacts) -> float | None:
 
 
 def _rate(consumer: ConsumerFacts, now: float) -> float | None:
-    """Return the changes a second that the mappings read (PolledEventCount); None if no mapping reports."""
+    """Return the changes a second that the mappings read (PolledEventCount); None if that is not known yet."""
     series = [each.recent.get("PolledEventCount", ()) for each in consumer.mappings]
     if not any(each.history.get("PolledEventCount") for each in consumer.mappings) and not any(series):
         return None
     until = (now - RATE_DELAY_SECONDS) // RECENT_PERIOD * RECENT_PERIOD
     polled = sum(value for points in series for at, value in points if until - RATE_SECONDS <= at < until)
-    return polled / RATE_SECONDS
+    has_just_begun = not polled and any(value for points in series for at, value in points if at >= until)
+    return None if has_just_begun else polled / RATE_SECONDS
 
 
 def _has_metrics(consumer: ConsumerFacts) -> bool:
+    """Return whether there is a metric that tells what the consumer does. Invocations alone do not."""
     known = [consumer.recent, consumer.history, *(each.history for each in consumer.mappings)]
-    return any(series for metrics in known for series in metrics.values())
+    return any(metrics.get(name) for metrics in known for name in ("IteratorAge", "HeldItems", "PolledEventCount"))
 
 
 def summaries(facts: Facts) -> dict[str, Summary]:

@@ -1,14 +1,12 @@
 """Performs the actions of mappings over the emulator: reads streams, invokes functions, writes to destinations."""
 
-import base64
 import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
@@ -29,6 +27,7 @@ from sandbox.mapping.protocol import (
     Returned,
     Throttled,
 )
+from sandbox.mapping.records import lambda_record
 
 POLL_SECONDS = 0.1
 """Seconds between two reads at a shard's end. AWS takes 0.25 s; a user of the sandbox watches and waits."""
@@ -320,25 +319,3 @@ class Poller:
         if attached.problems.get(operation) != problem and not self.loop.closed:
             attached.problems[operation] = problem
             _log.error("mapping %s: %s", attached.uuid, problem)
-
-
-def lambda_record(record: Mapping[str, Any], stream_arn: str) -> dict[str, Any]:
-    """Convert a record of GetRecords, as boto3 returns it, into the shape of a Lambda event."""
-    event = cast("dict[str, Any]", _json_value(record))
-    if identity := event.get("userIdentity"):
-        event["userIdentity"] = {name[0].lower() + name[1:]: value for name, value in identity.items()}
-    return {**event, "eventSource": "aws:dynamodb", "eventSourceARN": stream_arn}
-
-
-def _json_value(value: object) -> object:
-    match value:
-        case dict():
-            return {key: _json_value(each) for key, each in cast("dict[str, Any]", value).items()}
-        case list():
-            return [_json_value(each) for each in cast("list[Any]", value)]
-        case bytes():
-            return base64.b64encode(value).decode()
-        case datetime():
-            return int(value.timestamp())
-        case _:
-            return value

@@ -69,6 +69,8 @@ def read_exports(process: "subprocess.Popen[str]") -> dict[str, str]:
     """Return the variables that `up` prints before the line `ready`."""
     assert process.stdout
     variables: dict[str, str] = {}
+    unsupported = process.stdout.readline()
+    assert unsupported == "not supported in the sandbox: alarms and dashboards\n"
     assert process.stdout.readline() == "# in a second terminal:\n"
     for line in process.stdout:
         if line == "ready\n":

@@ -131,11 +131,11 @@ class S3:
 
     def put_object(self, **request: Any) -> dict[str, Any]:
         self.puts += 1
-        assert set(request) == {"Bucket", "Key", "Body", "ContentType", "IfNoneMatch"}
-        assert request["IfNoneMatch"] == "*"
+        assert set(request) - {"IfNoneMatch"} == {"Bucket", "Key", "Body", "ContentType"}
+        assert request.get("IfNoneMatch", "*") == "*"
         if self.failing:
             raise self.failing
-        if request["Key"] in self.objects:
+        if "IfNoneMatch" in request and request["Key"] in self.objects:
             raise refusal("PreconditionFailed", "PutObject")
         self.objects[request["Key"]] = request["Body"]
         return {}

@@ -33,3 +33,11 @@ def test_an_error_without_a_text_is_its_type():
 
 def test_only_the_beginning_of_a_long_text_counts():
     assert cause_of("Error", "x " * 400 + "1") == cause_of("Error", "x " * 400 + "y")
+
+
+def test_an_error_of_aws_is_shortened_to_its_call():
+    text = (
+        "An error occurred (ThrottlingException) when calling the PutItem operation (reached max retries: 2): Slow 12"
+    )
+    assert one_line("ThrottlingException", text) == "ThrottlingException: PutItem: Slow 12"
+    assert cause_of("ThrottlingException", text) == "ThrottlingException: PutItem: Slow #"

@@ -22,7 +22,9 @@ from tests.program import recording
 from tests.program.recording import RecordingBackend, record_program, stacks
 
 TEMPLATES = Path(__file__).parent / "roles"
-NAMES = ("read", "write", "alarms", "encrypt", "smoke")
+PIPELINE = ("read", "write", "alarms", "encrypt", "smoke")
+OPERATOR = tuple(sorted(path.stem for path in TEMPLATES.glob("operator-*.json")))
+NAMES = (*PIPELINE, *OPERATOR)
 MANAGED_POLICY_CHARACTERS = 6_144
 """Of one managed policy, white space not counted (IAM's quota)."""
 
@@ -84,7 +86,7 @@ def _arns(programs: Sequence[RecordingBackend]) -> Arns:
             for word, arn in _words(each):
                 arns[word].add(arn)
         readers = {name: consumer["mappings"] for name, consumer in program.outputs.get("consumers", {}).items()}
-        tables = {each.name: arn for each in program.of_type(recording.TABLE) for _, arn in _words(each)}
+        tables = {each.name: _arn_of(each) for each in program.of_type(recording.TABLE)}
         mirrored = [table for table in readers.get("mirror", ()) if f"{MIRROR_TABLES.get(table)}-table" in tables]
         arns["SMOKE_TABLES"] |= {tables[f"{table}-table"] for table in [*readers.get("change-log", ()), *mirrored]}
         arns["MIRROR_TABLES"] |= {tables[f"{MIRROR_TABLES[table]}-table"] for table in mirrored}
@@ -97,18 +99,35 @@ def _words(registration: Registration) -> Iterator[tuple[str, str]]:
     if registration.type in ARNS:
         arn = _arn_of(registration)
         yield ARNS[registration.type][0], arn
-        if registration.type == recording.LOG_GROUP:
-            yield "LOG_STREAMS", f"{arn}:*"
-        elif registration.type == recording.TOPIC:
-            yield "SUBSCRIPTIONS", f"{arn}:*"
-        elif registration.type == recording.COMPOSITE:
-            yield "ALL_ALARMS", "*"
+        yield from _derived_words(registration, arn)
     elif registration.type == recording.ROLE:
         arn = f"arn:aws:iam::ACCOUNT_ID:role/{_name_of(registration)}"
         trust = registration.inputs["assumeRolePolicy"]
         for service, word in (("lambda.", "FUNCTION_ROLES"), ("scheduler.", "RETRY_ROLES")):
             if f'"{service}amazonaws.com"' in trust:
                 yield word, arn
+
+
+def _derived_words(registration: Registration, arn: str) -> Iterator[tuple[str, str]]:
+    """Yield the words for what belongs to a resource."""
+    match registration.type:
+        case recording.LOG_GROUP:
+            yield "LOG_STREAMS", f"{arn}:*"
+        case recording.TOPIC:
+            yield "SUBSCRIPTIONS", f"{arn}:*"
+        case recording.COMPOSITE:
+            yield "ALL_ALARMS", "*"
+        case recording.BUCKET:
+            yield "BUCKET_OBJECTS", f"{arn}/*"
+        case recording.FUNCTION:
+            yield "MUTE_RULES", f"arn:aws:cloudwatch:REGION:ACCOUNT_ID:alarm-mute-rule:{_name_of(registration)}-paused"
+        case recording.TABLE if registration.inputs.get("streamEnabled"):
+            yield "STREAM_TABLES", arn
+            yield "STREAMS", f"{arn}/stream/*"
+        case recording.TABLE if f"{recording.STORES}::" in registration.parent:
+            yield "LEDGERS", arn
+        case _:
+            pass
 
 
 def _arn_of(registration: Registration) -> str:

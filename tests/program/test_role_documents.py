@@ -46,6 +46,9 @@ REASONS: Sequence[tuple[str, str, str]] = (
     (r"kms:ListAliases", r"\*", "a search"),
     (r"cloudwatch:(Put|Describe)\w*Alarms?", r"\*", "composite alarms need it (PutCompositeAlarm, API reference)"),
     (r"cloudwatch:\w+", r".*:alarm:(alarms|table-stream-STACK)-\*", "a program has dozens"),
+    (r"cloudwatch:(GetMetricData|ListMetrics)", r"\*", "metrics have no ARNs"),
+    (r"s3:(Get|Put|Delete)Object", r"arn:aws:s3:::[\w-]+-failures-\?{7}/\*", "an object for each failure"),
+    (r"dynamodb:\w+", r".*:table/[\w?-]+/stream/\*", "DynamoDB names streams by their time"),
     (r"sns:\w*(Attributes|subscribe)", r".*:[\w?-]+:\*", "an id by SNS"),
 )
 """What `*` may stand in; `?` stands for a letter of the random end of a name."""

@@ -1,6 +1,6 @@
 """Requests of an operator: skip an item's first waiting change, or redrive parked changes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from handler.stream.change import END_OF_TIME_SECONDS, Change
@@ -10,9 +10,10 @@ from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
 from handler.stream.held_items.turn import Turn, TurnDependencies
 from handler.stream.ledger import Ledger
-from handler.stream.ledger.rows import HoldBrokenError, digest_of, version_of
+from handler.stream.ledger.holds import stored_row
+from handler.stream.ledger.rows import HoldBrokenError, HoldRow, digest_of, version_of
 from handler.stream.ledger.table import FORMAT
-from handler.stream.ledger.writes import RefusedError
+from handler.stream.ledger.writes import MAX_BATCH_WRITES, RefusedError
 from handler.stream.telemetry import change_fields, emit_counts
 
 
@@ -53,29 +54,72 @@ def skip(processor: Processor, ledger: Ledger, invocation: Invocation, digest: s
     return {"skipped": True, "change": description}
 
 
-def redrive(ledger: Ledger, invocation: Invocation, records: Any) -> dict[str, Any]:
+def redrive(processor: Processor, ledger: Ledger, invocation: Invocation, records: Any) -> dict[str, Any]:
     """Put changes back into their items' holds; the next retry run runs them in order.
+
+    The ledger is read once, and groups of items are written concurrently: an item of one change costs one conditional
+    write and a share of a BatchWriteItem.
 
     Returns
     -------
     dict
-        `held`: the event ids of the changes that wait now; `refused`: `event_id` and `reason` of each other change.
+        `at`: the time at which the items became due, in seconds since 1970; `held`: the event ids of the changes that
+        wait now; `refused`: `event_id` and `reason` of each other change.
     """
+    items, now = _by_item(records), invocation.clock()
+    refused: dict[str, str] = {}
+    rows = ledger.holds.parse_rows(ledger.holds.read_items(items))
+
+    def run(group: Mapping[str, list[Change]]) -> Iterator[None]:
+        yield
+        try:
+            ledger.holds.put_redriven(group, rows, now)
+        except Exception as error:
+            refused.update(dict.fromkeys(group, f"{type(error).__name__}: {error}"))
+            return
+        for digest, changes in group.items():
+            reason = _hold_redriven(ledger, digest, changes[0], rows.get(digest), now)
+            if reason:
+                refused[digest] = reason
+
+    processor.executor([run(group) for group in _in_groups(items)], None, lambda: None)
     held_ids: list[Any] = []
     refusals: list[dict[str, Any]] = []
-    for changes in _by_item(records).values():
+    for digest, changes in items.items():
         ids = [change.record.get("eventID") for change in changes]
-        try:
-            ledger.holds.redrive(digest_of(changes[0]), changes, invocation.clock())
-        except RefusedError:
-            refusals += [
-                {"event_id": event_id, "reason": "a newer version of the engine holds its item"} for event_id in ids
-            ]
-        except Exception as error:
-            refusals += [{"event_id": event_id, "reason": f"{type(error).__name__}: {error}"} for event_id in ids]
+        if digest in refused:
+            refusals += [{"event_id": event_id, "reason": refused[digest]} for event_id in ids]
         else:
             held_ids += ids
-    return {"held": held_ids, "refused": refusals}
+    return {"at": now, "held": held_ids, "refused": refusals}
+
+
+def _hold_redriven(ledger: Ledger, digest: str, first: Change, row: HoldRow | None, now: float) -> str | None:
+    """Count a redrive of one item; return why it is not counted, None if it is."""
+    try:
+        ledger.holds.hold_redriven(digest, first, row, now)
+    except RefusedError as error:
+        stored = stored_row(error)
+        if stored is not None and stored.format > FORMAT:
+            return "a newer version of the engine holds its item"
+        return "its item was held and released again during each attempt"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _in_groups(items: Mapping[str, list[Change]]) -> Iterator[dict[str, list[Change]]]:
+    """Yield groups of whole items whose rows fit one BatchWriteItem, with a description each; a large item is alone."""
+    group: dict[str, list[Change]] = {}
+    number = 0
+    for digest, changes in items.items():
+        if group and number + len(changes) + 1 > MAX_BATCH_WRITES:
+            yield group
+            group, number = {}, 0
+        group[digest] = changes
+        number += len(changes) + 1
+    if group:
+        yield group
 
 
 def _by_item(records: Any) -> Mapping[str, list[Change]]:

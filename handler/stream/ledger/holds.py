@@ -4,7 +4,7 @@ Change rows are written before the hold row, and the hold row counts only change
 fails half-way, or is repeated, neither adds nor loses a change.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +28,8 @@ DESCRIPTION_KEY = "!"
 """Sort key of the row that describes an item to operators."""
 AFTER_VERSION = "+"
 """Suffix of a version: sorts after that version's rows, for a `next` whose own version is not known yet."""
+MAX_REDRIVE_TRIES = 3
+"""Most attempts to count a redrive: an item can be held or released between the read of its row and the write."""
 MAX_ERROR_TEXT = 2_000
 """Most characters of an error's text in a description."""
 
@@ -145,15 +147,8 @@ class Holds:
         RefusedError
             The item is held already, or was released within the last hour and has settled one of the changes.
         """
-        description = {
-            **key_of(self._changes_partition(digest), DESCRIPTION_KEY),
-            "table": attribute_value(changes[0].stream_or_unknown.table_arn),
-            "keys": attribute_value(to_json(changes[0].record["dynamodb"]["Keys"])),
-            "error_type": attribute_value(type(error).__name__),
-            "error_text": attribute_value(text_of(error)[:MAX_ERROR_TEXT]),
-            "tries": attribute_value(tries),
-            "at": attribute_value(now),
-        }
+        kind, text = type(error).__name__, text_of(error)[:MAX_ERROR_TEXT]
+        description = self._description(digest, changes[0], kind, text, tries=tries, now=now)
         self._table.put_and_delete([description, *self._change_rows(digest, changes, now)])
         set_owner, remove_owner = ("#owner = :owner, ", "") if lease else ("", ", #owner")
         try:
@@ -187,45 +182,35 @@ class Holds:
             **_tail_values(changes),
         )
 
-    def redrive(self, digest: str, changes: Sequence[Change], now: float) -> HoldRow:
-        """Put changes of one item back, to run before newer waiting changes, and make the item due.
+    def put_redriven(self, items: Mapping[str, Sequence[Change]], rows: Mapping[str, HoldRow], now: float) -> None:
+        """Write the change rows of redriven changes, and the descriptions of the items that `rows` does not hold.
 
-        The tail stays, because it counts only changes from the stream. Raises RefusedError if the row has a newer
-        format.
+        The rows count only once `hold_redriven` has counted them. Both mappings have the items' digests.
         """
-        partition = self._changes_partition(digest)
-        description_key = key_of(partition, DESCRIPTION_KEY)
-        self._table.update(
-            description_key,
-            "SET #table = :table, #keys = :keys, #at = if_not_exists(#at, :now), "
-            "#error_type = if_not_exists(#error_type, :redriven), #error_text = if_not_exists(#error_text, :none), "
-            "#tries = if_not_exists(#tries, :zero)",
-            table=changes[0].stream_or_unknown.table_arn,
-            keys=to_json(changes[0].record["dynamodb"]["Keys"]),
-            now=now,
-            redriven="Redriven",
-            none="not tried since",
-            zero=0,
-        )
-        rows = [row for change in changes for row in change_rows(partition, change, now, is_redriven=True)]
-        self._table.put_and_delete(rows)
-        is_first = "(attribute_not_exists(#next) OR #next > :first)"
-        updates = {
-            f"#v = :v AND #state = :held AND {is_first}": "SET #since = :now, #due = :now ADD #redriven :one",
-            "#v = :v AND #state = :held": "SET #due = :now ADD #redriven :one",
-            "attribute_not_exists(#v) OR (#v = :v AND #state = :done)": (
-                "SET #v = :v, #state = :held, #tail = if_not_exists(#tail, :none), "
-                "#tail_at = if_not_exists(#tail_at, :zero), #since = :now, #due = :now, #lease = :zero, "
-                "#deaths = :zero, #given_up = :zero, #waiting = :zero "
-                "REMOVE #expiry, #next, #owner ADD #redriven :one"
-            ),
-        }
+        puts: list[Item] = []
+        for digest, changes in items.items():
+            partition = self._changes_partition(digest)
+            if digest not in rows or not rows[digest].is_held:
+                puts.append(self._description(digest, changes[0], "Redriven", "not tried since", tries=0, now=now))
+            puts += (row for change in changes for row in change_rows(partition, change, now, is_redriven=True))
+        self._table.put_and_delete(puts)
+
+    def hold_redriven(self, digest: str, first: Change, row: HoldRow | None, now: float) -> HoldRow:
+        """Count a redrive of one item, so that its changes run before newer waiting changes; make the item due.
+
+        The tail stays, because it counts only changes from the stream. `first` is the oldest redriven change, and `row`
+        is the hold row as read. Raises RefusedError if the row has a newer format, or changes during each attempt.
+        """
+        version = version_of(first)
         refusal = RefusedError(None)
-        for condition, update in updates.items():
+        for _ in range(MAX_REDRIVE_TRIES):
+            condition, update = _redrive_expressions(row, version)
             try:
-                return self._update(digest, update, condition, now=now, first=version_of(changes[0]), none="")
+                return self._update(digest, update, condition, now=now, first=version, none="")
             except RefusedError as refused:
-                refusal = refused
+                refusal, row = refused, stored_row(refused)
+                if row is not None and row.format > FORMAT:
+                    break
         raise refusal
 
     # Moving on
@@ -341,6 +326,17 @@ class Holds:
     def _changes_partition(self, digest: str) -> str:
         return f"{self._partition}#{digest}"
 
+    def _description(self, digest: str, change: Change, kind: str, text: str, *, tries: int, now: float) -> Item:
+        return {
+            **key_of(self._changes_partition(digest), DESCRIPTION_KEY),
+            "table": attribute_value(change.stream_or_unknown.table_arn),
+            "keys": attribute_value(to_json(change.record["dynamodb"]["Keys"])),
+            "error_type": attribute_value(kind),
+            "error_text": attribute_value(text),
+            "tries": attribute_value(tries),
+            "at": attribute_value(now),
+        }
+
     def _change_rows(self, digest: str, changes: Sequence[Change], now: float) -> list[Item]:
         partition = self._changes_partition(digest)
         return [row for change in changes for row in change_rows(partition, change, now)]
@@ -354,6 +350,24 @@ class Holds:
 def stored_row(refused: RefusedError) -> HoldRow | None:
     """Return the hold row that refused a write, None if the ledger has none."""
     return HoldRow.from_item(refused.item) if refused.item is not None else None
+
+
+def _redrive_expressions(row: HoldRow | None, first: str) -> tuple[str, str]:
+    """Return the condition that the row as read meets, and the update that counts a redrive in such a row."""
+    if row is None or not row.is_held:
+        return (
+            "attribute_not_exists(#v) OR (#v = :v AND #state = :done)",
+            "SET #v = :v, #state = :held, #tail = if_not_exists(#tail, :none), "
+            "#tail_at = if_not_exists(#tail_at, :zero), #since = :now, #due = :now, #lease = :zero, #deaths = :zero, "
+            "#given_up = :zero, #waiting = :zero REMOVE #expiry, #next, #owner ADD #redriven :one",
+        )
+    if row.next is None or row.next > first:
+        is_first = "(attribute_not_exists(#next) OR #next > :first)"
+        return (
+            f"#v = :v AND #state = :held AND {is_first}",
+            "SET #since = :now, #due = :now ADD #redriven :one",
+        )
+    return "#v = :v AND #state = :held AND #next <= :first", "SET #due = :now ADD #redriven :one"
 
 
 def _version_in(change_row: Item) -> str:

@@ -89,7 +89,7 @@ class _Mapping:
     def _expiry(self) -> str:
         oldest = unread_since(self._consumer, self._mapping, self._table, self._now)
         if oldest is None:
-            return "Nothing has been written to it since."
+            return "CloudWatch shows no write to it since."
         expiry = oldest + RETENTION_SECONDS
         if expiry - self._now < HISTORY_PERIOD:
             return "The stream deletes unread changes already: each after 24 h."

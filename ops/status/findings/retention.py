@@ -8,7 +8,16 @@ periods that were certainly unread when the stream deleted them.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ops.status.facts import HISTORY_PERIOD, RETENTION_SECONDS, ConsumerFacts, MappingFacts, Series, TableFacts
+from ops.status.facts import (
+    HISTORY_PERIOD,
+    RECENT_PERIOD,
+    RECENT_SECONDS,
+    RETENTION_SECONDS,
+    ConsumerFacts,
+    MappingFacts,
+    Series,
+    TableFacts,
+)
 
 
 @dataclass(frozen=True)
@@ -30,25 +39,29 @@ class LostSpan:
     """Whether the table was written at that time; if not, nobody knows."""
 
 
-def reads(consumer: ConsumerFacts, mapping: MappingFacts) -> list[Read]:
-    """Return the periods of the last 48 hours in which the mapping read its stream, ascending.
+def reads(consumer: ConsumerFacts, mapping: MappingFacts, *, recent: bool = False) -> list[Read]:
+    """Return the periods in which the mapping read its stream, ascending: of the last 48 hours, or `recent` ones.
 
     A function has one IteratorAge for all its mappings. So an age counts only for a period in which no other mapping
     of the function read its stream; for other periods, the age is taken to be 0. A mapping whose filters match no
     record has no age, and is taken to read as late as at its last batch.
     """
-    ages = dict(consumer.history.get("IteratorAge", ()))
+    period = RECENT_PERIOD if recent else HISTORY_PERIOD
     others = [each for each in consumer.mappings if each is not mapping]
-    polled_by_others = {at for each in others for at, count in each.history.get("PolledEventCount", ()) if count}
-    polled = [at for at, count in mapping.history.get("PolledEventCount", ()) if count]
-    if not polled and others:
-        return []
+    ages = dict((consumer.recent if recent else consumer.history).get("IteratorAge", ()))
+    polled_by_others = {at for each in others for at in _polled(each, recent=recent)}
+    polled = _polled(mapping, recent=recent)
     found: list[Read] = []
     age = 0.0
-    for at in sorted({*polled} if others else {*polled, *ages}):
+    for at in sorted(polled if others else {*polled, *ages}):
         age = 0.0 if at in polled_by_others else ages.get(at, age * 1000) / 1000
-        found.append(Read(at, at + HISTORY_PERIOD - age))
+        found.append(Read(at, at + period - age))
     return found
+
+
+def _polled(mapping: MappingFacts, *, recent: bool) -> set[float]:
+    metrics = mapping.recent if recent else mapping.history
+    return {at for at, count in metrics.get("PolledEventCount", ()) if count}
 
 
 def lost_spans(consumer: ConsumerFacts, mapping: MappingFacts, table: TableFacts | None, now: float) -> list[LostSpan]:
@@ -80,14 +93,20 @@ def unread_since(consumer: ConsumerFacts, mapping: MappingFacts, table: TableFac
 
     Without metrics of the table, the answer is a time at which that change may have been written.
     """
-    found = reads(consumer, mapping)
-    position = max(found[-1].position if found else 0.0, mapping.oldest_record_at or 0.0, now - RETENTION_SECONDS)
-    if not found:
-        position = max(position, mapping.modified_at)
-    writes: Series = table.history.get("ConsumedWriteCapacityUnits", ()) if table else ()
+    found = reads(consumer, mapping, recent=True) or reads(consumer, mapping)
+    position = max(found[-1].position if found else mapping.modified_at, mapping.oldest_record_at or 0.0)
+    position = min(max(position, now - RETENTION_SECONDS), now)
+    writes = _writes(table, now) if table else ()
     if not writes:
         return position if mapping.oldest_record_at is not None else None
     return next(_written(writes, position, now), None)
+
+
+def _writes(table: TableFacts, now: float) -> Series:
+    """Return the writes of 48 hours, minute by minute in the last hour."""
+    name, hour_ago = "ConsumedWriteCapacityUnits", now - RECENT_SECONDS
+    earlier = (point for point in table.history.get(name, ()) if point[0] + HISTORY_PERIOD <= hour_ago)
+    return (*earlier, *table.recent.get(name, ()))
 
 
 def _written(writes: Series, since: float, until: float) -> Iterator[float]:

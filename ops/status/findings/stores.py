@@ -35,7 +35,7 @@ def hold_findings(consumer: ConsumerFacts, now: float) -> Iterator[Finding]:
         return
     give_up = function.give_up_after_seconds if isinstance(function, FunctionFacts) else None
     if holds.oldest_since is not None:
-        yield _held(name, holds, now)
+        yield _held(name, holds, now, is_retried=_is_retried(consumer))
         left = None if give_up is None else holds.oldest_since + give_up - now
         if left is not None and left < DAY:
             when = f"in {duration_text(left)}" if left > 0 else "at its next try"
@@ -54,7 +54,12 @@ def hold_findings(consumer: ConsumerFacts, now: float) -> Iterator[Finding]:
         )
 
 
-def _held(name: str, holds: HoldFacts, now: float) -> Finding:
+def _is_retried(consumer: ConsumerFacts) -> bool:
+    schedule = consumer.schedule
+    return schedule is None or (isinstance(schedule, ScheduleFacts) and schedule.state == "ENABLED")
+
+
+def _held(name: str, holds: HoldFacts, now: float, *, is_retried: bool) -> Finding:
     is_flood = holds.items >= MANY_HELD
     oldest = holds.oldest_since or now
     items = several(holds.items, "item", has_more=holds.has_more)
@@ -69,7 +74,7 @@ def _held(name: str, holds: HoldFacts, now: float) -> Finding:
         share = "All fail with" if first.items == holds.items else f"Most frequent error ({first.items} of {of})"
         cause = f"{'Its error' if one else share}: {text}"
     changes = f"{several(holds.waiting, 'change')} wait{'s' if holds.waiting == 1 else ''} in order"
-    meaning = f"{changes}, and the schedule retries them. {cause}".strip()
+    meaning = f"{changes}{', and the schedule retries them' if is_retried else ''}. {cause}".strip()
     return Finding(
         *("many-held" if is_flood else "held", Level.NOW if is_flood else Level.SOON, name),
         *(state, meaning),
@@ -121,7 +126,9 @@ def failure_findings(consumer: ConsumerFacts, now: float) -> Iterator[Finding]:
     yield Finding(
         *("parked", Level.SOON, consumer.name),
         f"{several(parked.count, 'change', has_more=parked.has_more)} {'was' if is_one else 'were'} parked{last}.",
-        "The engine gave up, and nothing retries. The failure bucket has each change whole.",
+        "The engine gave it up, and nothing retries it. The failure bucket has it whole."
+        if is_one
+        else "The engine gave them up, and nothing retries them. The failure bucket has each whole.",
         *("parked", f"python -m ops failures {consumer.name}"),
     )
 

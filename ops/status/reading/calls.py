@@ -7,6 +7,7 @@ from typing import Any
 from botocore import exceptions  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 
 from handler.stream.aws import error_code
+from handler.stream.ledger.writes import LedgerBusyError
 from ops.errors import DENIED, EXPIRED, INVALID
 from ops.status.facts import MISSING, Unread
 
@@ -24,6 +25,7 @@ ACCESS_DENIED = "access denied"
 REASONS = {
     **dict.fromkeys((*DENIED, "403"), ACCESS_DENIED),
     "KMSAccessDeniedException": "access denied to the key",
+    "LedgerBusyError": "DynamoDB throttles the ledger",
 }
 
 Call = Future[Any]
@@ -61,7 +63,7 @@ class Calls:
                 return call()
             except FATAL:
                 raise
-            except (exceptions.ClientError, exceptions.BotoCoreError) as error:
+            except (exceptions.ClientError, exceptions.BotoCoreError, LedgerBusyError) as error:
                 code = error_code(error) or type(error).__name__
                 if code in (*EXPIRED, *INVALID):
                     raise

@@ -180,7 +180,7 @@ class Reader:
         return calls
 
     def _start_metrics(self, consumers: Iterable[ConsumerFacts], tables: Iterable[str]) -> tuple[Call, Call]:
-        cloudwatch, now = self._client, time.time()
+        client, now = self._client, time.time()
         scopes = {f"table {name}": metrics.table_metrics(name) for name in tables}
         for each in consumers:
             scopes[each.name] = metrics.consumer_metrics(each.name, each.function_name, _namespace(each))
@@ -188,10 +188,8 @@ class Reader:
         recents = {scope: recent for scope, (recent, _) in scopes.items()}
         histories = {scope: history for scope, (_, history) in scopes.items()}
         return (
-            self._calls.start(None, "the metrics", lambda: metrics.read_recent(cloudwatch("cloudwatch"), recents, now)),
-            self._calls.start(
-                None, "the metrics", lambda: metrics.read_history(cloudwatch("cloudwatch"), histories, now)
-            ),
+            self._calls.start(None, "the metrics", lambda: metrics.read_recent(client("cloudwatch"), recents, now)),
+            self._calls.start(None, "the metrics", lambda: metrics.read_history(client("cloudwatch"), histories, now)),
         )
 
     def _complete(

@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Any
 
 from handler.stream.ledger import Ledger
-from handler.stream.ledger.holds import DESCRIPTION_KEY
+from handler.stream.ledger.holds import Holds
 from handler.stream.ledger.rows import HoldRow
-from handler.stream.ledger.table import LedgerTable, key_of
-from ops.causes import cause_of
+from handler.stream.ledger.table import LedgerTable
+from ops.held.ledger import HeldItem
 from ops.stack import Client
 from ops.status.facts import GoneConsumer, HeldError, HoldFacts, Listing
 
@@ -34,19 +34,14 @@ def read_holds(client: Client, ledger: str, consumer: str) -> HoldFacts:
         waiting=sum(row.waiting + row.redriven for row in held),
         oldest_since=held[0].since if held else None,
         longest_due=min((row.due for row in held if row.lease <= now), default=None),
-        errors=_read_errors(client("dynamodb"), ledger, consumer, held[:MAX_DESCRIPTIONS]),
+        errors=_read_errors(holds, held[:MAX_DESCRIPTIONS]),
     )
 
 
-def _read_errors(dynamodb: Any, ledger: str, consumer: str, rows: Sequence[HoldRow]) -> tuple[HeldError, ...]:
-    """Return the causes of these items' errors. An item that DynamoDB leaves unprocessed is not counted."""
-    if not rows:
-        return ()
-    keys = [key_of(f"hold#{consumer}#{row.digest}", DESCRIPTION_KEY) for row in rows]
-    descriptions = dynamodb.batch_get_item(RequestItems={ledger: {"Keys": keys}})["Responses"].get(ledger, ())
-    causes = Counter(
-        cause_of(each["error_type"]["S"], each["error_text"]["S"]) for each in descriptions if "error_type" in each
-    )
+def _read_errors(holds: Holds, rows: Sequence[HoldRow]) -> tuple[HeldError, ...]:
+    """Return the causes of these items' errors, the most frequent first."""
+    descriptions = holds.read_descriptions([row.digest for row in rows])
+    causes = Counter(HeldItem.from_rows(row, descriptions.get(row.digest)).cause for row in rows)
     return tuple(HeldError(cause, items) for cause, items in causes.most_common())
 
 

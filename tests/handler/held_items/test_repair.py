@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from handler.stream.change import PermanentError
 from handler.stream.engine.batch import InvalidBatchError
 from handler.stream.engine.workers import SimulatedCrash
 from tests.fakes.aws import answered, before, in_turn, refusal, refused
@@ -108,7 +109,7 @@ def test_skip_says_that_a_hold_is_broken() -> None:
 
 def test_a_redriven_change_of_an_item_that_is_not_held_makes_a_hold_that_is_due() -> None:
     harness = ConsumerHarness()
-    assert redrive(harness, 1) == {"held": ["event-1"], "refused": []}
+    assert redrive(harness, 1) == {"at": harness.clock(), "held": ["event-1"], "refused": []}
     row = harness.held_row()
     assert (row.next, row.tail, row.waiting, row.due, row.since) == (None, "", 0, harness.clock(), harness.clock())
     assert (harness.described()["keys"], harness.described()["error_type"]) == ('{"id": {"S": "a"}}', "Redriven")
@@ -225,7 +226,7 @@ def test_the_same_change_twice_in_a_request_runs_once() -> None:
 def test_items_are_redriven_each_by_itself() -> None:
     harness = ConsumerHarness()
     records = [record(1), record(2, "b"), record(3)]
-    harness.dynamodb.on["BatchWriteItem change"] = in_turn(refused("ThrottlingException"))
+    harness.dynamodb.on["UpdateItem hold"] = in_turn(refused("ThrottlingException"))
     answer = harness.ask("redrive", records=records)
     assert answer["held"] == ["event-2"]
     assert [each["event_id"] for each in answer["refused"]] == ["event-1", "event-3"]
@@ -233,12 +234,81 @@ def test_items_are_redriven_each_by_itself() -> None:
     assert (harness.row("a"), harness.waiting("b")) == (None, [2])
 
 
+def test_a_refused_write_of_rows_refuses_the_items_of_its_group_and_no_other() -> None:
+    """25 rows fit a group: 12 items with their descriptions, then two items."""
+    harness = ConsumerHarness()
+    harness.dynamodb.on["BatchWriteItem change"] = in_turn(refused("ThrottlingException"))
+    answer = harness.ask("redrive", records=[record(number, f"item-{number}") for number in range(14)])
+    assert [each["event_id"] for each in answer["refused"]] == [f"event-{number}" for number in range(12)]
+    assert answer["held"] == ["event-12", "event-13"]
+    assert [item for item in range(14) if harness.row(f"item-{item}")] == [12, 13]
+
+
+def test_an_item_costs_one_conditional_write_and_a_share_of_the_batch_calls() -> None:
+    harness = with_mended_item("a")
+    harness.dynamodb.calls.clear()
+    harness.ask("redrive", records=[record(9), *(record(number, f"item-{number}") for number in range(20, 31))])
+    writes = ["BatchGetItem hold", "BatchWriteItem change", *["UpdateItem hold"] * 12]
+    assert sorted(harness.dynamodb.calls) == writes
+
+
+def test_redrive_keeps_the_description_of_an_item_that_is_held() -> None:
+    harness = with_mended_item("a")
+    before_redrive = harness.described()
+    redrive(harness, 9)
+    assert harness.described() == before_redrive
+
+
+@pytest.mark.parametrize("meanwhile", ["held", "released", "held at an earlier change"])
+def test_an_item_that_changes_between_the_read_and_the_write_is_redriven_too(meanwhile: str) -> None:
+    harness = ConsumerHarness() if meanwhile.startswith("held") else with_mended_item("a", minute_seconds=1)
+
+    def change() -> None:
+        if meanwhile == "released":
+            assert harness.retry(now=True)["released"] == 1
+            harness.applied.clear()
+        else:
+            number = 5 if meanwhile == "held" else -5
+            harness.trouble[number] = FAILS
+            harness.deliver("a", start=number)
+
+    harness.dynamodb.on["BatchWriteItem change"] = before(change)
+    assert redrive(harness, 2)["held"] == ["event-2"]
+    harness.mend()
+    harness.applied.clear()
+    assert harness.retry(now=True)["released"] == 1
+    assert harness.applied == {"held": [2, 5], "released": [2], "held at an earlier change": [-5, 2]}[meanwhile]
+
+
+def test_an_item_that_changes_during_each_attempt_is_refused() -> None:
+    harness = ConsumerHarness()
+    conflict = refused("ConditionalCheckFailedException")
+    harness.dynamodb.on["UpdateItem hold"] = in_turn(conflict, conflict, conflict)
+    [refusal] = redrive(harness, 1)["refused"]
+    assert refusal == {"event_id": "event-1", "reason": "its item was held and released again during each attempt"}
+
+
+def test_a_redriven_change_that_is_parked_again_overwrites_its_object() -> None:
+    """The engine keeps the first object in every other case: its lifetime counts from the first failure."""
+    harness = ConsumerHarness({1: PermanentError("no template")})
+    harness.deliver("a")
+    assert harness.failure().error == "PermanentError: no template"
+    harness.trouble[1] = PermanentError("still no template")
+    redrive(harness, 1)
+    assert harness.retry()["parked"] == 1
+    assert harness.failure().error == "PermanentError: still no template"
+    harness.trouble[1] = PermanentError("again")
+    harness.deliver("a")
+    assert harness.failure().error == "PermanentError: still no template"
+
+
 def test_redrive_leaves_an_item_of_a_newer_version_to_it() -> None:
     harness = with_mended_item("a")
     harness.make_newer()
     before_redrive = harness.row()
     reason = "a newer version of the engine holds its item"
-    assert redrive(harness, 9) == {"held": [], "refused": [{"event_id": "event-9", "reason": reason}]}
+    refusals = [{"event_id": "event-9", "reason": reason}]
+    assert redrive(harness, 9) == {"at": harness.clock(), "held": [], "refused": refusals}
     assert harness.row() == before_redrive
 
 

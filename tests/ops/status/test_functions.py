@@ -147,6 +147,14 @@ def test_the_figures_of_a_line():
     assert (figures.last_retry_at, figures.has_metrics) == (NOW, True)
 
 
+def test_the_rate_of_a_mapping_that_has_just_begun_is_not_known_yet():
+    [mapping] = CONSUMER.mappings
+    begun = replace(mapping, recent={"PolledEventCount": minutes(60, since=1)}, history={})
+    assert summary_of(replace(CONSUMER, mappings=(begun,)), NOW).changes_per_second is None
+    quiet = replace(mapping, recent={"PolledEventCount": minutes(60, until=20)})
+    assert summary_of(replace(CONSUMER, mappings=(quiet,)), NOW).changes_per_second == 0
+
+
 def test_without_metrics_nothing_is_claimed():
     silent = replace(
         CONSUMER,

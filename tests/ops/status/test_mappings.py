@@ -58,7 +58,7 @@ def test_nothing_is_unread_if_the_table_was_not_written():
     consumer = stopped(3, state="Disabled", modified_at=NOW - 3 * HOUR)
     written_before = {"ConsumedWriteCapacityUnits": hours(300, until=3)}
     found = findings(consumer, tables={"orders-1": TableFacts("orders-1", {}, written_before)})
-    assert only(found)[2] == "No change of orders is processed. Nothing has been written to it since."
+    assert only(found)[2] == "No change of orders is processed. CloudWatch shows no write to it since."
 
 
 def test_without_metrics_the_stream_tells_what_is_unread():
@@ -70,7 +70,7 @@ def test_without_metrics_the_stream_tells_what_is_unread():
     expiry = "expire in 23 h 40 min, at 27 Nov 22:20 UTC."
     assert only(findings(consumer, tables=QUIET))[2].endswith(f"The oldest unread changes {expiry}")
     empty = replace(consumer, mappings=(replace(mapping, oldest_record_at=None),))
-    assert only(findings(empty, tables=QUIET))[2].endswith("Nothing has been written to it since.")
+    assert only(findings(empty, tables=QUIET))[2].endswith("CloudWatch shows no write to it since.")
 
 
 @pytest.mark.parametrize(("minutes_ago", "level"), [(2, Level.NOTE), (25, Level.SOON)])

@@ -146,6 +146,12 @@ def test_what_cannot_be_read_is_named_and_accuses_nobody(aws: FakeAws, service: 
     assert judge(facts) == []
 
 
+def test_a_busy_ledger_is_named(aws: FakeAws, now: float):
+    hold(aws, "mirror", "a", ValueError("x"), now - 60)
+    aws.dynamodb.batch_get_item = lambda **request: {"Responses": {}, "UnprocessedKeys": request["RequestItems"]}
+    assert read(aws).unread == (Unread("mirror", "the held items", "DynamoDB throttles the ledger"),)
+
+
 def test_throttled_calls_are_named_with_aws_s_word(aws: FakeAws):
     aws.cloudwatch.fail("get_metric_data", "ThrottlingException")
     assert read(aws).unread == (Unread(None, "the metrics", "ThrottlingException"),)

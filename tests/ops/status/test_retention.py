@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ops.status.facts import HISTORY_PERIOD, RETENTION_SECONDS, ConsumerFacts, MappingFacts, Series, TableFacts
 from ops.status.findings.retention import LostSpan, lost_spans, reads, unread_since
-from tests.ops.status.facts import CONSUMER, HOUR, MAPPING, NOW, hours
+from tests.ops.status.facts import CONSUMER, HOUR, MAPPING, NOW, hours, minutes
 
 
 def table(writes: Series) -> TableFacts:
@@ -15,8 +15,8 @@ def table(writes: Series) -> TableFacts:
 
 
 def consumer(ages: Series, polled: Series = (), **changes: object) -> tuple[ConsumerFacts, MappingFacts]:
-    mapping = replace(MAPPING, history={"PolledEventCount": polled}, oldest_record_at=None, **changes)
-    return replace(CONSUMER, mappings=(mapping,), history={"IteratorAge": ages}), mapping
+    mapping = replace(MAPPING, history={"PolledEventCount": polled}, recent={}, oldest_record_at=None, **changes)
+    return replace(CONSUMER, mappings=(mapping,), recent={}, history={"IteratorAge": ages}), mapping
 
 
 def hours_ago(at: float) -> float:
@@ -89,6 +89,17 @@ def test_the_oldest_unread_change_is_the_first_write_after_the_last_read():
     at = unread_since(facts, mapping, table(writes), NOW)
     assert at is not None
     assert hours_ago(at) == 4
+
+
+def test_a_change_is_unread_from_the_minute_after_the_last_read():
+    """Five minutes are too coarse for the last hour: the mapping was stopped in the middle of them."""
+    facts, mapping = consumer(hours(400))
+    stopped = replace(mapping, recent={"PolledEventCount": minutes(60, since=50, until=8)})
+    facts = replace(facts, mappings=(stopped,), recent={"IteratorAge": minutes(0, since=50, until=8)})
+    written = TableFacts("orders-1", {"ConsumedWriteCapacityUnits": minutes(1, since=50)}, {})
+    assert unread_since(facts, stopped, written, NOW) == NOW - 8 * 60
+    before = TableFacts("orders-1", {"ConsumedWriteCapacityUnits": minutes(1, since=50, until=8)}, {})
+    assert unread_since(facts, stopped, before, NOW) is None
 
 
 @given(

@@ -94,6 +94,12 @@ def test_a_schedule_that_is_disabled_or_gone():
     assert only(gone)[1::3] == ("The retry schedule does not exist any more.", REDEPLOY)
 
 
+def test_held_items_that_a_disabled_schedule_does_not_retry():
+    consumer = replace(CONSUMER, holds=holds(1), schedule=ScheduleFacts("mirror-retry-1", "DISABLED"))
+    held, _ = findings(consumer)
+    assert held.meaning == "3 changes wait in order."
+
+
 def test_retry_runs_that_have_stopped():
     consumer = replace(CONSUMER, recent={**CONSUMER.recent, "HeldItems": ()}, history={"HeldItems": hours(0, until=2)})
     assert only(findings(consumer)) == (
@@ -117,7 +123,7 @@ def test_parked_changes():
     assert only(findings(one)) == (
         "parked",
         "1 change was parked at 21:40 UTC.",
-        "The engine gave up, and nothing retries. The failure bucket has each change whole.",
+        "The engine gave it up, and nothing retries it. The failure bucket has it whole.",
         "parked",
         "python -m ops failures mirror",
     )

@@ -153,7 +153,7 @@ class FailureBucketClient:
             run.parked.add(each)
             parked = Parked(each, environment.clock.now, reason, run)
             environment.journal.parked.setdefault(each, []).append(parked)
-            if request["IfNoneMatch"] == "*" and request["Key"] in self._objects:
+            if request.get("IfNoneMatch") == "*" and request["Key"] in self._objects:
                 raise client_error("PreconditionFailed", "PutObject")
             self._objects[request["Key"]] = request["Body"]
             return {}

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -98,13 +98,18 @@ class _NoLeaseAtTheDeadline(Holds):
 class _RedrivenLookAtTails(Holds):
     """A redriven change counts as settled if its item's hold has a later tail."""
 
-    def redrive(self, digest: str, changes: Sequence[Change], now: float) -> HoldRow:
+    def put_redriven(self, items: Mapping[str, Sequence[Change]], rows: Mapping[str, HoldRow], now: float) -> None:
+        super().put_redriven({digest: self._later(digest, each) for digest, each in items.items()}, rows, now)
+
+    def hold_redriven(self, digest: str, first: Change, row: HoldRow | None, now: float) -> HoldRow:
         there = self.read_row(digest)
-        later = [change for change in changes if there is None or rows_module.version_of(change) > there.tail]
-        if later:
-            return super().redrive(digest, later, now)
-        assert there is not None
-        return there
+        if there is not None and not self._later(digest, [first]):
+            return there
+        return super().hold_redriven(digest, first, row, now)
+
+    def _later(self, digest: str, changes: Sequence[Change]) -> Sequence[Change]:
+        there = self.read_row(digest)
+        return [change for change in changes if there is None or rows_module.version_of(change) > there.tail]
 
 
 class _RowBeforeChanges(Holds):

@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 
 from sandbox.mapping.filters import FilterError
 from sandbox.mapping.invocation import LOG_TAIL_BYTES, RefusalError
-from sandbox.mapping.poller import Poller, lambda_record
+from sandbox.mapping.poller import Poller
+from sandbox.mapping.records import lambda_record
 from tests.fakes.stream import change
 from tests.local import wait_for
 from tests.sandbox.mapping.mapping_driver import PARTIAL

@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from infra import filters
 from infra.filters import EventName, Test
 from sandbox.mapping.filters import any_of
-from sandbox.mapping.poller import lambda_record
+from sandbox.mapping.records import lambda_record
 from tests.fakes.records import STREAM
 
 serialize = cast("Callable[[Any], Any]", cast("Any", TypeSerializer()).serialize)

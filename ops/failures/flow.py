@@ -1,0 +1,408 @@
+"""What redrive and replay share: the plan on the screen, the first items, the question, the rest, and the result."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from handler.stream.aws import error_code
+from handler.stream.environment import Environment
+from handler.stream.failures import UnreadableFailureError, read_failure
+from ops import OpsError
+from ops.causes import cause_of, one_line
+from ops.cli import DONE as ALL_IS_WELL
+from ops.cli import LEFT_TO_DO, Session
+from ops.failures.bucket import FailureObjects
+from ops.failures.ledger import RedrivenChanges
+from ops.failures.plan_file import (
+    DONE,
+    DONE_BEFORE,
+    HELD,
+    OUTRUN,
+    PARKED_AGAIN,
+    PLANNED,
+    TOO_OLD,
+    PlanFile,
+    PlannedChange,
+)
+from ops.failures.planning import Planner, Selection
+from ops.failures.redrive import Redrive, result
+from ops.failures.screening import SourceTables, in_chunks, screen
+from ops.failures.sending import RetryRuns, Sender
+from ops.held.items import item_text
+from ops.stack import Client, ConsumerOutputs
+from ops.times import iso_minute, parse_time
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+MAX_CAUSES = 8
+"""Causes that the plan and the result name."""
+EXAMPLES = 20
+"""Changes whose new errors are read at the end of a run."""
+MARKS = {DONE: "✔", PARKED_AGAIN: "✖", HELD: "‖"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How changes are put back."""
+
+    canary: int
+    """Whole items that are put back first; 0 for none."""
+    rate: float | None
+    """Most changes a second; None for no limit."""
+    out_of_order: bool
+    """Whether changes are put back although later changes of their items may have run."""
+    force: bool
+    """Whether changes are put back that are older than claims and tombstones live."""
+
+
+@dataclass(frozen=True)
+class FunctionState:
+    """A consumer's function as it is deployed now."""
+
+    changed_at: datetime
+    """When code or configuration changed last."""
+    settings: Environment
+
+    @classmethod
+    def read(cls, client: Client, consumer: ConsumerOutputs) -> "FunctionState":
+        """Read it. Raises OpsError if the function is gone."""
+        try:
+            answer = client("lambda").get_function_configuration(FunctionName=consumer.function)
+        except Exception as error:
+            if error_code(error) == "ResourceNotFoundException":
+                raise OpsError(f"{consumer.function} does not exist: deploy the program first") from error
+            raise
+        changed_at = datetime.fromisoformat(answer["LastModified"].replace("+0000", "+00:00"))
+        return cls(changed_at, Environment.read(answer.get("Environment", {}).get("Variables", {})))
+
+
+def code_sentence(changed_at: datetime, last_failure: float) -> str:
+    """Say whether the function has changed since the last failure."""
+    when = "after" if changed_at.timestamp() > last_failure else "before"
+    warning = "" if when == "after" else ":\n  the same code may fail again"
+    return f"the function last changed {iso_minute(changed_at)}, {when} the last failure{warning}"
+
+
+class PutBack:
+    """Puts the changes of a plan back and talks to the operator.
+
+    Parameters
+    ----------
+    session, name
+        The command's session, and the consumer's name.
+    plan
+        The plan; `objects` is the bucket that it was read from.
+    began
+        The time of the plan by S3's clock.
+    is_replay
+        Whether the changes come from the stream itself.
+
+    Raises
+    ------
+    OpsError
+        The consumer has no stores, its function is gone, or a replay would repeat its effects.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        plan: PlanFile,
+        objects: FailureObjects,
+        began: datetime,
+        limits: Limits,
+        *,
+        is_replay: bool = False,
+    ) -> None:
+        self._session, self._console, self._name, self._plan = session, session.console, name, plan
+        self._objects, self._began, self._limits = objects, began, limits
+        self._consumer, client = session.stack.consumer(name), session.stack.client
+        self._client = client
+        self.function = FunctionState.read(client, self._consumer)
+        self._ledger = RedrivenChanges(client, session.stack.stores.ledger.name, ledger_name(name, self._consumer))
+        is_safe = self._consumer.fenced or limits.out_of_order
+        if is_replay and not (is_safe or self._consumer.claimed):
+            raise OpsError(
+                f"{name} is neither fenced nor claimed: a replay repeats its effects, and turns items back that later "
+                "changes have changed; --out-of-order replays all the same"
+            )
+        self._is_replay, self._tables = is_replay, None if is_safe or is_replay else SourceTables(client)
+
+    # The plan
+
+    def screen(self) -> None:
+        """Leave out changes that must not be put back, and fix the order of the others."""
+        remember = None if self._limits.force else self.function.settings.remember_seconds
+        with progress(self._session) as bar:
+            task = bar.add_task("checking", total=None)
+            screen(
+                *(self._plan, self._ledger, self._tables),
+                began=self._began,
+                remember_seconds=remember,
+                on_items=lambda number: bar.advance(task, number),
+            )
+        self._plan.queue_items(self._limits.canary)
+
+    def print_plan(self) -> None:
+        """Print what would be put back, and what is left out, with the reasons."""
+        say, counts = self._console.print, Counter(self._plan.counts())
+        planned, items = counts[PLANNED], self._plan.items_left()
+        say(f"  {planned:,} {plural('change', planned)} of {items:,} {plural('item', items)} to put back")
+        span = self._plan.span()
+        if span and self._is_replay:
+            say(f"  recorded {iso_minute(_utc(span[0]))} to {iso_minute(_utc(span[1]))}")
+            return
+        groups = self._plan.groups(PLANNED)
+        for group in groups[:MAX_CAUSES]:
+            say(f"    {group.changes:>7,}  {cut(group.cause, 67)}")
+        if span:
+            say(f"  failed {iso_minute(_utc(span[0]))} to {iso_minute(_utc(span[1]))}")
+            say(f"  {code_sentence(self.function.changed_at, span[1])}")
+        if len(groups) > MAX_CAUSES:
+            say(f"             and {len(groups) - MAX_CAUSES} more causes")
+        if counts[DONE_BEFORE]:
+            say(f"  {counts[DONE_BEFORE]:,} done since an earlier redrive: only their objects are moved")
+        if counts[OUTRUN]:
+            say(
+                f"  {counts[OUTRUN]:,} left out: later changes of their items may have run, and\n"
+                f"    {self._name} is not fenced; --out-of-order puts them back"
+            )
+        if counts[TOO_OLD]:
+            days = timedelta(seconds=self.function.settings.remember_seconds).days
+            say(
+                f"  {counts[TOO_OLD]:,} left out: they are older than claims and tombstones live\n"
+                f"    ({days} days), so effects may be repeated; --force puts them back"
+            )
+
+    def plan_json(self) -> dict[str, Any]:
+        """Return the plan for --json."""
+        groups = [
+            {"cause": each.cause, "changes": each.changes, "items": each.items} for each in self._plan.groups(PLANNED)
+        ]
+        return {
+            "consumer": self._name,
+            "changes": self._plan.counts(),
+            "items": self._plan.items_left(),
+            "causes": groups,
+            "function_changed": self.function.changed_at.isoformat(),
+        }
+
+    # Putting back
+
+    def execute(self) -> tuple[int, dict[str, Any]]:
+        """Put back the canary, ask, put back the rest; return the exit code and the result for --json."""
+        sender = Sender(self._client, self._consumer, self._tables)
+        retries = RetryRuns(self._client, self._consumer)
+        with progress(self._session) as bar:
+            tasks = [
+                bar.add_task(text, total=self._plan.count(PLANNED), visible=False) for text in ("put back", "done")
+            ]
+
+            def on_progress() -> None:
+                bar.update(tasks[0], completed=redrive.put_back, visible=True)
+                bar.update(tasks[1], completed=redrive.outcomes.done, visible=True)
+
+            redrive = Redrive(
+                *(self._plan, sender, self._ledger, self._objects, retries),
+                began=self._began,
+                rate=self._limits.rate,
+                on_progress=on_progress,
+            )
+            try:
+                done = in_chunks((change for _, each in self._plan.each(DONE_BEFORE) for change in each), EXAMPLES)
+                redrive.settle_earlier(done)
+                if self._canary(redrive, bar):
+                    redrive.run(self._limits.canary)
+            finally:
+                redrive.close()
+                bar.stop()
+                self._print_result(redrive)
+                self._ledger.close()
+        is_left = redrive.outcomes.stopped or self._plan.count() > self._plan.count(DONE)
+        return LEFT_TO_DO if is_left else ALL_IS_WELL, result(redrive, self._plan)
+
+    def _canary(self, redrive: Redrive, bar: "Progress") -> bool:
+        """Put the first items back and show what becomes of them; return whether to go on with the rest."""
+        canary, say = self._limits.canary, self._console.print
+        if not canary:
+            return True
+        redrive.run(0, canary)
+        bar.stop()
+        by_item: dict[str, list[tuple[PlannedChange, str]]] = {}
+        for change, state in self._plan.queue(0, canary):
+            by_item.setdefault(change.item, []).append((change, state))
+        for changes in by_item.values():
+            say(self._outcome(redrive, changes))
+        done = sum(all(state in (DONE, DONE_BEFORE) for _, state in changes) for changes in by_item.values())
+        left = self._plan.count(PLANNED)
+        if not left:
+            return False
+        if done < len(by_item) and self._session.assume_yes:
+            say(f"{done} of {len(by_item)} items done: the other {left:,} changes stay, since the first items failed")
+            return False
+        question = f"{done} of {len(by_item)} items done. Continue with {left:,} {plural('change', left)}?"
+        if not self._session.confirm(question):
+            return False
+        bar.start()
+        return True
+
+    def _outcome(self, redrive: Redrive, changes: list[tuple[PlannedChange, str]]) -> str:
+        """Return a line about an item: its key, and what became of its changes."""
+        [record] = self._plan.records([changes[0][0]])
+        name = item_text(record["dynamodb"]["Keys"])
+        first = next(((change, state) for change, state in changes if state not in (DONE, DONE_BEFORE)), None)
+        if first is None:
+            return cut(f"✔ {name}: {len(changes)} {plural('change', len(changes))} done", 80)
+        change, state = first
+        match state:
+            case "held":
+                text = f"waits: {redrive.error_of(change.item)}"
+            case "parked again":
+                text = f"parked again: {self._new_error(change)}"
+            case "refused":
+                text = "refused: " + next(iter(redrive.outcomes.refusals), "")
+            case _:
+                text = state
+        return cut(f"{MARKS.get(state, '-')} {name}: {one_line(text, '')}", 160)
+
+    def _new_error(self, change: PlannedChange) -> str:
+        body = self._objects.read(change.key)
+        if body is None:
+            return "its object has gone"
+        try:
+            failure = read_failure(body.text)
+        except UnreadableFailureError as error:
+            return str(error)
+        return cause_of(failure.condition, failure.error or "")
+
+    # The result
+
+    def _print_result(self, redrive: Redrive) -> None:
+        say, outcomes, counts = self._console.print, redrive.outcomes, Counter(self._plan.counts())
+        before = f", {counts[DONE_BEFORE]:,} not yet moved" if counts[DONE_BEFORE] else ""
+        say(f"{redrive.put_back:,} put back, {outcomes.done:,} done{before}")
+        if outcomes.stopped:
+            say(f"stopped: {outcomes.stopped}; {counts[PLANNED]:,} changes stay where they are")
+        if counts[PARKED_AGAIN]:
+            say(f"{counts[PARKED_AGAIN]:,} parked again:")
+            errors = Counter(self._new_error(change) for change in self._plan.in_state(PARKED_AGAIN, EXAMPLES))
+            for text, _ in errors.most_common(MAX_CAUSES):
+                say(f"  {cut(text, 78)}")
+        if redrive.waiting:
+            failing = len(outcomes.failing)
+            say(f"{redrive.waiting:,} wait in their holds, where the engine retries them: held {self._name} shows them")
+            if failing:
+                example = cut(one_line(redrive.error_of(min(outcomes.failing)), ""), 76)
+                say(f"  {failing:,} {plural('item', failing)} failed again, as with\n    {example}")
+        for reason, number in outcomes.refusals.most_common(MAX_CAUSES):
+            say(f"{number:,} refused: {cut(reason, 66)}")
+        if counts[OUTRUN] or counts[TOO_OLD]:
+            say(f"{counts[OUTRUN] + counts[TOO_OLD]:,} left out, as the plan says")
+
+
+def ledger_name(name: str, consumer: ConsumerOutputs) -> str:
+    """Return the consumer's name in the ledger. Raises OpsError if the consumer has no stores."""
+    if consumer.ledger_name is None:
+        raise OpsError(f"{name} has no stores, so nothing of it is parked, and nothing can be put back")
+    return consumer.ledger_name
+
+
+def read_plan(
+    session: Session,
+    plan: PlanFile,
+    objects: FailureObjects,
+    consumers: Mapping[str, ConsumerOutputs],
+    selection: Selection,
+) -> Planner:
+    """Read the failures of consumers into a plan with a progress bar; return the planner."""
+    planner = Planner(session.stack, objects, consumers, selection)
+    with progress(session) as bar:
+        listing = bar.add_task("listing", total=None)
+        total = planner.count()
+        bar.remove_task(listing)
+        task = bar.add_task("reading", total=total)
+        planner.run(plan, lambda: bar.advance(task))
+    return planner
+
+
+def read_stream(
+    session: Session,
+    name: str,
+    plan: PlanFile,
+    times: tuple[str, str | None],
+    items: frozenset[str] | None,
+    began: datetime,
+) -> dict[str, Any]:
+    """Read the changes of a time from the consumer's streams, and print and return how far the streams go back.
+
+    Raises
+    ------
+    OpsError
+        A time is invalid, or a filter cannot be evaluated.
+    """
+    from ops.failures.stream import StreamReader, sources_of
+
+    consumer, client = session.stack.consumer(name), session.stack.client
+    since = parse_time(times[0], began)
+    until = parse_time(times[1], began) if times[1] else began
+    if until < since:
+        raise OpsError(f"--until {times[1]} is before --since {times[0]}")
+    reader = StreamReader(client, name, ledger_name(name, consumer))
+    read, oldest = 0, list[float]()
+    try:
+        with progress(session) as bar:
+            task = bar.add_task("reading", total=None)
+            for source in sources_of(client, consumer):
+                found = reader.read(plan, source, since, until, items, lambda number: bar.advance(task, number))
+                read += found.read
+                oldest += [found.oldest] if found.oldest is not None else []
+    finally:
+        reader.close()
+    session.console.print(f"  {read:,} {plural('record', read)} read, from {iso_minute(since)} to {iso_minute(until)}")
+    if oldest and max(oldest) > since.timestamp() + 1:
+        session.console.print(
+            f"  the stream's oldest record is of {iso_minute(_utc(max(oldest)))}, after --since: earlier changes,\n"
+            "    if there were any, are no longer in the stream"
+        )
+    return {"read": read, "since": since.isoformat(), "until": until.isoformat(), "oldest": max(oldest, default=None)}
+
+
+def item_digests(text: str | None, session: Session, consumers: Mapping[str, ConsumerOutputs]) -> frozenset[str] | None:
+    """Return the digests that --item names; None without it. Raises OpsError."""
+    from ops.held.items import parse_item
+
+    if text is None:
+        return None
+    stack = session.stack
+    return frozenset(each for some in consumers.values() for each in parse_item(text, stack, some, stack.client))
+
+
+def progress(session: Session) -> "Progress":
+    """Return a progress bar with a rate and the time left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(f"{task.speed or 0:,.0f}/s")
+
+    columns = TextColumn("{task.description:<9}"), BarColumn(20), MofNCompleteColumn(), Rate(), TimeRemainingColumn()
+    return Progress(*columns, console=session.console, transient=True, disable=not session.console.is_terminal)
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def plural(noun: str, number: int) -> str:
+    """Return a noun in the form that a number needs."""
+    return noun if number == 1 else f"{noun}s"
+
+
+def cut(text: str, width: int) -> str:
+    """Return a text on one line of at most so many characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -1,0 +1,108 @@
+"""Each operator's command runs with exactly the permissions of its document in docs/roles.
+
+A user with only these permissions stands in for the operator's role. The emulator does not ask IAM for the calls that
+the sandbox answers itself, and allows some calls only on `*`.
+"""
+
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import boto3  # pyright: ignore[reportMissingTypeStubs] -- untyped
+import pytest
+from typer.testing import CliRunner
+
+from ops.__main__ import app
+from tests.local import REGION, LocalAws, wait_for
+from tests.permissions.enforcing import deny
+
+COMMANDS: Mapping[str, list[str]] = {
+    "status": ["status"],
+    "held": ["held", "held welcome-email --item id=8"],
+    "retry": ["retry welcome-email --yes", "retry welcome-email --item id=8 --yes"],
+    "skip": ["skip welcome-email --item id=8 --yes"],
+    "failures": ["failures welcome-email"],
+    "redrive": ["redrive welcome-email --out-of-order --yes"],
+    "replay": ["replay mirror --since 1h --yes"],
+    "pause": ["pause mirror --yes", "resume mirror --yes"],
+    "tail": ["tail welcome-email --since 10m"],
+}
+"""By document, commands that together make every call of the command."""
+PREFIXES = {"monitoring": "cloudwatch", "streams.dynamodb": "dynamodb"}
+"""IAM's prefix of a service, where it is not the prefix of the endpoint."""
+ACTIONS = {
+    "lambda:Invoke": ("lambda:InvokeFunction",),
+    "s3:ListObjectsV2": ("s3:ListBucket",),
+    "s3:HeadBucket": ("s3:ListBucket",),
+    "s3:HeadObject": ("s3:GetObject",),
+    "s3:CopyObject": ("s3:GetObject", "s3:PutObject"),
+    "s3:GetBucketLifecycleConfiguration": ("s3:GetLifecycleConfiguration",),
+}
+"""The actions of a call, where IAM names them differently."""
+
+
+@pytest.fixture(scope="module")
+def trouble(guarded: LocalAws, outputs: dict[str, Any], tls_only: str) -> None:
+    """Let welcome-email hold user 8, since its mails are denied, and park user 9, who has no template.
+
+    The failure bucket admits requests without TLS, since the emulator has only plain HTTP.
+    """
+    s3, bucket = guarded.client("s3"), outputs["stores"]["failures"]["bucket"]
+    policy = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    policy["Statement"] = [each for each in policy["Statement"] if each["Sid"] != "TlsOnly"]
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    deny(guarded, outputs["consumers"]["welcome-email"]["role"], "ses:SendEmail", "*")
+    users = {"id": "9", "email": "ada@example.com", "language": "xx"}, {"id": "8", "email": "bob@example.com"}
+    guarded.write(outputs["tables"]["users"]["name"], *users)
+    group = outputs["consumers"]["welcome-email"]["logGroup"]
+    wait_for(lambda: guarded.log_entries(group, "item held"), "a held user", 60)
+    wait_for(lambda: guarded.log_entries(group, "change parked"), "a parked user", 60)
+
+
+@pytest.fixture
+def operator(
+    guarded: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str, str], Callable[[str], tuple[int, str, set[str]]]]]:
+    """`operator(name, policy)(command)` runs a command as a user with a policy: its code, its output, its actions."""
+    iam = guarded.client("iam")
+    for name, value in guarded.variables().items():
+        monkeypatch.setenv(name, value)
+
+    def make(user: str, policy: str) -> Callable[[str], tuple[int, str, set[str]]]:
+        iam.create_user(UserName=user)
+        iam.put_user_policy(UserName=user, PolicyName="permissions", PolicyDocument=policy)
+        key = iam.create_access_key(UserName=user)["AccessKey"]
+        called: set[str] = set()
+
+        def record(model: Any, **_: Any) -> None:
+            prefix = PREFIXES.get(model.service_model.endpoint_prefix, model.service_model.endpoint_prefix)
+            call = f"{prefix}:{model.name}"
+            called.update(ACTIONS.get(call, (call,)))
+
+        sdk = cast("Any", boto3)
+        sdk.setup_default_session(
+            aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"], region_name=REGION
+        )
+        sdk.DEFAULT_SESSION.events.register("before-call", record)
+
+        def run(command: str) -> tuple[int, str, set[str]]:
+            result = CliRunner().invoke(app, shlex.split(command))
+            return result.exit_code, result.output, called
+
+        return run
+
+    yield make
+    cast("Any", boto3).DEFAULT_SESSION = None
+
+
+ANY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_calls(guarded: LocalAws, outputs: dict[str, Any], trouble: None, operator: Any, name: str):
+    run = operator(f"operator-{name}", ANY)
+    for command in COMMANDS[name]:
+        code, output, called = run(command)
+        print("==", command, code, output)
+        print("CALLED", name, sorted(called))
