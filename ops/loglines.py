@@ -1,6 +1,7 @@
 """Makes the engine's JSON log lines readable, and selects those of an item or an event."""
 
 import json
+import re
 import textwrap
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +13,14 @@ from rich.text import Text
 from handler.stream.change import EVENT_NAMES
 from handler.stream.ledger.rows import digest_of_key
 from ops.causes import one_line
-from ops.held.images import printable
+from ops.held.images import cut, printable
 from ops.held.items import KeyTypes
 from ops.tail import Line
 
 WIDTH = 80
 INDENT = " " * 9
-TRACEBACK_LINES = 8
-"""The last lines of a traceback: those of the handler; --json prints all."""
+FRAME = re.compile(r'File "(?:.*/)?(handler/(?!stream/).+)", line (\d+), in (.+)')
+"""A frame of the user's handler in a traceback; --json prints the whole traceback."""
 SHOWN_ELSEWHERE = {
     *("level", "message", "timestamp", "service", "location", "table", "keys", "event_name", "event_id", "error"),
     *("exception", "exception_name", "stack_trace", "function_request_id", "xray_trace_id", "sequence_number"),
@@ -122,9 +123,9 @@ def _details(fields: Mapping[str, Any]) -> Iterator[Text]:
     others = [f"{name} {_value(value)}" for name, value in fields.items() if name not in SHOWN_ELSEWHERE]
     yield from _wrapped(" · ".join(others), "dim")
     traceback = fields.get("exception") or fields.get("stackTrace") or ""
-    text = "".join(map(str, cast("list[Any]", traceback))) if isinstance(traceback, list) else str(traceback)
-    for each in text.rstrip().splitlines()[-TRACEBACK_LINES:]:
-        yield Text(f"{INDENT}{printable(each)}", "dim")
+    text = "\n".join(map(str, cast("list[Any]", traceback))) if isinstance(traceback, list) else str(traceback)
+    for path, number, name in FRAME.findall(text):
+        yield Text(cut(f"{INDENT}at {path}:{number}, {printable(name)}", WIDTH), "dim")
 
 
 def _wrapped(text: str, style: str = "") -> Iterator[Text]:

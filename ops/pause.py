@@ -18,8 +18,8 @@ RETENTION_SECONDS = 86_400
 """How long a stream keeps a record (DynamoDB)."""
 RECENT_SECONDS = 900
 """How old a data point of IteratorAge may be: an older one says nothing about the present."""
-SETTLE_MINUTES = 15
-"""How long after resume the alarms stay muted: the longest alarm that a pause sets off looks back so far."""
+SETTLE_MINUTES = 63
+"""How long after resume the alarms stay muted: the alarm `nothing-read` looks back 21 periods of 3 minutes."""
 LONGEST_MUTE = timedelta(days=15)
 """The longest duration of an AlarmMuteRule (CloudWatch)."""
 MOST_MUTED = 100
@@ -164,14 +164,12 @@ class Switches:
 
     # The alarms
 
-    def mute(self, duration: timedelta) -> datetime | None:
-        """Mute the consumer's alarms from now on; return until when, None if there are no alarms.
+    def mute(self, duration: timedelta) -> datetime:
+        """Mute the consumer's alarms from now on; return until when.
 
         A rule that is active keeps its beginning, so that a longer pause does not interrupt it. A new rule begins with
         the next minute, since a rule names minutes; no alarm of a pause fires before.
         """
-        if not self.consumer.alarms:
-            return None
         rule = self._rule()
         start = _start_of(rule) if rule and rule["Status"] != "EXPIRED" else None
         if start is None:
@@ -189,7 +187,7 @@ class Switches:
         if rule is None or start is None or rule["Status"] == "EXPIRED":
             self._client("cloudwatch").delete_alarm_mute_rule(AlarmMuteRuleName=self.rule)
             return None
-        return self._put_rule(start, min(end, rule.get("ExpireDate", end))) if self.consumer.alarms else None
+        return self._put_rule(start, min(end, rule.get("ExpireDate", end)))
 
     def _put_rule(self, start: datetime, end: datetime) -> datetime:
         minutes = max(1, math.ceil((end - start) / timedelta(minutes=1)))

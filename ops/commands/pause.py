@@ -91,18 +91,17 @@ def run_pause(session: Session, switches: "Switches", mute_for: str) -> int:
     console.print("has enabled: false.")
     if not session.should_execute():
         return DONE if session.is_dry_run else COULD_NOT_RUN
-    muted: list[Any] = []
-    _execute(
-        session,
-        {
-            "mute the alarms": lambda: muted.append(switches.mute(duration)),
-            "switch the schedule off": lambda: switches.set_schedule(enabled=False),
-            "switch the mappings off": lambda: _switch_mappings(session, switches, enabled=False),
-        },
-    )
+    muted: list[Any] = [None]
+    steps: dict[str, Callable[[], object]] = {}
+    if alarms:
+        steps["mute the alarms"] = lambda: muted.append(switches.mute(duration))
+    if state.schedule is not None:
+        steps["switch the schedule off"] = lambda: switches.set_schedule(enabled=False)
+    steps["switch the mappings off"] = lambda: _switch_mappings(session, switches, enabled=False)
+    _execute(session, steps)
     console.print(f"{name} is paused", style="bold")
     console.print(f"  python -m ops resume {name}", style="cyan")
-    session.print_json({"consumer": name, "lost_at": state.lost_at, "muted_until": muted[0]})
+    session.print_json({"consumer": name, "lost_at": state.lost_at, "muted_until": muted[-1]})
     return DONE
 
 
@@ -125,20 +124,20 @@ def run_resume(session: Session, switches: "Switches") -> int:
         console.print(f"It is up to {duration_text(behind)} behind, and catches up in order.")
     if not session.should_execute():
         return DONE if session.is_dry_run else COULD_NOT_RUN
-    muted: list[Any] = []
-    _execute(
-        session,
-        {
-            "switch the mappings on": lambda: _switch_mappings(session, switches, enabled=True),
-            "switch the schedule on": lambda: switches.set_schedule(enabled=True),
-            "unmute the alarms": lambda: muted.append(switches.unmute()),
-        },
-    )
+    muted: list[Any] = [None]
+    steps: dict[str, Callable[[], object]] = {
+        "switch the mappings on": lambda: _switch_mappings(session, switches, enabled=True)
+    }
+    if state.schedule is not None:
+        steps["switch the schedule on"] = lambda: switches.set_schedule(enabled=True)
+    if switches.consumer.alarms:
+        steps["let the alarms settle"] = lambda: muted.append(switches.unmute())
+    _execute(session, steps)
     console.print(f"{name} runs", style="bold")
-    if muted[0]:
-        console.print(f"  its alarms stay muted until {iso_minute(muted[0])}, so that they settle")
+    if muted[-1]:
+        console.print(f"  its alarms stay muted until {iso_minute(muted[-1])}, so that they settle")
     console.print("  python -m ops status", style="cyan")
-    session.print_json({"consumer": name, "behind_seconds": round(behind), "muted_until": muted[0]})
+    session.print_json({"consumer": name, "behind_seconds": round(behind), "muted_until": muted[-1]})
     return DONE
 
 

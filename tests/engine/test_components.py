@@ -41,5 +41,7 @@ def test_another_program_deploys_the_copied_components(
 
     project.edit("__main__.py", 'key="id",', 'key="id", view_type="NEW_IMAGE",')
     project.confirm(project.expect_failure("preview"))  # sets its configuration key `confirmedDrained`
-    assert project.preview() == {"items-table": "update", "price-watch-items": "replace"}
+    of_mapping = [f"alarms-price-watch-{name}" for name in ("discarded", "items-nothing-read", "lost")]
+    follow = dict.fromkeys([*of_mapping, "alarms-dashboard"], "update")  # the metrics of the new mapping
+    assert project.preview() == {"items-table": "update", "price-watch-items": "replace", **follow}
     project.destroy()

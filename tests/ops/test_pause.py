@@ -202,7 +202,7 @@ def test_resume_switches_on_and_lets_the_alarms_settle():
             "It is up to 2 h behind, and catches up in order.",
             "✔ switch the mappings on",
             "✔ switch the schedule on",
-            "✔ unmute the alarms",
+            "✔ let the alarms settle",
             "mirror runs",
             "  its alarms stay muted until 2027-01-15T10:16Z, so that they settle",
             "  python -m ops status",
