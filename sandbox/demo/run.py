@@ -1,4 +1,4 @@
-"""The demo: deploys the whole system, writes changes of which some fail, and checks every promise."""
+"""The demo: deploys the whole system, writes changes of which some fail, checks every promise, and mends a failure."""
 
 import json
 import queue
@@ -14,6 +14,7 @@ from rich.markup import escape
 from handler.stream.failures import read_failure
 from sandbox import SandboxError
 from sandbox.demo.baseline import TimedEvent, run_baseline
+from sandbox.demo.mend import REDRIVE, add_template, redrive
 from sandbox.demo.proxy import Proxy
 from sandbox.demo.workload import (
     FAILING_ORDER,
@@ -266,7 +267,7 @@ class Demo:
         """Print each promise and whether it is kept; return whether all are."""
         baseline = self._run_baseline()
         checks = [self._check_order(baseline), self._check_once(), self._check_complete(), self._check_kept()]
-        return all([*checks, self._check_prompt(baseline)])
+        return all([*checks, self._check_prompt(baseline), self._check_mended()])
 
     def _run_baseline(self) -> list[TimedEvent]:
         """Run the baseline with the same changes, written at the same times."""
@@ -322,13 +323,38 @@ class Demo:
 
     def _check_kept(self) -> bool:
         """Check that the change without a template is in the failure bucket, as it was in the stream."""
-        bucket, s3 = self.deployment.outputs["stores"]["failures"]["bucket"], self.sandbox.aws.client("s3")
-        keys = [each["Key"] for each in s3.list_objects_v2(Bucket=bucket).get("Contents", ())]
-        failures = [read_failure(s3.get_object(Bucket=bucket, Key=key)["Body"].read()) for key in keys]
+        bucket, s3 = self._failure_bucket, self.sandbox.aws.client("s3")
+        failures = [read_failure(s3.get_object(Bucket=bucket, Key=key)["Body"].read()) for key in self._failure_keys()]
         kept = [record["dynamodb"]["NewImage"] for failure in failures for record in failure.records]
         holds = kept == [user for user in user_items() if user["id"]["S"] == FAILING_USER]
         text = f"{len(kept)} failure{'' if len(kept) == 1 else 's'}, {'whole, ' if holds else ''}in the failure bucket"
         return self.output.print_check("kept", text, holds=holds)
+
+    def _check_mended(self) -> bool:
+        """Mend the failure; check that now each user got one mail, and that the bucket has the failure as redriven."""
+        self.output.print_line(f"template added, {' '.join(REDRIVE)}")
+        failed = self._failure_keys()
+        with self.output.console.status("redriving"):
+            function = self.deployment.outputs["consumers"]["welcome-email"]["function"]
+            add_template(next(each for each in self.deployment.resources if each.id == function), self.sandbox.poller)
+            problem = redrive(self.sandbox.variables())
+        mails = Counter(mail["To"][0] for mail in self.sandbox.emulator.mails())
+        kept = self._failure_keys()
+        redriven = sum(key.startswith("redriven/") for key in kept)
+        every_user_once = mails == Counter(user["email"]["S"] for user in user_items())
+        text = f"{USERS} users, {mails.total()} mails"
+        aside = problem or f"({redriven} failure{'' if redriven == 1 else 's'} redriven)"
+        holds = problem is None and every_user_once and kept == [f"redriven/{key}" for key in failed]
+        return self.output.print_check("mended", text, escape(aside), holds=holds)
+
+    @property
+    def _failure_bucket(self) -> str:
+        return self.deployment.outputs["stores"]["failures"]["bucket"]
+
+    def _failure_keys(self) -> list[str]:
+        """Return the keys of all objects in the failure bucket."""
+        listed = self.sandbox.aws.client("s3").list_objects_v2(Bucket=self._failure_bucket)
+        return [each["Key"] for each in listed.get("Contents", ())]
 
     def _events(self, consumer: str) -> list[Event]:
         """Return the changes that a consumer's mapping has delivered, each once, in the order of the stream."""

@@ -11,6 +11,8 @@ USERS, ORDERS, VERSIONS, GROUP_SIZE = 12, 40, 6, 8
 """The demo writes the orders in groups of GROUP_SIZE, each group version by version."""
 GROUPS = ORDERS // GROUP_SIZE
 FAILING_USER, FAILING_ORDER, FAILING_VERSION = "9", "31", 3
+FAILING_LANGUAGE = "xx"
+"""The language of FAILING_USER, which has no template."""
 WRITE_FAILURE_SECONDS = 3.0
 """How long the writes of FAILING_VERSION of FAILING_ORDER fail, counted from the first."""
 
@@ -19,9 +21,9 @@ Version = tuple[str, int]
 
 
 def user_items() -> list[dict[str, Any]]:
-    """Return the users; FAILING_USER has a language without a template."""
+    """Return the users; FAILING_USER has FAILING_LANGUAGE."""
     languages = {
-        number: "xx" if str(number) == FAILING_USER else ("en", "de", "es")[number % 3]
+        number: FAILING_LANGUAGE if str(number) == FAILING_USER else ("en", "de", "es")[number % 3]
         for number in range(1, USERS + 1)
     }
     return [

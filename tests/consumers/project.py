@@ -12,7 +12,7 @@ from pathlib import Path
 from sandbox import ROOT
 
 HERE = Path(__file__).parent
-LINKED = (".cache", ".venv", ".venv-aws", "infra", "policy", "requirements.txt", "sandbox")
+LINKED = (".cache", ".venv", ".venv-aws", "infra", "ops", "policy", "requirements.txt", "sandbox")
 """The parts of the repository that the sample project shares: the archives, the environments, and code."""
 
 

@@ -41,7 +41,7 @@ def assert_one_line(result: tuple[int, str, str], message: str, *, out: str = ""
 
 def test_the_demo_keeps_its_promises():
     code, out, error = run_command("demo")
-    assert (code, error) == (0, "")
+    assert (code, error) == (0, ""), out
     lines = out.splitlines()
     assert lines[0] == "table-stream demo · embedded AWS, no account, no Docker"
     printed = "\n".join(lines)
@@ -59,6 +59,8 @@ def test_the_demo_keeps_its_promises():
         r"✔ complete   mirror equals orders       40 of 40",
         r"✔ kept       1 failure, whole, in the failure bucket",
         r"✔ prompt     others at most \d+\.\d s late  \(stock batch processor, same run: \d+\.\d s\)",
+        r"template added, python -m ops redrive welcome-email --yes",
+        r"✔ mended     12 users, 12 mails         \(1 failure redriven\)",
         r"Next: make sandbox, then edit handler/welcome_email.py",
     ):
         assert re.search(rf"^{expected}\s*$", printed, re.MULTILINE), expected

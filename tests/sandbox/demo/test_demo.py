@@ -1,6 +1,8 @@
-"""The parts with which the demo measures: workload, proxy, counts, and baseline."""
+"""The parts with which the demo measures and mends: workload, proxy, counts, baseline, and the redrive."""
 
+import io
 import threading
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 
 from sandbox.demo.baseline import run_baseline
+from sandbox.demo.mend import append_to_member, redrive
 from sandbox.demo.proxy import Call, Proxy
 from sandbox.demo.workload import (
     FAILING_ORDER,
@@ -26,10 +29,10 @@ from sandbox.demo.workload import (
     order_groups,
     version_of,
 )
-from sandbox.emulator import Clients
+from sandbox.emulator import HOST, Clients, client_variables, free_port
 from sandbox.program.deploy import Deployment
 from tests.fakes.records import STREAM, record
-from tests.local import REGION, LocalAws, declare_table
+from tests.local import REGION, LocalAws, declare_table, zip_module
 from tests.sandbox.mapping.mapping_driver import PARTIAL
 
 
@@ -118,6 +121,19 @@ def test_the_proxy_forwards_every_call_that_is_not_refused(aws: LocalAws, deploy
     assert list(aws.objects(names["s3"])) == ["a/b c"]
     assert [call.operation for call in calls] == ["PutItem", "PutItem", "GetItem", "PUT", "GET", "HEAD", "PUT"]
     assert len({call.id for call in calls}) == 7
+
+
+def test_one_member_of_an_archive_gets_a_text():
+    with zipfile.ZipFile(io.BytesIO(append_to_member(zip_module("x = 1\n"), "m.py", "y = 2\n"))) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {"m.py": b"x = 1\ny = 2\n"}
+    with pytest.raises(KeyError):
+        append_to_member(zip_module("x = 1\n"), "other.py", "")
+
+
+def test_a_redrive_that_cannot_run_is_a_problem():
+    problem = redrive(client_variables(f"http://{HOST}:{free_port()}", REGION))
+    assert problem
+    assert problem.startswith("redrive ended with 2: no sandbox answers at ")
 
 
 def stream(every: float = 0.0) -> list[tuple[float, dict[str, Any]]]:
