@@ -220,3 +220,14 @@ def test_a_change_that_is_held_meanwhile_is_put_back_before_it() -> None:
     failures.engine.dynamodb.on["BatchWriteItem change"] = before(hold)
     assert failures.redrive()[0] == 0
     assert failures.engine.applied == [1, 5]
+
+
+def test_an_interrupted_run_says_how_far_it_came_and_is_continued() -> None:
+    failures = Failures()
+    failures.park("ab")
+    failures.bucket.failing["delete_objects"] = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        failures.redrive()
+    assert any(line.startswith("2 put back") for line in failures.ops.shown())
+    assert failures.redrive()[0] == 0
+    assert len(failures.engine.applied) == 2
