@@ -26,7 +26,7 @@ MAY_IMPORT = {
     ),
     "sandbox.demo": (
         *("sandbox.demo", "sandbox.program", "=sandbox", "sandbox.emulator", "sandbox.mapping", "sandbox.report"),
-        *("sandbox.front.forwarding", "handler.stream.failures"),
+        *("sandbox.front.forwarding", "sandbox.resources.assets", "handler.stream.failures"),
     ),
     # The operator's commands read what the engine has written, so they share its formats; and filters are AWS's.
     "ops": (

@@ -66,7 +66,7 @@ def run_pause(session: Session, switches: "Switches", mute_for: str) -> int:
     """Print the plan, ask, and switch the consumer off."""
     from ops import OpsError
     from ops.pause import LONGEST_MUTE
-    from ops.times import duration_text, iso_minute, parse_duration
+    from ops.text.times import duration_text, iso_minute, parse_duration
 
     duration = parse_duration(mute_for)
     if not duration or duration > LONGEST_MUTE:
@@ -110,7 +110,7 @@ def run_resume(session: Session, switches: "Switches") -> int:
     from datetime import timedelta
 
     from ops.pause import RETENTION_SECONDS
-    from ops.times import duration_text, iso_minute
+    from ops.text.times import duration_text, iso_minute
 
     console, name, now, state = session.console, switches.name, switches.now(), switches.state()
     console.print(f"resume {name}", style="bold")

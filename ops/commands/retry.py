@@ -49,7 +49,7 @@ def run(session: Session, reader: "HeldItems", item: str | None) -> int:
     """Print the plan, ask, and retry."""
     from ops.held.find import find_one
     from ops.held.retrying import Retry
-    from ops.held.screens import are, count, waits
+    from ops.text.counts import are, count, waits
 
     console = session.console
     if item is None:

@@ -54,7 +54,8 @@ def run(session: Session, reader: "HeldItems", text: str) -> int:
     from ops import OpsError
     from ops.function import request
     from ops.held.find import find_one
-    from ops.held.screens import print_changes, print_item, waits
+    from ops.held.screens import print_changes, print_item
+    from ops.text.counts import waits
 
     console, name, now = session.console, reader.name, time.time()
     item = find_one(session.stack, reader, text)

@@ -7,7 +7,7 @@ import typer
 from ops.cli import DONE, AnyConsumerArgument, ItemOption, OutputsOption, Session, StackOption, command
 
 if TYPE_CHECKING:
-    from ops.loglines import Selection
+    from ops.logs.lines import Selection
     from ops.stack import Stack
 
 
@@ -32,9 +32,9 @@ def tail(
     """
     from datetime import UTC, datetime
 
-    from ops.loglines import readable
-    from ops.tail import Tail
-    from ops.times import parse_time
+    from ops.logs.lines import readable
+    from ops.logs.tail import Tail
+    from ops.text.times import parse_time
 
     start = parse_time(since, datetime.now(UTC)).timestamp()
     session = Session.open(stack, outputs, as_json=as_json)
@@ -59,8 +59,8 @@ def tail(
 def select(stack: "Stack", names: list[str], item: str | None, event: str | None) -> "Selection":
     """Return which lines to print. Raises OpsError if no consumer reads a table with such an item."""
     from ops import OpsError
-    from ops.held.items import key_types, parse_item
-    from ops.loglines import Selection
+    from ops.items import key_types, parse_item
+    from ops.logs.lines import Selection
 
     if item is None:
         return Selection(event=event)

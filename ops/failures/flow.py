@@ -10,7 +10,6 @@ from handler.stream.aws import error_code
 from handler.stream.environment import Environment
 from handler.stream.failures import UnreadableFailureError, read_failure
 from ops import OpsError
-from ops.causes import cause_of, one_line
 from ops.cli import DONE as ALL_IS_WELL
 from ops.cli import LEFT_TO_DO, Session
 from ops.failures.bucket import FailureObjects
@@ -31,12 +30,13 @@ from ops.failures.planning import ledger_name
 from ops.failures.redrive import Redrive, result
 from ops.failures.screening import SourceTables, in_chunks, screen
 from ops.failures.sending import RetryRuns, Sender
-from ops.held.images import cut, printable
-from ops.held.items import item_text
-from ops.held.screens import count
+from ops.items import item_text
 from ops.progress import progress
 from ops.stack import Client, ConsumerOutputs
-from ops.times import iso_minute, minute_at
+from ops.text.causes import cause_of
+from ops.text.counts import count
+from ops.text.lines import one_printable_line
+from ops.text.times import iso_minute, minute_at
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -162,7 +162,7 @@ class PutBack:
             return
         groups = self._plan.groups(PLANNED)
         for group in groups[:MAX_CAUSES]:
-            say(f"    {group.changes:>7,}  {line(group.cause, 67)}")
+            say(f"    {group.changes:>7,}  {one_printable_line(group.cause, 67)}")
         if span:
             say(f"  failed {minute_at(span[0])} to {minute_at(span[1])}")
             say(f"  {code_sentence(self.function.changed_at, span[1])}")
@@ -242,9 +242,9 @@ class PutBack:
         last_error = ""
         for changes in by_item.values():
             title, error = self._outcome(redrive, changes)
-            say(line(title, 80))
+            say(one_printable_line(title, 80))
             if error and error != last_error:
-                say(f"    {line(error, 76)}")
+                say(f"    {one_printable_line(error, 76)}")
             last_error = error
         done = sum(all(state in (DONE, DONE_BEFORE) for _, state in changes) for changes in by_item.values())
         left = self._plan.count(PLANNED)
@@ -296,20 +296,15 @@ class PutBack:
             say(f"{counts[PARKED_AGAIN]:,} parked again:")
             errors = Counter(self._new_error(change) for change in self._plan.in_state(PARKED_AGAIN, EXAMPLES))
             for text, _ in errors.most_common(MAX_CAUSES):
-                say(f"  {line(text, 78)}")
+                say(f"  {one_printable_line(text, 78)}")
         if redrive.waiting:
             failing = len(outcomes.failing)
             say(f"{redrive.waiting:,} wait in their holds, where the engine retries them;")
             say(f"  python -m ops held {self._name} shows them")
             if failing:
-                example = line(redrive.error_of(min(outcomes.failing)), 76)
+                example = one_printable_line(redrive.error_of(min(outcomes.failing)), 76)
                 say(f"  {count(failing, 'item')} failed again, as with\n    {example}")
         for reason, number in outcomes.refusals.most_common(MAX_CAUSES):
-            say(f"{number:,} refused: {line(reason, 66)}")
+            say(f"{number:,} refused: {one_printable_line(reason, 66)}")
         if counts[OUTRUN] or counts[TOO_OLD]:
             say(f"{counts[OUTRUN] + counts[TOO_OLD]:,} left out, as the plan says")
-
-
-def line(text: str, width: int) -> str:
-    """Return a text on one line of at most so many characters, without what would control the terminal."""
-    return cut(printable(one_line(text, "")), width)

@@ -11,15 +11,15 @@ from handler.stream.engine.batch import InvalidBatchError, read_batch
 from handler.stream.failures import Failure, UnreadableFailureError, failure_key, read_failure
 from handler.stream.ledger.rows import digest_of
 from ops import OpsError
-from ops.causes import cause_of
 from ops.cli import Session
 from ops.failures.bucket import ENGINE, MAPPINGS, REDRIVEN, Body, FailureObjects, Listed
 from ops.failures.plan_file import Failed, PlanFile
-from ops.held.images import cut, printable
-from ops.held.items import parse_item
+from ops.items import parse_item
 from ops.progress import progress
 from ops.stack import ConsumerOutputs, Stack
-from ops.times import parse_time
+from ops.text.causes import cause_of
+from ops.text.lines import cut, printable
+from ops.text.times import parse_time
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -15,10 +15,10 @@ from ops.cli import Session
 from ops.failures.bucket import concurrently
 from ops.failures.plan_file import Failed, PlanFile
 from ops.failures.planning import ledger_name
-from ops.held.screens import count
 from ops.progress import progress
 from ops.stack import CONNECTIONS, Client, ConsumerOutputs
-from ops.times import iso_minute, minute_at, parse_time
+from ops.text.counts import count
+from ops.text.times import iso_minute, minute_at, parse_time
 from sandbox.mapping.filters import FilterError, any_of
 from sandbox.mapping.records import lambda_record
 

@@ -1,7 +1,6 @@
 """The screens of the command failures: groups by cause, one failure whole, and all of them as lines of JSON."""
 
 import json
-import textwrap
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -10,19 +9,19 @@ from typing import Any
 from handler.stream.change import Change, parse_stream
 from handler.stream.failures import UnreadableFailureError, read_failure
 from ops import OpsError
-from ops.causes import one_line
 from ops.cli import LEFT_TO_DO, Session
 from ops.failures.bucket import FailureObjects
 from ops.failures.flow import FunctionState, code_sentence
 from ops.failures.plan_file import Group, PlanFile
 from ops.failures.planning import LeftAlone
-from ops.held.images import cut, image_lines, printable
-from ops.held.items import item_text
-from ops.held.screens import count
+from ops.items import item_text
 from ops.stack import ConsumerOutputs
-from ops.times import minute_at
+from ops.text.causes import one_line
+from ops.text.counts import count
+from ops.text.images import image_lines
+from ops.text.lines import WIDTH, cut, printable, wrapped
+from ops.text.times import minute_at
 
-WIDTH = 80
 CAUSES = 12
 """Causes of a consumer that a screen shows; --json has all."""
 CHANGES = 20
@@ -112,11 +111,11 @@ def show_object(session: Session, objects: FailureObjects, key: str, only: str |
         raise OpsError(f"{key} is {error}") from error
     records = [record for record in failure.records if only is None or record.get("eventID") == only]
     say = session.console.print
-    for line in textwrap.wrap(printable(key), WIDTH, break_on_hyphens=False):
+    for line in wrapped(printable(key)):
         say(line, style="bold")
     say(f"  condition   {failure.condition}")
-    error = textwrap.wrap(printable(one_line(failure.error or "none in the record", "")), WIDTH - 14)
-    say("  error       " + "\n              ".join(error))
+    error = printable(one_line(failure.error or "none in the record", ""))
+    say("\n".join(wrapped(error, "  error       ")))
     say(f"  written     {failure.at}")
     stream = parse_stream(failure.stream_arn)
     say(f"  stream      {f'{stream.table_name}, {stream.label}' if stream else failure.stream_arn}")

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from ops import OpsError
-from ops.held.items import parse_item
 from ops.held.ledger import HeldItem, HeldItems
+from ops.items import parse_item
 from ops.stack import Stack
 
 

@@ -14,9 +14,9 @@ from handler.stream.ledger.rows import HoldRow, WaitingChange
 from handler.stream.ledger.table import FORMAT
 from handler.stream.ledger.writes import MAX_BATCH_READS, LedgerBusyError, LedgerWrites
 from ops import OpsError
-from ops.causes import cause_of, one_line
-from ops.held.items import item_text
+from ops.items import item_text
 from ops.stack import Client, Stack
+from ops.text.causes import cause_of, one_line
 
 CONCURRENT_READS = 8
 """Batches of descriptions that are read at the same time: 800 descriptions of at most 2.5 KB."""

@@ -1,8 +1,7 @@
 """The screens of the command held: groups of held items, and one item with its waiting changes."""
 
 import shlex
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -10,14 +9,15 @@ from rich.text import Text
 from handler.stream.change import Change
 from handler.stream.ledger.rows import WaitingChange
 from ops.held.groups import Group
-from ops.held.images import cut, image_lines, printable
 from ops.held.ledger import HeldItem
-from ops.times import ago, ahead, duration_text, iso_minute
+from ops.text.counts import are, count, times, waits
+from ops.text.images import image_lines
+from ops.text.lines import WIDTH, cut, printable, wrapped
+from ops.text.times import ago, ahead, duration_text, minute_at
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDTH = 80
 GROUPS, EXAMPLES = 12, 3
 """How many groups, and how many items of each group, a screen shows; --json has all."""
 
@@ -61,12 +61,12 @@ def print_item(console: "Console", name: str, item: HeldItem, give_up_after_seco
     console.print(f"  digest      {item.digest}")
     redriven = f" and redriven ones ({count(row.redriven, 'request')})" if row.redriven else ""
     console.print(f"  held        {count(item.changes, 'change')} {waits(item.changes)}{redriven}")
-    console.print(f"  failing     for {duration_text(now - row.since)}, since {_time(row.since)}")
+    console.print(f"  failing     for {duration_text(now - row.since)}, since {minute_at(row.since)}")
     tried = f", the last {ago(now - item.tried_at)}" if item.tried_at is not None else ""
     console.print(f"  tries       {item.tries:,}{tried}")
     _print_wrapped(console, "  last error  ", printable(item.error), "red")
     if row.lease > now:
-        console.print(f"  being tried now, by a run that ends by {_time(row.lease)}", style="yellow")
+        console.print(f"  being tried now, by a run that ends by {minute_at(row.lease)}", style="yellow")
     else:
         console.print(f"  next try    {_next_try(row.due, now)}")
     if give_up_after_seconds is None:
@@ -113,41 +113,9 @@ def print_broken(console: "Console", problem: Exception) -> None:
 
 
 def _print_wrapped(console: "Console", label: str, text: str, style: str = "") -> None:
-    for number, line in enumerate(_wrapped(text, WIDTH - len(label))):
-        console.print(Text(label if number == 0 else " " * len(label)).append(line, style))
-
-
-def _wrapped(text: str, width: int, most: int = 6) -> Iterator[str]:
-    """Return the first lines of a text."""
-    import textwrap
-
-    lines = textwrap.wrap(text, width, max_lines=most, placeholder=" …") or [""]
-    yield from lines
+    for each in wrapped(text, label, most=6):
+        console.print(Text(each[: len(label)]).append(each[len(label) :], style))
 
 
 def _next_try(due: float, now: float) -> str:
     return ahead(due - now) if due > now else "due now"
-
-
-def _time(seconds: float) -> str:
-    return iso_minute(datetime.fromtimestamp(seconds, UTC))
-
-
-def count(number: int, what: str, plural: str = "s") -> str:
-    """Return a number of things: `1 change`, `1,032 changes`."""
-    return f"{number:,} {what}{plural if number != 1 else ''}"
-
-
-def are(number: int, what: str) -> str:
-    """Return a number of things that are: `1 item is`, `2 items are`."""
-    return f"{count(number, what)} {'is' if number == 1 else 'are'}"
-
-
-def waits(number: int) -> str:
-    """Return the verb of so many waiting changes."""
-    return "waits" if number == 1 else "wait"
-
-
-def times(number: int) -> str:
-    """Return how often: `once`, `twice`, `3 times`."""
-    return {1: "once", 2: "twice"}.get(number, f"{number} times")

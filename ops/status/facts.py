@@ -105,7 +105,7 @@ class HeldError:
     """Items whose last error has one cause."""
 
     cause: str
-    """As `ops.causes.cause_of` returns it."""
+    """As `ops.text.causes.cause_of` returns it."""
     items: int
 
 

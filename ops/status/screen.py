@@ -1,6 +1,5 @@
 """The screen of status: the consumers with trouble first, each with what is wrong and the command that helps."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,10 +8,10 @@ from ops.status.facts import ConsumerFacts, Facts, Unread
 from ops.status.findings.finding import Finding, Level
 from ops.status.reading.calls import ACCESS_DENIED
 from ops.status.summary import Summary, summary_of
-from ops.status.words import clock, rate, several
-from ops.times import ago, duration_text
+from ops.text.counts import count, rate
+from ops.text.lines import WIDTH, wrapped
+from ops.text.times import ago, clock, duration_text
 
-WIDTH = 80
 MARKS = {Level.NOW: "✖", Level.SOON: "!", Level.NOTE: "·"}
 COLOURS = {Level.NOW: "bold red", Level.SOON: "yellow", Level.NOTE: "default"}
 WELL, WELL_COLOUR = "✔", "green"
@@ -52,14 +51,14 @@ def lines(facts: Facts, findings: Sequence[Finding], options: str = "") -> Itera
 def _headline(facts: Facts, findings: Sequence[Finding]) -> str:
     urgent = sum(finding.level < Level.NOTE for finding in findings)
     if urgent:
-        verdict = f"{several(urgent, 'thing')} to do"
+        verdict = f"{count(urgent, 'thing')} to do"
     elif facts.unread:
         verdict = "nothing is wrong in what could be read"
     elif all(summary_of(consumer, facts.now).has_metrics for consumer in facts.consumers):
         verdict = "all is well"
     else:
         verdict = "nothing is wrong, as far as is known without metrics"
-    return f"{verdict} · {several(len(facts.consumers), 'consumer')} · {clock(facts.now, facts.now)}"
+    return f"{verdict} · {count(len(facts.consumers), 'consumer')} · {clock(facts.now, facts.now)}"
 
 
 def _skew(seconds: float) -> Iterator[Line]:
@@ -117,7 +116,7 @@ def _figures(consumer: ConsumerFacts, figures: Summary, now: float) -> Iterator[
     if consumer.ledger_name is None:
         yield "no stores"
     if figures.held_items is not None:
-        yield f"{several(figures.held_items, 'item')} held" if figures.held_items else "nothing held"
+        yield f"{count(figures.held_items, 'item')} held" if figures.held_items else "nothing held"
     if figures.parked_changes:
         yield f"{figures.parked_changes:,}{'+' if figures.has_more_parked else ''} parked"
     if figures.last_retry_at is not None:
@@ -155,11 +154,7 @@ def _finding(finding: Finding, options: str) -> Iterator[Line]:
 
 
 def _wrapped(text: str, first: str, following: str, style: str) -> Iterator[Line]:
-    # Long words are names that the operator copies: they are not cut.
-    for line in textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=following, break_long_words=False, break_on_hyphens=False
-    ) or [first.rstrip()]:
-        yield line, style
+    return ((line, style) for line in wrapped(text, first, following))
 
 
 def as_json(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:

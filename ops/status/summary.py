@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ops.status.facts import HISTORY_PERIOD, RECENT_PERIOD, ConsumerFacts, Facts, HoldFacts, Listing, Series
+from ops.status.facts import HISTORY_PERIOD, RECENT_PERIOD, ConsumerFacts, HoldFacts, Listing, Series
 
 RATE_SECONDS, RATE_DELAY_SECONDS = 300, 120
 """The rate is the mean of 5 minutes that ended 2 minutes ago: CloudWatch does not show later minutes in full."""
@@ -96,8 +96,3 @@ def _has_metrics(consumer: ConsumerFacts) -> bool:
     """Return whether there is a metric that tells what the consumer does. Invocations alone do not."""
     known = [consumer.recent, consumer.history, *(each.history for each in consumer.mappings)]
     return any(metrics.get(name) for metrics in known for name in ("IteratorAge", "HeldItems", "PolledEventCount"))
-
-
-def summaries(facts: Facts) -> dict[str, Summary]:
-    """Return the figures of all consumers by name."""
-    return {consumer.name: summary_of(consumer, facts.now) for consumer in facts.consumers}

@@ -8,7 +8,7 @@ import pytest
 from handler.stream.change import Change
 from handler.stream.ledger.rows import digest_of
 from ops import OpsError
-from ops.held.items import item_text, parse_item
+from ops.items import item_text, parse_item
 from ops.stack import Stack
 
 TABLES = {

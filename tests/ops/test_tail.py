@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ops import OpsError
-from ops.loglines import Selection, readable
-from ops.tail import Line, Tail
+from ops.logs.lines import Selection, readable
+from ops.logs.tail import Line, Tail
 from tests.fakes.aws import Clock, refusal
 from tests.fakes.records import STREAM
 from tests.handler.conftest import Lines

@@ -12,8 +12,8 @@ from ops.status.facts import (
 from ops.status.findings.finding import REDEPLOY, Finding, Level
 from ops.status.findings.series import between, last_positive, total
 from ops.status.summary import Lag
-from ops.status.words import clock, several
-from ops.times import duration_text
+from ops.text.counts import count
+from ops.text.times import clock, duration_text
 
 WINDOW_SECONDS = 900
 """How far back errors count: three periods of the alarms."""
@@ -46,7 +46,7 @@ def function_findings(consumer: ConsumerFacts, now: float) -> Iterator[Finding]:
         thirds = {int((at - since) // (WINDOW_SECONDS / 3)) for at, value in errors if value}
         yield Finding(
             *("function-fails", Level.NOW if len(thirds) == 3 else Level.SOON, name),
-            f"{failed:,} of {several(max(runs, failed), 'invocation')} failed in the last 15 minutes, the last at "
+            f"{failed:,} of {count(max(runs, failed), 'invocation')} failed in the last 15 minutes, the last at "
             f"{clock(last_positive(errors) or now, now)}.",
             "The function crashes, runs out of time or memory, or cannot start. A handler's failure is none of these.",
             *("broken", tail),

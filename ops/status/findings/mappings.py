@@ -14,15 +14,14 @@ from ops.status.facts import (
 from ops.status.findings.finding import REDEPLOY, Finding, Level, Section
 from ops.status.findings.retention import lost_spans, unread_since
 from ops.status.findings.series import last_positive, total
-from ops.status.words import clock, several, since, span
-from ops.times import duration_text
+from ops.text.counts import count
+from ops.text.times import clock, duration_text, since, span
 
 CHANGING_SECONDS = 600
 """A mapping takes minutes to change its state (CreateEventSourceMapping, eventual consistency of the position)."""
 QUIET_SECONDS, DELAY_SECONDS = 600, 180
 """A mapping polls 4 times a second, and CloudWatch shows a metric within 3 minutes."""
 BY_USER = ("", "User action", "USER_INITIATED")
-BUCKET_ARN = "arn:aws:s3:::"
 KINDS_OF_DESTINATION = {"s3": "bucket", "sqs": "queue", "sns": "topic"}
 
 
@@ -147,7 +146,7 @@ class _Mapping:
             number = int(sum(value for _, value in dropped))
             yield self._finding(
                 *("changes-dropped", Level.NOW),
-                f"The mapping of {self._name} lost {several(number, 'change')}, the last at {clock(last, self._now)}.",
+                f"The mapping of {self._name} lost {count(number, 'change')}, the last at {clock(last, self._now)}.",
                 "It gave them up, and could not write them to the failure destination.",
                 "lost",
             )
@@ -173,7 +172,7 @@ class _Mapping:
                 )
         if isinstance(discarded, Listing) and discarded.count:
             newest = "" if discarded.newest_at is None else f", the last at {clock(discarded.newest_at, self._now)}"
-            batches = several(discarded.count, "batch", has_more=discarded.has_more).replace("batchs", "batches")
+            batches = count(discarded.count, "batch", "es", has_more=discarded.has_more)
             yield self._finding(
                 *("discarded", Level.NOW),
                 f"The mapping of {self._name} discarded {batches}{newest}.",

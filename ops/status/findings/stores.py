@@ -16,8 +16,8 @@ from ops.status.facts import (
 from ops.status.findings.finding import REDEPLOY, Finding, Level
 from ops.status.findings.series import total
 from ops.status.summary import last_retry_run
-from ops.status.words import clock, several, since
-from ops.times import duration_text
+from ops.text.counts import count
+from ops.text.times import clock, duration_text, since
 
 MANY_HELD = 20
 """As in the alarm."""
@@ -48,7 +48,7 @@ def hold_findings(consumer: ConsumerFacts, now: float) -> Iterator[Finding]:
     if broken := total(consumer.recent.get("HoldBroken", ()), now - BROKEN_SECONDS, now):
         yield Finding(
             *("hold-broken", Level.NOW, name),
-            f"A hold is broken: retry runs found {several(int(broken), 'such hold')} in the last hour.",
+            f"A hold is broken: retry runs found {count(int(broken), 'such hold')} in the last hour.",
             "The ledger lacks a waiting change. The item stops, since its later changes must not overtake it.",
             *("held", f"python -m ops held {name}"),
         )
@@ -62,7 +62,7 @@ def _is_retried(consumer: ConsumerFacts) -> bool:
 def _held(name: str, holds: HoldFacts, now: float, *, is_retried: bool) -> Finding:
     is_flood = holds.items >= MANY_HELD
     oldest = holds.oldest_since or now
-    items = several(holds.items, "item", has_more=holds.has_more)
+    items = count(holds.items, "item", has_more=holds.has_more)
     one = holds.items == 1
     state = f"1 item is held {since(oldest, now)}." if one else f"{items} are held, the first {since(oldest, now)}."
     cause = ""
@@ -73,7 +73,7 @@ def _held(name: str, holds: HoldFacts, now: float, *, is_retried: bool) -> Findi
         of = f"the {seen} longest held" if seen < holds.items else str(seen)
         share = "All fail with" if first.items == holds.items else f"Most frequent error ({first.items} of {of})"
         cause = f"{'Its error' if one else share}: {text}"
-    changes = f"{several(holds.waiting, 'change')} wait{'s' if holds.waiting == 1 else ''} in order"
+    changes = f"{count(holds.waiting, 'change')} wait{'s' if holds.waiting == 1 else ''} in order"
     meaning = f"{changes}{', and the schedule retries them' if is_retried else ''}. {cause}".strip()
     return Finding(
         *("many-held" if is_flood else "held", Level.NOW if is_flood else Level.SOON, name),
@@ -125,7 +125,7 @@ def failure_findings(consumer: ConsumerFacts, now: float) -> Iterator[Finding]:
     last = "" if parked.newest_at is None else f"{'' if is_one else ', the last'} at {clock(parked.newest_at, now)}"
     yield Finding(
         *("parked", Level.SOON, consumer.name),
-        f"{several(parked.count, 'change', has_more=parked.has_more)} {'was' if is_one else 'were'} parked{last}.",
+        f"{count(parked.count, 'change', has_more=parked.has_more)} {'was' if is_one else 'were'} parked{last}.",
         "The engine gave it up, and nothing retries it. The failure bucket has it whole."
         if is_one
         else "The engine gave them up, and nothing retries them. The failure bucket has each whole.",
@@ -172,7 +172,7 @@ def shared_findings(facts: Facts) -> Iterator[Finding]:
             is_ledger = table.name == facts.stores.ledger
             yield Finding(
                 *("table-throttled", Level.SOON, None),
-                f"DynamoDB throttled {several(int(throttled), 'request')} of {table.name} in the last 15 minutes.",
+                f"DynamoDB throttled {count(int(throttled), 'request')} of {table.name} in the last 15 minutes.",
                 "Batches that cannot reach the ledger are delivered again."
                 if is_ledger
                 else "Its writers and readers are refused.",
@@ -184,7 +184,7 @@ def gone_findings(gone: GoneConsumer, now: float) -> Iterator[Finding]:
     """Return the findings about the traces of a consumer that is gone."""
     name, holds = gone.name, gone.holds
     if holds.oldest_since is not None:
-        items = several(holds.items, "item", has_more=holds.has_more)
+        items = count(holds.items, "item", has_more=holds.has_more)
         yield Finding(
             *("gone-holds", Level.SOON, None),
             f"{items} of {name} {'is' if holds.items == 1 else 'are'} held, but the stack has no consumer {name}.",

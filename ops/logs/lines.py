@@ -2,7 +2,6 @@
 
 import json
 import re
-import textwrap
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,12 +11,11 @@ from rich.text import Text
 
 from handler.stream.change import EVENT_NAMES
 from handler.stream.ledger.rows import digest_of_key
-from ops.causes import one_line
-from ops.held.images import cut, printable
-from ops.held.items import KeyTypes
-from ops.tail import Line
+from ops.items import KeyTypes
+from ops.logs.tail import Line
+from ops.text.causes import one_line
+from ops.text.lines import WIDTH, cut, printable, wrapped
 
-WIDTH = 80
 INDENT = " " * 9
 FRAME = re.compile(r'File "(?:.*/)?(handler/(?!stream/).+)", line (\d+), in (.+)')
 """A frame of the user's handler in a traceback; --json prints the whole traceback."""
@@ -129,8 +127,7 @@ def _details(fields: Mapping[str, Any]) -> Iterator[Text]:
 
 
 def _wrapped(text: str, style: str = "") -> Iterator[Text]:
-    for each in textwrap.wrap(printable(text), WIDTH - len(INDENT)):
-        yield Text(f"{INDENT}{each}", style)
+    return (Text(each, style) for each in wrapped(printable(text), INDENT) if text)
 
 
 def _value(value: Any) -> str:

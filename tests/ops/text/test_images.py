@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from handler.stream.change import Change
-from ops.held.images import image_lines, printable
+from ops.text.images import image_lines
+from ops.text.lines import printable
 from tests.fakes.records import record
 
 WIDTH = 60

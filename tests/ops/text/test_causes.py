@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.causes import cause_of, one_line
+from ops.text.causes import cause_of, one_line
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import Any, cast
 
 from handler.stream.change import Change, ImageNotInStreamError, MalformedChangeError
+from ops.text.counts import count
+from ops.text.lines import cut, printable
 
 ABSENT = "—"
 """In place of the value of an attribute that an image does not have."""
@@ -47,7 +49,7 @@ def _difference(old: Image, new: Image, keys: Image, width: int) -> Iterator[str
         yield cut(label + _side_by_side(before, after, width - len(label)), width)
     same = len(names) - len(changed)
     if same:
-        yield f"{same} other attribute{'s' if same > 1 else ''} unchanged"
+        yield f"{count(same, 'other attribute')} unchanged"
 
 
 def _side_by_side(before: str, after: str, width: int) -> str:
@@ -88,15 +90,3 @@ def value_text(value: Any) -> str:
             return "[" + ", ".join(map(value_text, cast("list[Any]", value))) + "]"
         case _:
             return "{" + ", ".join(sorted(map(value_text, value))) + "}"
-
-
-def printable(text: str, kept: str = "") -> str:
-    """Return a text without characters that would control the terminal, except those in `kept`."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() or each in kept else ascii(each)[1:-1] for each in text)
-
-
-def cut(text: str, width: int) -> str:
-    """Return a text of at most `width` characters; a longer one ends with an ellipsis."""
-    return text if len(text) <= width else f"{text[: width - 1]}…"

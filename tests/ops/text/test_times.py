@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ops import OpsError
-from ops.times import ago, ahead, duration_text, parse_duration, parse_time
+from ops.text.times import ago, ahead, duration_text, parse_duration, parse_time
 
 NOW = datetime(2026, 10, 31, 12, 0, tzinfo=UTC)
 

@@ -7,6 +7,8 @@ from ops import OpsError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 """The seconds of each unit of a duration."""
+SOON_SECONDS = 12 * 3600
+"""Within so many seconds, a time of day needs no date."""
 DURATION = re.compile(r"(\d+)\s*([smhd])")
 
 
@@ -85,3 +87,19 @@ def iso_minute(time: datetime) -> str:
 def minute_at(seconds: float) -> str:
     """Return a time in seconds since 1970 as `iso_minute` does."""
     return iso_minute(datetime.fromtimestamp(seconds, UTC))
+
+
+def clock(at: float, now: float) -> str:
+    """Return a time of day in UTC, with the date if it is more than 12 hours away: `02:10 UTC`, `25 Nov 02:10 UTC`."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{moment:%H:%M} UTC" if abs(at - now) < SOON_SECONDS else f"{moment.day} {moment:%b %H:%M} UTC"
+
+
+def since(at: float, now: float) -> str:
+    """Return a time of the past with its distance: `since 02:10 UTC (3 h 12 min ago)`."""
+    return f"since {clock(at, now)} ({ago(now - at)})"
+
+
+def span(since_at: float, until_at: float, now: float) -> str:
+    """Return a time span: `from 25 Nov 02:10 to 25 Nov 05:40 UTC`."""
+    return f"from {clock(since_at, now).removesuffix(' UTC')} to {clock(until_at, now)}"
