@@ -1,11 +1,12 @@
 """What all commands share: their options, the session with its console, the confirmation and the exit codes."""
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 
 import typer
 
@@ -32,6 +33,10 @@ OutputsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print only the result, as JSON, on standard output.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask to confirm.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; nothing is written.")]
+READING: dict[str, tuple[Any, Any]] = {"stack": (StackOption, None), "outputs": (OutputsOption, None)}
+EXECUTING: dict[str, tuple[Any, Any]] = {"yes": (YesOption, False), "dry_run": (DryRunOption, False)}
+PRINTING: dict[str, tuple[Any, Any]] = {"as_json": (JsonOption, False)}
+"""The options of a session, each with its default: of every command, of those that execute a plan, of every command."""
 ConsumerArgument = Annotated[str, typer.Argument(metavar="CONSUMER", help="The consumer's name in the program.")]
 AnyConsumerArgument = Annotated[
     str | None, typer.Argument(metavar="[CONSUMER]", help="The consumer's name in the program; default: all.")
@@ -51,18 +56,21 @@ class Session:
     as_json: bool = False
     assume_yes: bool = False
     is_dry_run: bool = False
+    options: str = ""
+    """Options such as ` --stack prod`, which a suggested command needs as well."""
 
     @classmethod
     def open(
-        cls, stack: str | None, outputs: Path | None, *, as_json: bool, assume_yes: bool = False, dry_run: bool = False
+        cls, stack: str | None, outputs: Path | None, *, as_json: bool, yes: bool = False, dry_run: bool = False
     ) -> "Session":
-        """Read the stack's outputs. Raises OpsError (Stack.load)."""
+        """Read the stack's outputs; take the options of the command line. Raises OpsError (Stack.load)."""
         from rich.console import Console
 
         from ops.stack import Stack
 
         console = Console(stderr=as_json, highlight=False, soft_wrap=True, markup=False, emoji=False)
-        return cls(Stack.load(outputs, stack), console, as_json, assume_yes, dry_run)
+        options = f" --stack {stack}" if stack else f" --outputs {outputs}" if outputs and str(outputs) != "-" else ""
+        return cls(Stack.load(outputs, stack), console, as_json, yes, dry_run, options)
 
     def should_execute(self) -> bool:
         """Return whether to execute the plan that the command has just printed; ask the operator if necessary.
@@ -94,23 +102,41 @@ class Session:
             print(json.dumps(result, default=str))
 
 
-def command(run: Callable[Arguments, int]) -> Callable[Arguments, None]:
-    """Make a command of a function that returns an exit code. Errors that the operator can fix become one line."""
+def command(*, executes: bool) -> Callable[[Callable[Concatenate[Session, Arguments], int]], Callable[..., None]]:
+    """Return a decorator that makes a command of a function, which takes a session and returns an exit code.
 
-    @functools.wraps(run)
-    def execute(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-        try:
-            code = run(*args, **kwargs)
-        except KeyboardInterrupt:
-            code = INTERRUPTED
-        except Exception as error:
-            from ops.errors import explanation
+    The command has the options of a session after those of the function; `executes` adds --yes and --dry-run. A
+    function that has a parameter `as_json` describes --json itself. Errors that the operator can fix become one line.
+    """
 
-            text = explanation(error)
-            if text is None:
-                raise
-            print(text, file=sys.stderr)
-            code = COULD_NOT_RUN
-        raise typer.Exit(code)
+    def decorate(run: Callable[Concatenate[Session, Arguments], int]) -> Callable[..., None]:
+        _, *own = inspect.signature(run).parameters.values()
+        names = {each.name for each in own}
+        of_session = READING | (EXECUTING if executes else {}) | PRINTING
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+            for name, (option, default) in of_session.items()
+            if name not in names
+        ]
 
-    return execute
+        @functools.wraps(run)
+        def execute(**options: Any) -> None:
+            try:
+                session = Session.open(**{name: options[name] for name in of_session})
+                code = cast("Any", run)(session, **{name: options[name] for name in names})
+            except KeyboardInterrupt:
+                code = INTERRUPTED
+            except Exception as error:
+                from ops.errors import explanation
+
+                text = explanation(error)
+                if text is None:
+                    raise
+                print(text, file=sys.stderr)
+                code = COULD_NOT_RUN
+            raise typer.Exit(code)
+
+        cast("Any", execute).__signature__ = inspect.Signature([*own, *shared])
+        return execute
+
+    return decorate

@@ -5,21 +5,12 @@ from typing import Annotated
 
 import typer
 
-from ops.cli import (
-    DONE,
-    LEFT_TO_DO,
-    AnyConsumerArgument,
-    ItemOption,
-    JsonOption,
-    OutputsOption,
-    Session,
-    StackOption,
-    command,
-)
+from ops.cli import DONE, LEFT_TO_DO, AnyConsumerArgument, ItemOption, Session, command
 
 
-@command
+@command(executes=False)
 def failures(
+    session: Session,
     consumer: AnyConsumerArgument = None,
     *,
     show: Annotated[
@@ -36,9 +27,6 @@ def failures(
         str | None, typer.Option("--since", help="Only failures since then: 10m, 2h, 3d, or an ISO 8601 time.")
     ] = None,
     item: ItemOption = None,
-    stack: StackOption = None,
-    outputs: OutputsOption = None,
-    as_json: JsonOption = False,
 ) -> int:
     """Show what was parked, or discarded by a mapping, grouped by its cause.
 
@@ -49,7 +37,6 @@ def failures(
     from ops.failures.plan_file import PlanFile
     from ops.failures.planning import Selection, item_digests, ledger_name, read_plan
 
-    session = Session.open(stack, outputs, as_json=as_json)
     everyone = {name: each for name, each in session.stack.consumers.items() if each.ledger_name}
     wanted = {consumer: session.stack.consumer(consumer)} if consumer else everyone
     if consumer:

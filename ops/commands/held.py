@@ -4,17 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli import (
-    DONE,
-    LEFT_TO_DO,
-    AnyConsumerArgument,
-    ItemOption,
-    JsonOption,
-    OutputsOption,
-    Session,
-    StackOption,
-    command,
-)
+from ops.cli import DONE, LEFT_TO_DO, AnyConsumerArgument, ItemOption, Session, command
 
 if TYPE_CHECKING:
     from ops.held.ledger import HeldItem, HeldItems
@@ -23,15 +13,13 @@ SLOW_ITEMS = 500
 """From so many held items on, reading them may take longer than a second and shows a progress bar."""
 
 
-@command
+@command(executes=False)
 def held(
+    session: Session,
     consumer: AnyConsumerArgument = None,
     *,
     item: ItemOption = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Most changes of an item to show.")] = 10,
-    stack: StackOption = None,
-    outputs: OutputsOption = None,
-    as_json: JsonOption = False,
 ) -> int:
     """Show held items, grouped by their error, or one item with its waiting changes.
 
@@ -41,7 +29,6 @@ def held(
 
     from ops.held.ledger import HeldItems
 
-    session = Session.open(stack, outputs, as_json=as_json)
     names = [consumer] if consumer else [name for name, each in session.stack.consumers.items() if each.ledger_name]
     readers = [HeldItems(session.stack, name, session.stack.client) for name in names]
     if item is not None:

@@ -5,35 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli import (
-    COULD_NOT_RUN,
-    DONE,
-    ConsumerArgument,
-    DryRunOption,
-    JsonOption,
-    OutputsOption,
-    Session,
-    StackOption,
-    YesOption,
-    command,
-)
+from ops.cli import COULD_NOT_RUN, DONE, ConsumerArgument, Session, command
 
 if TYPE_CHECKING:
     from ops.pause import State, Switches
 
 
-@command
+@command(executes=True)
 def pause(
+    session: Session,
     consumer: ConsumerArgument,
     *,
     mute_for: Annotated[
         str, typer.Option("--for", help="How long its alarms are muted, as in 90m, 4h or 1d; at most 15d.")
     ] = "4h",
-    stack: StackOption = None,
-    outputs: OutputsOption = None,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
 ) -> int:
     """Switch a consumer off: its mappings, its retry schedule, and its alarms for a time.
 
@@ -41,24 +26,14 @@ def pause(
     """
     from ops.pause import Switches
 
-    session = Session.open(stack, outputs, as_json=as_json, assume_yes=yes, dry_run=dry_run)
     return run_pause(session, Switches(consumer, session.stack.consumer(consumer), session.stack.client), mute_for)
 
 
-@command
-def resume(
-    consumer: ConsumerArgument,
-    *,
-    stack: StackOption = None,
-    outputs: OutputsOption = None,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> int:
+@command(executes=True)
+def resume(session: Session, consumer: ConsumerArgument) -> int:
     """Switch a paused consumer on again: its mappings, its retry schedule, and its alarms once they have settled."""
     from ops.pause import Switches
 
-    session = Session.open(stack, outputs, as_json=as_json, assume_yes=yes, dry_run=dry_run)
     return run_resume(session, Switches(consumer, session.stack.consumer(consumer), session.stack.client))
 
 

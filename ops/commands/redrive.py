@@ -4,19 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli import (
-    DONE,
-    LEFT_TO_DO,
-    ConsumerArgument,
-    DryRunOption,
-    ItemOption,
-    JsonOption,
-    OutputsOption,
-    Session,
-    StackOption,
-    YesOption,
-    command,
-)
+from ops.cli import DONE, LEFT_TO_DO, ConsumerArgument, ItemOption, Session, command
 
 CanaryOption = Annotated[
     int, typer.Option("--canary", min=0, help="Whole items that go first, before the question; 0: none.")
@@ -32,8 +20,9 @@ ForceOption = Annotated[
 ]
 
 
-@command
+@command(executes=True)
 def redrive(
+    session: Session,
     consumer: ConsumerArgument,
     *,
     cause: Annotated[
@@ -47,11 +36,6 @@ def redrive(
     rate: RateOption = None,
     out_of_order: OutOfOrderOption = False,
     force: ForceOption = False,
-    stack: StackOption = None,
-    outputs: OutputsOption = None,
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    as_json: JsonOption = False,
 ) -> int:
     """Put failures back into the holds of their items, in order; the engine's retries do the rest.
 
@@ -64,7 +48,6 @@ def redrive(
     from ops.failures.plan_file import DONE_BEFORE, PLANNED, PlanFile
     from ops.failures.planning import Selection, item_digests, ledger_name, read_plan
 
-    session = Session.open(stack, outputs, as_json=as_json, assume_yes=yes, dry_run=dry_run)
     wanted = {consumer: session.stack.consumer(consumer)}
     ledger_name(consumer, wanted[consumer])
     selection = Selection.parse(cause, since, item_digests(item, session, wanted))
@@ -83,7 +66,7 @@ def redrive(
             session.console.print("there is nothing to put back")
         elif session.should_execute():
             code, result = put_back.execute()
-        elif dry_run:
+        elif session.is_dry_run:
             code = DONE
         session.print_json({"plan": described, "result": result})
         return code

@@ -4,24 +4,13 @@ from typing import Annotated
 
 import typer
 
-from ops.cli import (
-    DONE,
-    LEFT_TO_DO,
-    ConsumerArgument,
-    DryRunOption,
-    ItemOption,
-    JsonOption,
-    OutputsOption,
-    Session,
-    StackOption,
-    YesOption,
-    command,
-)
+from ops.cli import DONE, LEFT_TO_DO, ConsumerArgument, ItemOption, Session, command
 from ops.commands.redrive import CanaryOption, OutOfOrderOption, RateOption
 
 
-@command
+@command(executes=True)
 def replay(
+    session: Session,
     consumer: ConsumerArgument,
     *,
     since: Annotated[
@@ -32,11 +21,6 @@ def replay(
     canary: CanaryOption = 5,
     rate: RateOption = None,
     out_of_order: OutOfOrderOption = False,
-    stack: StackOption = None,
-    outputs: OutputsOption = None,
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    as_json: JsonOption = False,
 ) -> int:
     """Run the changes of a time again, from the stream itself, in the order of each item.
 
@@ -50,7 +34,6 @@ def replay(
     from ops.failures.planning import item_digests
     from ops.failures.stream import read_stream
 
-    session = Session.open(stack, outputs, as_json=as_json, assume_yes=yes, dry_run=dry_run)
     wanted = {consumer: session.stack.consumer(consumer)}
     items = item_digests(item, session, wanted)
     objects, plan = FailureObjects(session.stack.client, session.stack.stores.failures.bucket), PlanFile()
@@ -67,7 +50,7 @@ def replay(
             session.console.print("  there is nothing to replay")
         elif session.should_execute():
             code, result = put_back.execute()
-        elif dry_run:
+        elif session.is_dry_run:
             code = DONE
         session.print_json({"plan": put_back.plan_json() | described, "result": result})
         return code

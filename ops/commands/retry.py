@@ -2,20 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ops.cli import (
-    COULD_NOT_RUN,
-    DONE,
-    LEFT_TO_DO,
-    ConsumerArgument,
-    DryRunOption,
-    ItemOption,
-    JsonOption,
-    OutputsOption,
-    Session,
-    StackOption,
-    YesOption,
-    command,
-)
+from ops.cli import COULD_NOT_RUN, DONE, LEFT_TO_DO, ConsumerArgument, ItemOption, Session, command
 
 if TYPE_CHECKING:
     from handler.stream.ledger.rows import HoldRow
@@ -23,24 +10,14 @@ if TYPE_CHECKING:
     from ops.held.retrying import Retry
 
 
-@command
-def retry(
-    consumer: ConsumerArgument,
-    *,
-    item: ItemOption = None,
-    stack: StackOption = None,
-    outputs: OutputsOption = None,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> int:
+@command(executes=True)
+def retry(session: Session, consumer: ConsumerArgument, *, item: ItemOption = None) -> int:
     """Retry the held items of a consumer now, or one of them, and show it happening.
 
     Exit code 0: nothing of it is held any more; 1: something is still held; 2: the function did not answer.
     """
     from ops.held.ledger import HeldItems
 
-    session = Session.open(stack, outputs, as_json=as_json, assume_yes=yes, dry_run=dry_run)
     reader = HeldItems(session.stack, consumer, session.stack.client)
     return run(session, reader, item)
 

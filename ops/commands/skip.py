@@ -4,36 +4,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli import (
-    COULD_NOT_RUN,
-    DONE,
-    LEFT_TO_DO,
-    ConsumerArgument,
-    DryRunOption,
-    JsonOption,
-    OutputsOption,
-    Session,
-    StackOption,
-    YesOption,
-    command,
-)
+from ops.cli import COULD_NOT_RUN, DONE, LEFT_TO_DO, ConsumerArgument, Session, command
 
 if TYPE_CHECKING:
     from ops.held.ledger import HeldItems
 
 
-@command
+@command(executes=True)
 def skip(
+    session: Session,
     consumer: ConsumerArgument,
     *,
     item: Annotated[
         str, typer.Option("--item", help="The item's key, as in customer_id=c7,order_id=31, or its digest.")
     ],
-    stack: StackOption = None,
-    outputs: OutputsOption = None,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
 ) -> int:
     """Park the first waiting change of a held item, whole, so that the item goes on with its next change.
 
@@ -42,7 +26,6 @@ def skip(
     """
     from ops.held.ledger import HeldItems
 
-    session = Session.open(stack, outputs, as_json=as_json, assume_yes=yes, dry_run=dry_run)
     return run(session, HeldItems(session.stack, consumer, session.stack.client), item)
 
 

@@ -4,32 +4,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli import (
-    COULD_NOT_RUN,
-    DONE,
-    LEFT_TO_DO,
-    DryRunOption,
-    JsonOption,
-    OutputsOption,
-    Session,
-    StackOption,
-    YesOption,
-    command,
-)
+from ops.cli import COULD_NOT_RUN, DONE, LEFT_TO_DO, Session, command
 
 if TYPE_CHECKING:
     from ops.smoke import Effect
 
 
-@command
+@command(executes=True)
 def smoke(
+    session: Session,
     *,
-    stack: StackOption = None,
-    outputs: OutputsOption = None,
     within: Annotated[float, typer.Option("--within", help="Seconds to wait after each change.")] = 120,
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    as_json: JsonOption = False,
 ) -> int:
     """Change marked items, wait until the consumers have processed them, and clean up.
 
@@ -37,7 +22,6 @@ def smoke(
     """
     from ops.smoke import SmokeTest
 
-    session = Session.open(stack, outputs, as_json=as_json, assume_yes=yes, dry_run=dry_run)
     console, run = session.console, SmokeTest(session.stack, session.stack.client)
     console.print(f"smoke · marker {run.marker}")
     for item in run.items.values():
@@ -45,7 +29,7 @@ def smoke(
     for consumer in run.untried_consumers:
         console.print(f"  {consumer} is not tested")
     if not session.should_execute():
-        return DONE if dry_run else COULD_NOT_RUN
+        return DONE if session.is_dry_run else COULD_NOT_RUN
 
     seconds: dict[Effect, float] = {}
 

@@ -1,26 +1,10 @@
 """The command status."""
 
-from ops.cli import (
-    COULD_NOT_RUN,
-    DONE,
-    LEFT_TO_DO,
-    AnyConsumerArgument,
-    JsonOption,
-    OutputsOption,
-    Session,
-    StackOption,
-    command,
-)
+from ops.cli import COULD_NOT_RUN, DONE, LEFT_TO_DO, AnyConsumerArgument, Session, command
 
 
-@command
-def status(
-    consumer: AnyConsumerArgument = None,
-    *,
-    stack: StackOption = None,
-    outputs: OutputsOption = None,
-    as_json: JsonOption = False,
-) -> int:
+@command(executes=False)
+def status(session: Session, consumer: AnyConsumerArgument = None) -> int:
     """Show how each consumer is, what is wrong, and the command that helps.
 
     Exit code 0: all is well; 1: something is left to do; 2: something could not be read, and nothing else is wrong.
@@ -30,14 +14,12 @@ def status(
     from ops.status.screen import as_json as json_of
     from ops.status.screen import lines
 
-    session = Session.open(stack, outputs, as_json=as_json)
     if consumer is not None:
         session.stack.consumer(consumer)
     with session.console.status("reading"):
         facts = Reader(session.stack, session.stack.client, consumer).read()
     findings = judge(facts)
-    options = f" --stack {stack}" if stack else f" --outputs {outputs}" if outputs and str(outputs) != "-" else ""
-    for text, style in lines(facts, findings, options):
+    for text, style in lines(facts, findings, session.options):
         session.console.print(text, style=style or None)
     session.print_json(json_of(facts, findings))
     if any(finding.level < Level.NOTE for finding in findings):

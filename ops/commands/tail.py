@@ -4,15 +4,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli import DONE, AnyConsumerArgument, ItemOption, OutputsOption, Session, StackOption, command
+from ops.cli import DONE, AnyConsumerArgument, ItemOption, Session, command
 
 if TYPE_CHECKING:
     from ops.logs.lines import Selection
     from ops.stack import Stack
 
 
-@command
+@command(executes=False)
 def tail(
+    session: Session,
     consumer: AnyConsumerArgument = None,
     *,
     item: ItemOption = None,
@@ -21,8 +22,6 @@ def tail(
     ] = None,
     since: Annotated[str, typer.Option("--since", help="First lines: 10m, 2h or 3d ago, or an ISO 8601 time.")] = "1m",
     until_now: Annotated[bool, typer.Option("--no-follow", help="Stop after the lines so far.")] = False,
-    stack: StackOption = None,
-    outputs: OutputsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the lines as they are in the log.")] = False,
 ) -> int:
     """Print the log lines of a consumer, or of all, as they come, until Ctrl-C.
@@ -37,7 +36,6 @@ def tail(
     from ops.text.times import parse_time
 
     start = parse_time(since, datetime.now(UTC)).timestamp()
-    session = Session.open(stack, outputs, as_json=as_json)
     names = [consumer] if consumer else sorted(session.stack.consumers)
     groups = {name: session.stack.consumer(name).log_group for name in names}
     selection = select(session.stack, names, item, event)

@@ -2,13 +2,7 @@
 
 from collections.abc import Iterator
 
-from ops.status.facts import (
-    MISSING,
-    RECENT_PERIOD,
-    RETENTION_SECONDS,
-    ConsumerFacts,
-    FunctionFacts,
-)
+from ops.status.facts import MISSING, RECENT_PERIOD, RETENTION_SECONDS, ConsumerFacts, FunctionFacts
 from ops.status.findings.finding import REDEPLOY, Finding, Level
 from ops.status.findings.series import between, last_positive, total
 from ops.status.summary import Lag
