@@ -1,8 +1,12 @@
 """Explains errors to the operator: one line that says what is wrong and what to do."""
 
+from collections.abc import Callable
+from typing import Any
+
 from botocore import exceptions  # pyright: ignore[reportMissingTypeStubs] -- untyped
 
 from handler.stream.aws import error_code
+from handler.stream.ledger.writes import LedgerBusyError
 from ops import OpsError
 
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
@@ -12,6 +16,18 @@ THROTTLED = (
     *("ThrottlingException", "Throttling", "ProvisionedThroughputExceededException", "RequestLimitExceeded"),
     *("TooManyRequestsException", "SlowDown"),
 )
+GONE = ("ResourceNotFoundException", "ResourceNotFound", "NoSuchKey", "NotFound", "404")
+"""Codes of AWS's errors about a thing that does not exist, or does not exist any more."""
+
+
+def unless_gone(call: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any] | None:
+    """Return the answer to a call of boto3; None if AWS says that the thing does not exist. Raises its other errors."""
+    try:
+        return call(**arguments)
+    except Exception as error:
+        if error_code(error) in GONE:
+            return None
+        raise
 
 
 def explanation(error: Exception) -> str | None:
@@ -25,6 +41,8 @@ def explanation(error: Exception) -> str | None:
             return f"{error}: log in again, as with aws sso login"
         case exceptions.EndpointConnectionError() | exceptions.ConnectTimeoutError():
             return f"{error}: check the network and AWS_ENDPOINT_URL, which make sandbox prints at each start"
+        case LedgerBusyError():
+            return f"{error}: wait a minute and run the command again"
         case exceptions.ClientError():
             return f"{error}: {_way_out(error_code(error) or '')}".removesuffix(": ")
         case exceptions.BotoCoreError():

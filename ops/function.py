@@ -1,10 +1,32 @@
-"""Requests to a consumer's function, which acts where order matters."""
+"""A consumer's function: its configuration, and requests to it, since it acts where order matters."""
 
 import json
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from handler.stream.environment import Environment
 from ops import OpsError
+from ops.errors import unless_gone
 from ops.stack import Client, ConsumerOutputs
+
+
+@dataclass(frozen=True)
+class FunctionState:
+    """A consumer's function as it is deployed now."""
+
+    changed_at: datetime
+    """When its code or its configuration changed last."""
+    settings: Environment
+
+    @classmethod
+    def read(cls, client: Client, consumer: ConsumerOutputs) -> "FunctionState | None":
+        """Return the state of a consumer's function; None if the function is gone. Raises the error of boto3."""
+        answer = unless_gone(client("lambda").get_function_configuration, FunctionName=consumer.function)
+        if answer is None:
+            return None
+        changed_at = datetime.fromisoformat(answer["LastModified"].replace("+0000", "+00:00"))
+        return cls(changed_at, Environment.read(answer.get("Environment", {}).get("Variables", {})))
 
 
 class FunctionError(OpsError):

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal, DecimalException
 from itertools import permutations
 from typing import Any, cast
@@ -63,6 +63,26 @@ def parse_item(text: str, stack: Stack, consumer: ConsumerOutputs, client: Clien
             forms.setdefault(",".join(f"{name}=…" for name in types), []).append(table)
         known = " or ".join(f"{form} ({', '.join(tables)})" for form, tables in forms.items())
         raise OpsError(f"{text!r} is no item's key: write {known}, or the digest that held shows")
+    return list(dict.fromkeys(digests))
+
+
+def item_digests(text: str, stack: Stack, consumers: Iterable[str]) -> list[str]:
+    """Return the digests that an item's name may mean in the tables that any of these consumers reads.
+
+    Raises
+    ------
+    OpsError
+        No consumer reads a table with such a key.
+    """
+    digests: list[str] = []
+    problem: OpsError | None = None
+    for name in consumers:
+        try:
+            digests += parse_item(text, stack, stack.consumer(name), stack.client)
+        except OpsError as error:
+            problem = problem or error  # another consumer may read the item's table
+    if problem and not digests:
+        raise problem
     return list(dict.fromkeys(digests))
 
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from handler.stream.aws import error_code
 from ops import OpsError
+from ops.errors import unless_gone
 from ops.stack import Client, ConsumerOutputs
+from ops.streams import RETENTION_SECONDS
 
-RETENTION_SECONDS = 86_400
-"""How long a stream keeps a record (DynamoDB)."""
 RECENT_SECONDS = 900
 """How old a data point of IteratorAge may be: an older one says nothing about the present."""
 SETTLE_MINUTES = 63
@@ -205,26 +204,17 @@ class Switches:
 
     def _mapping(self, table: str) -> dict[str, Any]:
         uuid = self.consumer.mappings[table]
-        mapping = _unless_gone(lambda: self._client("lambda").get_event_source_mapping(UUID=uuid))
+        mapping = unless_gone(self._client("lambda").get_event_source_mapping, UUID=uuid)
         if mapping is None:
             raise OpsError(f"the mapping of {table}, {uuid}, is gone: pulumi up --refresh makes it again")
         return mapping
 
     def _schedule(self) -> dict[str, Any] | None:
         name = self.consumer.schedule
-        return _unless_gone(lambda: self._client("scheduler").get_schedule(Name=name)) if name else None
+        return unless_gone(self._client("scheduler").get_schedule, Name=name) if name else None
 
     def _rule(self) -> dict[str, Any] | None:
-        return _unless_gone(lambda: self._client("cloudwatch").get_alarm_mute_rule(AlarmMuteRuleName=self.rule))
-
-
-def _unless_gone(read: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-    try:
-        return read()
-    except Exception as error:
-        if error_code(error) in ("ResourceNotFoundException", "ResourceNotFound"):
-            return None
-        raise
+        return unless_gone(self._client("cloudwatch").get_alarm_mute_rule, AlarmMuteRuleName=self.rule)
 
 
 def _start_of(rule: Mapping[str, Any]) -> datetime | None:

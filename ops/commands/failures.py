@@ -32,18 +32,20 @@ def failures(
 
     Exit code 0: there are no failures; 1: there are failures; 2: the command could not run.
     """
+    from contextlib import closing
+
     from ops.failures import view
     from ops.failures.bucket import FailureObjects
     from ops.failures.plan_file import PlanFile
-    from ops.failures.planning import Selection, item_digests, ledger_name, read_plan
+    from ops.failures.planning import Selection, ledger_name, read_plan
 
     everyone = {name: each for name, each in session.stack.consumers.items() if each.ledger_name}
     wanted = {consumer: session.stack.consumer(consumer)} if consumer else everyone
     if consumer:
         ledger_name(consumer, wanted[consumer])
-    selection = Selection.parse(cause, since, item_digests(item, session, wanted))
-    objects, plan = FailureObjects(session.stack.client, session.stack.stores.failures.bucket), PlanFile()
-    try:
+    selection = Selection.parse(cause, since, item, session.stack, wanted)
+    bucket = session.stack.stores.failures.bucket
+    with closing(FailureObjects(session.stack.client, bucket)) as objects, closing(PlanFile()) as plan:
         if show is not None and "/" in show:
             return view.show_object(session, objects, show)
         planner = read_plan(session, plan, objects, wanted, selection)
@@ -54,6 +56,3 @@ def failures(
         else:
             view.print_groups(session, plan, planner.left_alone, wanted)
         return LEFT_TO_DO if plan.count() else DONE
-    finally:
-        objects.close()
-        plan.close()

@@ -59,14 +59,14 @@ def show_groups(session: Session, readers: "list[HeldItems]", now: float, exampl
 
 
 def _read(session: Session, reader: "HeldItems") -> "list[HeldItem]":
-    from rich.progress import Progress
+    from ops.text.progress import progress
 
     rows = reader.rows()
     if len(rows) < SLOW_ITEMS:
         return reader.describe(rows)
-    with Progress(console=session.console, transient=True) as progress:
-        task = progress.add_task(f"reading {reader.name}", total=len(rows))
-        return reader.describe(rows, lambda number: progress.advance(task, number))
+    with progress(session.console) as bar:
+        task = bar.add_task("reading", total=len(rows))
+        return reader.describe(rows, lambda number: bar.advance(task, number))
 
 
 def show_item(session: Session, readers: "list[HeldItems]", text: str, limit: int, now: float) -> int:

@@ -84,7 +84,7 @@ def run_resume(session: Session, switches: "Switches") -> int:
     """Print the plan, ask, and switch the consumer on."""
     from datetime import timedelta
 
-    from ops.pause import RETENTION_SECONDS
+    from ops.streams import RETENTION_SECONDS
     from ops.text.times import duration_text, iso_minute
 
     console, name, now, state = session.console, switches.name, switches.now(), switches.state()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli import DONE, LEFT_TO_DO, ConsumerArgument, ItemOption, Session, command
+from ops.cli import ConsumerArgument, ItemOption, Session, command
 
 CanaryOption = Annotated[
     int, typer.Option("--canary", min=0, help="Whole items that go first, before the question; 0: none.")
@@ -43,16 +43,18 @@ def redrive(
 
     Exit code 0: every failure is done; 1: some are left, or have failed again; 2: the command could not run.
     """
+    from contextlib import closing
+
     from ops.failures.bucket import FailureObjects
     from ops.failures.flow import Limits, PutBack
-    from ops.failures.plan_file import DONE_BEFORE, PLANNED, PlanFile
-    from ops.failures.planning import Selection, item_digests, ledger_name, read_plan
+    from ops.failures.plan_file import PlanFile
+    from ops.failures.planning import Selection, ledger_name, read_plan
 
     wanted = {consumer: session.stack.consumer(consumer)}
     ledger_name(consumer, wanted[consumer])
-    selection = Selection.parse(cause, since, item_digests(item, session, wanted))
-    objects, plan = FailureObjects(session.stack.client, session.stack.stores.failures.bucket), PlanFile()
-    try:
+    selection = Selection.parse(cause, since, item, session.stack, wanted)
+    bucket = session.stack.stores.failures.bucket
+    with closing(FailureObjects(session.stack.client, bucket)) as objects, closing(PlanFile()) as plan:
         planner = read_plan(session, plan, objects, wanted, selection)
         limits = Limits(canary, rate, out_of_order, force)
         put_back = PutBack(session, consumer, plan, objects, planner.began, limits)
@@ -60,16 +62,4 @@ def redrive(
         session.console.print(f"redrive · {consumer}")
         put_back.print_plan()
         planner.left_alone.print(session.console)
-        described = put_back.plan_json() | {"left_alone": planner.left_alone.as_json()}
-        code, result = LEFT_TO_DO if plan.count() else DONE, None
-        if not plan.count(PLANNED, DONE_BEFORE):
-            session.console.print("there is nothing to put back")
-        elif session.should_execute():
-            code, result = put_back.execute()
-        elif session.is_dry_run:
-            code = DONE
-        session.print_json({"plan": described, "result": result})
-        return code
-    finally:
-        objects.close()
-        plan.close()
+        return put_back.ask_and_execute({"left_alone": planner.left_alone.as_json()})

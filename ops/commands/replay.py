@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli import DONE, LEFT_TO_DO, ConsumerArgument, ItemOption, Session, command
+from ops.cli import ConsumerArgument, ItemOption, Session, command
 from ops.commands.redrive import CanaryOption, OutOfOrderOption, RateOption
 
 
@@ -28,16 +28,17 @@ def replay(
 
     Exit code 0: every change is done; 1: some are left, or have failed; 2: the command could not run.
     """
+    from contextlib import closing
+
     from ops.failures.bucket import FailureObjects
     from ops.failures.flow import Limits, PutBack
     from ops.failures.plan_file import PlanFile
-    from ops.failures.planning import item_digests
     from ops.failures.stream import read_stream
+    from ops.items import item_digests
 
-    wanted = {consumer: session.stack.consumer(consumer)}
-    items = item_digests(item, session, wanted)
-    objects, plan = FailureObjects(session.stack.client, session.stack.stores.failures.bucket), PlanFile()
-    try:
+    items = None if item is None else frozenset(item_digests(item, session.stack, [consumer]))
+    bucket = session.stack.stores.failures.bucket
+    with closing(FailureObjects(session.stack.client, bucket)) as objects, closing(PlanFile()) as plan:
         session.console.print(f"replay · {consumer}")
         began = objects.now()
         limits = Limits(canary, rate, out_of_order, force=False)
@@ -45,15 +46,4 @@ def replay(
         described = read_stream(session, consumer, plan, (since, until), items, began)
         put_back.screen()
         put_back.print_plan()
-        code, result = LEFT_TO_DO if plan.count() else DONE, None
-        if not plan.count():
-            session.console.print("  there is nothing to replay")
-        elif session.should_execute():
-            code, result = put_back.execute()
-        elif session.is_dry_run:
-            code = DONE
-        session.print_json({"plan": put_back.plan_json() | described, "result": result})
-        return code
-    finally:
-        objects.close()
-        plan.close()
+        return put_back.ask_and_execute(described)

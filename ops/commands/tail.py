@@ -56,20 +56,12 @@ def tail(
 
 def select(stack: "Stack", names: list[str], item: str | None, event: str | None) -> "Selection":
     """Return which lines to print. Raises OpsError if no consumer reads a table with such an item."""
-    from ops import OpsError
-    from ops.items import key_types, parse_item
+    from ops.items import item_digests, key_types
     from ops.logs.lines import Selection
 
     if item is None:
         return Selection(event=event)
-    digests, problems = set[str](), list[OpsError]()
-    for name in names:
-        try:
-            digests |= set(parse_item(item, stack, stack.consumer(name), stack.client))
-        except OpsError as error:
-            problems.append(error)  # another consumer may read the item's table
-    if not digests:
-        raise problems[0]
+    digests = item_digests(item, stack, names)
     read = {table for name in names for table in stack.consumer(name).mappings if table in stack.tables}
     tables = {stack.tables[table].name: stack.tables[table].arn for table in read}
     return Selection(digests, event, {name: (arn, key_types(stack.client, name)) for name, arn in tables.items()})

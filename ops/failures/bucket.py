@@ -2,32 +2,29 @@
 
 import time
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
-from typing import Any, TypeVar
+from typing import Any
 
 from handler.stream.aws import error_code
 from ops import OpsError
+from ops.concurrency import concurrently, in_chunks
+from ops.errors import GONE, unless_gone
 from ops.stack import CONNECTIONS, Client
 
 REDRIVEN = "redriven/"
 """The prefix of the copies of redriven objects."""
 ENGINE, MAPPINGS = "engine/", "aws/lambda/"
-"""The prefixes of the engine's objects and of the mappings' objects."""
+"""The prefixes of the failures that the engine and the mappings write."""
 MAX_DELETES = 1_000
 """Objects of one DeleteObjects (S3's limit)."""
 DELETE_TRIES = 4
 """Most attempts to delete an object whose deletion S3 answers with a transient error."""
 TRANSIENT = ("InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "ConditionalRequestConflict")
-GONE = ("NoSuchKey", "404", "NotFound")
-
-Input = TypeVar("Input")
-Output = TypeVar("Output")
 
 
 class Moved(Enum):
@@ -111,13 +108,10 @@ class FailureObjects:
         return self._read(Listed(key, "", datetime.now(UTC)))
 
     def _read(self, listed: Listed) -> Body | None:
-        try:
-            response = self._s3.get_object(Bucket=self._bucket, Key=listed.key)
-            return Body(listed.key, response["ETag"], response["LastModified"], response["Body"].read())
-        except Exception as error:
-            if error_code(error) in GONE:
-                return None
-            raise
+        response = unless_gone(self._s3.get_object, Bucket=self._bucket, Key=listed.key)
+        if response is None:
+            return None
+        return Body(listed.key, response["ETag"], response["LastModified"], response["Body"].read())
 
     def existing(self, keys: Sequence[str]) -> dict[str, Listed]:
         """Return those of the objects that exist, by key. `keys` are sorted.
@@ -143,12 +137,8 @@ class FailureObjects:
         return {key.removeprefix(REDRIVEN): etag for key, etag in heads if etag}
 
     def _copied_version(self, copy: str) -> str | None:
-        try:
-            return self._s3.head_object(Bucket=self._bucket, Key=copy)["Metadata"].get("etag")
-        except Exception as error:
-            if error_code(error) in GONE:
-                return None
-            raise
+        response = unless_gone(self._s3.head_object, Bucket=self._bucket, Key=copy)
+        return response["Metadata"].get("etag") if response else None
 
     def copy_all(self, objects: Iterable[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], Moved]]:
         """Copy objects, named by key and ETag, to `redriven/`; the copy's metadata have the ETag of the original."""
@@ -181,8 +171,7 @@ class FailureObjects:
             if attempt:
                 self._sleep(0.5 * 2 ** (attempt - 1))
             refused: dict[str, str] = {}
-            for start in range(0, len(pending), MAX_DELETES):
-                some = list(pending.items())[start : start + MAX_DELETES]
+            for some in in_chunks(pending.items(), MAX_DELETES):
                 response = self._s3.delete_objects(
                     Bucket=self._bucket,
                     Delete={"Objects": [{"Key": key, "ETag": etag} for key, etag in some], "Quiet": True},
@@ -199,20 +188,6 @@ class FailureObjects:
                     f"S3 does not delete {len(pending)} objects whose changes are done ({code}): run redrive again, "
                     "which continues there"
                 )
-
-
-def concurrently(
-    pool: ThreadPoolExecutor, function: Callable[[Input], Output], inputs: Iterable[Input]
-) -> Iterator[tuple[Input, Output]]:
-    """Yield each input with the function's result, in order; at most 64 calls wait or run at the same time."""
-    running = deque[tuple[Input, Future[Output]]]()
-    for each in inputs:
-        running.append((each, pool.submit(function, each)))
-        if len(running) >= 2 * CONNECTIONS:
-            first, future = running.popleft()
-            yield first, future.result()
-    for each, future in running:
-        yield each, future.result()
 
 
 def _listed(item: dict[str, Any]) -> Listed:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from handler.stream.aws import error_code
-from handler.stream.environment import Environment
 from handler.stream.failures import UnreadableFailureError, read_failure
 from ops import OpsError
+from ops.cli import COULD_NOT_RUN, LEFT_TO_DO, Session
 from ops.cli import DONE as ALL_IS_WELL
-from ops.cli import LEFT_TO_DO, Session
+from ops.concurrency import in_chunks
 from ops.failures.bucket import FailureObjects
 from ops.failures.ledger import RedrivenChanges
 from ops.failures.plan_file import (
@@ -27,15 +26,15 @@ from ops.failures.plan_file import (
     PlannedChange,
 )
 from ops.failures.planning import ledger_name
-from ops.failures.redrive import Redrive, result
-from ops.failures.screening import SourceTables, in_chunks, screen
+from ops.failures.redrive import Redrive
+from ops.failures.screening import SourceTables, screen
 from ops.failures.sending import RetryRuns, Sender
+from ops.function import FunctionState
 from ops.items import item_text
-from ops.progress import progress
-from ops.stack import Client, ConsumerOutputs
 from ops.text.causes import cause_of
 from ops.text.counts import count
 from ops.text.lines import one_printable_line
+from ops.text.progress import progress
 from ops.text.times import iso_minute, minute_at
 
 if TYPE_CHECKING:
@@ -61,27 +60,6 @@ class Limits:
     """Whether changes are put back although later changes of their items may have run."""
     force: bool
     """Whether changes are put back that are older than claims and tombstones live."""
-
-
-@dataclass(frozen=True)
-class FunctionState:
-    """A consumer's function as it is deployed now."""
-
-    changed_at: datetime
-    """When code or configuration changed last."""
-    settings: Environment
-
-    @classmethod
-    def read(cls, client: Client, consumer: ConsumerOutputs) -> "FunctionState":
-        """Read it. Raises OpsError if the function is gone."""
-        try:
-            answer = client("lambda").get_function_configuration(FunctionName=consumer.function)
-        except Exception as error:
-            if error_code(error) == "ResourceNotFoundException":
-                raise OpsError(f"{consumer.function} does not exist: deploy the program first") from error
-            raise
-        changed_at = datetime.fromisoformat(answer["LastModified"].replace("+0000", "+00:00"))
-        return cls(changed_at, Environment.read(answer.get("Environment", {}).get("Variables", {})))
 
 
 def code_sentence(changed_at: datetime, last_failure: float) -> str:
@@ -126,7 +104,10 @@ class PutBack:
         self._objects, self._began, self._limits = objects, began, limits
         self._consumer, client = session.stack.consumer(name), session.stack.client
         self._client = client
-        self.function = FunctionState.read(client, self._consumer)
+        function = FunctionState.read(client, self._consumer)
+        if function is None:
+            raise OpsError(f"{self._consumer.function} does not exist: deploy the program first")
+        self.function = function
         self._ledger = RedrivenChanges(client, session.stack.stores.ledger.name, ledger_name(name, self._consumer))
         is_safe = self._consumer.fenced or limits.out_of_order
         if is_replay and not (is_safe or self._consumer.claimed):
@@ -182,6 +163,22 @@ class PutBack:
                 f"    ({days} days), so effects may be repeated; --force puts them back"
             )
 
+    def ask_and_execute(self, described: dict[str, Any]) -> int:
+        """Ask, put the changes back, print the plan and the result for --json, and return the exit code.
+
+        `described` is what the JSON of the plan has beside `plan_json`.
+        """
+        plan = self.plan_json() | described
+        code, result = LEFT_TO_DO if self._plan.count() else ALL_IS_WELL, None
+        if not self._plan.count(PLANNED, DONE_BEFORE):
+            self._console.print(f"  there is nothing to {'replay' if self._is_replay else 'put back'}")
+        elif self._session.should_execute():
+            code, result = self.execute()
+        else:
+            code = ALL_IS_WELL if self._session.is_dry_run else COULD_NOT_RUN
+        self._session.print_json({"plan": plan, "result": result})
+        return code
+
     def plan_json(self) -> dict[str, Any]:
         """Return the plan for --json."""
         groups = [
@@ -227,7 +224,7 @@ class PutBack:
                 self._print_result(redrive)
                 self._ledger.close()
         is_left = redrive.outcomes.stopped or self._plan.count() > self._plan.count(DONE)
-        return LEFT_TO_DO if is_left else ALL_IS_WELL, result(redrive, self._plan)
+        return LEFT_TO_DO if is_left else ALL_IS_WELL, redrive.as_json()
 
     def _canary(self, redrive: Redrive, bar: "Progress") -> bool:
         """Put the first items back and show what becomes of them; return whether to go on with the rest."""

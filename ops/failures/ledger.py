@@ -4,14 +4,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 from handler.stream.ledger.holds import DESCRIPTION_KEY, Holds
 from handler.stream.ledger.rows import END_OF_PARTS, HoldRow
 from handler.stream.ledger.writes import MAX_BATCH_READS, LedgerWrites
+from ops.concurrency import in_chunks
 from ops.stack import Client
 
 CONCURRENT_READS = 8
+"""Batches of rows, or items' change rows, that are read at the same time."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class RedrivenChanges:
     def held_rows(self, items: Collection[str]) -> dict[str, HoldRow]:
         """Return the rows of those items that are held; every redriven change of another item is settled."""
         rows: dict[str, HoldRow] = {}
-        for page in self._pool.map(self._read, _in_pages(items)):
+        for page in self._pool.map(self._read, in_chunks(items, MAX_BATCH_READS)):
             rows |= page
         return rows
 
@@ -62,13 +63,7 @@ class RedrivenChanges:
 
     def error(self, digest: str) -> str:
         """Return the last error of an item, as the engine describes it."""
-        items, _ = self._table.query_page(f"{self._partition}#{digest}", start=DESCRIPTION_KEY, end=DESCRIPTION_KEY)
-        if not items or "error_type" not in items[0]:
+        description = self._holds.read_descriptions([digest]).get(digest)
+        if description is None:
             return "the ledger has no description of the item"
-        return f"{items[0]['error_type']['S']}: {items[0]['error_text']['S']}"
-
-
-def _in_pages(items: Collection[str]) -> Iterable[list[str]]:
-    left = iter(items)
-    while page := list(islice(left, MAX_BATCH_READS)):
-        yield page
+        return f"{description['error_type']['S']}: {description['error_text']['S']}"

@@ -1,7 +1,7 @@
 """Plans from the failure bucket: which failures there are, whose they are, and which of them are selected."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,11 @@ from ops import OpsError
 from ops.cli import Session
 from ops.failures.bucket import ENGINE, MAPPINGS, REDRIVEN, Body, FailureObjects, Listed
 from ops.failures.plan_file import Failed, PlanFile
-from ops.items import parse_item
-from ops.progress import progress
+from ops.items import item_digests
 from ops.stack import ConsumerOutputs, Stack
 from ops.text.causes import cause_of
 from ops.text.lines import cut, printable
+from ops.text.progress import progress
 from ops.text.times import parse_time
 
 if TYPE_CHECKING:
@@ -40,8 +40,11 @@ class Selection:
     """Digests."""
 
     @classmethod
-    def parse(cls, cause: str | None, since: str | None, items: frozenset[str] | None) -> "Selection":
-        """Return the selection of a command's options. Raises OpsError."""
+    def parse(
+        cls, cause: str | None, since: str | None, item: str | None, stack: Stack, consumers: Iterable[str]
+    ) -> "Selection":
+        """Return the selection of a command's options. Raises OpsError if a time or an item is none."""
+        items = None if item is None else frozenset(item_digests(item, stack, consumers))
         return cls(cause, parse_time(since, datetime.now(UTC)) if since else None, items)
 
     def selects(self, failed: Failed, digest: str) -> bool:
@@ -221,14 +224,6 @@ def ledger_name(name: str, consumer: ConsumerOutputs) -> str:
     if consumer.ledger_name is None:
         raise OpsError(f"{name} has no stores, so nothing of it is parked, and nothing can be put back")
     return consumer.ledger_name
-
-
-def item_digests(text: str | None, session: Session, consumers: Mapping[str, ConsumerOutputs]) -> frozenset[str] | None:
-    """Return the digests that --item names; None without it. Raises OpsError."""
-    if text is None:
-        return None
-    stack = session.stack
-    return frozenset(each for some in consumers.values() for each in parse_item(text, stack, some, stack.client))
 
 
 def read_plan(

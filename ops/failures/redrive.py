@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ops.concurrency import in_chunks
 from ops.failures.bucket import FailureObjects, Moved
 from ops.failures.ledger import RedrivenChanges
 from ops.failures.plan_file import DONE, HELD, OUTRUN, PARKED_AGAIN, REFUSED, PlanFile, PlannedChange
@@ -164,6 +165,22 @@ class Redrive:
         outcomes = self.outcomes
         return outcomes.done, outcomes.parked_again, len(outcomes.failing), self.put_back
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the result of the run for --json."""
+        outcomes = self.outcomes
+        return {
+            "put_back": self.put_back,
+            "seconds_sending": round(self.seconds_sending, 3),
+            "done": outcomes.done,
+            "parked_again": outcomes.parked_again,
+            "waiting": self.waiting,
+            "failing_items": len(outcomes.failing),
+            "refused": dict(outcomes.refusals),
+            "states": self._plan.counts(),
+            "objects_moved": self._plan.count_objects(Moved.DONE.name),
+            "stopped": outcomes.stopped,
+        }
+
     # Putting back
 
     def _send(self, lists: Iterator[list[Request]]) -> bool:
@@ -239,8 +256,8 @@ class Redrive:
                 watched.failed_at = state.failed_at
                 self.outcomes.in_a_row += item not in self.outcomes.failing
                 self.outcomes.failing.add(item)
-        for start in range(0, len(settled), CHUNK):
-            self._settle(settled[start : start + CHUNK])
+        for some in in_chunks(settled, CHUNK):
+            self._settle(some)
 
     def _settle(self, changes: Sequence[PlannedChange]) -> None:
         """Find out whether changes that wait no more are done or were parked again, and move their objects."""
@@ -276,20 +293,3 @@ class Redrive:
                 changed |= {key} if moved is Moved.CHANGED else set()
         self._plan.mark_copied(copied)
         return changed
-
-
-def result(redrive: Redrive, plan: PlanFile) -> dict[str, Any]:
-    """Return the result of a run for --json."""
-    outcomes = redrive.outcomes
-    return {
-        "put_back": redrive.put_back,
-        "seconds_sending": round(redrive.seconds_sending, 3),
-        "done": outcomes.done,
-        "parked_again": outcomes.parked_again,
-        "waiting": redrive.waiting,
-        "failing_items": len(outcomes.failing),
-        "refused": dict(outcomes.refusals),
-        "states": plan.counts(),
-        "objects_moved": plan.count_objects(Moved.DONE.name),
-        "stopped": outcomes.stopped,
-    }

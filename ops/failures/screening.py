@@ -5,15 +5,15 @@ A redrive of a change whose item has gone on turns the effect back, unless the c
 
 import base64
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from handler.stream.aws import error_code
 from handler.stream.change import Change
 from handler.stream.codec import decode
 from ops import OpsError
+from ops.concurrency import in_chunks
+from ops.errors import unless_gone
 from ops.failures.ledger import RedrivenChanges
 from ops.failures.plan_file import COPIED, DONE_BEFORE, OUTRUN, PLANNED, PlanFile, PlannedChange
 from ops.stack import Client
@@ -26,7 +26,6 @@ MAX_READS = 100
 READ_TRIES = 5
 
 Image = dict[str, Any] | None
-Value = TypeVar("Value")
 
 
 class SourceTables:
@@ -62,10 +61,8 @@ class SourceTables:
         for digest, change in items.items():
             by_table.setdefault(change.stream_or_unknown.table_name, {})[digest] = change
         for table, changes in by_table.items():
-            digests = list(changes)
-            for start in range(0, len(digests), MAX_READS):
-                some = {digest: changes[digest] for digest in digests[start : start + MAX_READS]}
-                found |= self._read(table, some)
+            for some in in_chunks(changes.items(), MAX_READS):
+                found |= self._read(table, dict(some))
         return found
 
     def _read(self, table: str, changes: Mapping[str, Change]) -> dict[str, Any]:
@@ -80,12 +77,9 @@ class SourceTables:
         for attempt in range(READ_TRIES):
             if attempt:
                 self._sleep(0.05 * 2**attempt)
-            try:
-                response = self._client("dynamodb").batch_get_item(RequestItems=request)
-            except Exception as error:
-                if error_code(error) == "ResourceNotFoundException":
-                    return dict.fromkeys(changes, NO_CHAIN)
-                raise
+            response = unless_gone(self._client("dynamodb").batch_get_item, RequestItems=request)
+            if response is None:
+                return dict.fromkeys(changes, NO_CHAIN)
             items += [_native(json_value(item)) for item in response["Responses"].get(table, ())]
             request = response.get("UnprocessedKeys")
             if not request:
@@ -179,10 +173,3 @@ def _find_done(plan: PlanFile, ledger: RedrivenChanges, items: list[tuple[str, l
         waiting = states[item].waiting if item in states else frozenset[str]()
         plan.set_state((each.id for each in changes if each.version in waiting), PLANNED)
         plan.set_state((each.id for each in changes if each.version not in waiting), DONE_BEFORE)
-
-
-def in_chunks(values: Iterable[Value], size: int) -> Iterator[list[Value]]:
-    """Yield the values in lists of at most `size`."""
-    left = iter(values)
-    while chunk := list(islice(left, size)):
-        yield chunk

@@ -12,12 +12,13 @@ from handler.stream.failures import failure_key
 from handler.stream.ledger.rows import digest_of
 from ops import OpsError
 from ops.cli import Session
-from ops.failures.bucket import concurrently
+from ops.concurrency import concurrently
 from ops.failures.plan_file import Failed, PlanFile
 from ops.failures.planning import ledger_name
-from ops.progress import progress
 from ops.stack import CONNECTIONS, Client, ConsumerOutputs
+from ops.streams import oldest_record_at
 from ops.text.counts import count
+from ops.text.progress import progress
 from ops.text.times import iso_minute, minute_at, parse_time
 from sandbox.mapping.filters import FilterError, any_of
 from sandbox.mapping.records import lambda_record
@@ -106,11 +107,9 @@ class StreamReader:
         The order in which shards are read does not matter, because the plan sorts each item's changes. Records that
         DynamoDB has put into an open shard before this call are read.
         """
-        number = 0
-        shards = list(self._shards(source.stream_arn))
-        known = {shard["ShardId"] for shard in shards}
-        oldest = self._oldest(source.stream_arn, [each for each in shards if each.get("ParentShardId") not in known])
-        for record in self._records(source.stream_arn, [each["ShardId"] for each in shards], since, until):
+        number, oldest = 0, oldest_record_at(self._streams, source.stream_arn)
+        shards = [each["ShardId"] for each in self._shards(source.stream_arn)]
+        for record in self._records(source.stream_arn, shards, since, until):
             number += 1
             event = lambda_record(record, source.stream_arn)
             change = Change(event, "redrive")
@@ -129,25 +128,15 @@ class StreamReader:
                 return
             after = {"ExclusiveStartShardId": description["LastEvaluatedShardId"]}
 
-    def _oldest(self, stream_arn: str, shards: list[dict[str, Any]]) -> float | None:
-        """Return the time of the first record of the oldest shards."""
-        times: list[float] = []
-        for shard in shards:
-            iterator = self._iterator(stream_arn, shard["ShardId"], ShardIteratorType="TRIM_HORIZON")
-            page = self._streams.get_records(ShardIterator=iterator, Limit=1)
-            times += [each["dynamodb"]["ApproximateCreationDateTime"].timestamp() for each in page["Records"]]
-        return min(times, default=None)
-
-    def _iterator(self, stream_arn: str, shard: str, **kind: Any) -> str:
-        return self._streams.get_shard_iterator(StreamArn=stream_arn, ShardId=shard, **kind)["ShardIterator"]
-
     def _records(
         self, stream_arn: str, shards: list[str], since: datetime, until: datetime
     ) -> Iterator[Mapping[str, Any]]:
         """Yield the records of all shards in a time; all shards are read at the same time, a page each."""
 
         def begin(shard: str) -> str:
-            return self._iterator(stream_arn, shard, ShardIteratorType="AT_TIMESTAMP", Timestamp=since)
+            where = {"StreamArn": stream_arn, "ShardId": shard}
+            answer = self._streams.get_shard_iterator(**where, ShardIteratorType="AT_TIMESTAMP", Timestamp=since)
+            return answer["ShardIterator"]
 
         following: dict[str, str] = dict(concurrently(self._pool, begin, shards))
         empty = dict.fromkeys(shards, 0)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,10 @@ from handler.stream.failures import UnreadableFailureError, read_failure
 from ops import OpsError
 from ops.cli import LEFT_TO_DO, Session
 from ops.failures.bucket import FailureObjects
-from ops.failures.flow import FunctionState, code_sentence
+from ops.failures.flow import code_sentence
 from ops.failures.plan_file import Group, PlanFile
 from ops.failures.planning import LeftAlone
+from ops.function import FunctionState
 from ops.items import item_text
 from ops.stack import ConsumerOutputs
 from ops.text.causes import one_line
@@ -49,12 +49,12 @@ def print_groups(
             _print_group(session, group)
         if len(own) > CAUSES:
             say(f"  and {count(len(own) - CAUSES, 'more cause')}: --json prints all")
-        changed_at = _changed_at(session, consumer)
-        if changed_at is None:
+        function = FunctionState.read(session.stack.client, consumer)
+        if function is None:
             say("  the function is gone")
         else:
-            say(f"  {code_sentence(changed_at, max(group.last for group in own))}")
-        entry["function_changed"] = changed_at and changed_at.isoformat()
+            say(f"  {code_sentence(function.changed_at, max(group.last for group in own))}")
+        entry["function_changed"] = function and function.changed_at.isoformat()
         say(f"  python -m ops redrive {name}", style="cyan")
     left_alone.print(session.console)
     session.print_json(result)
@@ -71,13 +71,6 @@ def _print_group(session: Session, group: Group) -> None:
     )
     session.console.print(f"{indent}{count(group.items, 'item')} · {span}", style="dim")
     session.console.print(f"{indent}such as --show {group.event_id}", style="dim")
-
-
-def _changed_at(session: Session, consumer: ConsumerOutputs) -> datetime | None:
-    try:
-        return FunctionState.read(session.stack.client, consumer).changed_at
-    except OpsError:
-        return None
 
 
 def _as_json(group: Group) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from ops import OpsError
 from ops.held.ledger import HeldItem, HeldItems
-from ops.items import parse_item
+from ops.items import item_digests
 from ops.stack import Stack
 
 
@@ -16,20 +16,9 @@ def find_items(stack: Stack, readers: Iterable[HeldItems], text: str) -> list[tu
     OpsError
         No consumer reads a table with such a key.
     """
-    found: list[tuple[HeldItems, HeldItem]] = []
-    problem: OpsError | None = None
-    is_known = False
-    for reader in readers:
-        try:
-            digests = parse_item(text, stack, reader.consumer, stack.client)
-        except OpsError as error:
-            problem = error  # another consumer may read the item's table
-            continue
-        is_known = True
-        found += [(reader, item) for item in reader.find(digests)]
-    if problem and not is_known:
-        raise problem
-    return found
+    by_name = {reader.name: reader for reader in readers}
+    digests = item_digests(text, stack, by_name)
+    return [(reader, item) for reader in by_name.values() for item in reader.find(digests)]
 
 
 def find_one(stack: Stack, reader: HeldItems, text: str) -> HeldItem | None:

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from handler.stream.aws import error_code
-from handler.stream.environment import Environment
 from handler.stream.ledger.holds import Holds
 from handler.stream.ledger.rows import HoldRow, WaitingChange
 from handler.stream.ledger.table import FORMAT
-from handler.stream.ledger.writes import MAX_BATCH_READS, LedgerBusyError, LedgerWrites
+from handler.stream.ledger.writes import MAX_BATCH_READS, LedgerWrites
 from ops import OpsError
+from ops.concurrency import in_chunks
+from ops.function import FunctionState
 from ops.items import item_text
 from ops.stack import Client, Stack
 from ops.text.causes import cause_of, one_line
@@ -144,19 +144,16 @@ class HeldItems:
 
         Raises
         ------
-        OpsError
+        LedgerBusyError
             DynamoDB throttles the ledger.
         """
-        digests = [row.digest for row in rows]
-        groups = [digests[start : start + MAX_BATCH_READS] for start in range(0, len(digests), MAX_BATCH_READS)]
+        groups = in_chunks((row.digest for row in rows), MAX_BATCH_READS)
         descriptions: dict[str, dict[str, Any]] = {}
         with ThreadPoolExecutor(CONCURRENT_READS) as executor:
             try:
                 for read in executor.map(self._holds.read_descriptions, groups):
                     descriptions |= read
                     on_read(len(read))
-            except LedgerBusyError as error:
-                raise OpsError(f"{error}: wait a minute and run the command again") from error
             finally:
                 executor.shutdown(cancel_futures=True)
         return [HeldItem.from_rows(row, descriptions.get(row.digest)) for row in rows]
@@ -167,10 +164,5 @@ class HeldItems:
 
     def give_up_after_seconds(self) -> float | None:
         """Return how long the first waiting change of an item may fail; None if the function is gone."""
-        try:
-            configuration = self._client("lambda").get_function_configuration(FunctionName=self.consumer.function)
-        except Exception as error:
-            if error_code(error) == "ResourceNotFoundException":
-                return None
-            raise
-        return Environment.read(configuration.get("Environment", {}).get("Variables", {})).give_up_after_seconds
+        function = FunctionState.read(self._client, self.consumer)
+        return function and function.settings.give_up_after_seconds

@@ -8,7 +8,7 @@ from typing import Any
 
 from handler.stream.aws import error_code
 from ops import OpsError
-from ops.errors import THROTTLED
+from ops.errors import THROTTLED, unless_gone
 from ops.stack import Client
 
 CALL_SECONDS = 0.25
@@ -110,9 +110,8 @@ class Tail:
 
     def _page(self, group: _Group, token: Mapping[str, str]) -> dict[str, Any]:
         self._sleep(CALL_SECONDS)
-        try:
-            return self._client("logs").filter_log_events(logGroupName=group.name, startTime=group.start, **token)
-        except Exception as error:
-            if error_code(error) == "ResourceNotFoundException":
-                raise OpsError(f"the log group {group.name} of {group.consumer} does not exist") from error
-            raise
+        find = self._client("logs").filter_log_events
+        answer = unless_gone(find, logGroupName=group.name, startTime=group.start, **token)
+        if answer is None:
+            raise OpsError(f"the log group {group.name} of {group.consumer} does not exist")
+        return answer

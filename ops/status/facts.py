@@ -18,8 +18,6 @@ RECENT_PERIOD, RECENT_SECONDS = 60, 3600
 """The period of recent metrics, and how far back they go."""
 HISTORY_PERIOD, HISTORY_SECONDS = 300, 48 * 3600
 """The period of the history of metrics, and how far back it goes: twice the retention of a stream."""
-RETENTION_SECONDS = 24 * 3600
-"""How long a stream keeps a record (DynamoDB Streams)."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Functions:
     def get_function_configuration(self, FunctionName: str) -> Any:  # noqa: N803 -- as boto3 has it
         if self.refusal:
             raise self.refusal
-        return {"Environment": {"Variables": self.variables}}
+        return {"LastModified": "2027-01-15T08:00:00.000+0000", "Environment": {"Variables": self.variables}}
 
     def invoke(self, FunctionName: str, Payload: bytes) -> Any:  # noqa: N803
         if self.refusal:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from ops.status.facts import MISSING, RECENT_PERIOD, RETENTION_SECONDS, ConsumerFacts, FunctionFacts
+from ops.status.facts import MISSING, RECENT_PERIOD, ConsumerFacts, FunctionFacts
 from ops.status.findings.finding import REDEPLOY, Finding, Level
 from ops.status.findings.series import between, last_positive, total
 from ops.status.summary import Lag
+from ops.streams import RETENTION_SECONDS
 from ops.text.counts import count
 from ops.text.times import clock, duration_text
 

@@ -2,18 +2,11 @@
 
 from collections.abc import Iterator
 
-from ops.status.facts import (
-    HISTORY_PERIOD,
-    MISSING,
-    RETENTION_SECONDS,
-    ConsumerFacts,
-    Listing,
-    MappingFacts,
-    TableFacts,
-)
+from ops.status.facts import HISTORY_PERIOD, MISSING, ConsumerFacts, Listing, MappingFacts, TableFacts
 from ops.status.findings.finding import REDEPLOY, Finding, Level, Section
 from ops.status.findings.retention import lost_spans, unread_since
 from ops.status.findings.series import last_positive, total
+from ops.streams import RETENTION_SECONDS
 from ops.text.counts import count
 from ops.text.times import clock, duration_text, since, span
 

@@ -12,12 +12,12 @@ from ops.status.facts import (
     HISTORY_PERIOD,
     RECENT_PERIOD,
     RECENT_SECONDS,
-    RETENTION_SECONDS,
     ConsumerFacts,
     MappingFacts,
     Series,
     TableFacts,
 )
+from ops.streams import RETENTION_SECONDS
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Reads metrics from CloudWatch: all series of all consumers in a few calls."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from ops.concurrency import in_chunks
 from ops.status.facts import HISTORY_PERIOD, HISTORY_SECONDS, RECENT_PERIOD, RECENT_SECONDS, Series
 
 QUERIES_PER_CALL = 100
@@ -84,7 +85,7 @@ def _read(cloudwatch: Any, metrics: Scoped, now: float, seconds: int, period: in
     window = {name: datetime.fromtimestamp(at, UTC) for name, at in times.items()}
     wanted = [(scope, metric) for scope, scoped in metrics.items() for metric in scoped]
     result: dict[str, dict[str, Series]] = {scope: {} for scope in metrics}
-    for group in _in_groups(wanted, QUERIES_PER_CALL):
+    for group in in_chunks(wanted, QUERIES_PER_CALL):
         queries = [_query(f"m{number}", metric, period) for number, (_, metric) in enumerate(group)]
         points: dict[str, list[tuple[float, float]]] = {query["Id"]: [] for query in queries}
         pages = cloudwatch.get_paginator("get_metric_data").paginate(MetricDataQueries=queries, **window)
@@ -100,10 +101,6 @@ def _query(identity: str, metric: Metric, period: int) -> dict[str, Any]:
     dimensions = [{"Name": name, "Value": value} for name, value in metric.dimensions]
     named = {"Namespace": metric.namespace, "MetricName": metric.name, "Dimensions": dimensions}
     return {"Id": identity, "MetricStat": {"Metric": named, "Period": period, "Stat": metric.statistic}}
-
-
-def _in_groups(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def consumers_with_metrics(cloudwatch: Any, namespaces: Iterable[str]) -> set[str]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
+from ops.failures.bucket import ENGINE, MAPPINGS
 from ops.stack import Client, ConsumerOutputs, Stack
 from ops.status.facts import (
     MISSING,
@@ -22,7 +23,7 @@ from ops.status.facts import (
 )
 from ops.status.reading import metrics, resources, stores
 from ops.status.reading.calls import Call, Calls
-from ops.status.reading.streams import oldest_record_at
+from ops.streams import oldest_record_at
 
 Started = dict[str, Call]
 """Calls under way, by what they read."""
@@ -117,7 +118,7 @@ class Reader:
                 lambda table=table, uuid=uuid: resources.read_mapping(client("lambda"), table, uuid),
             )
         if ledger_name := outputs.ledger_name:
-            prefix = f"{stores.PARKED_PREFIX}{ledger_name}/"
+            prefix = f"{ENGINE}{ledger_name}/"
             started["holds"] = start("the held items", lambda: stores.read_holds(client, self._ledger, ledger_name))
             started["parked"] = start(
                 "the parked changes", lambda: stores.list_objects(client("s3"), self._bucket, prefix)
@@ -173,7 +174,7 @@ class Reader:
         if arn:
             calls[_destination(mapping)] = lambda: resources.destination_exists(client, arn)
             if arn.endswith(f":::{self._bucket}"):
-                prefix = f"{stores.DISCARDED_PREFIX}{mapping.uuid}/"
+                prefix = f"{MAPPINGS}{mapping.uuid}/"
                 calls[_discarded(mapping)] = lambda: stores.list_objects(client("s3"), self._bucket, prefix)
             if role:
                 calls[_permission(mapping)] = lambda: resources.may_write(client("iam"), role, arn, account)

@@ -5,9 +5,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from handler.stream.environment import DAY
+from ops.failures.bucket import MAPPINGS
 from ops.stack import Client
 from ops.status.facts import MISSING, FunctionFacts, MappingFacts, ScheduleFacts
-from ops.status.reading.stores import DISCARDED_PREFIX
 
 WRITES = {"s3": "s3:PutObject", "sqs": "sqs:SendMessage", "sns": "sns:Publish"}
 """The actions that write to the failure destination, by the service in its ARN."""
@@ -85,7 +85,7 @@ def may_write(iam: Any, role: str, arn: str, account: str) -> bool | None:
     response = iam.simulate_principal_policy(
         PolicySourceArn=role,
         ActionNames=[WRITES[service]],
-        ResourceArns=[f"{arn}/{DISCARDED_PREFIX}x" if service == "s3" else arn],
+        ResourceArns=[f"{arn}/{MAPPINGS}x" if service == "s3" else arn],
         ContextEntries=[owner],
     )
     [result] = response["EvaluationResults"]

@@ -10,6 +10,7 @@ from handler.stream.ledger import Ledger
 from handler.stream.ledger.holds import Holds
 from handler.stream.ledger.rows import HoldRow
 from handler.stream.ledger.table import LedgerTable
+from ops.failures.bucket import ENGINE
 from ops.held.ledger import HeldItem
 from ops.stack import Client
 from ops.status.facts import GoneConsumer, HeldError, HoldFacts, Listing
@@ -18,8 +19,6 @@ MAX_ROWS = 20_000
 """Most hold rows that are read: about 6 MB, 2 s on AWS."""
 MAX_DESCRIPTIONS = 100
 """Most held items whose errors are read: the items of one BatchGetItem call."""
-PARKED_PREFIX, DISCARDED_PREFIX = "engine/", "aws/lambda/"
-"""The prefixes of the failure bucket to which the engine and the mappings write."""
 
 
 def read_holds(client: Client, ledger: str, consumer: str) -> HoldFacts:
@@ -54,8 +53,8 @@ def list_objects(s3: Any, bucket: str, prefix: str) -> Listing:
 
 def consumers_with_failures(s3: Any, bucket: str) -> set[str]:
     """Return the names in the ledger of the first 1,000 consumers with parked changes in the failure bucket."""
-    page = s3.list_objects_v2(Bucket=bucket, Prefix=PARKED_PREFIX, Delimiter="/")
-    return {each["Prefix"].removeprefix(PARKED_PREFIX).rstrip("/") for each in page.get("CommonPrefixes", ())}
+    page = s3.list_objects_v2(Bucket=bucket, Prefix=ENGINE, Delimiter="/")
+    return {each["Prefix"].removeprefix(ENGINE).rstrip("/") for each in page.get("CommonPrefixes", ())}
 
 
 def deletes_expired(dynamodb: Any, ledger: str) -> bool:

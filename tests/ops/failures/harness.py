@@ -35,10 +35,7 @@ class OneAtATime(Functions):
 
     lock = threading.RLock()
 
-    def get_function_configuration(self, FunctionName: str) -> Any:  # noqa: N803 -- as boto3 has it
-        return super().get_function_configuration(FunctionName) | {"LastModified": "2027-01-15T08:00:00.000+0000"}
-
-    def invoke(self, FunctionName: str, Payload: bytes) -> Any:  # noqa: N803
+    def invoke(self, FunctionName: str, Payload: bytes) -> Any:  # noqa: N803 -- as boto3 has it
         with self.lock:
             return super().invoke(FunctionName, Payload)
 

@@ -16,7 +16,7 @@ from ops.stack import Stack
 from ops.status.facts import MISSING, ConsumerFacts, FunctionFacts, HeldError, HoldFacts, Listing, MappingFacts, Unread
 from ops.status.findings import judge
 from ops.status.reading.reader import Reader
-from ops.status.reading.streams import oldest_record_at
+from ops.streams import oldest_record_at
 from tests.fakes.aws import refusal
 from tests.fakes.records import record
 from tests.ops.status.fakes import ROLE, STACK, STREAM, FakeAws, Streams

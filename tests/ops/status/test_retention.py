@@ -5,8 +5,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.status.facts import HISTORY_PERIOD, RETENTION_SECONDS, ConsumerFacts, MappingFacts, Series, TableFacts
+from ops.status.facts import HISTORY_PERIOD, ConsumerFacts, MappingFacts, Series, TableFacts
 from ops.status.findings.retention import LostSpan, lost_spans, reads, unread_since
+from ops.streams import RETENTION_SECONDS
 from tests.ops.status.facts import CONSUMER, HOUR, MAPPING, NOW, hours, minutes
 
 

@@ -1,7 +1,9 @@
-"""Finds the oldest record of a stream, with few calls even where the stream has many shards."""
+"""DynamoDB's streams: how long they keep a record, and the oldest record of a stream."""
 
 from typing import Any
 
+RETENTION_SECONDS = 24 * 3600
+"""How long a stream keeps a record (DynamoDB Streams)."""
 MAX_SHARDS, MAX_READS = 4, 3
 """Most shards that are tried, and most reads of a shard whose beginning is empty."""
 
