@@ -92,8 +92,11 @@ def readable(line: Line) -> Iterator[Text]:
     head = Text(f"{at} ", "dim").append(f"{line.consumer}  ", "cyan")
     fields = parse(line.message)
     if fields is None:
-        text = printable(line.message.rstrip().replace("\t", "  ").replace("\n", f"\n{INDENT}"), kept="\n")
-        yield head.append(text)
+        first, *rest = line.message.rstrip().replace("\t", "  ").split("\n")
+        wrapped = textwrap.wrap(printable(first), WIDTH, initial_indent=" " * len(head), subsequent_indent=INDENT)
+        yield head.append("\n".join(wrapped).lstrip())
+        for each in rest:
+            yield from _wrapped(each)
         return
     if "_aws" in fields:
         values = [f"{name} {_numbers(value)}" for name, value in fields.items() if isinstance(value, list)]

@@ -33,9 +33,9 @@ def held(
     outputs: OutputsOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show held items, grouped by their error, or one item with its waiting changes.
+    """Show held items by their error, or one item's waiting changes.
 
-    Exit code 0: nothing is held; 1: something is held.
+    Exit code 0: nothing is held; 1: something is held; 2: the command could not run.
     """
     import time
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ops.cli import (
+    COULD_NOT_RUN,
     DONE,
     LEFT_TO_DO,
     ConsumerArgument,
@@ -49,13 +50,13 @@ def redrive(
     force: ForceOption = False,
     stack: StackOption = None,
     outputs: OutputsOption = None,
-    dry_run: DryRunOption = False,
     yes: YesOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Put failures back into the holds of their items, in order; the engine's retries do the rest.
+    """Put failures back into the holds of their items, in order.
 
-    Some whole items go first. An object moves to redriven/ once its change is done.
+    The engine's retries do the rest. Some whole items go first. An object moves to redriven/ once its change is done.
 
     Exit code 0: every failure is done; 1: some are left, or have failed again; 2: the command could not run.
     """
@@ -80,11 +81,11 @@ def redrive(
         described = put_back.plan_json() | {"left_alone": planner.left_alone.as_json()}
         code, result = LEFT_TO_DO if plan.count() else DONE, None
         if not plan.count(PLANNED, DONE_BEFORE):
-            session.console.print("there is nothing to put back")
+            session.console.print("  there is nothing to put back")
         elif session.should_execute():
             code, result = put_back.execute()
-        elif dry_run:
-            code = DONE
+        else:
+            code = DONE if dry_run else COULD_NOT_RUN
         session.print_json({"plan": described, "result": result})
         return code
     finally:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ops.cli import (
+    COULD_NOT_RUN,
     DONE,
     LEFT_TO_DO,
     ConsumerArgument,
@@ -34,13 +35,14 @@ def replay(
     out_of_order: OutOfOrderOption = False,
     stack: StackOption = None,
     outputs: OutputsOption = None,
-    dry_run: DryRunOption = False,
     yes: YesOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Run the changes of a time again, from the stream itself, in the order of each item.
+    """Run the changes of a time again, from the stream itself.
 
-    The mapping's position stays as it is. The stream has the changes of the last 24 hours.
+    Each item's changes run in order. The mapping's position stays as it is. The stream has the changes of the last 24
+    hours.
 
     Exit code 0: every change is done; 1: some are left, or have failed; 2: the command could not run.
     """
@@ -67,8 +69,8 @@ def replay(
             session.console.print("  there is nothing to replay")
         elif session.should_execute():
             code, result = put_back.execute()
-        elif dry_run:
-            code = DONE
+        else:
+            code = DONE if dry_run else COULD_NOT_RUN
         session.print_json({"plan": put_back.plan_json() | described, "result": result})
         return code
     finally:

@@ -35,7 +35,7 @@ def skip(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Park the first waiting change of a held item, whole, so that the item goes on with its next change.
+    """Park the first waiting change of a held item. The failure bucket keeps it whole, and the item goes on.
 
     Exit code 0: the change is parked; 1: it is not, and the command says why; 2: the item is not held, or the function
     did not answer.
@@ -71,6 +71,7 @@ def run(session: Session, reader: "HeldItems", text: str) -> int:
     console.print("  This change is parked: the failure bucket keeps it whole, for redrive.")
     console.print(f"  Then {then if following else 'the item is released'}.")
     if not session.should_execute():
+        session.print_json({"skipped": False, "reason": "nothing was changed"})
         return DONE if session.is_dry_run else COULD_NOT_RUN
 
     again = reader.row(item.digest)

@@ -21,7 +21,7 @@ def status(
     outputs: OutputsOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show how each consumer is, what is wrong, and the command that helps.
+    """Show how each consumer is, what is wrong, and what helps.
 
     Exit code 0: all is well; 1: something is left to do; 2: something could not be read, and nothing else is wrong.
     """

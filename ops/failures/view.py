@@ -20,7 +20,7 @@ from ops.held.images import cut, image_lines, printable
 from ops.held.items import item_text
 from ops.held.screens import count
 from ops.stack import ConsumerOutputs
-from ops.times import minute_at
+from ops.times import minute_at, span_text
 
 WIDTH = 80
 CAUSES = 12
@@ -65,13 +65,8 @@ def _print_group(session: Session, group: Group) -> None:
     left = f"{group.changes:>7,}  "
     indent = " " * len(left)
     session.console.print(left + cut(printable(group.cause), WIDTH - len(left)))
-    span = (
-        f"{minute_at(group.first)}"
-        if group.first == group.last
-        else f"{minute_at(group.first)} to {minute_at(group.last)}"
-    )
-    session.console.print(f"{indent}{count(group.items, 'item')} · {span}", style="dim")
-    session.console.print(f"{indent}such as --show {group.event_id}", style="dim")
+    session.console.print(f"{indent}{count(group.items, 'item')} · {span_text(group.first, group.last)}", style="dim")
+    session.console.print(f"{indent}python -m ops failures --show {group.event_id}", style="cyan")
 
 
 def _changed_at(session: Session, consumer: ConsumerOutputs) -> datetime | None:
@@ -105,7 +100,7 @@ def show_object(session: Session, objects: FailureObjects, key: str, only: str |
     """Print a failure record whole. Raises OpsError if there is none, or if the object is none."""
     body = objects.read(key)
     if body is None:
-        raise OpsError(f"the failure bucket has no object {key}: failures shows the keys")
+        raise OpsError(f"the failure bucket has no object {key}: failures --export FILE lists the keys")
     try:
         failure = read_failure(body.text)
     except UnreadableFailureError as error:

@@ -126,7 +126,7 @@ def _wrapped(text: str, width: int, most: int = 6) -> Iterator[str]:
 
 
 def _next_try(due: float, now: float) -> str:
-    return ahead(due - now) if due > now else "due now"
+    return ahead(due - now) if due - now >= 0.5 else "due now"
 
 
 def _time(seconds: float) -> str:
