@@ -1,6 +1,9 @@
 """python -m ops: commands for a deployed stack. AWS_ENDPOINT_URL directs them to the sandbox."""
 
+import codecs
+import io
 import signal
+import sys
 
 import typer
 
@@ -25,10 +28,27 @@ app = typer.Typer(
 )
 
 
+SIGNS = str.maketrans("✔✖→…·—‖", "+x>~|-=")
+"""What a terminal shows whose encoding lacks the sign; any other character becomes a question mark."""
+
+
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end].translate(SIGNS)
+    return "".join(each if each.isascii() else "?" for each in signs), error.end
+
+
+codecs.register_error("ops", _substitute)
+
+
 @app.callback()
 def main() -> None:
-    """Let a cancelled job, which receives SIGTERM, clean up as after Ctrl-C."""
+    """Let a cancelled job, which receives SIGTERM, clean up as after Ctrl-C, and print in any encoding."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="ops")
 
 
 COMMANDS = (status, held, retry, skip, failures, redrive, replay, pause, resume, tail, smoke)

@@ -39,7 +39,7 @@ PRINTING: dict[str, tuple[Any, Any]] = {"as_json": (JsonOption, False)}
 """The options of a session, each with its default: of every command, of those that execute a plan, of every command."""
 ConsumerArgument = Annotated[str, typer.Argument(metavar="CONSUMER", help="The consumer's name in the program.")]
 AnyConsumerArgument = Annotated[
-    str | None, typer.Argument(metavar="[CONSUMER]", help="The consumer's name in the program; default: all.")
+    str | None, typer.Argument(metavar="CONSUMER", help="The consumer's name in the program; default: all.")
 ]
 ItemOption = Annotated[
     str | None, typer.Option("--item", help="An item's key, as in customer_id=c7,order_id=31, or its digest.")
@@ -80,9 +80,10 @@ class Session:
         OpsError
             Standard input is not a terminal, and neither --yes nor --dry-run is given.
         """
-        if self.is_dry_run or self.assume_yes:
-            return not self.is_dry_run
-        return self.confirm("Continue?")
+        if not self.is_dry_run and self.confirm("Continue?"):
+            return True
+        self.console.print(f"nothing was changed{' (--dry-run)' if self.is_dry_run else ''}", style="dim")
+        return False
 
     def confirm(self, question: str) -> bool:
         """Ask the person at the terminal, and return whether the answer is yes. Raises OpsError as above."""
@@ -92,14 +93,30 @@ class Session:
             raise OpsError(
                 "standard input is not a terminal: pass --yes to execute the plan, or --dry-run to only print it"
             )
-        return self.console.input(f"{question} [y/N] ", markup=False).strip().lower() in ("y", "yes")
+        try:
+            answer = self.console.input(f"{question} [y/N] ", markup=False)
+        except EOFError:  # Ctrl-D
+            answer = ""
+            self.console.print()
+        return answer.strip().lower() in ("y", "yes")
 
     def print_json(self, result: Any) -> None:
         """Print the result on standard output if the command runs with --json."""
         import json
 
         if self.as_json:
-            print(json.dumps(result, default=str))
+            print(json.dumps(result, default=str), flush=True)
+
+
+def _in_lines(text: str) -> str:
+    """Return an error's text in lines as long as the terminal's, and in one line where no terminal is."""
+    import shutil
+    import textwrap
+
+    if not sys.stderr.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
 
 
 def command(*, executes: bool) -> Callable[[Callable[Concatenate[Session, Arguments], int]], Callable[..., None]]:
@@ -132,7 +149,7 @@ def command(*, executes: bool) -> Callable[[Callable[Concatenate[Session, Argume
                 text = explanation(error)
                 if text is None:
                     raise
-                print(text, file=sys.stderr)
+                print(_in_lines(text), file=sys.stderr)
                 code = COULD_NOT_RUN
             raise typer.Exit(code)
 

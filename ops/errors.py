@@ -37,6 +37,8 @@ def explanation(error: Exception) -> str | None:
             return str(error)
         case exceptions.NoCredentialsError() | exceptions.PartialCredentialsError():
             return f"{error}: log in to AWS, as with aws sso login, or set AWS_PROFILE"
+        case exceptions.ProfileNotFound():
+            return f"{error}: set AWS_PROFILE to a profile that aws configure list-profiles prints"
         case exceptions.TokenRetrievalError() | exceptions.UnauthorizedSSOTokenError():
             return f"{error}: log in again, as with aws sso login"
         case exceptions.EndpointConnectionError() | exceptions.ConnectTimeoutError():

@@ -41,7 +41,7 @@ class TableOutputs(Outputs):
     """Outputs of a table."""
 
     name: str
-    arn: str
+    arn: str = Field(pattern="^arn:[^:]+:dynamodb:[^:]+:")
     stream_arn: str = ""
 
 
@@ -109,12 +109,15 @@ class Stack(Outputs):
                 text = (None if name else _sandbox_outputs()) or _cli_outputs(name)
             else:
                 text = sys.stdin.read() if outputs == Path("-") else outputs.read_text(encoding="utf-8")
-        except OSError as error:
-            raise OpsError(f"{outputs} cannot be read: {error.strerror}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise OpsError(f"{outputs or 'pulumi'} cannot be read: {reason}") from error
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            problems = "; ".join(
+                f"{'.'.join(map(str, each['loc']))}: {each['msg']}".removeprefix(": ") for each in error.errors()
+            )
             raise OpsError(
                 f"the JSON is not the output of pulumi stack output --json for this program: {problems}"
             ) from error
@@ -141,7 +144,10 @@ class Stack(Outputs):
                     retries={"mode": "standard", "total_max_attempts": 5},
                 )
                 region = next(iter(self.tables.values())).arn.split(":")[3]
-                self._clients[service] = cast("Any", boto3).client(service, region_name=region, config=config)
+                try:
+                    self._clients[service] = cast("Any", boto3).client(service, region_name=region, config=config)
+                except ValueError as error:  # "Invalid endpoint: …"
+                    raise OpsError(f"{error}: correct AWS_ENDPOINT_URL, or unset it") from error
             return self._clients[service]
 
 
@@ -150,7 +156,13 @@ def _sandbox_outputs() -> str | None:
     endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
     if endpoint.hostname not in LOOPBACK:
         return None
-    connection = http.client.HTTPConnection(endpoint.hostname or "", endpoint.port or 80, timeout=5)
+    try:
+        port = endpoint.port or 80
+    except ValueError as error:
+        raise OpsError(
+            f"AWS_ENDPOINT_URL is {endpoint.geturl()}: {error}; run the export lines of the sandbox"
+        ) from error
+    connection = http.client.HTTPConnection(endpoint.hostname, port, timeout=5)
     with contextlib.closing(connection):
         try:
             connection.request("GET", SANDBOX_OUTPUTS)
@@ -174,5 +186,8 @@ def _cli_outputs(name: str | None) -> str:
             "pulumi is not on the PATH: install the Pulumi CLI, or pass the outputs with --outputs FILE"
         ) from error
     if process.returncode:
-        raise OpsError(f"{' '.join(command)} failed: {process.stderr.strip()}")
+        raise OpsError(
+            f"{' '.join(command)} failed: {' '.join(process.stderr.split())}: select a stack with pulumi stack select "
+            "or --stack, or pass the outputs with --outputs FILE"
+        )
     return process.stdout

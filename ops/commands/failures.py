@@ -28,7 +28,7 @@ def failures(
     ] = None,
     item: ItemOption = None,
 ) -> int:
-    """Show what was parked, or discarded by a mapping, grouped by its cause.
+    """Show parked and discarded changes, grouped by their cause.
 
     Exit code 0: there are no failures; 1: there are failures; 2: the command could not run.
     """

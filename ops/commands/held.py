@@ -21,9 +21,9 @@ def held(
     item: ItemOption = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Most changes of an item to show.")] = 10,
 ) -> int:
-    """Show held items, grouped by their error, or one item with its waiting changes.
+    """Show held items by their error, or one item's waiting changes.
 
-    Exit code 0: nothing is held; 1: something is held.
+    Exit code 0: nothing is held; 1: something is held; 2: the command could not run.
     """
     import time
 

@@ -20,9 +20,12 @@ def pause(
         str, typer.Option("--for", help="How long its alarms are muted, as in 90m, 4h or 1d; at most 15d.")
     ] = "4h",
 ) -> int:
-    """Switch a consumer off: its mappings, its retry schedule, and its alarms for a time.
+    """Switch a consumer's mappings and retry schedule off.
 
-    The mappings keep their positions. The streams keep changes for 24 hours: resume before.
+    Its alarms are muted for a time. The mappings keep their positions. The streams keep changes for 24 hours: resume
+    before.
+
+    Exit code 0: the consumer is paused; 2: the command could not run.
     """
     from ops.pause import Switches
 
@@ -31,7 +34,12 @@ def pause(
 
 @command(executes=True)
 def resume(session: Session, consumer: ConsumerArgument) -> int:
-    """Switch a paused consumer on again: its mappings, its retry schedule, and its alarms once they have settled."""
+    """Switch a paused consumer's mappings and retry schedule on again.
+
+    Its alarms stay muted until they have settled.
+
+    Exit code 0: the consumer runs; 2: the command could not run.
+    """
     from ops.pause import Switches
 
     return run_resume(session, Switches(consumer, session.stack.consumer(consumer), session.stack.client))
@@ -39,15 +47,17 @@ def resume(session: Session, consumer: ConsumerArgument) -> int:
 
 def run_pause(session: Session, switches: "Switches", mute_for: str) -> int:
     """Print the plan, ask, and switch the consumer off."""
+    from datetime import timedelta
+
     from ops import OpsError
     from ops.pause import LONGEST_MUTE
     from ops.text.times import duration_text, iso_minute, parse_duration
 
     duration = parse_duration(mute_for)
-    if not duration or duration > LONGEST_MUTE:
+    if not timedelta(minutes=1) <= duration <= LONGEST_MUTE:
         raise OpsError(f"--for {mute_for}: CloudWatch mutes alarms for 1 minute to 15 days")
     console, name, now, state = session.console, switches.name, switches.now(), switches.state()
-    console.print(f"pause {name}", style="bold")
+    console.print(f"pause · {name}", style="bold")
     _print_switches(session, state, "off")
     alarms, until = len(switches.consumer.alarms), now + duration
     text = f"{alarms} muted until {iso_minute(until)} (--for)" if alarms else "none"
@@ -65,6 +75,7 @@ def run_pause(session: Session, switches: "Switches", mute_for: str) -> int:
     console.print("pulumi up leaves it off; pulumi up --refresh switches it on, unless its tuning")
     console.print("has enabled: false.")
     if not session.should_execute():
+        session.print_json({"consumer": name, "lost_at": state.lost_at, "muted_until": None, "executed": False})
         return DONE if session.is_dry_run else COULD_NOT_RUN
     muted: list[Any] = [None]
     steps: dict[str, Callable[[], object]] = {}
@@ -76,7 +87,7 @@ def run_pause(session: Session, switches: "Switches", mute_for: str) -> int:
     _execute(session, steps)
     console.print(f"{name} is paused", style="bold")
     console.print(f"  python -m ops resume {name}", style="cyan")
-    session.print_json({"consumer": name, "lost_at": state.lost_at, "muted_until": muted[-1]})
+    session.print_json({"consumer": name, "lost_at": state.lost_at, "muted_until": muted[-1], "executed": True})
     return DONE
 
 
@@ -88,7 +99,7 @@ def run_resume(session: Session, switches: "Switches") -> int:
     from ops.text.times import duration_text, iso_minute
 
     console, name, now, state = session.console, switches.name, switches.now(), switches.state()
-    console.print(f"resume {name}", style="bold")
+    console.print(f"resume · {name}", style="bold")
     _print_switches(session, state, "on")
     behind = (now - state.oldest).total_seconds()
     if state.lost_at < now:
@@ -98,6 +109,7 @@ def run_resume(session: Session, switches: "Switches") -> int:
     elif not state.is_on():
         console.print(f"It is up to {duration_text(behind)} behind, and catches up in order.")
     if not session.should_execute():
+        session.print_json({"consumer": name, "behind_seconds": round(behind), "executed": False})
         return DONE if session.is_dry_run else COULD_NOT_RUN
     muted: list[Any] = [None]
     steps: dict[str, Callable[[], object]] = {
@@ -112,7 +124,7 @@ def run_resume(session: Session, switches: "Switches") -> int:
     if muted[-1]:
         console.print(f"  its alarms stay muted until {iso_minute(muted[-1])}, so that they settle")
     console.print("  python -m ops status", style="cyan")
-    session.print_json({"consumer": name, "behind_seconds": round(behind), "muted_until": muted[-1]})
+    session.print_json({"consumer": name, "behind_seconds": round(behind), "muted_until": muted[-1], "executed": True})
     return DONE
 
 

@@ -37,9 +37,9 @@ def redrive(
     out_of_order: OutOfOrderOption = False,
     force: ForceOption = False,
 ) -> int:
-    """Put failures back into the holds of their items, in order; the engine's retries do the rest.
+    """Put failures back into the holds of their items, in order.
 
-    Some whole items go first. An object moves to redriven/ once its change is done.
+    The engine's retries do the rest. Some whole items go first. An object moves to redriven/ once its change is done.
 
     Exit code 0: every failure is done; 1: some are left, or have failed again; 2: the command could not run.
     """

@@ -22,9 +22,10 @@ def replay(
     rate: RateOption = None,
     out_of_order: OutOfOrderOption = False,
 ) -> int:
-    """Run the changes of a time again, from the stream itself, in the order of each item.
+    """Run the changes of a time again, from the stream itself.
 
-    The mapping's position stays as it is. The stream has the changes of the last 24 hours.
+    Each item's changes run in order. The mapping's position stays as it is. The stream has the changes of the last 24
+    hours.
 
     Exit code 0: every change is done; 1: some are left, or have failed; 2: the command could not run.
     """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @command(executes=True)
 def retry(session: Session, consumer: ConsumerArgument, *, item: ItemOption = None) -> int:
-    """Retry the held items of a consumer now, or one of them, and show it happening.
+    """Retry a consumer's held items now, or one of them. The screen shows how far it is.
 
     Exit code 0: nothing of it is held any more; 1: something is still held; 2: the function did not answer.
     """
@@ -39,11 +39,12 @@ def run(session: Session, reader: "HeldItems", item: str | None) -> int:
     changes = sum(row.waiting for row in rows)
     if not rows:
         console.print(what if item else f"{reader.name} · nothing is held")
-        session.print_json({"items": 0, "released": 0, "held": []})
+        session.print_json({"items": 0, "released": 0, "held": [], "failure": None, "executed": True})
         return DONE
     console.print(f"{what}, {count(changes, 'change')} {waits(changes)}")
     console.print("  the function runs them now, each item's in order; an item that fails waits on")
     if not session.should_execute():
+        session.print_json({"items": len(rows), "changes": changes, "executed": False})
         return DONE if session.is_dry_run else COULD_NOT_RUN
 
     attempt = Retry(reader, session.stack.client, {row.digest: row for row in rows}, is_whole=item is None)
@@ -93,6 +94,7 @@ def _report(session: Session, attempt: "Retry", reader: "HeldItems") -> int:
         "released": released,
         "held": [group.as_json(now) for group in groups],
         "failure": str(attempt.failure) if attempt.failure else None,
+        "executed": True,
     }
     session.print_json(result)
     return LEFT_TO_DO if left else DONE

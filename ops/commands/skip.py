@@ -19,7 +19,7 @@ def skip(
         str, typer.Option("--item", help="The item's key, as in customer_id=c7,order_id=31, or its digest.")
     ],
 ) -> int:
-    """Park the first waiting change of a held item, whole, so that the item goes on with its next change.
+    """Park the first waiting change of a held item. The failure bucket keeps it whole, and the item goes on.
 
     Exit code 0: the change is parked; 1: it is not, and the command says why; 2: the item is not held, or the function
     did not answer.
@@ -55,6 +55,7 @@ def run(session: Session, reader: "HeldItems", text: str) -> int:
     console.print("  This change is parked: the failure bucket keeps it whole, for redrive.")
     console.print(f"  Then {then if following else 'the item is released'}.")
     if not session.should_execute():
+        session.print_json({"skipped": False, "reason": "nothing was changed"})
         return DONE if session.is_dry_run else COULD_NOT_RUN
 
     again = reader.row(item.digest)

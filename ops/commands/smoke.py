@@ -16,7 +16,7 @@ def smoke(
     *,
     within: Annotated[float, typer.Option("--within", help="Seconds to wait after each change.")] = 120,
 ) -> int:
-    """Change marked items, wait until the consumers have processed them, and clean up.
+    """Change marked items, and wait until the consumers process them.
 
     Exit code 0: every effect was seen; 1: effects are missing; 2: the test could not run.
     """
@@ -25,10 +25,12 @@ def smoke(
     console, run = session.console, SmokeTest(session.stack, session.stack.client)
     console.print(f"smoke · marker {run.marker}")
     for item in run.items.values():
-        console.print(f"  {item.name}: write, update and delete an item; read by {', '.join(item.readers)}")
+        console.print(f"  {item.name}: write, update and delete an item;")
+        console.print(f"    read by {', '.join(item.readers)}")
     for consumer in run.untried_consumers:
         console.print(f"  {consumer} is not tested")
     if not session.should_execute():
+        session.print_json({"marker": run.marker, "seen": [], "missing": [], "untried": run.untried_consumers})
         return DONE if session.is_dry_run else COULD_NOT_RUN
 
     seconds: dict[Effect, float] = {}

@@ -5,7 +5,7 @@ from ops.cli import COULD_NOT_RUN, DONE, LEFT_TO_DO, AnyConsumerArgument, Sessio
 
 @command(executes=False)
 def status(session: Session, consumer: AnyConsumerArgument = None) -> int:
-    """Show how each consumer is, what is wrong, and the command that helps.
+    """Show how each consumer is, what is wrong, and what helps.
 
     Exit code 0: all is well; 1: something is left to do; 2: something could not be read, and nothing else is wrong.
     """

@@ -24,10 +24,10 @@ def tail(
     until_now: Annotated[bool, typer.Option("--no-follow", help="Stop after the lines so far.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the lines as they are in the log.")] = False,
 ) -> int:
-    """Print the log lines of a consumer, or of all, as they come, until Ctrl-C.
+    """Print the log lines of a consumer, or of all, as they come.
 
     --item selects the lines in which the engine names the item: when its change fails, waits, or is released. From such
-    a line on, it selects also the handler's own lines about the same change. Times are UTC.
+    a line on, it selects also the handler's own lines about the same change. Times are UTC. Ctrl-C ends the command.
     """
     from datetime import UTC, datetime
 

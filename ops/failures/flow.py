@@ -35,7 +35,7 @@ from ops.text.causes import cause_of
 from ops.text.counts import count
 from ops.text.lines import one_printable_line
 from ops.text.progress import progress
-from ops.text.times import iso_minute, minute_at
+from ops.text.times import iso_minute, span_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -139,13 +139,13 @@ class PutBack:
         say(f"  {count(planned, 'change')} of {count(items, 'item')} to put back")
         span = self._plan.span()
         if span and self._is_replay:
-            say(f"  recorded {minute_at(span[0])} to {minute_at(span[1])}")
+            say(f"  recorded {span_text(*span)}")
             return
         groups = self._plan.groups(PLANNED)
         for group in groups[:MAX_CAUSES]:
             say(f"    {group.changes:>7,}  {one_printable_line(group.cause, 67)}")
         if span:
-            say(f"  failed {minute_at(span[0])} to {minute_at(span[1])}")
+            say(f"  failed {span_text(*span)}")
             say(f"  {code_sentence(self.function.changed_at, span[1])}")
         if len(groups) > MAX_CAUSES:
             say(f"             and {len(groups) - MAX_CAUSES} more causes")

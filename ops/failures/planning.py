@@ -70,7 +70,9 @@ class LeftAlone:
     def print(self, console: "Console") -> None:
         """Print a line for each category."""
         for category, number in self.numbers.items():
-            console.print(f"  left alone: {number:,} {category}, as\n    {cut(printable(self.examples[category]), 76)}")
+            console.print(
+                f"  left alone: {category} ({number:,}), as\n    {cut(printable(self.examples[category]), 76)}"
+            )
 
     def as_json(self) -> dict[str, Any]:
         """Return the categories for --json."""

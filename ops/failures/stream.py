@@ -198,7 +198,7 @@ def read_stream(
     session.console.print(f"  {count(read, 'record')} read, from {iso_minute(since)} to {iso_minute(until)}")
     if oldest and max(oldest) > since.timestamp() + 1:
         session.console.print(
-            f"  the stream's oldest record is of {minute_at(max(oldest))}, after --since: earlier changes,\n"
-            "    if there were any, are no longer in the stream"
+            f"  the stream's oldest record is of {minute_at(max(oldest))}, after --since:\n"
+            "    earlier changes, if there were any, are no longer in the stream"
         )
     return {"read": read, "since": since.isoformat(), "until": until.isoformat(), "oldest": max(oldest, default=None)}

@@ -20,7 +20,7 @@ from ops.text.causes import one_line
 from ops.text.counts import count
 from ops.text.images import image_lines
 from ops.text.lines import WIDTH, cut, printable, wrapped
-from ops.text.times import minute_at
+from ops.text.times import minute_at, span_text
 
 CAUSES = 12
 """Causes of a consumer that a screen shows; --json has all."""
@@ -64,13 +64,8 @@ def _print_group(session: Session, group: Group) -> None:
     left = f"{group.changes:>7,}  "
     indent = " " * len(left)
     session.console.print(left + cut(printable(group.cause), WIDTH - len(left)))
-    span = (
-        f"{minute_at(group.first)}"
-        if group.first == group.last
-        else f"{minute_at(group.first)} to {minute_at(group.last)}"
-    )
-    session.console.print(f"{indent}{count(group.items, 'item')} · {span}", style="dim")
-    session.console.print(f"{indent}such as --show {group.event_id}", style="dim")
+    session.console.print(f"{indent}{count(group.items, 'item')} · {span_text(group.first, group.last)}", style="dim")
+    session.console.print(f"{indent}python -m ops failures --show {group.event_id}", style="cyan")
 
 
 def _as_json(group: Group) -> dict[str, Any]:
@@ -97,7 +92,7 @@ def show_object(session: Session, objects: FailureObjects, key: str, only: str |
     """Print a failure record whole. Raises OpsError if there is none, or if the object is none."""
     body = objects.read(key)
     if body is None:
-        raise OpsError(f"the failure bucket has no object {key}: failures shows the keys")
+        raise OpsError(f"the failure bucket has no object {key}: failures --export FILE lists the keys")
     try:
         failure = read_failure(body.text)
     except UnreadableFailureError as error:

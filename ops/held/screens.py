@@ -118,4 +118,4 @@ def _print_wrapped(console: "Console", label: str, text: str, style: str = "") -
 
 
 def _next_try(due: float, now: float) -> str:
-    return ahead(due - now) if due > now else "due now"
+    return ahead(due - now) if due - now >= 0.5 else "due now"

@@ -90,8 +90,10 @@ def readable(line: Line) -> Iterator[Text]:
     head = Text(f"{at} ", "dim").append(f"{line.consumer}  ", "cyan")
     fields = parse(line.message)
     if fields is None:
-        text = printable(line.message.rstrip().replace("\t", "  ").replace("\n", f"\n{INDENT}"), kept="\n")
-        yield head.append(text)
+        first, *rest = line.message.rstrip().replace("\t", "  ").split("\n")
+        yield head.append("\n".join(wrapped(printable(first), " " * len(head), INDENT)).lstrip())
+        for each in rest:
+            yield from _wrapped(each)
         return
     if "_aws" in fields:
         values = [f"{name} {_numbers(value)}" for name, value in fields.items() if isinstance(value, list)]

@@ -84,6 +84,11 @@ def iso_minute(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
+def span_text(first: float, last: float) -> str:
+    """Return a time span, in seconds since 1970, to the minute: a single time if both are in one minute."""
+    return " to ".join(dict.fromkeys((minute_at(first), minute_at(last))))
+
+
 def minute_at(seconds: float) -> str:
     """Return a time in seconds since 1970 as `iso_minute` does."""
     return iso_minute(datetime.fromtimestamp(seconds, UTC))

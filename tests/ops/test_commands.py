@@ -19,10 +19,14 @@ class Terminal(StringIO):
         return True
 
 
-@pytest.mark.parametrize(("typed", "agreed"), [("y\n", True), ("\n", False)])
-def test_the_question_shows_its_answers(monkeypatch: pytest.MonkeyPatch, typed: str, agreed: bool):
+@pytest.mark.parametrize(
+    ("typed", "agreed", "end"),
+    [("y\n", True, ""), ("\n", False, "nothing was changed\n"), ("", False, "\nnothing was changed\n")],
+    ids=["yes", "no", "end of file"],
+)
+def test_the_question_shows_its_answers(monkeypatch: pytest.MonkeyPatch, typed: str, agreed: bool, end: str):
     monkeypatch.setattr("sys.stdin", Terminal(typed))
     shown = StringIO()
     session = Session(Stack.model_validate_json(OUTPUTS), Console(file=shown))
     assert session.should_execute() is agreed
-    assert shown.getvalue() == "Continue? [y/N] "
+    assert shown.getvalue() == "Continue? [y/N] " + end

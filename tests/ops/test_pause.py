@@ -126,7 +126,7 @@ def test_pause_mutes_first_then_switches_the_schedule_and_the_mappings_off():
     assert pausing.pause() == (
         0,
         [
-            "pause mirror",
+            "pause · mirror",
             "  mapping of orders      on → off",
             "  mapping of users       on → off",
             "  retry schedule         on → off",
@@ -195,7 +195,7 @@ def test_resume_switches_on_and_lets_the_alarms_settle():
     assert pausing.resume() == (
         0,
         [
-            "resume mirror",
+            "resume · mirror",
             "  mapping of orders      off → on",
             "  mapping of users       off → on",
             "  retry schedule         off → on",

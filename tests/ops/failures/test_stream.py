@@ -43,7 +43,9 @@ class Streams:
         names = list(self._shards)
         start = names.index(ExclusiveStartShardId) + 1 if ExclusiveStartShardId else 0
         page = names[start : start + 1]
-        shards = [{"ShardId": name, "ParentShardId": self._shards[name][0], "SequenceNumberRange": {}} for name in page]
+        shards: list[Any] = [
+            {"ShardId": name, "ParentShardId": self._shards[name][0], "SequenceNumberRange": {}} for name in page
+        ]
         more = {"LastEvaluatedShardId": page[-1]} if start + 1 < len(names) else {}
         return {"StreamDescription": {"Shards": shards, **more}}
 

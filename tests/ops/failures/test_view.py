@@ -40,11 +40,11 @@ def test_failures_are_grouped_by_their_cause_the_largest_first() -> None:
     assert lines[0] == "mirror · 3 changes failed"
     assert lines[1] == "      2  PermanentError: PermanentError: no template for '…'"
     assert lines[2].startswith("         2 items · 2027-01-15T08:00Z")
-    assert lines[3] == "         such as --show event-2"
+    assert lines[3] == "         python -m ops failures --show event-2"
     assert lines[4].endswith("…")
     assert "  python -m ops redrive mirror" in lines
     assert lines[-2:] == [
-        "  left alone: 1 changes without a key or a sequence number, as",
+        "  left alone: changes without a key or a sequence number (1), as",
         f"    aws/lambda/{UUID}/shard/one",
     ]
 
