@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from handler.stream.codec import encode_item
 from ops import OpsError
+from ops.items import key_types
 from ops.stack import Client, Stack
 
 EVENTS = ("INSERT", "MODIFY", "REMOVE")
@@ -77,12 +78,10 @@ class SmokeTest:
         }
 
     def _key(self, table: str) -> dict[str, Any]:
-        description = self._client("dynamodb").describe_table(TableName=self._stack.tables[table].name)["Table"]
-        kinds = {each["AttributeName"]: each["AttributeType"] for each in description["AttributeDefinitions"]}
-        names = [each["AttributeName"] for each in description["KeySchema"]]
-        for name in names:
-            if kinds[name] != "S":
-                raise SmokeError(f"{table}: the key {name} is of type {kinds[name]}; smoke can mark only strings")
+        names = key_types(self._client, self._stack.tables[table].name)
+        for name, kind in names.items():
+            if kind != "S":
+                raise SmokeError(f"{table}: the key {name} is of type {kind}; smoke can mark only strings")
         # Each table has its own marker, because a log entry of the change-log does not name its table.
         return encode_item(dict.fromkeys(names, f"{self.marker}-{table}"))
 

@@ -99,19 +99,16 @@ class FailureObjects:
         for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
             yield [_listed(each) for each in page.get("Contents", ())]
 
-    def read_all(self, objects: Iterable[Listed]) -> Iterator[tuple[Listed, Body | None]]:
+    def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, Body | None]]:
         """Read objects concurrently; None for an object that has vanished since the listing."""
-        return concurrently(self._pool, self._read, objects)
+        return concurrently(self._pool, self.read, keys)
 
     def read(self, key: str) -> Body | None:
         """Read one object; None if there is none."""
-        return self._read(Listed(key, "", datetime.now(UTC)))
-
-    def _read(self, listed: Listed) -> Body | None:
-        response = unless_gone(self._s3.get_object, Bucket=self._bucket, Key=listed.key)
+        response = unless_gone(self._s3.get_object, Bucket=self._bucket, Key=key)
         if response is None:
             return None
-        return Body(listed.key, response["ETag"], response["LastModified"], response["Body"].read())
+        return Body(key, response["ETag"], response["LastModified"], response["Body"].read())
 
     def existing(self, keys: Sequence[str]) -> dict[str, Listed]:
         """Return those of the objects that exist, by key. `keys` are sorted.

@@ -9,6 +9,7 @@ from typing import Any
 from handler.stream.change import Change
 from handler.stream.codec import from_json, to_json
 from handler.stream.ledger.rows import digest_of, version_of
+from ops.concurrency import in_chunks
 
 SCHEMA = """
 PRAGMA cache_size = -16000;
@@ -159,7 +160,7 @@ class PlanFile:
     def count(self, *states: str) -> int:
         """Return the number of changes in these states; of all changes without states."""
         where = f"WHERE state IN ({_marks(states)})" if states else ""
-        return self._database.execute(f"SELECT count(*) FROM changes {where}", states).fetchone()[0]  # noqa: S608 - only marks
+        return self._row(f"SELECT count(*) FROM changes {where}", *states)[0]  # noqa: S608 - only marks
 
     def counts(self) -> dict[str, int]:
         """Return the number of changes by state."""
@@ -167,13 +168,11 @@ class PlanFile:
 
     def items_left(self) -> int:
         """Return the number of items with planned changes."""
-        return self._database.execute(
-            "SELECT count(DISTINCT item) FROM changes WHERE state = ?", (PLANNED,)
-        ).fetchone()[0]
+        return self._row("SELECT count(DISTINCT item) FROM changes WHERE state = ?", PLANNED)[0]
 
     def span(self) -> tuple[float, float] | None:
         """Return the times of the first and the last failure; None without failures."""
-        first, last = self._database.execute("SELECT min(at), max(at) FROM changes").fetchone()
+        first, last = self._row("SELECT min(at), max(at) FROM changes")
         return None if first is None else (first, last)
 
     def groups(self, state: str = PLANNED) -> list[Group]:
@@ -191,11 +190,11 @@ class PlanFile:
         return groups
 
     def _example(self, change: int) -> tuple[str, str, str]:
-        row = self._database.execute(
+        row = self._row(
             "SELECT objects.key, event_id, changes.error FROM changes JOIN sources ON sources.change = changes.id "
             "JOIN objects ON objects.id = sources.object WHERE changes.id = ?",
-            (change,),
-        ).fetchone()
+            change,
+        )
         return row or ("", "", "")
 
     def items(self, first: int, last: int | None = None) -> Iterator[tuple[str, list[PlannedChange]]]:
@@ -216,17 +215,12 @@ class PlanFile:
 
     def changes_of(self, item: str, state: str) -> list[PlannedChange]:
         """Return the changes of an item in a state, in the order of their versions."""
-        rows = self._database.execute(
-            "SELECT id, item, version, event_id, key, size FROM changes WHERE item = ? AND state = ? ORDER BY version",
-            (item, state),
-        )
-        return [PlannedChange(*row) for row in rows.fetchall()]
+        return self._changes("item = ? AND state = ? ORDER BY version", item, state)
 
     def records(self, changes: Sequence[PlannedChange]) -> list[dict[str, Any]]:
         """Return the stream records of changes, in this order."""
         texts: dict[int, bytes] = {}
-        for start in range(0, len(changes), CHUNK):
-            ids = [change.id for change in changes[start : start + CHUNK]]
+        for ids in in_chunks((change.id for change in changes), CHUNK):
             rows = self._database.execute(f"SELECT id, record FROM changes WHERE id IN ({_marks(ids)})", ids)  # noqa: S608
             texts |= dict(rows.fetchall())
         return [from_json(zlib.decompress(texts[change.id])) for change in changes]
@@ -243,21 +237,23 @@ class PlanFile:
 
     def in_state(self, state: str, limit: int) -> list[PlannedChange]:
         """Return some changes in a state."""
-        rows = self._database.execute(
-            "SELECT id, item, version, event_id, key, size FROM changes WHERE state = ? LIMIT ?", (state, limit)
-        )
+        return self._changes("state = ? LIMIT ?", state, limit)
+
+    def _changes(self, where: str, *values: str | int) -> list[PlannedChange]:
+        columns = "id, item, version, event_id, key, size"
+        rows = self._database.execute(f"SELECT {columns} FROM changes WHERE {where}", values)  # noqa: S608 - no input
         return [PlannedChange(*row) for row in rows.fetchall()]
+
+    def _row(self, sql: str, *values: str | float) -> Any:
+        return self._database.execute(sql, values).fetchone()
 
     def each(self, state: str) -> Iterator[tuple[str, list[PlannedChange]]]:
         """Yield each item with its changes in a state. States may change meanwhile."""
         after = ""
         while True:
-            row = self._database.execute(
-                "SELECT min(item) FROM changes WHERE state = ? AND item > ?", (state, after)
-            ).fetchone()
-            if row[0] is None:
+            [after] = self._row("SELECT min(item) FROM changes WHERE state = ? AND item > ?", state, after)
+            if after is None:
                 return
-            after = row[0]
             yield after, self.changes_of(after, state)
 
     def leave_out_older(self, created: float) -> None:
@@ -277,11 +273,11 @@ class PlanFile:
 
     def object_of_event(self, event_id: str) -> str | None:
         """Return the key of an object with a change; None if no failed change has this event id."""
-        row = self._database.execute(
+        row = self._row(
             "SELECT objects.key FROM changes JOIN sources ON sources.change = changes.id "
             "JOIN objects ON objects.id = sources.object WHERE event_id = ?",
-            (event_id,),
-        ).fetchone()
+            event_id,
+        )
         return row and row[0]
 
     # Progress
@@ -320,12 +316,12 @@ class PlanFile:
 
     def state_of_object(self, key: str) -> str | None:
         """Return how an object ended in this run, empty if it has not; None if the object is not in the plan."""
-        row = self._database.execute("SELECT state FROM objects WHERE key = ?", (key,)).fetchone()
+        row = self._row("SELECT state FROM objects WHERE key = ?", key)
         return row[0] if row else None
 
     def count_objects(self, state: str) -> int:
         """Return the number of objects that ended in a state."""
-        return self._database.execute("SELECT count(*) FROM objects WHERE state = ?", (state,)).fetchone()[0]
+        return self._row("SELECT count(*) FROM objects WHERE state = ?", state)[0]
 
 
 def _marks(values: Sequence[Any]) -> str:

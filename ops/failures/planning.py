@@ -122,9 +122,10 @@ class Planner:
     def run(self, plan: PlanFile, on_object: Callable[[], None] = lambda: None) -> None:
         """Read every selected failure into the plan, after `count`; `on_object` is called after each object."""
         for wanted in self._pages():
-            copied = self._objects.copied_versions([each.key for each in wanted])
-            for listed, body in self._objects.read_all(wanted):
-                self._add(plan, listed.key, body, copied)
+            keys = [each.key for each in wanted]
+            copied = self._objects.copied_versions(keys)
+            for key, body in self._objects.read_all(keys):
+                self._add(plan, key, body, copied)
                 on_object()
 
     def _pages(self) -> Iterator[list[Listed]]:
