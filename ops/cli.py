@@ -1,5 +1,6 @@
 """What all commands share: their options, the session with its console, the confirmation and the exit codes."""
 
+import contextlib
 import functools
 import sys
 from collections.abc import Callable
@@ -85,6 +86,7 @@ class Session:
             raise OpsError(
                 "standard input is not a terminal: pass --yes to execute the plan, or --dry-run to only print it"
             )
+        _forget_typed()
         try:
             answer = self.console.input(f"{question} [y/N] ", markup=False)
         except EOFError:  # Ctrl-D
@@ -98,6 +100,15 @@ class Session:
 
         if self.as_json:
             print(json.dumps(result, default=str), flush=True)
+
+
+def _forget_typed() -> None:
+    """Drop what the person typed before the question: it cannot be the answer."""
+    import io
+    import termios
+
+    with contextlib.suppress(termios.error, io.UnsupportedOperation):
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def _in_lines(text: str) -> str:
@@ -119,6 +130,7 @@ def command(run: Callable[Arguments, int]) -> Callable[Arguments, None]:
         try:
             code = run(*args, **kwargs)
         except KeyboardInterrupt:
+            print("interrupted: nothing is lost, and you may run the command again", file=sys.stderr)
             code = INTERRUPTED
         except Exception as error:
             from ops.errors import explanation

@@ -4,6 +4,7 @@ from botocore import exceptions  # pyright: ignore[reportMissingTypeStubs] -- un
 
 from handler.stream.aws import error_code
 from ops import OpsError
+from ops.causes import one_line
 
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 INVALID = ("InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch")
@@ -28,7 +29,8 @@ def explanation(error: Exception) -> str | None:
         case exceptions.EndpointConnectionError() | exceptions.ConnectTimeoutError():
             return f"{error}: check the network and AWS_ENDPOINT_URL, which make sandbox prints at each start"
         case exceptions.ClientError():
-            return f"{error}: {_way_out(error_code(error) or '')}".removesuffix(": ")
+            code = error_code(error) or ""
+            return f"{one_line(code, str(error)).rstrip('.')}: {_way_out(code)}".removesuffix(": ")
         case exceptions.BotoCoreError():
             return str(error)
         case _:

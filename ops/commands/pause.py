@@ -178,6 +178,6 @@ def _execute(session: Session, steps: dict[str, Callable[[], object]]) -> None:
             session.console.print(f"✔ {step}", style="green")
     except (Exception, KeyboardInterrupt):
         for step in list(steps)[len(done) :]:
-            session.console.print(f"✖ {step}: not done", style="red")
+            session.console.print(f"✖ {step}: not finished", style="red")
         session.console.print("Run the command again: it completes what is left.")
         raise

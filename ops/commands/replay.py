@@ -57,7 +57,6 @@ def replay(
     items = item_digests(item, session, wanted)
     objects, plan = FailureObjects(session.stack.client, session.stack.stores.failures.bucket), PlanFile()
     try:
-        session.console.print(f"replay · {consumer}")
         began = objects.now()
         limits = Limits(canary, rate, out_of_order, force=False)
         put_back = PutBack(session, consumer, plan, objects, began, limits, is_replay=True)

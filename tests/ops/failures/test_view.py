@@ -44,7 +44,7 @@ def test_failures_are_grouped_by_their_cause_the_largest_first() -> None:
     assert lines[4].endswith("…")
     assert "  python -m ops redrive mirror" in lines
     assert lines[-2:] == [
-        "  left alone: 1 changes without a key or a sequence number, as",
+        "  left alone: changes without a key or a sequence number (1), as",
         f"    aws/lambda/{UUID}/shard/one",
     ]
 
