@@ -1,4 +1,4 @@
-"""Measurements of the engine: python -m bench engine | lateness | drain | cost | sizes.
+"""Measurements of the engine: python -m bench engine | lateness | drain | cost | sizes | redrive.
 
 Times are ratios to a peer in the same run, CPU times or virtual times, so that other load on this machine changes them
 little.
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import cost, drain, engine, lateness, sizes
+from bench import cost, drain, engine, lateness, redrive, sizes
 
 Row = dict[str, Any]
 
@@ -38,13 +38,22 @@ def _rows(question: str, *, quick: bool, progress: Callable[[str], None]) -> lis
             return _figures(lambda: drain.measure(quick=quick))
         case "cost":
             return cost.measure(quick=quick)
+        case "redrive":
+            return _figures(lambda: redrive.measure(quick=quick))
         case "sizes":
             return sizes.measure(quick=quick, progress=progress)
         case _:
             return _figures(engine.measure)
 
 
-NOTES = {"lateness": lateness.NOTE, "drain": drain.NOTE, "cost": cost.NOTE, "engine": engine.NOTE, "sizes": sizes.NOTE}
+NOTES = {
+    "lateness": lateness.NOTE,
+    "drain": drain.NOTE,
+    "cost": cost.NOTE,
+    "engine": engine.NOTE,
+    "sizes": sizes.NOTE,
+    "redrive": redrive.NOTE,
+}
 
 
 def _table(rows: Sequence[Row]) -> Table:

@@ -80,3 +80,8 @@ def ahead(seconds: float) -> str:
 def iso_minute(time: datetime) -> str:
     """Return a time as ISO 8601 text in UTC, to the minute."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def minute_at(seconds: float) -> str:
+    """Return a time in seconds since 1970 as `iso_minute` does."""
+    return iso_minute(datetime.fromtimestamp(seconds, UTC))

@@ -46,9 +46,8 @@ def failures(
     """
     from ops.failures import view
     from ops.failures.bucket import FailureObjects
-    from ops.failures.flow import item_digests, ledger_name, read_plan
     from ops.failures.plan_file import PlanFile
-    from ops.failures.planning import Selection
+    from ops.failures.planning import Selection, item_digests, ledger_name, read_plan
 
     session = Session.open(stack, outputs, as_json=as_json)
     everyone = {name: each for name, each in session.stack.consumers.items() if each.ledger_name}

@@ -60,9 +60,9 @@ def redrive(
     Exit code 0: every failure is done; 1: some are left, or have failed again; 2: the command could not run.
     """
     from ops.failures.bucket import FailureObjects
-    from ops.failures.flow import Limits, PutBack, item_digests, ledger_name, read_plan
+    from ops.failures.flow import Limits, PutBack
     from ops.failures.plan_file import DONE_BEFORE, PLANNED, PlanFile
-    from ops.failures.planning import Selection
+    from ops.failures.planning import Selection, item_digests, ledger_name, read_plan
 
     session = Session.open(stack, outputs, as_json=as_json, assume_yes=yes, dry_run=dry_run)
     wanted = {consumer: session.stack.consumer(consumer)}

@@ -45,8 +45,10 @@ def replay(
     Exit code 0: every change is done; 1: some are left, or have failed; 2: the command could not run.
     """
     from ops.failures.bucket import FailureObjects
-    from ops.failures.flow import Limits, PutBack, item_digests, read_stream
+    from ops.failures.flow import Limits, PutBack
     from ops.failures.plan_file import PlanFile
+    from ops.failures.planning import item_digests
+    from ops.failures.stream import read_stream
 
     session = Session.open(stack, outputs, as_json=as_json, assume_yes=yes, dry_run=dry_run)
     wanted = {consumer: session.stack.consumer(consumer)}

@@ -1,9 +1,9 @@
 """What redrive and replay share: the plan on the screen, the first items, the question, the rest, and the result."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from handler.stream.aws import error_code
@@ -22,17 +22,21 @@ from ops.failures.plan_file import (
     OUTRUN,
     PARKED_AGAIN,
     PLANNED,
+    REFUSED,
     TOO_OLD,
     PlanFile,
     PlannedChange,
 )
-from ops.failures.planning import Planner, Selection
+from ops.failures.planning import ledger_name
 from ops.failures.redrive import Redrive, result
 from ops.failures.screening import SourceTables, in_chunks, screen
 from ops.failures.sending import RetryRuns, Sender
+from ops.held.images import cut, printable
 from ops.held.items import item_text
+from ops.held.screens import count
+from ops.progress import progress
 from ops.stack import Client, ConsumerOutputs
-from ops.times import iso_minute, parse_time
+from ops.times import iso_minute, minute_at
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -41,7 +45,8 @@ MAX_CAUSES = 8
 """Causes that the plan and the result name."""
 EXAMPLES = 20
 """Changes whose new errors are read at the end of a run."""
-MARKS = {DONE: "✔", PARKED_AGAIN: "✖", HELD: "‖"}
+MARKS = {PARKED_AGAIN: "✖", REFUSED: "✖", HELD: "‖"}
+WORDS = {HELD: "failed again, and waits in its hold"}
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ class PutBack:
     def screen(self) -> None:
         """Leave out changes that must not be put back, and fix the order of the others."""
         remember = None if self._limits.force else self.function.settings.remember_seconds
-        with progress(self._session) as bar:
+        with progress(self._session.console) as bar:
             task = bar.add_task("checking", total=None)
             screen(
                 *(self._plan, self._ledger, self._tables),
@@ -150,16 +155,16 @@ class PutBack:
         """Print what would be put back, and what is left out, with the reasons."""
         say, counts = self._console.print, Counter(self._plan.counts())
         planned, items = counts[PLANNED], self._plan.items_left()
-        say(f"  {planned:,} {plural('change', planned)} of {items:,} {plural('item', items)} to put back")
+        say(f"  {count(planned, 'change')} of {count(items, 'item')} to put back")
         span = self._plan.span()
         if span and self._is_replay:
-            say(f"  recorded {iso_minute(_utc(span[0]))} to {iso_minute(_utc(span[1]))}")
+            say(f"  recorded {minute_at(span[0])} to {minute_at(span[1])}")
             return
         groups = self._plan.groups(PLANNED)
         for group in groups[:MAX_CAUSES]:
-            say(f"    {group.changes:>7,}  {cut(group.cause, 67)}")
+            say(f"    {group.changes:>7,}  {line(group.cause, 67)}")
         if span:
-            say(f"  failed {iso_minute(_utc(span[0]))} to {iso_minute(_utc(span[1]))}")
+            say(f"  failed {minute_at(span[0])} to {minute_at(span[1])}")
             say(f"  {code_sentence(self.function.changed_at, span[1])}")
         if len(groups) > MAX_CAUSES:
             say(f"             and {len(groups) - MAX_CAUSES} more causes")
@@ -196,7 +201,7 @@ class PutBack:
         """Put back the canary, ask, put back the rest; return the exit code and the result for --json."""
         sender = Sender(self._client, self._consumer, self._tables)
         retries = RetryRuns(self._client, self._consumer)
-        with progress(self._session) as bar:
+        with progress(self._session.console) as bar:
             tasks = [
                 bar.add_task(text, total=self._plan.count(PLANNED), visible=False) for text in ("put back", "done")
             ]
@@ -234,39 +239,40 @@ class PutBack:
         by_item: dict[str, list[tuple[PlannedChange, str]]] = {}
         for change, state in self._plan.queue(0, canary):
             by_item.setdefault(change.item, []).append((change, state))
+        last_error = ""
         for changes in by_item.values():
-            say(self._outcome(redrive, changes))
+            title, error = self._outcome(redrive, changes)
+            say(line(title, 80))
+            if error and error != last_error:
+                say(f"    {line(error, 76)}")
+            last_error = error
         done = sum(all(state in (DONE, DONE_BEFORE) for _, state in changes) for changes in by_item.values())
         left = self._plan.count(PLANNED)
         if not left:
             return False
         if done < len(by_item) and self._session.assume_yes:
-            say(f"{done} of {len(by_item)} items done: the other {left:,} changes stay, since the first items failed")
+            say(f"{done} of {len(by_item)} items done: since not all are, {count(left, 'change')} of the rest stay")
             return False
-        question = f"{done} of {len(by_item)} items done. Continue with {left:,} {plural('change', left)}?"
+        question = f"{done} of {len(by_item)} items done. Continue with {count(left, 'change')}?"
         if not self._session.confirm(question):
             return False
         bar.start()
         return True
 
-    def _outcome(self, redrive: Redrive, changes: list[tuple[PlannedChange, str]]) -> str:
-        """Return a line about an item: its key, and what became of its changes."""
+    def _outcome(self, redrive: Redrive, changes: list[tuple[PlannedChange, str]]) -> tuple[str, str]:
+        """Return an item's key with what became of its changes, and the error if there is one."""
         [record] = self._plan.records([changes[0][0]])
         name = item_text(record["dynamodb"]["Keys"])
         first = next(((change, state) for change, state in changes if state not in (DONE, DONE_BEFORE)), None)
         if first is None:
-            return cut(f"✔ {name}: {len(changes)} {plural('change', len(changes))} done", 80)
+            return f"✔ {name}: {count(len(changes), 'change')} done", ""
         change, state = first
-        match state:
-            case "held":
-                text = f"waits: {redrive.error_of(change.item)}"
-            case "parked again":
-                text = f"parked again: {self._new_error(change)}"
-            case "refused":
-                text = "refused: " + next(iter(redrive.outcomes.refusals), "")
-            case _:
-                text = state
-        return cut(f"{MARKS.get(state, '-')} {name}: {one_line(text, '')}", 160)
+        errors: dict[str, Callable[[], str]] = {
+            HELD: lambda: redrive.error_of(change.item),
+            PARKED_AGAIN: lambda: self._new_error(change),
+            REFUSED: lambda: next(iter(redrive.outcomes.refusals), ""),
+        }
+        return f"{MARKS.get(state, '-')} {name}: {WORDS.get(state, state)}", errors.get(state, str)()
 
     def _new_error(self, change: PlannedChange) -> str:
         body = self._objects.read(change.key)
@@ -290,119 +296,20 @@ class PutBack:
             say(f"{counts[PARKED_AGAIN]:,} parked again:")
             errors = Counter(self._new_error(change) for change in self._plan.in_state(PARKED_AGAIN, EXAMPLES))
             for text, _ in errors.most_common(MAX_CAUSES):
-                say(f"  {cut(text, 78)}")
+                say(f"  {line(text, 78)}")
         if redrive.waiting:
             failing = len(outcomes.failing)
-            say(f"{redrive.waiting:,} wait in their holds, where the engine retries them: held {self._name} shows them")
+            say(f"{redrive.waiting:,} wait in their holds, where the engine retries them;")
+            say(f"  python -m ops held {self._name} shows them")
             if failing:
-                example = cut(one_line(redrive.error_of(min(outcomes.failing)), ""), 76)
-                say(f"  {failing:,} {plural('item', failing)} failed again, as with\n    {example}")
+                example = line(redrive.error_of(min(outcomes.failing)), 76)
+                say(f"  {count(failing, 'item')} failed again, as with\n    {example}")
         for reason, number in outcomes.refusals.most_common(MAX_CAUSES):
-            say(f"{number:,} refused: {cut(reason, 66)}")
+            say(f"{number:,} refused: {line(reason, 66)}")
         if counts[OUTRUN] or counts[TOO_OLD]:
             say(f"{counts[OUTRUN] + counts[TOO_OLD]:,} left out, as the plan says")
 
 
-def ledger_name(name: str, consumer: ConsumerOutputs) -> str:
-    """Return the consumer's name in the ledger. Raises OpsError if the consumer has no stores."""
-    if consumer.ledger_name is None:
-        raise OpsError(f"{name} has no stores, so nothing of it is parked, and nothing can be put back")
-    return consumer.ledger_name
-
-
-def read_plan(
-    session: Session,
-    plan: PlanFile,
-    objects: FailureObjects,
-    consumers: Mapping[str, ConsumerOutputs],
-    selection: Selection,
-) -> Planner:
-    """Read the failures of consumers into a plan with a progress bar; return the planner."""
-    planner = Planner(session.stack, objects, consumers, selection)
-    with progress(session) as bar:
-        listing = bar.add_task("listing", total=None)
-        total = planner.count()
-        bar.remove_task(listing)
-        task = bar.add_task("reading", total=total)
-        planner.run(plan, lambda: bar.advance(task))
-    return planner
-
-
-def read_stream(
-    session: Session,
-    name: str,
-    plan: PlanFile,
-    times: tuple[str, str | None],
-    items: frozenset[str] | None,
-    began: datetime,
-) -> dict[str, Any]:
-    """Read the changes of a time from the consumer's streams, and print and return how far the streams go back.
-
-    Raises
-    ------
-    OpsError
-        A time is invalid, or a filter cannot be evaluated.
-    """
-    from ops.failures.stream import StreamReader, sources_of
-
-    consumer, client = session.stack.consumer(name), session.stack.client
-    since = parse_time(times[0], began)
-    until = parse_time(times[1], began) if times[1] else began
-    if until < since:
-        raise OpsError(f"--until {times[1]} is before --since {times[0]}")
-    reader = StreamReader(client, name, ledger_name(name, consumer))
-    read, oldest = 0, list[float]()
-    try:
-        with progress(session) as bar:
-            task = bar.add_task("reading", total=None)
-            for source in sources_of(client, consumer):
-                found = reader.read(plan, source, since, until, items, lambda number: bar.advance(task, number))
-                read += found.read
-                oldest += [found.oldest] if found.oldest is not None else []
-    finally:
-        reader.close()
-    session.console.print(f"  {read:,} {plural('record', read)} read, from {iso_minute(since)} to {iso_minute(until)}")
-    if oldest and max(oldest) > since.timestamp() + 1:
-        session.console.print(
-            f"  the stream's oldest record is of {iso_minute(_utc(max(oldest)))}, after --since: earlier changes,\n"
-            "    if there were any, are no longer in the stream"
-        )
-    return {"read": read, "since": since.isoformat(), "until": until.isoformat(), "oldest": max(oldest, default=None)}
-
-
-def item_digests(text: str | None, session: Session, consumers: Mapping[str, ConsumerOutputs]) -> frozenset[str] | None:
-    """Return the digests that --item names; None without it. Raises OpsError."""
-    from ops.held.items import parse_item
-
-    if text is None:
-        return None
-    stack = session.stack
-    return frozenset(each for some in consumers.values() for each in parse_item(text, stack, some, stack.client))
-
-
-def progress(session: Session) -> "Progress":
-    """Return a progress bar with a rate and the time left."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            return Text(f"{task.speed or 0:,.0f}/s")
-
-    columns = TextColumn("{task.description:<9}"), BarColumn(20), MofNCompleteColumn(), Rate(), TimeRemainingColumn()
-    return Progress(*columns, console=session.console, transient=True, disable=not session.console.is_terminal)
-
-
-def _utc(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def plural(noun: str, number: int) -> str:
-    """Return a noun in the form that a number needs."""
-    return noun if number == 1 else f"{noun}s"
-
-
-def cut(text: str, width: int) -> str:
-    """Return a text on one line of at most so many characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+def line(text: str, width: int) -> str:
+    """Return a text on one line of at most so many characters, without what would control the terminal."""
+    return cut(printable(one_line(text, "")), width)

@@ -1,11 +1,9 @@
-"""The plan of a redrive in a temporary SQLite file, so that memory stays flat whatever the number of failures."""
+"""The plan of a redrive in a temporary SQLite database, so that memory stays flat whatever the number of failures."""
 
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from handler.stream.change import Change
@@ -13,8 +11,7 @@ from handler.stream.codec import from_json, to_json
 from handler.stream.ledger.rows import digest_of, version_of
 
 SCHEMA = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
+PRAGMA cache_size = -16000;
 CREATE TABLE causes (id INTEGER PRIMARY KEY, text TEXT UNIQUE);
 CREATE TABLE objects (
     id INTEGER PRIMARY KEY, key TEXT UNIQUE, etag TEXT, total INTEGER, is_copied INTEGER DEFAULT 0,
@@ -83,25 +80,25 @@ class Group:
     last: float
     example: str
     """The key of an object."""
+    event_id: str
+    """The example's change."""
     error: str
-    """The error of the example."""
+    """The example's error."""
 
 
 class PlanFile:
     """Failed changes and their objects. Only the thread that made the plan may use it."""
 
     def __init__(self) -> None:
-        self._directory = TemporaryDirectory(prefix="table-stream-")
-        self._database = sqlite3.connect(Path(self._directory.name) / "plan.sqlite", isolation_level=None)
+        self._database = sqlite3.connect("", isolation_level=None)  # SQLite keeps it in a file that has no name
         self._database.executescript(SCHEMA)
         self._causes: dict[str, int] = {}
         self._added = 0
         self._database.execute("BEGIN")
 
     def close(self) -> None:
-        """Delete the file."""
+        """Delete the file, as the end of the process does in any case."""
         self._database.close()
-        self._directory.cleanup()
 
     # Planning
 
@@ -189,17 +186,17 @@ class PlanFile:
         ).fetchall()
         groups: list[Group] = []
         for *values, change in rows:
-            example, error = self._example(change)
-            groups.append(Group(*values, example=example, error=error))
+            example, event_id, error = self._example(change)
+            groups.append(Group(*values, example=example, event_id=event_id, error=error))
         return groups
 
-    def _example(self, change: int) -> tuple[str, str]:
+    def _example(self, change: int) -> tuple[str, str, str]:
         row = self._database.execute(
-            "SELECT objects.key, changes.error FROM changes JOIN sources ON sources.change = changes.id "
+            "SELECT objects.key, event_id, changes.error FROM changes JOIN sources ON sources.change = changes.id "
             "JOIN objects ON objects.id = sources.object WHERE changes.id = ?",
             (change,),
         ).fetchone()
-        return row or ("", "")
+        return row or ("", "", "")
 
     def items(self, first: int, last: int | None = None) -> Iterator[tuple[str, list[PlannedChange]]]:
         """Yield the queued items from one place, counted from 0, up to another, with their planned changes in order."""

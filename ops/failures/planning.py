@@ -10,9 +10,14 @@ from handler.stream.change import Change
 from handler.stream.engine.batch import InvalidBatchError, read_batch
 from handler.stream.failures import Failure, UnreadableFailureError, failure_key, read_failure
 from handler.stream.ledger.rows import digest_of
+from ops import OpsError
 from ops.causes import cause_of
+from ops.cli import Session
 from ops.failures.bucket import ENGINE, MAPPINGS, REDRIVEN, Body, FailureObjects, Listed
 from ops.failures.plan_file import Failed, PlanFile
+from ops.held.images import cut, printable
+from ops.held.items import parse_item
+from ops.progress import progress
 from ops.stack import ConsumerOutputs, Stack
 from ops.times import parse_time
 
@@ -62,7 +67,7 @@ class LeftAlone:
     def print(self, console: "Console") -> None:
         """Print a line for each category."""
         for category, number in self.numbers.items():
-            console.print(f"  left alone: {number:,} {category}, as\n    {self.examples[category]}")
+            console.print(f"  left alone: {number:,} {category}, as\n    {cut(printable(self.examples[category]), 76)}")
 
     def as_json(self) -> dict[str, Any]:
         """Return the categories for --json."""
@@ -209,3 +214,36 @@ def named_changes(records: Sequence[Any]) -> Iterator[tuple[Change, str]]:
             continue
         change = Change(record, "redrive")
         yield change, digest_of(change)
+
+
+def ledger_name(name: str, consumer: ConsumerOutputs) -> str:
+    """Return the consumer's name in the ledger. Raises OpsError if the consumer has no stores."""
+    if consumer.ledger_name is None:
+        raise OpsError(f"{name} has no stores, so nothing of it is parked, and nothing can be put back")
+    return consumer.ledger_name
+
+
+def item_digests(text: str | None, session: Session, consumers: Mapping[str, ConsumerOutputs]) -> frozenset[str] | None:
+    """Return the digests that --item names; None without it. Raises OpsError."""
+    if text is None:
+        return None
+    stack = session.stack
+    return frozenset(each for some in consumers.values() for each in parse_item(text, stack, some, stack.client))
+
+
+def read_plan(
+    session: Session,
+    plan: PlanFile,
+    objects: FailureObjects,
+    consumers: Mapping[str, ConsumerOutputs],
+    selection: Selection,
+) -> Planner:
+    """Read the failures of consumers into a plan with a progress bar; return the planner."""
+    planner = Planner(session.stack, objects, consumers, selection)
+    with progress(session.console) as bar:
+        listing = bar.add_task("listing", total=None)
+        total = planner.count()
+        bar.remove_task(listing)
+        task = bar.add_task("reading", total=total)
+        planner.run(plan, lambda: bar.advance(task))
+    return planner

@@ -11,7 +11,7 @@ from typing import Any
 from ops.failures.bucket import FailureObjects, Moved
 from ops.failures.ledger import RedrivenChanges
 from ops.failures.plan_file import DONE, HELD, OUTRUN, PARKED_AGAIN, REFUSED, PlanFile, PlannedChange
-from ops.failures.sending import Request, RetryRuns, Sender, Sent, in_requests
+from ops.failures.sending import MAX_RECORDS, Request, RetryRuns, Sender, Sent, in_requests
 
 SENDERS = 4
 """Requests that are sent at the same time: each is an invocation of the function."""
@@ -133,7 +133,8 @@ class Redrive:
         Exception
             The error of boto3 if a call fails. Changes that are in their holds stay there, and the engine runs them.
         """
-        lists = in_requests(self._plan.items(first, last))
+        most = MAX_RECORDS if self._rate is None else max(1, min(MAX_RECORDS, int(self._rate)))
+        lists = in_requests(self._plan.items(first, last), most)
         has_more, last_event = True, self._clock()
         seen = self._events()
         while True:
@@ -152,7 +153,8 @@ class Redrive:
                 self.outcomes.stopped = f"nothing has moved for {STALL_SECONDS / 60:g} minutes{problem}"
             is_over = self.outcomes.stopped or not has_more
             undecided = any(not each.failed_at for each in self._watched.values())
-            self._retries.want(wanted=undecided)
+            may_send = has_more and self._rate is None and self.waiting < MAX_IN_FLIGHT
+            self._retries.want(wanted=undecided and not may_send)  # they would slow each other down
             if is_over and not self._running and (self.outcomes.stopped or not undecided):
                 return
             if not self._running:

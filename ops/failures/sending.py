@@ -25,31 +25,34 @@ IDLE_SECONDS = 1.0
 Request = Sequence[PlannedChange]
 
 
-def in_requests(items: Iterable[tuple[str, Sequence[PlannedChange]]]) -> Iterator[list[Request]]:
+def in_requests(
+    items: Iterable[tuple[str, Sequence[PlannedChange]]], most: int = MAX_RECORDS
+) -> Iterator[list[Request]]:
     """Yield lists of requests that must be sent one after the other; the lists may be sent concurrently.
 
-    A request has whole items, unless an item is too large: then the item has a list of its own.
+    A request has whole items and at most `most` changes, unless an item has more: then the item has a list of its own.
     """
     whole: list[PlannedChange] = []
     size = 0
     for _, changes in items:
         more = sum(change.size for change in changes)
-        if len(changes) > MAX_RECORDS or more > MAX_CHARACTERS:
-            yield list(_split(changes))
+        if len(changes) > most or more > MAX_CHARACTERS:
+            yield list(_split(changes, most))
             continue
-        if len(whole) + len(changes) > MAX_RECORDS or size + more > MAX_CHARACTERS:
-            yield [whole]
+        if len(whole) + len(changes) > most or size + more > MAX_CHARACTERS:
+            if whole:
+                yield [whole]
             whole, size = [], 0
         whole, size = [*whole, *changes], size + more
     if whole:
         yield [whole]
 
 
-def _split(changes: Sequence[PlannedChange]) -> Iterator[Request]:
+def _split(changes: Sequence[PlannedChange], most: int) -> Iterator[Request]:
     part: list[PlannedChange] = []
     size = 0
     for change in changes:
-        if part and (len(part) == MAX_RECORDS or size + change.size > MAX_CHARACTERS):
+        if part and (len(part) == most or size + change.size > MAX_CHARACTERS):
             yield part
             part, size = [], 0
         part.append(change)

@@ -11,9 +11,14 @@ from handler.stream.change import Change
 from handler.stream.failures import failure_key
 from handler.stream.ledger.rows import digest_of
 from ops import OpsError
+from ops.cli import Session
 from ops.failures.bucket import concurrently
 from ops.failures.plan_file import Failed, PlanFile
+from ops.failures.planning import ledger_name
+from ops.held.screens import count
+from ops.progress import progress
 from ops.stack import CONNECTIONS, Client, ConsumerOutputs
+from ops.times import iso_minute, minute_at, parse_time
 from sandbox.mapping.filters import FilterError, any_of
 from sandbox.mapping.records import lambda_record
 
@@ -168,3 +173,43 @@ class StreamReader:
 
 def _created(record: Mapping[str, Any]) -> float:
     return record["dynamodb"]["ApproximateCreationDateTime"].timestamp()
+
+
+def read_stream(
+    session: Session,
+    name: str,
+    plan: PlanFile,
+    times: tuple[str, str | None],
+    items: frozenset[str] | None,
+    began: datetime,
+) -> dict[str, Any]:
+    """Read the changes of a time from the consumer's streams, and print and return how far the streams go back.
+
+    Raises
+    ------
+    OpsError
+        A time is invalid, or a filter cannot be evaluated.
+    """
+    consumer, client = session.stack.consumer(name), session.stack.client
+    since = parse_time(times[0], began)
+    until = parse_time(times[1], began) if times[1] else began
+    if until < since:
+        raise OpsError(f"--until {times[1]} is before --since {times[0]}")
+    reader = StreamReader(client, name, ledger_name(name, consumer))
+    read, oldest = 0, list[float]()
+    try:
+        with progress(session.console) as bar:
+            task = bar.add_task("reading", total=None)
+            for source in sources_of(client, consumer):
+                found = reader.read(plan, source, since, until, items, lambda number: bar.advance(task, number))
+                read += found.read
+                oldest += [found.oldest] if found.oldest is not None else []
+    finally:
+        reader.close()
+    session.console.print(f"  {count(read, 'record')} read, from {iso_minute(since)} to {iso_minute(until)}")
+    if oldest and max(oldest) > since.timestamp() + 1:
+        session.console.print(
+            f"  the stream's oldest record is of {minute_at(max(oldest))}, after --since: earlier changes,\n"
+            "    if there were any, are no longer in the stream"
+        )
+    return {"read": read, "since": since.isoformat(), "until": until.isoformat(), "oldest": max(oldest, default=None)}

@@ -1,12 +1,13 @@
 """The screens of the command failures: groups by cause, one failure whole, and all of them as lines of JSON."""
 
 import json
+import textwrap
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from handler.stream.change import Change
+from handler.stream.change import Change, parse_stream
 from handler.stream.failures import UnreadableFailureError, read_failure
 from ops import OpsError
 from ops.causes import one_line
@@ -19,7 +20,7 @@ from ops.held.images import cut, image_lines, printable
 from ops.held.items import item_text
 from ops.held.screens import count
 from ops.stack import ConsumerOutputs
-from ops.times import iso_minute
+from ops.times import minute_at
 
 WIDTH = 80
 CAUSES = 12
@@ -64,9 +65,13 @@ def _print_group(session: Session, group: Group) -> None:
     left = f"{group.changes:>7,}  "
     indent = " " * len(left)
     session.console.print(left + cut(printable(group.cause), WIDTH - len(left)))
-    span = f"{_time(group.first)}" if group.first == group.last else f"{_time(group.first)} to {_time(group.last)}"
+    span = (
+        f"{minute_at(group.first)}"
+        if group.first == group.last
+        else f"{minute_at(group.first)} to {minute_at(group.last)}"
+    )
     session.console.print(f"{indent}{count(group.items, 'item')} · {span}", style="dim")
-    session.console.print(f"{indent}such as {group.example}", style="dim")
+    session.console.print(f"{indent}such as --show {group.event_id}", style="dim")
 
 
 def _changed_at(session: Session, consumer: ConsumerOutputs) -> datetime | None:
@@ -81,8 +86,8 @@ def _as_json(group: Group) -> dict[str, Any]:
         "cause": group.cause,
         "changes": group.changes,
         "items": group.items,
-        "first": _time(group.first),
-        "last": _time(group.last),
+        "first": minute_at(group.first),
+        "last": minute_at(group.last),
         "example": group.example,
         "error": group.error,
     }
@@ -107,15 +112,19 @@ def show_object(session: Session, objects: FailureObjects, key: str, only: str |
         raise OpsError(f"{key} is {error}") from error
     records = [record for record in failure.records if only is None or record.get("eventID") == only]
     say = session.console.print
-    say(printable(key), style="bold")
+    for line in textwrap.wrap(printable(key), WIDTH, break_on_hyphens=False):
+        say(line, style="bold")
     say(f"  condition   {failure.condition}")
-    say(f"  error       {cut(printable(one_line(failure.error or 'none in the record', '')), 10 * WIDTH)}")
+    error = textwrap.wrap(printable(one_line(failure.error or "none in the record", "")), WIDTH - 14)
+    say("  error       " + "\n              ".join(error))
     say(f"  written     {failure.at}")
-    say(f"  stream      {failure.stream_arn}")
+    stream = parse_stream(failure.stream_arn)
+    say(f"  stream      {f'{stream.table_name}, {stream.label}' if stream else failure.stream_arn}")
     for record in records[:CHANGES]:
         change = Change(record, "redrive")
         keys = record.get("dynamodb", {}).get("Keys", {})
-        say(f"  {record.get('eventName', '?'):<7} {printable(item_text(keys))}  {record.get('eventID')}", style="bold")
+        title = f"  {record.get('eventName', '?'):<7} {item_text(keys)}  {record.get('eventID')}"
+        say(cut(printable(title), WIDTH), style="bold")
         for line in image_lines(change, None, WIDTH - 4):
             say(f"    {line}")
     if len(records) > CHANGES:
@@ -140,12 +149,8 @@ def export(session: Session, plan: PlanFile, path: Path) -> None:
         with path.open("w", encoding="utf-8") as file:
             for change in plan.exported():
                 number += 1
-                file.write(json.dumps({**change, "at": _time(change["at"])}, ensure_ascii=False) + "\n")
+                file.write(json.dumps({**change, "at": minute_at(change["at"])}, ensure_ascii=False) + "\n")
     except OSError as error:
         raise OpsError(f"{path} cannot be written: {error.strerror}") from error
     session.console.print(f"{count(number, 'change')} written to {path}")
     session.print_json({"changes": number, "file": str(path)})
-
-
-def _time(seconds: float) -> str:
-    return iso_minute(datetime.fromtimestamp(seconds, UTC))

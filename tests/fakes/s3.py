@@ -33,7 +33,7 @@ class MemoryS3:
     def __init__(self) -> None:
         self.contents: dict[str, tuple[bytes, str, datetime, dict[str, str]]] = {}
         self.now = START
-        self.failing: dict[str, list[Exception]] = {}
+        self.failing: dict[str, list[BaseException]] = {}
         self.delete_errors: list[str] = []
         self.calls: list[str] = []
         self.page = PAGE

@@ -204,7 +204,7 @@ def test_resume_switches_on_and_lets_the_alarms_settle():
             "✔ switch the schedule on",
             "✔ let the alarms settle",
             "mirror runs",
-            "  its alarms stay muted until 2027-01-15T10:16Z, so that they settle",
+            "  its alarms stay muted until 2027-01-15T11:04Z, so that they settle",
             "  python -m ops status",
         ],
     )

@@ -252,9 +252,8 @@ class Turn:
         return replace(self._row, next=next_, waiting=self._row.waiting - self._unsaved)
 
     def _progress(self) -> HoldProgress:
+        # Behind the last known change, `next` stays: an append may have moved the tail since the turn read it.
         next_ = self._current_row().next
-        if next_ is not None and next_ == just_after(self._row.tail):
-            next_ = None
         return HoldProgress(next_, self._unsaved, self._since, self._deaths, self._given_up)
 
     def _write_until_answered(self, write: Callable[[], Result]) -> Result:

@@ -243,18 +243,17 @@ class Holds:
 
     def hand_back(self, row: HoldRow, progress: HoldProgress, due: float) -> HoldRow:
         """Write the owner's progress and end the lease; the item waits until `due`. Raises RefusedError as above."""
-        return self._move(row, progress, ", #lease = :zero, #due = :due", ", #owner", due=due)
+        return self._move(row, progress, ", #lease = :zero, #due = :due", "#owner", due=due)
 
     def _move(self, row: HoldRow, progress: HoldProgress, update: str, remove: str, **values: float) -> HoldRow:
         # Without `next`, only redriven changes ran: an append may have set it in the meantime.
         next_condition = " AND #next = :former" if row.next else ""
         set_next = "" if progress.next is None else ", #next = :next"
-        removed_names = (", #next" if progress.next is None and row.next else "") + remove
         try:
             return self._update(
                 row.digest,
                 "SET #waiting = #waiting - :passed, #since = :since, #deaths = :deaths, #given_up = :given_up"
-                f"{set_next}{update}" + (f" REMOVE {removed_names.removeprefix(', ')}" if removed_names else ""),
+                f"{set_next}{update}" + (f" REMOVE {remove}" if remove else ""),
                 f"#owner = :owner{next_condition}",
                 owner=row.owner or "",
                 former=row.next or "",

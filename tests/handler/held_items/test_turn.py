@@ -298,3 +298,21 @@ def test_a_hold_of_more_than_a_page_runs_page_by_page() -> None:
     harness.trouble.clear()
     assert harness.retry_later(2)["released"] == 1
     assert harness.applied == list(range(1, 13))
+
+
+@pytest.mark.parametrize("later", ["nothing", "another change"])
+def test_a_change_that_is_appended_before_the_progress_is_saved_survives_a_crash(later: str) -> None:
+    """The turn saves that it has run the last change that it knows, and dies in the appended one."""
+    harness = with_mended_item("a")
+
+    def append() -> None:
+        assert harness.deliver("a", start=2) == []
+        harness.clock.now += 2
+
+    harness.trouble = {1: [append], 2: [SimulatedCrash()]}
+    harness.retry_and_crash(now=True)
+    if later == "another change":
+        assert harness.deliver("a", start=3) == []
+    harness.retry_later(2)
+    assert harness.ledger("hold#consumer")[digest("a")]["state"] == {"S": "done"}
+    assert harness.applied == ([1, 2, 3] if later == "another change" else [1, 2])
