@@ -52,6 +52,8 @@ class Session:
     as_json: bool = False
     assume_yes: bool = False
     is_dry_run: bool = False
+    options: str = ""
+    """The options that a suggested command needs to find the same stack, such as ` --stack prod`."""
 
     @classmethod
     def open(
@@ -63,7 +65,8 @@ class Session:
         from ops.stack import Stack
 
         console = Console(stderr=as_json, highlight=False, soft_wrap=True, markup=False, emoji=False)
-        return cls(Stack.load(outputs, stack), console, as_json, assume_yes, dry_run)
+        options = f" --stack {stack}" if stack else f" --outputs {outputs}" if outputs and str(outputs) != "-" else ""
+        return cls(Stack.load(outputs, stack), console, as_json, assume_yes, dry_run, options)
 
     def should_execute(self) -> bool:
         """Return whether to execute the plan that the command has just printed; ask the operator if necessary.

@@ -36,8 +36,7 @@ def status(
     with session.console.status("reading"):
         facts = Reader(session.stack, session.stack.client, consumer).read()
     findings = judge(facts)
-    options = f" --stack {stack}" if stack else f" --outputs {outputs}" if outputs and str(outputs) != "-" else ""
-    for text, style in lines(facts, findings, options):
+    for text, style in lines(facts, findings, session.options):
         session.console.print(text, style=style or None)
     session.print_json(json_of(facts, findings))
     if any(finding.level < Level.NOTE for finding in findings):
