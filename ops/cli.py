@@ -1,5 +1,6 @@
 """What all commands share: their options, the session with its console, the confirmation and the exit codes."""
 
+import contextlib
 import functools
 import inspect
 import sys
@@ -57,7 +58,7 @@ class Session:
     assume_yes: bool = False
     is_dry_run: bool = False
     options: str = ""
-    """Options such as ` --stack prod`, which a suggested command needs as well."""
+    """The options that a suggested command needs to find the same stack, such as ` --stack prod`."""
 
     @classmethod
     def open(
@@ -93,6 +94,7 @@ class Session:
             raise OpsError(
                 "standard input is not a terminal: pass --yes to execute the plan, or --dry-run to only print it"
             )
+        _forget_typed()
         try:
             answer = self.console.input(f"{question} [y/N] ", markup=False)
         except EOFError:  # Ctrl-D
@@ -106,6 +108,15 @@ class Session:
 
         if self.as_json:
             print(json.dumps(result, default=str), flush=True)
+
+
+def _forget_typed() -> None:
+    """Drop what the person typed before the question: it cannot be the answer."""
+    import io
+    import termios
+
+    with contextlib.suppress(termios.error, io.UnsupportedOperation):
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def _in_lines(text: str) -> str:
@@ -142,6 +153,7 @@ def command(*, executes: bool) -> Callable[[Callable[Concatenate[Session, Argume
                 session = Session.open(**{name: options[name] for name in of_session})
                 code = cast("Any", run)(session, **{name: options[name] for name in names})
             except KeyboardInterrupt:
+                print("interrupted: nothing is lost, and you may run the command again", file=sys.stderr)
                 code = INTERRUPTED
             except Exception as error:
                 from ops.errors import explanation

@@ -8,6 +8,7 @@ from botocore import exceptions  # pyright: ignore[reportMissingTypeStubs] -- un
 from handler.stream.aws import error_code
 from handler.stream.ledger.writes import LedgerBusyError
 from ops import OpsError
+from ops.text.causes import one_line
 
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 INVALID = ("InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch")
@@ -46,7 +47,8 @@ def explanation(error: Exception) -> str | None:
         case LedgerBusyError():
             return f"{error}: wait a minute and run the command again"
         case exceptions.ClientError():
-            return f"{error}: {_way_out(error_code(error) or '')}".removesuffix(": ")
+            code = error_code(error) or ""
+            return f"{one_line(code, str(error)).rstrip('.')}: {_way_out(code)}".removesuffix(": ")
         case exceptions.BotoCoreError():
             return str(error)
         case _:

@@ -58,12 +58,15 @@ class EmulatorError(SandboxError):
 
 
 class Clients:
-    """boto3 clients of one endpoint: one per service, for all threads. They ignore the user's AWS profiles."""
+    """boto3 clients of one endpoint: one per service, for all threads. They ignore the user's AWS profiles.
 
-    def __init__(self, endpoint: str, region: str) -> None:
+    `key` is an access key and its secret.
+    """
+
+    def __init__(self, endpoint: str, region: str, key: tuple[str, str] = (CREDENTIAL, CREDENTIAL)) -> None:
         self._options = {"endpoint_url": endpoint, "region_name": region, "config": _CLIENT_CONFIG}
         self._session: Any = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
-        self._session.set_credentials(CREDENTIAL, CREDENTIAL)
+        self._session.set_credentials(*key)
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()  # threads may share a client, but must not create clients at the same time
 

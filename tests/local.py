@@ -42,7 +42,11 @@ class LocalAws:
         return self.sandbox.emulator.client(service)
 
     def front_client(self, service: str) -> Any:
-        """Return the boto3 client of a service that an operator's command has: its endpoint is the front."""
+        """Return the boto3 client of a service that an operator's command has: its endpoint is the front.
+
+        Wait until the emulator is up, for which the front does not wait.
+        """
+        self.sandbox.emulator.client(service)
         return self._front(service)
 
     def variables(self) -> dict[str, str]:

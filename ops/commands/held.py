@@ -46,7 +46,7 @@ def show_groups(session: Session, readers: "list[HeldItems]", now: float, exampl
         items = _read(session, reader)
         groups = group_by_cause(items, reader.give_up_after_seconds(), now) if items else []
         if groups:
-            print_groups(session.console, reader.name, groups, now, examples=examples)
+            print_groups(session.console, reader.name, groups, now, examples=examples, options=session.options)
         else:
             session.console.print(f"{reader.name} · nothing is held")
         result[reader.name] = {

@@ -86,7 +86,7 @@ def run_pause(session: Session, switches: "Switches", mute_for: str) -> int:
     steps["switch the mappings off"] = lambda: _switch_mappings(session, switches, enabled=False)
     _execute(session, steps)
     console.print(f"{name} is paused", style="bold")
-    console.print(f"  python -m ops resume {name}", style="cyan")
+    console.print(f"  python -m ops resume {name}{session.options}", style="cyan")
     session.print_json({"consumer": name, "lost_at": state.lost_at, "muted_until": muted[-1], "executed": True})
     return DONE
 
@@ -123,7 +123,7 @@ def run_resume(session: Session, switches: "Switches") -> int:
     console.print(f"{name} runs", style="bold")
     if muted[-1]:
         console.print(f"  its alarms stay muted until {iso_minute(muted[-1])}, so that they settle")
-    console.print("  python -m ops status", style="cyan")
+    console.print(f"  python -m ops status{session.options}", style="cyan")
     session.print_json({"consumer": name, "behind_seconds": round(behind), "muted_until": muted[-1], "executed": True})
     return DONE
 
@@ -153,6 +153,6 @@ def _execute(session: Session, steps: dict[str, Callable[[], object]]) -> None:
             session.console.print(f"✔ {step}", style="green")
     except (Exception, KeyboardInterrupt):
         for step in list(steps)[len(done) :]:
-            session.console.print(f"✖ {step}: not done", style="red")
+            session.console.print(f"✖ {step}: not finished", style="red")
         session.console.print("Run the command again: it completes what is left.")
         raise

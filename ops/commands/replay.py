@@ -40,7 +40,6 @@ def replay(
     items = None if item is None else frozenset(item_digests(item, session.stack, [consumer]))
     bucket = session.stack.stores.failures.bucket
     with closing(FailureObjects(session.stack.client, bucket)) as objects, closing(PlanFile()) as plan:
-        session.console.print(f"replay · {consumer}")
         began = objects.now()
         limits = Limits(canary, rate, out_of_order, force=False)
         put_back = PutBack(session, consumer, plan, objects, began, limits, is_replay=True)

@@ -51,7 +51,9 @@ def run(session: Session, reader: "HeldItems", item: str | None) -> int:
     try:
         _follow(session, attempt, changes)
     except KeyboardInterrupt:
-        console.print(f"the function's run goes on; python -m ops held {reader.name} shows what is left")
+        console.print(
+            f"the function's run goes on; python -m ops held {reader.name}{session.options} shows what is left"
+        )
         raise
     return _report(session, attempt, reader)
 
@@ -88,7 +90,7 @@ def _report(session: Session, attempt: "Retry", reader: "HeldItems") -> int:
     if attempt.failure:
         session.console.print(str(attempt.failure), style="red")
     if groups:
-        print_groups(session.console, reader.name, groups, now, examples=3)
+        print_groups(session.console, reader.name, groups, now, examples=3, options=session.options)
     result: dict[str, Any] = {
         "items": len(attempt.rows),
         "released": released,

@@ -43,7 +43,7 @@ def run(session: Session, reader: "HeldItems", text: str) -> int:
     console, name, now = session.console, reader.name, time.time()
     item = find_one(session.stack, reader, text)
     if item is None:
-        raise OpsError(f"{name} holds no item {text}: python -m ops held {name} shows the held items")
+        raise OpsError(f"{name} holds no item {text}: python -m ops held {name}{session.options} shows the held items")
     print_item(console, name, item, reader.give_up_after_seconds(), now)
     try:
         first, *rest = reader.waiting(item)
@@ -69,7 +69,7 @@ def run(session: Session, reader: "HeldItems", text: str) -> int:
         console.print(f"parked: {answer['change']['event_name']} {event}", style="green")
         if event != first.change.record.get("eventID"):
             console.print("  a retry run moved the item on meanwhile: this change was the first then")
-        console.print(f"  python -m ops failures {name}", style="cyan")
+        console.print(f"  python -m ops failures {name}{session.options}", style="cyan")
         row = reader.row(item.digest)
         left = row.waiting if row else 0
         console.print(f"  {left:,} more {waits(left)}, due now" if row else "  the item is released")

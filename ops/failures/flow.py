@@ -297,7 +297,7 @@ class PutBack:
         if redrive.waiting:
             failing = len(outcomes.failing)
             say(f"{redrive.waiting:,} wait in their holds, where the engine retries them;")
-            say(f"  python -m ops held {self._name} shows them")
+            say(f"  python -m ops held {self._name}{self._session.options} shows them")
             if failing:
                 example = one_printable_line(redrive.error_of(min(outcomes.failing)), 76)
                 say(f"  {count(failing, 'item')} failed again, as with\n    {example}")

@@ -185,6 +185,7 @@ def read_stream(
     if until < since:
         raise OpsError(f"--until {times[1]} is before --since {times[0]}")
     reader = StreamReader(client, name, ledger_name(name, consumer))
+    session.console.print(f"replay · {name}")
     read, oldest = 0, list[float]()
     try:
         with progress(session.console) as bar:

@@ -55,7 +55,7 @@ def print_groups(
         else:
             say(f"  {code_sentence(function.changed_at, max(group.last for group in own))}")
         entry["function_changed"] = function and function.changed_at.isoformat()
-        say(f"  python -m ops redrive {name}", style="cyan")
+        say(f"  python -m ops redrive {name}{session.options}", style="cyan")
     left_alone.print(session.console)
     session.print_json(result)
 
@@ -65,7 +65,7 @@ def _print_group(session: Session, group: Group) -> None:
     indent = " " * len(left)
     session.console.print(left + cut(printable(group.cause), WIDTH - len(left)))
     session.console.print(f"{indent}{count(group.items, 'item')} · {span_text(group.first, group.last)}", style="dim")
-    session.console.print(f"{indent}python -m ops failures --show {group.event_id}", style="cyan")
+    session.console.print(f"{indent}python -m ops failures --show {group.event_id}{session.options}", style="cyan")
 
 
 def _as_json(group: Group) -> dict[str, Any]:

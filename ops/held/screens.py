@@ -22,7 +22,9 @@ GROUPS, EXAMPLES = 12, 3
 """How many groups, and how many items of each group, a screen shows; --json has all."""
 
 
-def print_groups(console: "Console", name: str, groups: Sequence[Group], now: float, *, examples: int = 1) -> None:
+def print_groups(
+    console: "Console", name: str, groups: Sequence[Group], now: float, *, examples: int = 1, options: str = ""
+) -> None:
     """Print the groups of a consumer's held items, and the commands that help."""
     items, changes = sum(len(group.items) for group in groups), sum(group.changes for group in groups)
     console.print(Text(f"{name} · {are(items, 'item')} held, {count(changes, 'change')} {waits(changes)}", "bold"))
@@ -31,8 +33,8 @@ def print_groups(console: "Console", name: str, groups: Sequence[Group], now: fl
     if len(groups) > GROUPS:
         console.print(f"  and {count(len(groups) - GROUPS, 'more group')}: --json prints all")
     example = shlex.quote(groups[0].items[0].name)
-    console.print(f"  python -m ops held {name} --item {example}", style="cyan")
-    console.print(f"  python -m ops retry {name}", style="cyan")
+    console.print(f"  python -m ops held {name} --item {example}{options}", style="cyan")
+    console.print(f"  python -m ops retry {name}{options}", style="cyan")
 
 
 def _print_group(console: "Console", group: Group, now: float, examples: int) -> None:

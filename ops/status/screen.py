@@ -91,7 +91,7 @@ def _consumers(facts: Facts, findings: Sequence[Finding], options: str) -> Itera
 
 def _unread(unread: Sequence[Unread]) -> Iterator[Line]:
     yield "could not be read:", "yellow"
-    for each in unread:
+    for each in sorted(unread, key=lambda each: (each.consumer is None, each.consumer or "", each.what)):
         what = f"{each.consumer}: {each.what}" if each.consumer else each.what
         yield from _wrapped(f"{what}: {each.reason}", "? ", "  ", "yellow")
     if any(each.reason.startswith(ACCESS_DENIED) for each in unread):

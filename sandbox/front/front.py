@@ -79,7 +79,7 @@ class Front:
     def _route(self, request: Request) -> Answer | None:
         if "x-amz-target" in request.headers:
             return self._operations.get(request.operation)
-        called, path = (request.service, request.method), urlsplit(request.target).path
+        called, path = (request.scope[1], request.method), urlsplit(request.target).path
         for (service, method, pattern), answer in self._rest.items():
             if called == (service, method) and pattern.fullmatch(path):
                 return answer

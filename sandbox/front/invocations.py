@@ -13,11 +13,12 @@ def invoke_with_log(take_log: Callable[[str], None], request: Request, forward: 
     Parameters
     ----------
     take_log
-        Called with the last 4 KB, as Lambda returns them, unless the invocation is asynchronous.
+        Called with the last 4 KB, as Lambda returns them; with nothing if the invocation is asynchronous, or the client
+        asks for no log.
     request, forward
         As for any answer (`sandbox.front.forwarding`).
     """
-    response = forward(replace(request, headers={**request.headers, "x-amz-log-type": "Tail"}))
+    response = forward(replace(request, headers={"x-amz-log-type": "Tail", **request.headers}))
     headers = dict(response.headers)
     take_log(base64.b64decode(headers.get("x-amz-log-result", "")).decode(errors="replace"))
     if request.headers.get("x-amz-log-type") != "Tail":

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 
 from sandbox.front.forwarding import Forward, Request, Response
+from sandbox.front.signing import with_json
 from sandbox.mapping.filters import FilterError
 from sandbox.mapping.invocation import RefusalError
 from sandbox.mapping.poller import Poller
@@ -57,8 +58,7 @@ class MappingAnswers:
             return Response.error("InvalidParameterValueException", str(error).partition(": ")[2] or str(error))
         except ValidationError as error:
             return Response.error("ValidationException", _constraint(error))
-        disabled = json.dumps({**changes, "Enabled": False}).encode()
-        response = _amended(forward(replace(request, body=disabled)), self._describe)
+        response = _amended(forward(with_json(request, {**changes, "Enabled": False})), self._describe)
         if response.status >= 300:
             return response
         after = json.loads(response.body)

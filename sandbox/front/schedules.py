@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from sandbox.front.forwarding import Forward, Request, Response
+from sandbox.front.signing import signed, with_json
 from sandbox.mapping.invocation import RefusalError
 from sandbox.scheduler import Scheduler
 
@@ -54,13 +55,12 @@ class ScheduleAnswers:
             return Response.error("ValidationException", str(refusal))
         if before != arn:
             self._scheduler.unschedule(before)
-        return forward(replace(request, body=json.dumps({**wanted, "State": "DISABLED"}).encode()))
+        return forward(with_json(request, {**wanted, "State": "DISABLED"}))
 
     def _described(self, request: Request, wanted: dict[str, Any], forward: Forward) -> str | None:
         """Return the ARN of the function that the sandbox's schedule invokes; None if the sandbox does not run it."""
         group = wanted.get("GroupName", "default")
-        headers = {name: value for name, value in request.headers.items() if name != "content-type"}
-        current = forward(Request("GET", f"{request.target}?groupName={group}", headers))
+        current = forward(signed(Request("GET", f"{request.target}?groupName={group}", request.headers)))
         if current.status >= 300:
             return None
         target = json.loads(current.body)["Target"]

@@ -2,10 +2,10 @@
 
 import json
 import time
-from dataclasses import replace
 from typing import Any
 
 from sandbox.front.forwarding import Forward, Request, Response
+from sandbox.front.signing import with_json
 from sandbox.mapping.invocation import Client
 
 
@@ -28,8 +28,7 @@ def shard_iterator_at(client: Client, request: Request, forward: Forward) -> Res
         return Response.error("ValidationException", f"Timestamp {timestamp} is in the future")
 
     def iterator(kind: str, **position: str) -> Response:
-        body = {**wanted, "ShardIteratorType": kind, **position}
-        return forward(replace(request, body=json.dumps(body).encode()))
+        return forward(with_json(request, {**wanted, "ShardIteratorType": kind, **position}))
 
     start = iterator("TRIM_HORIZON")
     if start.status >= 300:

@@ -1,5 +1,7 @@
 """The question that the commands ask, and their answers to errors."""
 
+import os
+import pty
 from io import StringIO
 
 import pytest
@@ -30,3 +32,19 @@ def test_the_question_shows_its_answers(monkeypatch: pytest.MonkeyPatch, typed: 
     session = Session(Stack.model_validate_json(OUTPUTS), Console(file=shown))
     assert session.should_execute() is agreed
     assert shown.getvalue() == "Continue? [y/N] " + end
+
+
+def test_what_was_typed_before_the_question_is_no_answer(monkeypatch: pytest.MonkeyPatch):
+    person, terminal = pty.openpty()
+    os.write(person, b"y\n")
+
+    class Screen(StringIO):
+        def write(self, text: str) -> int:
+            if "[y/N]" in text:
+                os.write(person, b"n\n")
+            return super().write(text)
+
+    with os.fdopen(terminal) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert not Session(Stack.model_validate_json(OUTPUTS), Console(file=Screen())).confirm("Continue?")
+    os.close(person)

@@ -161,7 +161,10 @@ def test_a_second_pause_completes_the_first_and_extends_the_mute_rule_from_its_b
     with pytest.raises(Exception, match="TooManyRequestsException"):
         pausing.pause()
     lines = pausing.ops.shown()
-    assert lines[-2:] == ["✖ switch the mappings off: not done", "Run the command again: it completes what is left."]
+    assert lines[-2:] == [
+        "✖ switch the mappings off: not finished",
+        "Run the command again: it completes what is left.",
+    ]
     pausing.aws.refused.clear()
     pausing.clock.now = NOW + 3600
     pausing.aws.calls.clear()
@@ -298,4 +301,4 @@ def test_ctrl_c_while_the_mappings_change_says_what_is_left():
     switches = Switches("mirror", pausing.consumer, pausing.aws, clock=pausing.clock, sleep=interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_pause(pausing.ops.session, switches, "4h")
-    assert pausing.ops.shown()[-2] == "✖ switch the mappings off: not done"
+    assert pausing.ops.shown()[-2] == "✖ switch the mappings off: not finished"

@@ -52,3 +52,22 @@ def test_outputs_of_another_program_are_refused(tmp_path: Path):
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(OpsError, match=r"nothing\.json cannot be read: No such file or directory"):
         Stack.load(tmp_path / "nothing.json", None)
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path: Path):
+    (tmp_path / "outputs.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(OpsError, match=r"outputs\.json cannot be read: it is not UTF-8"):
+        Stack.load(tmp_path / "outputs.json", None)
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:port", "http://127.0.0.1:1"])
+def test_an_endpoint_without_a_sandbox_is_named(monkeypatch: pytest.MonkeyPatch, endpoint: str):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(OpsError, match=f"{endpoint}.* export lines"):
+        Stack.load(None, None)
+
+
+def test_an_endpoint_that_is_no_address_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "sandbox")
+    with pytest.raises(OpsError, match="Invalid endpoint: sandbox: correct AWS_ENDPOINT_URL, or unset it"):
+        Stack.model_validate_json(OUTPUTS).client("dynamodb")

@@ -45,8 +45,9 @@ ACTIONS = {
     "s3:GetBucketLifecycleConfiguration": ("s3:GetLifecycleConfiguration",),
 }
 """The actions of a call, where IAM names them differently."""
-NOT_CALLED = {"iam:PassRole"}
-"""EventBridge Scheduler asks for this permission when a schedule with a role is updated."""
+NOT_CALLED = {"iam:PassRole", "cloudwatch:DeleteAlarmMuteRule"}
+"""EventBridge Scheduler asks for the first when a schedule with a role is updated. `resume` deletes only a mute rule
+that has ended, and none has here."""
 WHILE_HELD = {"redrive": {"dynamodb:Query"}, "replay": {"dynamodb:Query"}}
 """Calls that a command makes only if a retry run has not settled an item by the time that the command looks."""
 DOCUMENTS = documents(SAMPLE, recordings(SAMPLE))

@@ -16,6 +16,7 @@ from tests.local import REGION, LocalAws
 from tests.sandbox.front.upstream import Upstream
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Kept: yes\r\n\r\nok"
+OK_PASSED_ON = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-kept: yes\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-Trailer: 1\r\n\r\n"
 UNBOUNDED = b"HTTP/1.1 200 OK\r\n\r\nuntil the end"
 NOTHING = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
@@ -30,6 +31,16 @@ def upstream() -> Generator[Upstream]:
 
 def pass_on(request: Request) -> Answer | None:
     return None
+
+
+def read_all(client: socket.socket) -> bytes:
+    """Read a response whose body is `ok`."""
+    answer = b""
+    while not answer.endswith(b"\r\n\r\nok"):
+        part = client.recv(1000)
+        assert part, answer
+        answer += part
+    return answer
 
 
 Connect = Callable[[], http.client.HTTPConnection]
@@ -62,11 +73,23 @@ def test_one_connection_carries_all_requests_of_a_client(upstream: Upstream, con
     ]
 
 
-def test_a_response_without_a_length_ends_the_connection(connect: Connect):
+def test_a_response_without_a_length_is_whole(connect: Connect):
     connection = connect()
-    connection.request("GET", "/unbounded")
-    response = connection.getresponse()
-    assert (response.read(), response.getheader("Connection")) == (b"until the end", "close")
+    for _ in range(2):
+        connection.request("GET", "/unbounded")
+        response = connection.getresponse()
+        assert (response.read(), response.getheader("Content-Length")) == (b"until the end", "13")
+
+
+@pytest.mark.parametrize("path", ["/half", "/silence"])
+def test_a_response_that_ends_too_early_is_an_error_of_aws(upstream: Upstream, connect: Connect, path: str):
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nhalf"
+    upstream.answers |= {"/half": half, "/silence": b""}
+    connection = connect()
+    for asked, status in ((path, 503), ("/ok", 200)):
+        connection.request("GET", asked)
+        response = connection.getresponse()
+        assert (response.status, bool(response.read())) == (status, True)
 
 
 def test_a_connection_that_the_other_side_has_closed_is_made_anew(upstream: Upstream, connect: Connect):
@@ -78,11 +101,13 @@ def test_a_connection_that_the_other_side_has_closed_is_made_anew(upstream: Upst
     assert upstream.connections == 2
 
 
-def test_chunks_of_a_request_stay_chunks(upstream: Upstream, connect: Connect):
-    connection = connect()
-    connection.request("POST", "/ok", iter([b"abc", b"de"]), encode_chunked=True)
-    assert connection.getresponse().read() == b"ok"
-    assert upstream.received[0][2] == b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+def test_the_chunks_of_a_request_arrive_as_one_body(upstream: Upstream, connect: Connect):
+    with socket.create_connection((HOST, connect().port), timeout=10) as client:
+        client.sendall(b"POST /ok HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.sendall(b"3\r\nabc\r\n2;name=value\r\nde\r\n0\r\nx-amz-checksum: 1\r\n\r\n")
+        assert read_all(client) == OK_PASSED_ON
+    [(_, headers, body)] = upstream.received
+    assert (headers["content-length"], "transfer-encoding" in headers, body) == ("5", False, b"abcde")
 
 
 def test_a_client_that_expects_to_continue_may_send_its_body_at_once(upstream: Upstream, connect: Connect):
@@ -90,26 +115,31 @@ def test_a_client_that_expects_to_continue_may_send_its_body_at_once(upstream: U
         client.sendall(b"PUT /ok HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
         assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.sendall(b"body")
-        assert client.recv(1000) == OK
+        assert read_all(client) == OK_PASSED_ON
     [(_, headers, body)] = upstream.received
     assert ("expect" in headers, body) == (False, b"body")
 
 
 @pytest.mark.parametrize(
-    "request_text",
+    ("request_text", "status"),
     [
-        b"nonsense\r\n\r\n",
-        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
-        b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 300 + b"\r\n",
-        b"POST /ok HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        b"\xff\xfe\x00 \r\n\r\n",
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 300 + b"\r\n", 431),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"BREW / HTTP/1.1\r\n\r\n", 501),
+        (b"POST /ok HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /ok HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n", 400),
+        (b"\xff\xfe\x00 \r\n\r\n", 400),
     ],
 )
-def test_a_malformed_request_is_an_error_and_the_end_of_its_connection(connect: Connect, request_text: bytes):
+def test_a_malformed_request_is_an_error_and_the_end_of_its_connection(
+    connect: Connect, request_text: bytes, status: int
+):
     with socket.create_connection((HOST, connect().port), timeout=10) as client:
         client.sendall(request_text)
         answer = b"".join(iter(lambda: client.recv(10_000), b""))
-    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert b"SerializationException" in answer
     connection = connect()
     connection.request("GET", "/ok")
@@ -176,7 +206,7 @@ def test_the_end_of_the_server_ends_its_connections(upstream: Upstream):
     server = ForwardingServer(upstream.port, pass_on)
     with socket.create_connection((HOST, server.port), timeout=10) as client:
         client.sendall(b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert client.recv(1000) == OK
+        assert read_all(client) == OK_PASSED_ON
         server.close()
         assert client.recv(1000) == b""
     server.close()
@@ -226,13 +256,13 @@ def test_a_binary_body_passes_unchanged(upstream: Upstream, connect: Connect):
     assert upstream.received[0][2] == body
 
 
-def test_a_service_is_read_from_the_signature():
+def test_region_and_service_are_read_from_the_signature():
     scope = (
         "AWS4-HMAC-SHA256 Credential=sandbox/20261126/eu-west-1/lambda/aws4_request, SignedHeaders=host, Signature=0"
     )
-    assert Request("GET", "/", {"authorization": scope}).service == "lambda"
+    assert Request("GET", "/", {"authorization": scope}).scope == ("eu-west-1", "lambda")
     for other in ("", "Basic x", "AWS4-HMAC-SHA256 Credential=a/b"):
-        assert Request("GET", "/", {"authorization": other}).service == ""
+        assert Request("GET", "/", {"authorization": other}).scope == ("", "")
 
 
 def test_a_body_that_is_no_json_object_is_a_value_error():

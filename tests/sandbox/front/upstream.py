@@ -1,6 +1,6 @@
 """A server behind the forwarding server, which answers each request with a scripted text and records what it has read.
 
-It speaks only the HTTP that the tests need: a request's body has a Content-Length or is chunked.
+It speaks only the HTTP that the tests need: a request's body has a Content-Length.
 """
 
 import socketserver
@@ -11,7 +11,7 @@ from sandbox.emulator import HOST
 
 
 class Upstream:
-    """`answers` has the response by path, as raw HTTP; a response that lacks its length ends the connection."""
+    """`answers` has the response by path, as raw HTTP; one that lacks its length ends the connection."""
 
     def __init__(self, **answers: bytes) -> None:
         self.answers = {f"/{name}": answer for name, answer in answers.items()}
@@ -38,17 +38,12 @@ class Upstream:
         while header := reader.readline().decode().strip():
             name, _, value = header.partition(": ")
             headers[name.lower()] = value
-        if "transfer-encoding" in headers:
-            body = b""
-            while (part := reader.readline()) != b"0\r\n":
-                body += part
-            body += part + reader.readline()
-        else:
-            body = reader.read(int(headers.get("content-length", 0)))
+        body = reader.read(int(headers.get("content-length", 0)))
         self.received.append((line.decode().strip(), headers, body))
         answer = self.answers[line.decode().split()[1]]
         writer.write(answer)
-        return b"content-length" in answer.lower() or b"chunked" in answer.lower()
+        has_length = b"content-length" in answer.lower() or b"chunked" in answer.lower()
+        return has_length and b"Connection: close" not in answer
 
     def close(self) -> None:
         self._server.shutdown()
