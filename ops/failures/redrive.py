@@ -16,8 +16,9 @@ from ops.failures.sending import MAX_RECORDS, Request, RetryRuns, Sender, Sent, 
 
 SENDERS = 4
 """Requests that are sent at the same time: each is an invocation of the function."""
-MAX_IN_FLIGHT = 10_000
-"""Changes that may wait in their holds before more are put back, so that a failure stops the rest in time."""
+FIRST_IN_FLIGHT, MAX_IN_FLIGHT = 100, 10_000
+"""Changes whose outcome may be unknown before more are put back: 100 after a failure, and two more for each change that
+is done since, up to 10,000. So a run that fails stops early, and one that succeeds is not held up."""
 FAILURES_IN_A_ROW = 20
 """Failures without a success between them after which the run stops."""
 POLL_SECONDS = 0.5
@@ -46,6 +47,8 @@ class Outcomes:
     parked_again: int = 0
     in_a_row: int = 0
     """Failures since the last success."""
+    done_in_a_row: int = 0
+    """Successes since the last failure."""
     failing: set[str] = field(default_factory=set[str])
     refusals: Counter[str] = field(default_factory=Counter[str])
     stopped: str | None = None
@@ -54,12 +57,23 @@ class Outcomes:
     def succeeded(self) -> None:
         """Count a change that is done."""
         self.done += 1
+        self.done_in_a_row += 1
         self.in_a_row = 0
 
     def parked(self) -> None:
         """Count a change that was parked again."""
         self.parked_again += 1
+        self._failed()
+
+    def failed(self, item: str) -> None:
+        """Count an item whose change failed again, once."""
+        if item not in self.failing:
+            self.failing.add(item)
+            self._failed()
+
+    def _failed(self) -> None:
         self.in_a_row += 1
+        self.done_in_a_row = 0
 
 
 class Redrive:
@@ -115,6 +129,12 @@ class Redrive:
         """Changes that wait in their holds."""
         return sum(each.changes for each in self._watched.values())
 
+    @property
+    def _may_put_back(self) -> bool:
+        """Whether the outcomes that are known allow to put more changes back."""
+        in_flight = self.waiting + sum(len(changes) for changes, _ in self._running.values())
+        return in_flight < min(MAX_IN_FLIGHT, FIRST_IN_FLIGHT + 2 * self.outcomes.done_in_a_row)
+
     def error_of(self, item: str) -> str:
         """Return the last error of an item whose changes wait."""
         return self._ledger.error(item)
@@ -154,7 +174,7 @@ class Redrive:
                 self.outcomes.stopped = f"nothing has moved for {STALL_SECONDS / 60:g} minutes{problem}"
             is_over = self.outcomes.stopped or not has_more
             undecided = any(not each.failed_at for each in self._watched.values())
-            may_send = has_more and self._rate is None and self.waiting < MAX_IN_FLIGHT
+            may_send = has_more and self._rate is None and self._may_put_back
             self._retries.want(wanted=undecided and not may_send)  # they would slow each other down
             if is_over and not self._running and (self.outcomes.stopped or not undecided):
                 return
@@ -185,7 +205,7 @@ class Redrive:
 
     def _send(self, lists: Iterator[list[Request]]) -> bool:
         """Begin to send requests while that is allowed; return whether there may be more."""
-        while len(self._running) < SENDERS and self.waiting < MAX_IN_FLIGHT and self.outcomes.stopped is None:
+        while len(self._running) < SENDERS and self._may_put_back and self.outcomes.stopped is None:
             if self._rate and self._clock() < self._next_send:
                 return True
             requests = next(lists, None)
@@ -254,8 +274,7 @@ class Redrive:
                 self.outcomes.failing.discard(item)
             elif state.failed_at > max(watched.at, watched.failed_at):
                 watched.failed_at = state.failed_at
-                self.outcomes.in_a_row += item not in self.outcomes.failing
-                self.outcomes.failing.add(item)
+                self.outcomes.failed(item)
         for some in in_chunks(settled, CHUNK):
             self._settle(some)
 

@@ -122,6 +122,15 @@ def test_it_stops_after_20_failures_in_a_row() -> None:
     assert result["states"] == {"parked again": 25, "planned": 15}
 
 
+def test_a_run_that_fails_puts_few_changes_back() -> None:
+    failures = Failures()
+    failures.park("".join(map(chr, range(0x4E00, 0x4E00 + 1_000))))
+    failures.engine.trouble = {number: PermanentError("again") for number in range(1, 1_001)}
+    code, result = failures.redrive(canary=0)
+    assert (code, result["done"]) == (1, 0)
+    assert result["put_back"] <= 200, "100 whose outcome is unknown, and a request of up to 100"
+
+
 def test_the_first_items_are_of_different_causes_and_decide() -> None:
     failures = Failures()
     failures.engine.trouble = {1: PermanentError("one"), 2: PermanentError("one"), 3: PermanentError("two")}
