@@ -264,7 +264,7 @@ def test_a_failure_is_shown_whole_and_exported(shop: Shop, tmp_path: Path) -> No
     assert json.loads(line)["record"] == record
     code, out, error = shop.run("failures", "--show", "engine/none")
     assert (code, out) == (2, "")
-    assert error == "the failure bucket has no object engine/none: failures shows the keys\n"
+    assert error == "the failure bucket has no object engine/none: failures --export FILE lists the keys\n"
 
 
 def test_a_dry_run_writes_nothing(shop: Shop) -> None:
