@@ -72,7 +72,7 @@ def provoke(local: LocalAws, outputs: dict[str, Any]) -> None:
 
 
 def run(local: LocalAws, command: str) -> tuple[int, str]:
-    """Run a command of the runbook; an interrupt ends tail, as a person's Ctrl-C does. Return exit code and output."""
+    """Run a command of the runbook; return exit code and output. An interrupt ends tail after its first line."""
     words = shlex.split(command, comments=True)
     yes = ["--yes"] if words[1] in ASKING and "--dry-run" not in words else []
     process = subprocess.Popen(
@@ -84,11 +84,11 @@ def run(local: LocalAws, command: str) -> tuple[int, str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    try:
-        output, _ = process.communicate(timeout=4 if words[1] == "tail" else 90)
-    except subprocess.TimeoutExpired:
+    output = ""
+    if words[1] == "tail" and process.stdout:
+        output = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=20)
+    output += process.communicate(timeout=90)[0]
     return process.returncode, output
 
 
