@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,22 +18,19 @@ from tests.local import LocalAws, environment_without_aws
 Ops = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def command(aws: LocalAws, pipeline: Deployment) -> list[str]:
-    """The beginning of a command line; `pipeline` has the stack deployed."""
-    return [sys.executable, "-m", "ops"]
+COMMAND = [sys.executable, "-m", "ops"]
 
 
 @pytest.fixture
-def ops(aws: LocalAws, command: list[str]) -> Ops:
+def ops(aws: LocalAws, pipeline: Deployment) -> Ops:
     """`ops("held", …)` returns the exit code, the output and the errors."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         process = subprocess.run(
-            [*command, *arguments],
+            [*COMMAND, *arguments, "--outputs", "-"],
             cwd=ROOT,
             env=environment_without_aws() | aws.variables(),
-            stdin=subprocess.DEVNULL,
+            input=json.dumps(pipeline.outputs),
             capture_output=True,
             text=True,
             check=False,
@@ -140,10 +138,12 @@ def test_a_paused_consumer_reads_nothing_until_it_is_resumed(aws: LocalAws, pipe
     assert customer in {each["customer_id"] for each in copies}
 
 
-def test_tail_prints_new_lines_until_ctrl_c(aws: LocalAws, pipeline: Deployment, command: list[str]):
+def test_tail_prints_new_lines_until_ctrl_c(aws: LocalAws, pipeline: Deployment, tmp_path: Path):
     marker = uuid.uuid4().hex
+    (tmp_path / "outputs.json").write_text(json.dumps(pipeline.outputs), encoding="utf-8")
+    source = ["--outputs", str(tmp_path / "outputs.json")]
     process = subprocess.Popen(
-        [*command, "tail", "change-log", "--json", "--event", "insert"],
+        [*COMMAND, "tail", "change-log", "--json", "--event", "insert", *source],
         cwd=ROOT,
         env=environment_without_aws() | aws.variables() | {"PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
@@ -183,10 +183,10 @@ def test_bad_input_gets_one_line_and_exit_code_2(ops: Ops, arguments: tuple[str,
     assert error.count("\n") == 1
 
 
-def test_a_sandbox_that_is_gone_is_said(command: list[str]):
+def test_a_sandbox_that_is_gone_is_said():
     variables = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_REGION": "eu-west-1"}
     process = subprocess.run(
-        [*command, "held"],
+        [*COMMAND, "held"],
         cwd=ROOT,
         env=environment_without_aws() | variables,
         capture_output=True,

@@ -52,8 +52,8 @@ def test_each_new_user_gets_one_mail_and_a_change_that_cannot_succeed_is_parked(
     assert key.startswith(f"engine/welcome-email/{pipeline.outputs['tables']['users']['name']}/")
     [record] = read_failure(body).records
     assert record["dynamodb"]["NewImage"] == {name: {"S": value} for name, value in odd.items()}
-    [parked] = aws.log_entries(pipeline.outputs["consumers"]["welcome-email"]["logGroup"], "change parked")
-    assert parked["keys"] == {"id": "e2e-odd"}
+    parked = aws.log_entries(pipeline.outputs["consumers"]["welcome-email"]["logGroup"], "change parked")
+    assert [entry["keys"] for entry in parked].count({"id": "e2e-odd"}) == 1
 
 
 def test_every_change_of_both_tables_is_logged(aws: LocalAws, pipeline: Deployment):

@@ -144,7 +144,8 @@ def deployed_shop(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Ge
 
 @pytest.fixture
 def shop(deployed_shop: Shop) -> Shop:
-    """The shop with an empty failure bucket and its own code."""
+    """The shop with an empty failure bucket and its own code; what an earlier test put back is settled."""
+    deployed_shop.aws.wait_until_idle()
     deployed_shop.empty()
     deployed_shop.deploy("welcome-email")
     deployed_shop.deploy("mirror")

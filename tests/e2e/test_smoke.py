@@ -93,11 +93,14 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(pipeline: Deployment, smok
     assert (code, error) == (0, "")
     users, orders = (pipeline.outputs["tables"][name]["name"] for name in ("users", "orders"))
     assert set(out.splitlines()[1:]) == {
-        f"  {users}: write, update and delete an item; read by change-log, welcome-email",
-        f"  {orders}: write, update and delete an item; read by change-log, mirror",
+        f"  {users}: write, update and delete an item;",
+        "    read by change-log, welcome-email",
+        f"  {orders}: write, update and delete an item;",
+        "    read by change-log, mirror",
         "  welcome-email is not tested",
+        "nothing was changed (--dry-run)",
     }
-    assert len(out.splitlines()) == 4
+    assert len(out.splitlines()) == 7
 
 
 def test_without_consent_nothing_is_written(smoke: Callable[..., tuple[int, str, str]]):
