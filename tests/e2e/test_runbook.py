@@ -23,7 +23,7 @@ from tests.program import recording
 from tests.program.recording import record_program
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^\$ python -m (ops .+)$", RUNBOOK, re.MULTILINE)
+COMMANDS = list(dict.fromkeys(re.findall(r"^\$ python -m (ops .+)$", RUNBOOK, re.MULTILINE)))
 ASKING = ("retry", "skip", "redrive", "replay", "pause", "resume")
 """The commands that ask before they change something."""
 
