@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from handler.stream.ledger.holds import DESCRIPTION_KEY, Holds
-from handler.stream.ledger.rows import END_OF_PARTS, HoldRow
-from handler.stream.ledger.writes import MAX_BATCH_READS, LedgerWrites
+from handler.stream.ledger import Ledger
+from handler.stream.ledger.rows import HoldRow
+from handler.stream.ledger.writes import MAX_BATCH_READS
 from ops.concurrency import in_chunks
 from ops.stack import Client
 
@@ -27,8 +27,7 @@ class RedrivenChanges:
     """The redriven changes of one consumer. Every method raises the error of boto3 if a call fails."""
 
     def __init__(self, client: Client, table: str, consumer: str, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._table = LedgerWrites(lambda: client("dynamodb"), table, sleep)
-        self._holds, self._partition = Holds(self._table, consumer), f"hold#{consumer}"
+        self._holds = Ledger(lambda: client("dynamodb"), table, consumer, sleep).holds
         self._pool = ThreadPoolExecutor(CONCURRENT_READS)
 
     def close(self) -> None:
@@ -52,14 +51,7 @@ class RedrivenChanges:
         return dict(zip(names, self._pool.map(self._state, names), strict=True))
 
     def _state(self, digest: str) -> ItemState:
-        partition, failed_at, waiting = f"{self._partition}#{digest}", 0.0, set[str]()
-        for item in self._table.query_all(partition, start=DESCRIPTION_KEY, end=f"+{END_OF_PARTS}", keys_only=True):
-            sort_key = item["sk"]["S"]
-            if sort_key == DESCRIPTION_KEY:
-                failed_at = float(item["at"]["N"])
-            else:
-                waiting.add(sort_key.removeprefix("+").rpartition("#")[0])
-        return ItemState(frozenset(waiting), failed_at)
+        return ItemState(*self._holds.read_redriven(digest))
 
     def error(self, digest: str) -> str:
         """Return the last error of an item, as the engine describes it."""

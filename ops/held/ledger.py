@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from handler.stream.ledger.holds import Holds
+from handler.stream.ledger import Ledger
 from handler.stream.ledger.rows import HoldRow, WaitingChange
 from handler.stream.ledger.table import FORMAT
-from handler.stream.ledger.writes import MAX_BATCH_READS, LedgerWrites
+from handler.stream.ledger.writes import MAX_BATCH_READS
 from ops import OpsError
 from ops.concurrency import in_chunks
 from ops.function import FunctionState
@@ -122,8 +122,8 @@ class HeldItems:
         if self.consumer.ledger_name is None:
             raise OpsError(f"{name} has no stores: it holds no items, and Lambda retries its failing batches")
         self._client = client
-        table = LedgerWrites(lambda: client("dynamodb"), stack.stores.ledger.name, sleep)
-        self._holds = Holds(table, self.consumer.ledger_name)
+        ledger = Ledger(lambda: client("dynamodb"), stack.stores.ledger.name, self.consumer.ledger_name, sleep)
+        self._holds = ledger.holds
 
     def rows(self) -> list[HoldRow]:
         """Return the rows of all held items."""

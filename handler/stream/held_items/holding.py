@@ -7,7 +7,8 @@ from handler.stream.change import Change
 from handler.stream.engine.batch import Batch
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
-from handler.stream.ledger.holds import HoldProgress, Holds, Lease, just_after, stored_row
+from handler.stream.ledger.hold_reader import just_after
+from handler.stream.ledger.holds import HoldProgress, Holds, Lease, stored_row
 from handler.stream.ledger.notes import HELD, UNDONE
 from handler.stream.ledger.rows import HoldRow, digest_of, version_of
 from handler.stream.ledger.table import FORMAT

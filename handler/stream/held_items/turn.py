@@ -12,7 +12,8 @@ from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.parking import Parking
 from handler.stream.environment import Environment
 from handler.stream.held_items.holding import SuspectError
-from handler.stream.ledger.holds import HoldProgress, Holds, Lease, just_after, stored_row
+from handler.stream.ledger.hold_reader import just_after
+from handler.stream.ledger.holds import HoldProgress, Holds, Lease, stored_row
 from handler.stream.ledger.rows import HoldBrokenError, HoldRow, WaitingChange
 from handler.stream.ledger.writes import RefusedError
 from handler.stream.telemetry import change_fields, iso_time, log_failure, logger, summary_fields

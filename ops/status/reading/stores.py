@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from handler.stream.ledger import Ledger
-from handler.stream.ledger.holds import Holds
+from handler.stream.ledger.hold_reader import HoldReader
 from handler.stream.ledger.rows import HoldRow
 from handler.stream.ledger.table import LedgerTable
 from ops.failures.bucket import ENGINE
@@ -37,7 +37,7 @@ def read_holds(client: Client, ledger: str, consumer: str) -> HoldFacts:
     )
 
 
-def _read_errors(holds: Holds, rows: Sequence[HoldRow]) -> tuple[HeldError, ...]:
+def _read_errors(holds: HoldReader, rows: Sequence[HoldRow]) -> tuple[HeldError, ...]:
     """Return the causes of these items' errors, the most frequent first."""
     descriptions = holds.read_descriptions([row.digest for row in rows])
     causes = Counter(HeldItem.from_rows(row, descriptions.get(row.digest)).cause for row in rows)
