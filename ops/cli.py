@@ -86,6 +86,11 @@ class Session:
         self.console.print(f"nothing was changed{' (--dry-run)' if self.is_dry_run else ''}", style="dim")
         return False
 
+    def end_without_executing(self, plan: Any) -> int:
+        """Print for --json the plan that `should_execute` has declined, and return the exit code."""
+        self.print_json(plan)
+        return DONE if self.is_dry_run else COULD_NOT_RUN
+
     def confirm(self, question: str) -> bool:
         """Ask the person at the terminal, and return whether the answer is yes. Raises OpsError as above."""
         if self.assume_yes:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ops.cli import DONE, LEFT_TO_DO, AnyConsumerArgument, ItemOption, Session, command
+from ops.commands.redrive import CauseOption, SinceOption
 
 
 @command(executes=False)
@@ -20,12 +21,8 @@ def failures(
     export: Annotated[
         Path | None, typer.Option("--export", metavar="FILE", help="Write each failed change as a line of JSON.")
     ] = None,
-    cause: Annotated[
-        str | None, typer.Option("--cause", help="Only failures with this text in their cause or error.")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", help="Only failures since then: 10m, 2h, 3d, or an ISO 8601 time.")
-    ] = None,
+    cause: CauseOption = None,
+    since: SinceOption = None,
     item: ItemOption = None,
 ) -> int:
     """Show parked and discarded changes, grouped by their cause.
@@ -37,12 +34,10 @@ def failures(
     from ops.failures import view
     from ops.failures.bucket import FailureObjects
     from ops.failures.plan_file import PlanFile
-    from ops.failures.planning import Selection, ledger_name, read_plan
+    from ops.failures.planning import Selection, read_plan
 
     everyone = {name: each for name, each in session.stack.consumers.items() if each.ledger_name}
     wanted = {consumer: session.stack.consumer(consumer)} if consumer else everyone
-    if consumer:
-        ledger_name(consumer, wanted[consumer])
     selection = Selection.parse(cause, since, item, session.stack, wanted)
     bucket = session.stack.stores.failures.bucket
     with closing(FailureObjects(session.stack.client, bucket)) as objects, closing(PlanFile()) as plan:

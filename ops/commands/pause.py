@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli import COULD_NOT_RUN, DONE, ConsumerArgument, Session, command
+from ops.cli import DONE, ConsumerArgument, Session, command
 
 if TYPE_CHECKING:
     from ops.pause import State, Switches
+
+Steps = dict[str, Callable[[], Any]]
+"""What a command does, in order, by what the operator reads about it."""
+MUTE, SETTLE = "mute the alarms", "let the alarms settle"
 
 
 @command(executes=True)
@@ -75,19 +79,19 @@ def run_pause(session: Session, switches: "Switches", mute_for: str) -> int:
     console.print("pulumi up leaves it off; pulumi up --refresh switches it on, unless its tuning")
     console.print("has enabled: false.")
     if not session.should_execute():
-        session.print_json({"consumer": name, "lost_at": state.lost_at, "muted_until": None, "executed": False})
-        return DONE if session.is_dry_run else COULD_NOT_RUN
-    muted: list[Any] = [None]
-    steps: dict[str, Callable[[], object]] = {}
+        return session.end_without_executing(
+            {"consumer": name, "lost_at": state.lost_at, "muted_until": None, "executed": False}
+        )
+    steps: Steps = {}
     if alarms:
-        steps["mute the alarms"] = lambda: muted.append(switches.mute(duration))
+        steps[MUTE] = lambda: switches.mute(duration)
     if state.schedule is not None:
         steps["switch the schedule off"] = lambda: switches.set_schedule(enabled=False)
     steps["switch the mappings off"] = lambda: _switch_mappings(session, switches, enabled=False)
-    _execute(session, steps)
+    muted_until = _execute(session, steps).get(MUTE)
     console.print(f"{name} is paused", style="bold")
     console.print(f"  python -m ops resume {name}{session.options}", style="cyan")
-    session.print_json({"consumer": name, "lost_at": state.lost_at, "muted_until": muted[-1], "executed": True})
+    session.print_json({"consumer": name, "lost_at": state.lost_at, "muted_until": muted_until, "executed": True})
     return DONE
 
 
@@ -109,22 +113,19 @@ def run_resume(session: Session, switches: "Switches") -> int:
     elif not state.is_on():
         console.print(f"It is up to {duration_text(behind)} behind, and catches up in order.")
     if not session.should_execute():
-        session.print_json({"consumer": name, "behind_seconds": round(behind), "executed": False})
-        return DONE if session.is_dry_run else COULD_NOT_RUN
-    muted: list[Any] = [None]
-    steps: dict[str, Callable[[], object]] = {
-        "switch the mappings on": lambda: _switch_mappings(session, switches, enabled=True)
-    }
+        return session.end_without_executing({"consumer": name, "behind_seconds": round(behind), "executed": False})
+    steps: Steps = {"switch the mappings on": lambda: _switch_mappings(session, switches, enabled=True)}
     if state.schedule is not None:
         steps["switch the schedule on"] = lambda: switches.set_schedule(enabled=True)
     if switches.consumer.alarms:
-        steps["let the alarms settle"] = lambda: muted.append(switches.unmute())
-    _execute(session, steps)
+        steps[SETTLE] = switches.unmute
+    muted_until = _execute(session, steps).get(SETTLE)
     console.print(f"{name} runs", style="bold")
-    if muted[-1]:
-        console.print(f"  its alarms stay muted until {iso_minute(muted[-1])}, so that they settle")
+    if muted_until:
+        console.print(f"  its alarms stay muted until {iso_minute(muted_until)}, so that they settle")
     console.print(f"  python -m ops status{session.options}", style="cyan")
-    session.print_json({"consumer": name, "behind_seconds": round(behind), "muted_until": muted[-1], "executed": True})
+    result = {"consumer": name, "behind_seconds": round(behind), "muted_until": muted_until, "executed": True}
+    session.print_json(result)
     return DONE
 
 
@@ -143,16 +144,16 @@ def _switch_mappings(session: Session, switches: "Switches", *, enabled: bool) -
             status.update(", ".join(f"{table} is {state}" for table, state in states.items()))
 
 
-def _execute(session: Session, steps: dict[str, Callable[[], object]]) -> None:
-    """Take the steps in order; if one fails or is interrupted, print which are done and which are not."""
-    done: list[str] = []
+def _execute(session: Session, steps: Steps) -> dict[str, Any]:
+    """Take the steps in order and return their results; if one fails, print which are done and which are not."""
+    results: dict[str, Any] = {}
     try:
         for step, take in steps.items():
-            take()
-            done.append(step)
+            results[step] = take()
             session.console.print(f"✔ {step}", style="green")
     except (Exception, KeyboardInterrupt):
-        for step in list(steps)[len(done) :]:
+        for step in list(steps)[len(results) :]:
             session.console.print(f"✖ {step}: not finished", style="red")
         session.console.print("Run the command again: it completes what is left.")
         raise
+    return results

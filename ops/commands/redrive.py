@@ -6,6 +6,12 @@ import typer
 
 from ops.cli import ConsumerArgument, ItemOption, Session, command
 
+CauseOption = Annotated[
+    str | None, typer.Option("--cause", help="Only failures with this text in their cause or error.")
+]
+SinceOption = Annotated[
+    str | None, typer.Option("--since", help="Only failures since then: 10m, 2h, 3d, or an ISO 8601 time.")
+]
 CanaryOption = Annotated[
     int, typer.Option("--canary", min=0, help="Whole items that go first, before the question; 0: none.")
 ]
@@ -25,12 +31,8 @@ def redrive(
     session: Session,
     consumer: ConsumerArgument,
     *,
-    cause: Annotated[
-        str | None, typer.Option("--cause", help="Only failures with this text in their cause or error.")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", help="Only failures since then: 10m, 2h, 3d, or an ISO 8601 time.")
-    ] = None,
+    cause: CauseOption = None,
+    since: SinceOption = None,
     item: ItemOption = None,
     canary: CanaryOption = 5,
     rate: RateOption = None,
@@ -48,10 +50,9 @@ def redrive(
     from ops.failures.bucket import FailureObjects
     from ops.failures.flow import Limits, PutBack
     from ops.failures.plan_file import PlanFile
-    from ops.failures.planning import Selection, ledger_name, read_plan
+    from ops.failures.planning import Selection, read_plan
 
     wanted = {consumer: session.stack.consumer(consumer)}
-    ledger_name(consumer, wanted[consumer])
     selection = Selection.parse(cause, since, item, session.stack, wanted)
     bucket = session.stack.stores.failures.bucket
     with closing(FailureObjects(session.stack.client, bucket)) as objects, closing(PlanFile()) as plan:

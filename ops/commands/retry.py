@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ops.cli import COULD_NOT_RUN, DONE, LEFT_TO_DO, ConsumerArgument, ItemOption, Session, command
+from ops.cli import DONE, LEFT_TO_DO, ConsumerArgument, ItemOption, Session, command
 
 if TYPE_CHECKING:
     from handler.stream.ledger.rows import HoldRow
@@ -44,8 +44,7 @@ def run(session: Session, reader: "HeldItems", item: str | None) -> int:
     console.print(f"{what}, {count(changes, 'change')} {waits(changes)}")
     console.print("  the function runs them now, each item's in order; an item that fails waits on")
     if not session.should_execute():
-        session.print_json({"items": len(rows), "changes": changes, "executed": False})
-        return DONE if session.is_dry_run else COULD_NOT_RUN
+        return session.end_without_executing({"items": len(rows), "changes": changes, "executed": False})
 
     attempt = Retry(reader, session.stack.client, {row.digest: row for row in rows}, is_whole=item is None)
     try:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli import COULD_NOT_RUN, DONE, LEFT_TO_DO, ConsumerArgument, Session, command
+from ops.cli import DONE, LEFT_TO_DO, ConsumerArgument, Session, command
 
 if TYPE_CHECKING:
     from ops.held.ledger import HeldItems
@@ -55,8 +55,7 @@ def run(session: Session, reader: "HeldItems", text: str) -> int:
     console.print("  This change is parked: the failure bucket keeps it whole, for redrive.")
     console.print(f"  Then {then if following else 'the item is released'}.")
     if not session.should_execute():
-        session.print_json({"skipped": False, "reason": "nothing was changed"})
-        return DONE if session.is_dry_run else COULD_NOT_RUN
+        return session.end_without_executing({"skipped": False, "reason": "nothing was changed"})
 
     again = reader.row(item.digest)
     if again is None or (again.next, again.redriven) != (item.row.next, item.row.redriven):

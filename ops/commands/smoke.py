@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli import COULD_NOT_RUN, DONE, LEFT_TO_DO, Session, command
+from ops.cli import DONE, LEFT_TO_DO, Session, command
 
 if TYPE_CHECKING:
     from ops.smoke import Effect
@@ -30,8 +30,9 @@ def smoke(
     for consumer in run.untried_consumers:
         console.print(f"  {consumer} is not tested")
     if not session.should_execute():
-        session.print_json({"marker": run.marker, "seen": [], "missing": [], "untried": run.untried_consumers})
-        return DONE if session.is_dry_run else COULD_NOT_RUN
+        return session.end_without_executing(
+            {"marker": run.marker, "seen": [], "missing": [], "untried": run.untried_consumers}
+        )
 
     seconds: dict[Effect, float] = {}
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from handler.stream.failures import UnreadableFailureError, read_failure
 from ops import OpsError
-from ops.cli import COULD_NOT_RUN, LEFT_TO_DO, Session
 from ops.cli import DONE as ALL_IS_WELL
+from ops.cli import LEFT_TO_DO, Session
 from ops.concurrency import in_chunks
 from ops.failures.bucket import FailureObjects
 from ops.failures.ledger import RedrivenChanges
@@ -175,7 +175,7 @@ class PutBack:
         elif self._session.should_execute():
             code, result = self.execute()
         else:
-            code = ALL_IS_WELL if self._session.is_dry_run else COULD_NOT_RUN
+            return self._session.end_without_executing({"plan": plan, "result": None})
         self._session.print_json({"plan": plan, "result": result})
         return code
 

@@ -95,6 +95,11 @@ class Planner:
         The time of the plan by S3's clock. Objects that are written later are not in the plan.
     left_alone : LeftAlone
         What the plan does not have although it is under a prefix of failures.
+
+    Raises
+    ------
+    OpsError
+        A consumer has no stores.
     """
 
     def __init__(
@@ -105,6 +110,7 @@ class Planner:
         selection: Selection | None = None,
     ) -> None:
         self._objects, self._consumers = objects, consumers
+        self._parking_names = {name: ledger_name(name, each) for name, each in consumers.items()}
         self._selection = selection or Selection()
         self._ledger_names = {each.ledger_name: name for name, each in stack.consumers.items() if each.ledger_name}
         self._mappings = {uuid: name for name, each in stack.consumers.items() for uuid in each.mappings.values()}
@@ -178,14 +184,11 @@ class Planner:
             changes = list(named_changes(failure.records))
             if len(changes) < len(failure.records):
                 self.left_alone.add(NAMELESS, key, len(failure.records) - len(changes))
-            failed = failed_changes(consumer, self._parking_name(consumer), failure, changes, body.modified)
+            failed = failed_changes(consumer, self._parking_names[consumer], failure, changes, body.modified)
             selected = [each for each, digest in failed if self._selection.selects(each, digest)]
             if selected:
                 is_copied = copied.get(key) == body.etag.strip('"')
                 plan.add_object(key, body.etag, len(failure.records), is_copied=is_copied, selected=selected)
-
-    def _parking_name(self, consumer: str) -> str:
-        return self._consumers[consumer].ledger_name or consumer
 
     def _owner(self, key: str, failure: Failure) -> str | None:
         """Return the consumer whose failure this is: by the key, or by the function of a mapping that is gone."""
