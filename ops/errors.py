@@ -1,7 +1,7 @@
 """Explains errors to the operator: one line that says what is wrong and what to do."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 from botocore import exceptions  # pyright: ignore[reportMissingTypeStubs] -- untyped
 
@@ -9,6 +9,9 @@ from handler.stream.aws import error_code
 from handler.stream.ledger.writes import LedgerBusyError
 from ops import OpsError
 from ops.text.causes import one_line
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 INVALID = ("InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch")
@@ -21,10 +24,10 @@ GONE = ("ResourceNotFoundException", "ResourceNotFound", "NoSuchKey", "NotFound"
 """Codes of AWS's errors about a thing that does not exist, or does not exist any more."""
 
 
-def unless_gone(call: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any] | None:
+def unless_gone(call: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer | None:
     """Return the answer to a call of boto3; None if AWS says that the thing does not exist. Raises its other errors."""
     try:
-        return call(**arguments)
+        return call(*args, **kwargs)
     except Exception as error:
         if error_code(error) in GONE:
             return None

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from handler.stream.change import Change
 from handler.stream.codec import decode
+from handler.stream.ledger.writes import LedgerBusyError, get_items
 from ops import OpsError
 from ops.concurrency import in_chunks
 from ops.errors import unless_gone
@@ -21,9 +22,6 @@ from sandbox.mapping.records import json_value
 
 ITEMS = 100
 """Items that are looked up at once."""
-MAX_READS = 100
-"""Items of one BatchGetItem (DynamoDB's limit)."""
-READ_TRIES = 5
 
 Image = dict[str, Any] | None
 
@@ -61,31 +59,19 @@ class SourceTables:
         for digest, change in items.items():
             by_table.setdefault(change.stream_or_unknown.table_name, {})[digest] = change
         for table, changes in by_table.items():
-            for some in in_chunks(changes.items(), MAX_READS):
-                found |= self._read(table, dict(some))
+            found |= self._read(table, changes)
         return found
 
     def _read(self, table: str, changes: Mapping[str, Change]) -> dict[str, Any]:
         keys = {digest: _native(change.record["dynamodb"]["Keys"]) for digest, change in changes.items()}
-        request: Any = {
-            table: {
-                "Keys": [_for_boto3(each.record["dynamodb"]["Keys"]) for each in changes.values()],
-                "ConsistentRead": True,
-            }
-        }
-        items: list[Image] = []
-        for attempt in range(READ_TRIES):
-            if attempt:
-                self._sleep(0.05 * 2**attempt)
-            response = unless_gone(self._client("dynamodb").batch_get_item, RequestItems=request)
-            if response is None:
-                return dict.fromkeys(changes, NO_CHAIN)
-            items += [_native(json_value(item)) for item in response["Responses"].get(table, ())]
-            request = response.get("UnprocessedKeys")
-            if not request:
-                break
-        else:
-            raise OpsError(f"DynamoDB throttles {table}: wait a minute and run the command again")
+        wanted = [_for_boto3(each.record["dynamodb"]["Keys"]) for each in changes.values()]
+        try:
+            read = unless_gone(get_items, self._client("dynamodb"), table, wanted, self._sleep)
+        except LedgerBusyError as error:
+            raise OpsError(f"DynamoDB throttles {table}: wait a minute and run the command again") from error
+        if read is None:
+            return dict.fromkeys(changes, NO_CHAIN)
+        items = [_native(json_value(item)) for item in read]
         return {
             digest: next((item for item in items if item and key and key.items() <= item.items()), None)
             for digest, key in keys.items()

@@ -19,7 +19,7 @@ Requests = Mapping[str, Any]
 
 
 class LedgerBusyError(Exception):
-    """DynamoDB left reads or writes of the ledger unprocessed in every attempt."""
+    """DynamoDB left reads or writes of a table unprocessed in every attempt."""
 
 
 class RefusedError(Exception):
@@ -39,26 +39,18 @@ class LedgerWrites(LedgerTable):
 
     def batch_get(self, keys: Sequence[Item]) -> list[Item]:
         """Return the existing items with these keys. Raises LedgerBusyError."""
-        items: list[Item] = []
-        for group in _in_groups(keys, MAX_BATCH_READS):
-            pending: Requests = {self._name: {"Keys": group, "ConsistentRead": True}}
-
-            def read(pending: Requests) -> Requests:
-                response = self._dynamodb().batch_get_item(RequestItems=pending)
-                items.extend(response["Responses"].get(self._name, ()))
-                return response.get("UnprocessedKeys") or {}
-
-            self._send_until_processed(pending, read)
-        return items
+        return get_items(self._dynamodb(), self._name, keys, self._sleep)
 
     def put_and_delete(self, puts: Iterable[Item] = (), deletes: Iterable[Item] = ()) -> None:
         """Write and delete items in any order. Raises LedgerBusyError."""
         writes = [{"PutRequest": {"Item": item}} for item in puts]
         writes += [{"DeleteRequest": {"Key": key}} for key in deletes]
         for group in _in_groups(writes, MAX_BATCH_WRITES):
-            self._send_until_processed(
+            _send_until_processed(
+                self._name,
                 {self._name: group},
                 lambda pending: self._dynamodb().batch_write_item(RequestItems=pending).get("UnprocessedItems") or {},
+                self._sleep,
             )
 
     def update(self, key: Item, update: str, condition: str | None = None, **values: str | float) -> Item:
@@ -97,14 +89,34 @@ class LedgerWrites(LedgerTable):
             item = cast(dict[str, Any], getattr(error, "response", {})).get("Item")
             raise RefusedError(item) from error
 
-    def _send_until_processed(self, pending: Requests, send: Callable[[Requests], Requests]) -> None:
-        for attempt in range(MAX_TRIES):
-            if attempt:
-                self._sleep(0.05 * 2 ** (attempt - 1))
-            pending = send(pending)
-            if not pending:
-                return
-        raise LedgerBusyError(f"{self._name} left requests unprocessed, {MAX_TRIES} times in a row")
+
+def get_items(dynamodb: Any, table: str, keys: Sequence[Item], sleep: Callable[[float], None]) -> list[Item]:
+    """Return the existing items of a table with these keys, strongly consistent, in any order. Raises LedgerBusyError.
+
+    `dynamodb` is boto3's client.
+    """
+    items: list[Item] = []
+
+    def read(pending: Requests) -> Requests:
+        response = dynamodb.batch_get_item(RequestItems=pending)
+        items.extend(response["Responses"].get(table, ()))
+        return response.get("UnprocessedKeys") or {}
+
+    for group in _in_groups(keys, MAX_BATCH_READS):
+        _send_until_processed(table, {table: {"Keys": group, "ConsistentRead": True}}, read, sleep)
+    return items
+
+
+def _send_until_processed(
+    table: str, pending: Requests, send: Callable[[Requests], Requests], sleep: Callable[[float], None]
+) -> None:
+    for attempt in range(MAX_TRIES):
+        if attempt:
+            sleep(0.05 * 2 ** (attempt - 1))
+        pending = send(pending)
+        if not pending:
+            return
+    raise LedgerBusyError(f"{table} left requests unprocessed, {MAX_TRIES} times in a row")
 
 
 def _in_groups(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
