@@ -37,6 +37,12 @@ OBJECTS = ("alarms", "confirmedDrained", "tuning")
 SET_IN_CODE = "; to set another value, pass StreamConsumer(mapping_args={...})"
 
 
+SECTION = ConfigDict(
+    frozen=True, extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True, validate_default=True
+)
+"""How the objects in the stack file are validated."""
+
+
 class Tuning(BaseModel):
     """Sizes of one consumer, under `tuning` in the stack file. Most fields are named as in pulumi_aws.
 
@@ -44,9 +50,7 @@ class Tuning(BaseModel):
     mapping are not among the fields, because the engine needs its own values for them (infra/engine.py).
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True, validate_default=True
-    )
+    model_config = SECTION
 
     memory_size: int = Field(default=512, ge=128, le=10_240, description="MB, Lambda's limits")
     timeout: int = Field(
@@ -109,9 +113,7 @@ ADDRESS = r"^([^@\s]+@[^@\s]+\.[^@\s]+|arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]+)
 class AlarmSettings(BaseModel):
     """Who is told of a fault, and when: `alarms` in the stack file."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True, validate_default=True
-    )
+    model_config = SECTION
 
     page_to: str = Field(
         default="", pattern=ADDRESS, description="an e-mail address or the ARN of an SNS topic; pages are for now"

@@ -8,12 +8,12 @@ from botocore import exceptions  # pyright: ignore[reportMissingTypeStubs] -- bo
 
 from handler.stream.aws import error_code
 from handler.stream.ledger.writes import LedgerBusyError
-from ops.errors import DENIED, EXPIRED, INVALID
+from ops.errors import DENIED, EXPIRED, GONE, INVALID
 from ops.status.facts import MISSING, Unread
 
 THREADS = 24
 NOT_FOUND = (
-    *("ResourceNotFoundException", "NoSuchBucket", "NoSuchLifecycleConfiguration", "NoSuchEntity", "NotFound", "404"),
+    *(*GONE, "NoSuchBucket", "NoSuchLifecycleConfiguration", "NoSuchEntity"),
     *("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"),
 )
 FATAL = (

@@ -286,7 +286,9 @@ def _mappings(consumers: Iterable[ConsumerFacts]) -> Iterable[MappingFacts]:
 
 
 def _namespace(consumer: ConsumerFacts) -> str:
-    return consumer.function.namespace if isinstance(consumer.function, FunctionFacts) else resources.DEFAULT_NAMESPACE
+    function = consumer.function
+    is_known = isinstance(function, FunctionFacts)
+    return function.namespace if is_known else resources.DEFAULTS.powertools_metrics_namespace
 
 
 def _dictionary(result: Any) -> Mapping[str, Metrics]:

@@ -4,14 +4,15 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from handler.stream.environment import DAY
+from handler.stream.environment import Environment
 from ops.failures.bucket import MAPPINGS
 from ops.stack import Client
 from ops.status.facts import MISSING, FunctionFacts, MappingFacts, ScheduleFacts
 
 WRITES = {"s3": "s3:PutObject", "sqs": "sqs:SendMessage", "sns": "sns:Publish"}
 """The actions that write to the failure destination, by the service in its ARN."""
-DEFAULT_NAMESPACE = "table-stream"
+DEFAULTS = Environment()
+"""The settings of a function without variables."""
 
 
 def read_function(functions: Any, name: str) -> FunctionFacts:
@@ -28,9 +29,11 @@ def read_function(functions: Any, name: str) -> FunctionFacts:
         last_update_reason=response.get("LastUpdateStatusReason", ""),
         timeout_seconds=response["Timeout"],
         role_arn=response["Role"],
-        namespace=variables.get("POWERTOOLS_METRICS_NAMESPACE", DEFAULT_NAMESPACE),
+        namespace=variables.get("POWERTOOLS_METRICS_NAMESPACE", DEFAULTS.powertools_metrics_namespace),
         remember_seconds=float(remember) if remember else None,
-        give_up_after_seconds=float(variables.get("GIVE_UP_AFTER_SECONDS", 7 * DAY)) if remember else None,
+        give_up_after_seconds=float(variables.get("GIVE_UP_AFTER_SECONDS", DEFAULTS.give_up_after_seconds))
+        if remember
+        else None,
         clock_skew=clock_skew,
     )
 
