@@ -4,6 +4,8 @@ import io
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -14,6 +16,7 @@ from typing import Any, cast
 import pulumi_aws
 from boto3.dynamodb import types  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
+from sandbox import ROOT
 from sandbox.emulator import HOST, Clients
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import Deployment, Sandbox
@@ -150,6 +153,33 @@ def wait_for(condition: Callable[[], object], what: str, timeout_seconds: float 
 def environment_without_aws() -> dict[str, str]:
     """Return the variables of this process for a command, without those of AWS and Pulumi."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
+
+
+def start_ops(variables: Mapping[str, str], *arguments: str) -> "subprocess.Popen[str]":
+    """Start a command of `python -m ops` with these AWS variables, for 80 columns and without a terminal."""
+    own = {"AWS_EC2_METADATA_DISABLED": "true", "COLUMNS": "80", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "ops", *arguments],
+        cwd=ROOT,
+        env=environment_without_aws() | own | dict(variables),
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def run_ops(
+    variables: Mapping[str, str], command: str, *arguments: str, outputs: Mapping[str, Any] | None = None
+) -> tuple[int, str, str]:
+    """Run a command of `python -m ops`; return its exit code, output and errors.
+
+    It reads these outputs of a stack from standard input, or else finds the stack as its arguments say.
+    """
+    source = [] if outputs is None else ["--outputs", "-"]
+    process = start_ops(variables, command, *source, *arguments)
+    out, error = process.communicate("" if outputs is None else json.dumps(outputs), timeout=200)
+    return process.returncode, out, error
 
 
 def zip_module(source: str) -> bytes:

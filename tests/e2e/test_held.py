@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,14 +9,10 @@ from typing import Any
 
 import pytest
 
-from sandbox import ROOT
 from sandbox.program.deploy import Deployment
-from tests.local import LocalAws, environment_without_aws
+from tests.local import LocalAws, run_ops, start_ops
 
 Ops = Callable[..., tuple[int, str, str]]
-
-
-COMMAND = [sys.executable, "-m", "ops"]
 
 
 @pytest.fixture
@@ -26,18 +20,9 @@ def ops(aws: LocalAws, pipeline: Deployment) -> Ops:
     """`ops("held", …)` returns the exit code, the output and the errors."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        process = subprocess.run(
-            [*COMMAND, *arguments, "--outputs", "-"],
-            cwd=ROOT,
-            env=environment_without_aws() | aws.variables(),
-            input=json.dumps(pipeline.outputs),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=100,
-        )
-        assert all(len(line) <= 80 for line in process.stdout.splitlines() if "--json" not in arguments)
-        return process.returncode, process.stdout, process.stderr
+        code, out, error = run_ops(aws.variables(), *arguments, outputs=pipeline.outputs)
+        assert all(len(line) <= 80 for line in out.splitlines() if "--json" not in arguments)
+        return code, out, error
 
     return run
 
@@ -142,13 +127,7 @@ def test_tail_prints_new_lines_until_ctrl_c(aws: LocalAws, pipeline: Deployment,
     marker = uuid.uuid4().hex
     (tmp_path / "outputs.json").write_text(json.dumps(pipeline.outputs), encoding="utf-8")
     source = ["--outputs", str(tmp_path / "outputs.json")]
-    process = subprocess.Popen(
-        [*COMMAND, "tail", "change-log", "--json", "--event", "insert", *source],
-        cwd=ROOT,
-        env=environment_without_aws() | aws.variables() | {"PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = start_ops(aws.variables(), "tail", "change-log", "--json", "--event", "insert", *source)
     lines: list[Any] = []
     try:
         aws.write(pipeline.outputs["tables"]["users"]["name"], {"id": marker, "name": "Ada"})
@@ -185,13 +164,6 @@ def test_bad_input_gets_one_line_and_exit_code_2(ops: Ops, arguments: tuple[str,
 
 def test_a_sandbox_that_is_gone_is_said():
     variables = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_REGION": "eu-west-1"}
-    process = subprocess.run(
-        [*COMMAND, "held"],
-        cwd=ROOT,
-        env=environment_without_aws() | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 2
-    assert process.stderr.startswith("no sandbox answers at http://127.0.0.1:9 ")
+    code, _, error = run_ops(variables, "held")
+    assert code == 2
+    assert error.startswith("no sandbox answers at http://127.0.0.1:9 ")

@@ -6,8 +6,6 @@ runs sixty times as fast: each second becomes a minute, and each value in second
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
@@ -15,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from sandbox import ROOT
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.in_process import Program, stack_config
 from tests.alarm_evaluation import evaluate
 from tests.consumers.project import SAMPLE
-from tests.local import LocalAws, environment_without_aws, wait_for
+from tests.local import LocalAws, run_ops, wait_for
 from tests.program import recording
 from tests.program.recording import record_program
 
@@ -92,17 +89,8 @@ class Night:
 
     def ops(self, *arguments: str) -> tuple[int, str]:
         """Run an operator's command; return its exit code and output."""
-        process = subprocess.run(
-            [sys.executable, "-m", "ops", *arguments],
-            cwd=ROOT,
-            env=environment_without_aws() | self.local.variables() | {"COLUMNS": "80"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        return process.returncode, process.stdout + process.stderr
+        code, out, error = run_ops(self.local.variables(), *arguments)
+        return code, out + error
 
 
 class Points:

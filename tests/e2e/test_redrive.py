@@ -5,7 +5,6 @@ import io
 import json
 import random
 import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -17,11 +16,10 @@ from typing import Any
 import pytest
 
 from handler.stream.failures import read_failure
-from sandbox import ROOT
 from sandbox.mapping.destinations import failure_record, send
 from sandbox.mapping.protocol import RETRIES_EXHAUSTED, Discard, Record
 from sandbox.program.deploy import Deployment
-from tests.local import LocalAws, environment_without_aws
+from tests.local import LocalAws, start_ops
 
 Run = tuple[int, str, str]
 TEMPLATE = 'TEMPLATES = {"xx": Template("x", "x"), '
@@ -41,23 +39,13 @@ class Shop:
         self.bucket = self.outputs["stores"]["failures"]["bucket"]
         self.consumers: dict[str, Any] = self.outputs["consumers"]
         self.tables = {name: each["name"] for name, each in self.outputs["tables"].items()}
-        self.outputs["consumers"]["mirror"] |= {"fenced": True}
-        self.outputs["consumers"]["welcome-email"] |= {"claimed": True}
         outputs.write_text(json.dumps(self.outputs), encoding="utf-8")
         [function] = [each for each in deployment.resources if each.registration.name == "mirror-function"]
         self._code = Path(function.inputs["code"].path).read_bytes()
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start a command of ops."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "ops", *arguments, "--outputs", str(self._file)],
-            cwd=ROOT,
-            env=environment_without_aws() | self.aws.variables() | {"PYTHONUNBUFFERED": "1"},
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        return start_ops(self.aws.variables(), *arguments, "--outputs", str(self._file))
 
     def run(self, *arguments: str) -> Run:
         """Run a command of ops to its end."""

@@ -7,8 +7,6 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -18,7 +16,7 @@ from sandbox import ROOT
 from sandbox.program.deploy import Deployment
 from sandbox.program.in_process import Program, stack_config
 from tests.consumers.project import SAMPLE
-from tests.local import LocalAws, environment_without_aws, wait_for
+from tests.local import LocalAws, start_ops, wait_for
 from tests.program import recording
 from tests.program.recording import record_program
 
@@ -73,22 +71,14 @@ def provoke(local: LocalAws, outputs: dict[str, Any]) -> None:
 
 def run(local: LocalAws, command: str) -> tuple[int, str]:
     """Run a command of the runbook; return exit code and output. An interrupt ends tail after its first line."""
-    words = shlex.split(command, comments=True)
-    yes = ["--yes"] if words[1] in ASKING and "--dry-run" not in words else []
-    process = subprocess.Popen(
-        [sys.executable, "-m", *words, *yes],
-        cwd=ROOT,
-        env=environment_without_aws() | local.variables() | {"COLUMNS": "80"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    _, *words = shlex.split(command, comments=True)
+    yes = ["--yes"] if words[0] in ASKING and "--dry-run" not in words else []
+    process = start_ops(local.variables(), *words, *yes)
     output = ""
-    if words[1] == "tail" and process.stdout:
+    if words[0] == "tail" and process.stdout:
         output = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-    output += process.communicate(timeout=90)[0]
+    output += "".join(process.communicate(timeout=90))
     return process.returncode, output
 
 

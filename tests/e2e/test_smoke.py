@@ -1,40 +1,23 @@
 """python -m ops smoke, as a person or a pipeline runs it, against the whole program in the embedded AWS."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandbox import ROOT
 from sandbox.program.deploy import Deployment
-from tests.local import LocalAws, environment_without_aws
+from tests.local import LocalAws, run_ops
 
 EVENTS = ("INSERT", "MODIFY", "REMOVE")
 
 
 @pytest.fixture
-def smoke(aws: LocalAws, pipeline: Deployment, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+def smoke(aws: LocalAws, pipeline: Deployment) -> Callable[..., tuple[int, str, str]]:
     """`smoke("--yes", …)` returns its exit code, output and errors, for the deployed program by default."""
 
     def run(*arguments: str, outputs: Mapping[str, Any] = pipeline.outputs) -> tuple[int, str, str]:
-        (tmp_path / "outputs.json").write_text(json.dumps(outputs), encoding="utf-8")
-        command = [sys.executable, "-m", "ops", "smoke", "--outputs", str(tmp_path / "outputs.json"), *arguments]
-        variables = environment_without_aws() | aws.variables()
-        process = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=100,
-        )
-        return process.returncode, process.stdout, process.stderr
+        return run_ops(aws.variables(), "smoke", *arguments, outputs=outputs)
 
     return run
 

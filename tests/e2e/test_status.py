@@ -1,8 +1,6 @@
 """python -m ops status, as an operator runs it, against the whole program in the embedded AWS."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import pytest
 
 from sandbox import ROOT
 from sandbox.program.deploy import Deployment
-from tests.local import LocalAws, environment_without_aws, wait_for
+from tests.local import LocalAws, run_ops, wait_for
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -25,24 +23,12 @@ def program(aws: LocalAws) -> Generator[Deployment]:
 
 
 @pytest.fixture
-def status(aws: LocalAws, program: Deployment, tmp_path: Path) -> Run:
+def status(aws: LocalAws, program: Deployment) -> Run:
     """`status("mirror", …)` returns its exit code, output and errors; `aws_variables` replaces the sandbox's."""
-    outputs = tmp_path / "outputs.json"
-    outputs.write_text(json.dumps(program.outputs), encoding="utf-8")
 
     def run(*arguments: str, aws_variables: dict[str, str] | None = None) -> tuple[int, str, str]:
         variables = aws.variables() if aws_variables is None else aws_variables
-        process = subprocess.run(
-            [sys.executable, "-m", "ops", "status", "--outputs", str(outputs), *arguments],
-            cwd=ROOT,
-            env=environment_without_aws() | {"AWS_EC2_METADATA_DISABLED": "true"} | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        return process.returncode, process.stdout, process.stderr
+        return run_ops(variables, "status", *arguments, outputs=program.outputs)
 
     return run
 
