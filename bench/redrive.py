@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -26,6 +26,7 @@ from ops.failures.sending import MAX_RECORDS, Sender, in_requests
 from ops.stack import ConsumerOutputs, Stack
 from tests.fakes.aws import silence
 from tests.fakes.records import FIRST, STREAM, record
+from tests.fakes.s3 import ListingPages
 
 OBJECTS, MOST_OBJECTS = 10_000, 1_000_000
 """Failure records of one change each: the plan's memory must stay flat from one number to the other."""
@@ -39,7 +40,7 @@ planner's alone; a GET of S3 takes more. The embedded AWS is one process on this
 NOW = datetime(2027, 1, 15, 8, tzinfo=UTC)
 
 
-class GeneratedS3:
+class GeneratedS3(ListingPages):
     """boto3's S3 client with so many parked changes, each generated when it is read. It only lists and reads."""
 
     def __init__(self, objects: int) -> None:
@@ -63,19 +64,6 @@ class GeneratedS3:
         page = [{"Key": self._key(number), "ETag": f'"{number}"', "LastModified": NOW} for number in numbers]
         is_last = numbers.stop >= self._objects
         return headers | {"Contents": page, "IsTruncated": not is_last, "NextContinuationToken": str(numbers.stop)}
-
-    def get_paginator(self, _: str) -> "GeneratedS3":
-        """Return this client, which pages its listings itself."""
-        return self
-
-    def paginate(self, **request: Any) -> Iterator[dict[str, Any]]:
-        """Yield the pages of a listing."""
-        while True:
-            page = self.list_objects_v2(**request)
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            request["ContinuationToken"] = page["NextContinuationToken"]
 
     def get_object(self, Key: str, **_: Any) -> dict[str, Any]:  # noqa: N803
         """Return a failure record."""

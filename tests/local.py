@@ -142,12 +142,14 @@ def declare_table(name: str, **options: Any) -> pulumi_aws.dynamodb.Table:
     return pulumi_aws.dynamodb.Table(name, billing_mode="PAY_PER_REQUEST", **key | options)
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout_seconds: float = 20.0) -> None:
+def wait_for(
+    condition: Callable[[], object], what: str, timeout_seconds: float = 20.0, pause_seconds: float = 0.02
+) -> None:
     """Poll until `condition` is true; after `timeout_seconds`, raise an AssertionError that names `what`."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout_seconds:.0f} s"
-        time.sleep(0.02)
+        time.sleep(pause_seconds)
 
 
 def environment_without_aws() -> dict[str, str]:

@@ -145,6 +145,7 @@ def test_a_night(local: LocalAws, tmp_path: Path):
         ),
         "the alarms of held items",
         timeout_seconds=60,
+        pause_seconds=1,
     )
     code, text = night.ops("status")
     assert code == 1
@@ -170,6 +171,7 @@ def test_a_night(local: LocalAws, tmp_path: Path):
         lambda: not {name for name, state in night.alarms("mirror").items() if state == "ALARM"},
         "the end of the alarms",
         timeout_seconds=30,
+        pause_seconds=1,
     )
     code, text = night.ops("status")
     assert (code, "KeyError" in text) == (0, False), text

@@ -2,11 +2,11 @@
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from hashlib import md5
-from typing import Any
+from typing import Any, Self
 
 from tests.fakes.aws import refusal
 
@@ -14,7 +14,25 @@ START = datetime(2027, 1, 15, 8, tzinfo=UTC)
 PAGE = 1_000
 
 
-class MemoryS3:
+class ListingPages:
+    """A client that pages the listings of its `list_objects_v2`; boto3 has a paginator for that."""
+
+    list_objects_v2: Callable[..., dict[str, Any]]
+
+    def get_paginator(self, name: str) -> Self:
+        assert name == "list_objects_v2"
+        return self
+
+    def paginate(self, **request: Any) -> Iterator[dict[str, Any]]:
+        while True:
+            page = self.list_objects_v2(**request)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            request = request | {"ContinuationToken": page["NextContinuationToken"]}
+
+
+class MemoryS3(ListingPages):
     """One bucket.
 
     A second passes with each write. Not imitated: versions, encryption, and other headers than those used here. A
@@ -129,15 +147,3 @@ class MemoryS3:
     def _listed(self, key: str) -> dict[str, Any]:
         _, etag, modified, _ = self.contents[key]
         return {"Key": key, "ETag": etag, "LastModified": modified}
-
-    def get_paginator(self, name: str) -> "MemoryS3":
-        assert name == "list_objects_v2"
-        return self
-
-    def paginate(self, **request: Any) -> Iterator[dict[str, Any]]:
-        while True:
-            page = self.list_objects_v2(**request)
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            request = request | {"ContinuationToken": page["NextContinuationToken"]}
