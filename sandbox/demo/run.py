@@ -4,7 +4,6 @@ import json
 import queue
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +14,7 @@ from handler.stream.failures import read_failure
 from sandbox import SandboxError
 from sandbox.demo.baseline import TimedEvent, run_baseline
 from sandbox.demo.mend import REDRIVE, add_template, redrive
+from sandbox.demo.output import DemoOutput
 from sandbox.demo.proxy import Proxy
 from sandbox.demo.workload import (
     FAILING_ORDER,
@@ -32,25 +32,16 @@ from sandbox.demo.workload import (
     expected_versions,
     max_delay_of_others,
     order_groups,
+    sequence_of,
     user_items,
     version_of,
+    version_of_event,
 )
 from sandbox.emulator import free_port
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import Deployment, Sandbox
 from sandbox.program.in_process import STACK, Program, stack_config
-from sandbox.report import (
-    HELD,
-    PARKED,
-    RELEASED,
-    RETRY_FAILED,
-    WAIT,
-    Event,
-    InvocationReport,
-    LogEntry,
-    Names,
-    report_of,
-)
+from sandbox.report import Event, Names, report_of
 
 REDELIVERIES = 3
 START_TIMEOUT_SECONDS = 30
@@ -66,82 +57,6 @@ CONFIG = {
 
 class DemoError(SandboxError):
     """The program lacks tables or consumers that the demo needs, or does not process changes."""
-
-
-class DemoOutput:
-    """Prints the steps, events and checks of the demo, one line each."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._versions: dict[tuple[str, int], int] = {}  # by table and sequence number
-
-    def print_line(self, text: str) -> None:
-        """Print one line, truncated to the width of the terminal."""
-        self.console.print(text, no_wrap=True, overflow="ellipsis", highlight=False)
-
-    def print_step(self, what: str, seconds: float, aside: str = "") -> None:
-        """Print a step and its duration."""
-        self.print_line(f"[bold green]✔[/] {what:<26} {seconds:5.1f} s   [dim]{aside}[/]")
-
-    def print_check(self, name: str, text: str, aside: str = "", *, holds: bool) -> bool:
-        """Print a promise and whether it holds; return `holds`."""
-        mark = "[bold green]✔[/]" if holds else "[bold red]✖[/]"
-        self.print_line(f"{mark} {name:<10} {text:<26} [dim]{aside}[/]")
-        return holds
-
-    def print_report(self, report: InvocationReport) -> None:
-        """Print the failures of an invocation, the changes that wait for them, and the releases."""
-        for event in (*report.done, *report.held, *report.waiting):
-            self._versions[report.table, _sequence(event)] = _version(event)[1]
-        for entry in report.entries_of(PARKED):
-            reason = escape(entry.error.partition(": ")[2].partition(";")[0])
-            self._print_entry(report, entry, f"[red]✖ {reason} → parked[/]")
-        for entry in report.entries_of(HELD):
-            self._print_held(report, entry)
-        for entry in report.entries_of(WAIT):
-            self._print_entry(report, entry, f"[yellow]‖ {self._version_names(entry, entry.sequences)} wait[/]")
-        for entry in report.entries_of(RETRY_FAILED):
-            self._print_entry(report, entry, f"[red]✖ {_error(entry)}, try {entry.tries}[/]")
-        for entry in report.entries_of(RELEASED):
-            done = self._version_names(entry, entry.sequences)
-            self._print_entry(report, entry, f"[green]▶ released: {done} done[/]")
-
-    def _print_held(self, report: InvocationReport, entry: LogEntry) -> None:
-        """Print a held item, its waiting changes, and one later change of another item."""
-        first = self._version_names(entry, entry.sequences[:1])
-        self._print_entry(report, entry, f"[red]✖ {_error(entry)} ({first}) → held[/]")
-        if later := entry.sequences[1:]:
-            wait = "waits" if len(later) == 1 else "wait"
-            self._print_entry(report, entry, f"[yellow]‖ {self._version_names(entry, later)} {wait} for {first}[/]")
-        others = [event for event in report.done if _sequence(event) > (entry.sequence or 0)]
-        for event in others[:1]:
-            keys = {name: next(iter(value.values())) for name, value in event["dynamodb"]["Keys"].items()}
-            text = f"[green]✔ v{_version(event)[1]}[/]  [dim]other items go on[/]"
-            self._print_row(report, event["eventName"], keys, text)
-
-    def _version_names(self, entry: LogEntry, sequences: Iterable[int]) -> str:
-        return ", ".join(f"v{self._versions[entry.table, each]}" for each in sequences)
-
-    def _print_entry(self, report: InvocationReport, entry: LogEntry, text: str) -> None:
-        self._print_row(report, entry.event_name or "MODIFY", entry.keys, text, entry.table)
-
-    def _print_row(
-        self, report: InvocationReport, event_name: str, keys: Mapping[str, Any], text: str, table: str = ""
-    ) -> None:
-        item = f"#{keys.get('order_id') or keys['id']}"
-        self.print_line(f"  {table or report.table:<7} {item:<4} {event_name:<7} {report.consumer:<14} {text}")
-
-
-def _error(entry: LogEntry) -> str:
-    return escape(entry.error.partition(":")[0])
-
-
-def _version(event: Event) -> Version:
-    return version_of(event["dynamodb"]["NewImage"])
-
-
-def _sequence(event: Event) -> int:
-    return int(event["dynamodb"]["SequenceNumber"])
 
 
 class Demo:
@@ -274,9 +189,9 @@ class Demo:
         mapping = next(each for each in self.deployment.resources if each.registration.name == "mirror-orders")
         failure = WriteFailure()
         return run_baseline(
-            [(self.written_at[_version(event)], event) for event in self._events("mirror")],
+            [(self.written_at[version_of_event(event)], event) for event in self._events("mirror")],
             mapping.resource_type.request(mapping.registration.inputs),
-            refuses=lambda event, now: failure.refuses(_version(event), now),
+            refuses=lambda event, now: failure.refuses(version_of_event(event), now),
             refused_write_seconds=self.mirror_writes.refused_write_seconds,
         )
 
@@ -285,14 +200,16 @@ class Demo:
         versions, expected = self.mirror_writes.versions, expected_versions()
         late = count_out_of_order(versions)
         holds = late == 0 and set(versions) == set(expected) and self.mirror_writes.failure.began_at is not None
-        aside = f"(stock batch processor, same run: {count_out_of_order(_version(event) for _, event in baseline)})"
+        aside = (
+            f"(stock batch processor, same run: {count_out_of_order(version_of_event(event) for _, event in baseline)})"
+        )
         return self.output.print_check("order", f"{late} of {len(expected)} out of order", aside, holds=holds)
 
     def _check_prompt(self, baseline: list[TimedEvent]) -> bool:
         """Check that the delay of every other order's changes was shorter than that of the failing change."""
         arrived, applied = self.mirror_writes.written_at, dict[Version, float]()
         for at, event in baseline:
-            applied.setdefault(_version(event), at)
+            applied.setdefault(version_of_event(event), at)
         measured = {version: at for version, at in self.written_at.items() if at >= self.measured_since}
         failing, late = (FAILING_ORDER, FAILING_VERSION), max_delay_of_others(measured, arrived)
         aside = f"(stock batch processor, same run: {max_delay_of_others(measured, applied):.1f} s)"
@@ -301,7 +218,7 @@ class Demo:
 
     def _check_once(self) -> bool:
         """Check that each user with a template got one mail, also after their changes are delivered again."""
-        welcome = [event for event in self._events("welcome-email") if _version(event)[0] != FAILING_USER]
+        welcome = [event for event in self._events("welcome-email") if version_of_event(event)[0] != FAILING_USER]
         before = len(self.sandbox.emulator.mails())
         response = self.sandbox.aws.client("lambda").invoke(
             FunctionName=self.deployment.outputs["consumers"]["welcome-email"]["function"],
@@ -360,7 +277,7 @@ class Demo:
         """Return the changes that a consumer's mapping has delivered, each once, in the order of the stream."""
         function = self.deployment.outputs["consumers"][consumer]["function"]
         records = (record for each in self._invocations if each.function == function for record in each.records)
-        return sorted({_sequence(record): record for record in records}.values(), key=_sequence)
+        return sorted({sequence_of(record): record for record in records}.values(), key=sequence_of)
 
     def _items(self, table: str) -> dict[str, Any]:
         """Return the items of a table by order id, without the attributes that put_if_newer adds."""

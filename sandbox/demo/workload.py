@@ -62,6 +62,16 @@ def version_of(item: Mapping[str, Any]) -> Version:
     return (item["order_id"]["S"], int(item["version"]["N"])) if "order_id" in item else (item["id"]["S"], 1)
 
 
+def version_of_event(event: Mapping[str, Any]) -> Version:
+    """Return the version that an event of a stream writes."""
+    return version_of(event["dynamodb"]["NewImage"])
+
+
+def sequence_of(event: Mapping[str, Any]) -> int:
+    """Return an event's place in its stream."""
+    return int(event["dynamodb"]["SequenceNumber"])
+
+
 def count_out_of_order(writes: Iterable[Version]) -> int:
     """Count the writes that came after a later version of their order."""
     latest: dict[str, int] = {}
