@@ -1,4 +1,4 @@
-"""The component Alarms: who is told of a fault, from which values on, and a dashboard."""
+"""The component Alarms: alarms with their thresholds and recipients, and a dashboard."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class Alarms(pulumi.ComponentResource):
     consumers
         The consumers to watch. A consumer without stores holds and parks nothing, and gets no alarms.
     settings
-        Who is told, and from which values on. For an e-mail address, the component makes an SNS topic, which sends to
+        The recipients and the thresholds. For an e-mail address, the component makes an SNS topic, which sends to
         the address once its owner has confirmed. For the ARN of a topic, it makes nothing.
 
     Raises

@@ -29,7 +29,7 @@ app = typer.Typer(
 
 
 SIGNS = str.maketrans("✔✖→…·—‖", "+x>~|-=")
-"""What a terminal shows whose encoding lacks the sign; any other character becomes a question mark."""
+"""Substitutes for signs that a terminal's encoding lacks; any other such character becomes a question mark."""
 
 
 def _substitute(error: UnicodeError) -> tuple[str, int]:

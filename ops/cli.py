@@ -1,4 +1,4 @@
-"""What all commands share: their options, the session with its console, the confirmation and the exit codes."""
+"""The parts that all commands share: options, the session with its console, the confirmation and the exit codes."""
 
 import contextlib
 import functools
@@ -37,7 +37,7 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan an
 READING: dict[str, tuple[Any, Any]] = {"stack": (StackOption, None), "outputs": (OutputsOption, None)}
 EXECUTING: dict[str, tuple[Any, Any]] = {"yes": (YesOption, False), "dry_run": (DryRunOption, False)}
 PRINTING: dict[str, tuple[Any, Any]] = {"as_json": (JsonOption, False)}
-"""The options of a session, each with its default: of every command, of those that execute a plan, of every command."""
+"""The options of a session, each with its default. Only commands that execute a plan have those of EXECUTING."""
 ConsumerArgument = Annotated[str, typer.Argument(metavar="CONSUMER", help="The consumer's name in the program.")]
 AnyConsumerArgument = Annotated[
     str | None, typer.Argument(metavar="CONSUMER", help="The consumer's name in the program; default: all.")
@@ -92,7 +92,7 @@ class Session:
         return DONE if self.is_dry_run else COULD_NOT_RUN
 
     def confirm(self, question: str) -> bool:
-        """Ask the person at the terminal, and return whether the answer is yes. Raises OpsError as above."""
+        """Ask the person at the terminal; return whether the answer is yes. Raises OpsError like `should_execute`."""
         if self.assume_yes:
             return True
         if not sys.stdin.isatty():

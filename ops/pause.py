@@ -16,7 +16,7 @@ from ops.stack import Client, ConsumerOutputs
 from ops.streams import RETENTION_SECONDS
 
 RECENT_SECONDS = 900
-"""How old a data point of IteratorAge may be: an older one says nothing about the present."""
+"""The longest age of a datapoint of IteratorAge, in seconds: an older one says nothing about the present."""
 SETTLE_MINUTES = 63
 """How long after resume the alarms stay muted: the alarm `nothing-read` looks back 21 periods of 3 minutes."""
 LONGEST_MUTE = timedelta(days=15)
@@ -39,14 +39,14 @@ COPIED = (
 
 @dataclass(frozen=True)
 class State:
-    """The switches of a consumer, and how far it has come."""
+    """The switches of a consumer, and up to which time the consumer has handled the changes."""
 
     mappings: Mapping[str, str]
     """The states of the mappings, by the program's names of the tables."""
     schedule: bool | None
     """Whether the schedule is enabled; None if the consumer has none, or it is gone."""
     oldest: datetime
-    """No older change than this time's is unhandled, if the tables were written to."""
+    """The consumer has handled every change that is older than this time."""
 
     def is_on(self) -> bool:
         """Return whether every switch is on."""
@@ -87,7 +87,7 @@ class Switches:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     def state(self) -> State:
-        """Read the switches, and how far the consumer has come."""
+        """Read the switches, and up to which time the consumer has handled the changes."""
         mappings = {table: self._mapping(table) for table in self.consumer.mappings}
         modified = [each["LastModified"] for each in mappings.values() if each["State"] in (DISABLED, "Disabling")]
         schedule = self._schedule()
@@ -98,9 +98,9 @@ class Switches:
         )
 
     def _oldest_unhandled(self, until: datetime) -> datetime:
-        """Return the creation time of the oldest change that was unhandled at a time: IteratorAge earlier.
+        """Return when the oldest change was written that the consumer had not handled at a time.
 
-        A consumer without a recent data point had nothing to read.
+        That is IteratorAge before the time. A consumer without a recent datapoint had nothing to read.
         """
         query = {
             "Id": "age",

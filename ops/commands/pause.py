@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ops.pause import State, Switches
 
 Steps = dict[str, Callable[[], Any]]
-"""What a command does, in order, by what the operator reads about it."""
+"""The steps of a command in order, by the text that the operator reads about each."""
 MUTE, SETTLE = "mute the alarms", "let the alarms settle"
 
 

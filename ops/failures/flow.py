@@ -1,4 +1,4 @@
-"""What redrive and replay share: the plan on the screen, the first items, the question, the rest, and the result."""
+"""The flow of redrive and replay: the plan on the screen, the first items, the question, the rest, and the result."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -166,7 +166,7 @@ class PutBack:
     def ask_and_execute(self, described: dict[str, Any]) -> int:
         """Ask, put the changes back, print the plan and the result for --json, and return the exit code.
 
-        `described` is what the JSON of the plan has beside `plan_json`.
+        `described` has further entries for the JSON of the plan.
         """
         plan = self.plan_json() | described
         code, result = LEFT_TO_DO if self._plan.count() else ALL_IS_WELL, None

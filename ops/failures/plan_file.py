@@ -39,7 +39,7 @@ PLANNED, HELD, DONE, PARKED_AGAIN, REFUSED = "planned", "held", "done", "parked 
 OUTRUN, TOO_OLD = "outrun", "too old"
 """States of changes that are left out: later changes of the item may have run; the change is older than claims live."""
 COPIED, DONE_BEFORE = "copied", "done before"
-"""States of changes that an earlier run put into their holds; and of those of them that do not wait there any more."""
+"""States of changes that an earlier run put into their holds: the object has a copy; the change waits no longer."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ class PlanFile:
         )
 
     def exported(self) -> Iterator[dict[str, Any]]:
-        """Yield each failed change whole, for people and programs."""
+        """Yield each failed change with its cause and its record."""
         rows = self._database.execute(
             "SELECT consumer, item, causes.text, error, at, record FROM changes JOIN causes ON causes.id = cause"
         )

@@ -1,4 +1,4 @@
-"""Plans from the failure bucket: which failures there are, whose they are, and which of them are selected."""
+"""Reads the failure bucket into a plan: finds the failures, their consumers, and those that the options select."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,7 +57,7 @@ class Selection:
 
 @dataclass
 class LeftAlone:
-    """What no command touches, by category: the number, and the first key as an example."""
+    """Objects and records that no command touches, by category: the number, and the first key as an example."""
 
     numbers: Counter[str] = field(default_factory=Counter[str])
     examples: dict[str, str] = field(default_factory=dict[str, str])

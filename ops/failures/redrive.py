@@ -41,7 +41,7 @@ class Watched:
 
 @dataclass
 class Outcomes:
-    """What became of the changes; `failing` has the items that wait because a change failed again."""
+    """The outcomes of the changes; `failing` has the items that wait because a change failed again."""
 
     done: int = 0
     parked_again: int = 0

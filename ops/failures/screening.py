@@ -1,6 +1,7 @@
 """Leaves out of a plan what is done since an earlier run, what is too old, and what later changes may have outrun.
 
-A redrive of a change whose item has gone on turns the effect back, unless the consumer's writes are fenced.
+If later changes of an item have run, a redriven older change undoes their effect, unless the consumer's writes are
+fenced.
 """
 
 import base64
@@ -79,7 +80,7 @@ class SourceTables:
 
 
 NO_CHAIN: Any = object()
-"""In place of an image: the failed changes are no unbroken chain, or their images are not in the stream."""
+"""Stands for an unknown image: the failed changes are no unbroken chain, or the stream has no images of them."""
 
 
 def _last_image(changes: Sequence[Change]) -> Any:

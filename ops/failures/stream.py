@@ -40,7 +40,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Found:
-    """What a replay has read; times are seconds since 1970."""
+    """The result of reading a stream; times are seconds since 1970."""
 
     read: int
     """Records of the stream in the time, whether or not the filter passes them."""

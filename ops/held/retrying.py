@@ -32,7 +32,7 @@ class Progress:
 
 @dataclass
 class Retry:
-    """Retries held items: the constructor takes what is held, `run` makes it due and returns what is still held.
+    """Retries held items: `run` makes them due, and `still_held` returns those that are held after it.
 
     A run of the function tries each item once and begins no new turn after 50 s. So whole runs are repeated while they
     release items or reach new ones; the items that no run has reached then get runs of their own. An item that many

@@ -85,7 +85,7 @@ class Selection:
 
 
 def readable(line: Line) -> Iterator[Text]:
-    """Return a line as people read it: time, level, consumer and message, then the change and the error."""
+    """Yield a readable form of a line: time, consumer, level and message, then the change and the error."""
     at = datetime.fromtimestamp(line.at / 1000, UTC).strftime("%H:%M:%S")
     head = Text(f"{at} ", "dim").append(f"{line.consumer}  ", "cyan")
     fields = parse(line.message)
@@ -141,7 +141,7 @@ def _numbers(values: Any) -> str:
 
 
 def _platform(fields: dict[str, Any]) -> Iterator[str]:
-    """Return what a line of Lambda itself says, such as platform.report."""
+    """Yield the parts of a line that Lambda itself writes, such as platform.report."""
     yield fields["type"]
     record: Any = fields.get("record", {})
     if "status" in record:

@@ -57,7 +57,7 @@ class DestinationFacts:
     exists: bool | None
     """None if it could not be read."""
     is_allowed: bool | None
-    """Whether the function's role may write to it; None if that cannot be told (SimulatePrincipalPolicy)."""
+    """Whether the function's role may write to it; None if AWS does not say (SimulatePrincipalPolicy)."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +161,12 @@ class TableFacts:
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """What all consumers share."""
+    """The failure bucket and the ledger, which all consumers share."""
 
     bucket: str
     ledger: str
     failure_days: int | Missing | None = None
-    """Days after which the failure bucket deletes a failure; MISSING if it keeps failures for ever."""
+    """Days after which the failure bucket deletes a failure; MISSING if it never deletes one."""
     ledger_expires: bool | None = None
     """Whether the ledger deletes expired rows (time to live)."""
 

@@ -93,6 +93,6 @@ def _rate(consumer: ConsumerFacts, now: float) -> float | None:
 
 
 def _has_metrics(consumer: ConsumerFacts) -> bool:
-    """Return whether there is a metric that tells what the consumer does. Invocations alone do not."""
+    """Return whether there is a metric of the consumer's work. The number of invocations is none."""
     known = [consumer.recent, consumer.history, *(each.history for each in consumer.mappings)]
     return any(metrics.get(name) for metrics in known for name in ("IteratorAge", "HeldItems", "PolledEventCount"))

@@ -5,7 +5,7 @@ import re
 AWS_CALL = re.compile(r"^An error occurred \(\w+\) when calling the (\w+) operation(?: \([^)]*\))?: ")
 """The beginning of boto3's text of an AWS error, which repeats the error's type."""
 MAX_CHARACTERS = 300
-"""Characters of an error's text that tell one cause from another."""
+"""Characters of an error's text that make its cause."""
 REPLACED = (
     (re.compile(r"\s+"), " "),
     (re.compile(r'"[^"]*"'), '"…"'),
@@ -16,8 +16,8 @@ REPLACED = (
     (re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])\w{16,}\b"), "#"),
     (re.compile(r"\d+([.,:]\d+)*"), "#"),
 )
-"""What differs from item to item, and its replacement: white space, quoted values, times, UUIDs, hexadecimal numbers,
-other long ids, and numbers, also within a word."""
+"""The parts that differ from item to item, each with its replacement: white space, quoted values, times, UUIDs,
+hexadecimal numbers, other long ids, and numbers, also within a word."""
 
 
 def cause_of(error_type: str, error_text: str) -> str:

@@ -246,7 +246,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _is_stale(connection: socket.socket) -> bool:
-    """Whether the other side has ended the connection, or has sent bytes that nobody has asked for."""
+    """Whether the other side has ended the connection, or has sent bytes without a request."""
     try:
         connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:

@@ -8,9 +8,9 @@ from infra.internal.monitoring.alarm import MINUTE, Alarm, any_of
 from infra.internal.monitoring.metrics import of_operation, of_table
 
 STREAM_OPERATIONS = ("GetRecords",)
-"""What the engine's mappings call on a table that a consumer reads."""
+"""The calls of the mappings on a table that a consumer reads."""
 LEDGER_OPERATIONS = ("BatchGetItem", "BatchWriteItem", "DeleteItem", "PutItem", "Query", "UpdateItem")
-"""What the engine calls on the ledger (`infra.grants.keep_ledger`)."""
+"""The calls of the engine on the ledger (`infra.grants.keep_ledger`)."""
 
 
 def alarms_of_table(name: str, table_name: pulumi.Input[str], operations: Sequence[str]) -> Iterator[Alarm]:
@@ -32,7 +32,7 @@ def alarms_of_table(name: str, table_name: pulumi.Input[str], operations: Sequen
         {},
         threshold=1,
         period=MINUTE,
-        datapoints=3,  # as above
+        datapoints=3,  # the SDK retries single failed requests
         periods=5,
     )
     yield from any_of(failed, [of_operation(table_name, operation, "SystemErrors") for operation in operations])

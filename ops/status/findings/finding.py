@@ -49,7 +49,7 @@ class Finding:
     state: str
     """A sentence that says what is wrong, and since when."""
     meaning: str
-    """What follows from it."""
+    """A sentence about the consequence."""
     section: Section
     command: str | None = None
     """The command that helps, if there is one."""

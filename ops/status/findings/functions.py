@@ -13,11 +13,11 @@ from ops.text.times import clock, duration_text
 WINDOW_SECONDS = 900
 """How far back errors count: three periods of the alarms."""
 MINUTES_TO_REPORT = 3
-"""Minutes with throttles, or near the time-out, that are no chance."""
+"""Fewer minutes with throttles, or near the time-out, may be chance."""
 NEAR_TIMEOUT = 0.8
 """The part of the time-out from which the slowest batches are near it."""
 LATE_SECONDS, LOSING_SECONDS = 3600, RETENTION_SECONDS / 4
-"""As in the alarms."""
+"""The thresholds of the alarms `late` and `losing-soon`."""
 
 
 def function_findings(consumer: ConsumerFacts, now: float) -> Iterator[Finding]:

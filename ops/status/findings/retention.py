@@ -36,7 +36,7 @@ class LostSpan:
     since: float
     until: float
     is_certain: bool
-    """Whether the table was written at that time; if not, nobody knows."""
+    """Whether CloudWatch shows writes to the table at that time; False if its metrics cannot be read."""
 
 
 def reads(consumer: ConsumerFacts, mapping: MappingFacts, *, recent: bool = False) -> list[Read]:

@@ -20,9 +20,9 @@ from ops.text.counts import count
 from ops.text.times import clock, duration_text, since
 
 MANY_HELD = 20
-"""As in the alarm."""
+"""The threshold of the alarm `many-held`."""
 SILENCE_SECONDS = 900
-"""As in the alarm: the schedule starts a retry run every minute, and CloudWatch shows a metric within 3 minutes."""
+"""The time of the alarm `not-retrying`: a retry run starts every minute, and CloudWatch shows it within 3 minutes."""
 BROKEN_SECONDS = 3600
 """A retry run tries a broken hold again after an hour."""
 MAX_ERROR_TEXT = 200

@@ -44,7 +44,7 @@ class Calls:
 
     @property
     def unread(self) -> tuple[Unread, ...]:
-        """What could not be read so far, each once."""
+        """The facts that could not be read so far, each once."""
         return tuple(dict.fromkeys(self._unread))
 
     def start(self, consumer: str | None, what: str, call: Callable[[], Any], *, is_optional: bool = False) -> Call:

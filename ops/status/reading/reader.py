@@ -258,7 +258,7 @@ class Reader:
         return tuple(each for each in (call.result() for call in reading) if isinstance(each, GoneConsumer))
 
 
-# The names of what is read: for the operator up to the bar, and after it for the consumers that share the result.
+# Names of results. The operator sees the part before the bar; consumers share a result with the same whole name.
 
 
 def _stream(mapping: MappingFacts) -> str:
