@@ -61,7 +61,13 @@ class Workbench:
 
     def _start(self, stack: contextlib.ExitStack, program: Program, port: int | None) -> None:
         region, emulator_port = program.config["aws:region"], free_port()
-        gate = Gate(emulator_port, lambda service: self.sandbox.emulator.client(service), self.feed, region)
+        gate = Gate(
+            emulator_port,
+            lambda service: self.sandbox.emulator.client(service),
+            self.feed,
+            region,
+            wake=lambda: self.sandbox.poller.wake(),
+        )
         stack.callback(gate.close)
         self.sandbox = stack.enter_context(
             Sandbox(
