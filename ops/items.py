@@ -9,6 +9,7 @@ from decimal import Context, Decimal, DecimalException
 from itertools import permutations
 from typing import Any, cast
 
+from handler.stream.codec import brief
 from handler.stream.ledger.rows import digest_of_key
 from ops import OpsError
 from ops.stack import Client, ConsumerOutputs, Stack
@@ -120,7 +121,7 @@ def _json_values(text: str) -> dict[str, str]:
     for name, value in cast("dict[str, Any]", values).items():
         inner = next(iter(cast("dict[str, Any]", value).values()), None) if isinstance(value, dict) else value
         if not isinstance(inner, str):
-            raise OpsError(f"{name}: {value!r} is not the value of a key: write a string or a number")
+            raise OpsError(f"{name}: {brief(value)} is not the value of a key: write a string or a number")
         plain[name] = inner
     return plain
 
