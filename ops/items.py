@@ -115,8 +115,8 @@ def _typed_values(text: str, types: KeyTypes) -> dict[str, str] | None:
 def _json_values(text: str) -> dict[str, str]:
     try:
         values: Any = json.loads(text, parse_float=str, parse_int=str)
-    except ValueError as error:
-        raise OpsError(f"{text!r} starts like JSON, but is not: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise OpsError(f"{brief(text)} starts like JSON, but is not: {error}") from error
     plain: dict[str, str] = {}
     for name, value in cast("dict[str, Any]", values).items():
         inner = next(iter(cast("dict[str, Any]", value).values()), None) if isinstance(value, dict) else value

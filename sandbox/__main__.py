@@ -1,19 +1,24 @@
 """python -m sandbox: show the program on this machine (demo), keep it running (up, serve), write items to it (put)."""
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until `main` runs, Ctrl-C ends this process at once: the imports take a while, and each has its traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import contextlib
 import json
 import os
 import queue
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandbox import SandboxError
+from sandbox import SandboxError, console
 
 if TYPE_CHECKING:
     from sandbox.program.deploy import Deployment, Sandbox
@@ -43,7 +48,7 @@ def run_up(port: int | None, outputs: Path | None) -> int:
     from sandbox.program.in_process import STACK, Program, source_timestamps
     from sandbox.report import Names, report_of
 
-    console = Console(highlight=False, soft_wrap=True)
+    terminal = Console(highlight=False, soft_wrap=True)
     observed: queue.SimpleQueue[ObservedInvocation] = queue.SimpleQueue()
     program, deployed = Program(), source_timestamps(STACK)
     with Sandbox(program.config["aws:region"], observed.put, port=port) as sandbox:
@@ -54,9 +59,10 @@ def run_up(port: int | None, outputs: Path | None) -> int:
         print_exports(sandbox.variables())
         print("ready", flush=True)
         while True:
+            console.raise_if_unread()
             with contextlib.suppress(queue.Empty):
                 for line in display.render(report_of(observed.get(timeout=1), names)):
-                    console.print(line)
+                    terminal.print(line)
             sandbox.emulator.raise_if_dead()
             if (now := source_timestamps(STACK)) == deployed:
                 continue
@@ -83,6 +89,7 @@ def run_serve() -> int:
         )
         print("ready", flush=True)
         while True:
+            console.raise_if_unread()
             sandbox.emulator.raise_if_dead()
             time.sleep(1)
 
@@ -152,8 +159,10 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="deploy everything, write changes, make some fail, and check every promise")
     upper = commands.add_parser("up", help="deploy the program, keep it running, and print every invocation")
-    upper.add_argument("--port", type=int, help="port of the sandbox on loopback (default: a free port)")
-    upper.add_argument("--outputs", type=Path, help="write the stack's outputs to this file, for python -m ops")
+    upper.add_argument("--port", type=console.port, help="port of the sandbox on loopback (default: a free port)")
+    upper.add_argument(
+        "--outputs", type=console.output_file, help="write the stack's outputs to this file, for python -m ops"
+    )
     commands.add_parser("serve", help="serve the embedded AWS to the Pulumi CLI, until interrupted")
     putter = commands.add_parser("put", help="write items to a table of the running sandbox")
     putter.add_argument("--table", required=True, help="the table's name, or its name in the program: users")
@@ -161,7 +170,6 @@ def main() -> int:
         "file", type=Path, help="plain JSON lines, or DynamoDB JSON lines of a table export; gzipped or not"
     )
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.dont_write_bytecode = False  # without compiled modules, importing pulumi_aws takes 3 s longer each time
     try:
         match arguments.command:
@@ -184,8 +192,9 @@ def main() -> int:
         print(error, file=sys.stderr)  # the program's own message, such as all errors of its configuration
         return 1
     except KeyboardInterrupt:
-        return 0 if arguments.command in ("up", "serve") else 130  # an interrupt is the regular end of these commands
+        is_regular_end = arguments.command in ("up", "serve")
+        return 0 if is_regular_end else console.INTERRUPTED
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.run(main))

@@ -51,8 +51,11 @@ def to_json(value: Any) -> str:
 
 
 def from_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text, however deeply it is nested. Raises ValueError."""
-    return _convert(json.loads, text)
+    """Return the value of a JSON text. Raises ValueError, also if it has more than 10,000 levels."""
+    try:
+        return _convert(json.loads, text)
+    except RecursionError as error:
+        raise ValueError(f"nested too deeply: more than about {MOST_NESTING:,} levels") from error
 
 
 def _convert(convert: Callable[[Any], Any], value: Any) -> Any:
