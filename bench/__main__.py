@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import cost, drain, engine, lateness, redrive, sizes
-from sandbox.console import run
+from sandbox.edges import run
 
 Row = dict[str, Any]
 

@@ -18,7 +18,7 @@ from ops.commands.skip import skip
 from ops.commands.smoke import smoke
 from ops.commands.status import status
 from ops.commands.tail import tail
-from sandbox.console import end_on_signals, print_in_any_encoding
+from sandbox.edges import end_on_signals, print_in_any_encoding
 
 app = typer.Typer(
     help="Commands for a deployed stack, on AWS or in the sandbox (AWS_ENDPOINT_URL).\n\n"

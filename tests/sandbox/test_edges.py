@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import ROOT, console
+from sandbox import ROOT, edges
 from tests.local import environment_without_aws
 
 
@@ -19,12 +19,12 @@ def run_script(script: str, *arguments: str, **variables: str) -> "subprocess.Co
 
 
 def test_signs_have_substitutes_in_other_encodings():
-    script = "from sandbox.console import run; run(lambda: print('✖ a → b · 漢 … ▶ ↻') or 0)"
+    script = "from sandbox.edges import run; run(lambda: print('✖ a → b · 漢 … ▶ ↻ ✉ ⠋') or 0)"
     printed = {each: run_script(script, PYTHONIOENCODING=each).stdout for each in ("ascii", "latin-1", "utf-8")}
     assert printed == {
-        "ascii": b"x a > b | ? ~ > *\n",
-        "latin-1": b"x a > b \xb7 ? ~ > *\n",
-        "utf-8": "✖ a → b · 漢 … ▶ ↻\n".encode(),
+        "ascii": b"x a > b | ? ~ > * @ *\n",
+        "latin-1": b"x a > b \xb7 ? ~ > * @ *\n",
+        "utf-8": "✖ a → b · 漢 … ▶ ↻ ✉ ⠋\n".encode(),
     }
 
 
@@ -47,12 +47,12 @@ def test_each_command_substitutes_signs(module: str, tmp_path: Path):
 @pytest.mark.parametrize("text", ["0", "-5", "80000", "65536", "4566.0", "", "x", "٣"])
 def test_a_number_that_is_no_port_is_refused(text: str):
     with pytest.raises(argparse.ArgumentTypeError, match=f"{text} is not a port: pass a number from 1 to 65535"):
-        console.port(text)
-    assert [console.port(each) for each in ("1", "65535")] == [1, 65535]
+        edges.port(text)
+    assert [edges.port(each) for each in ("1", "65535")] == [1, 65535]
 
 
 def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path):
-    assert console.output_file(str(tmp_path / "made" / "x")) == tmp_path / "made" / "x"
+    assert edges.output_file(str(tmp_path / "made" / "x")) == tmp_path / "made" / "x"
     assert (tmp_path / "made").is_dir()
     (tmp_path / "file").touch()
     refusals = {
@@ -63,19 +63,19 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path):
     }
     for name, message in refusals.items():
         with pytest.raises(argparse.ArgumentTypeError) as caught:
-            console.output_file(str(tmp_path / name))
+            edges.output_file(str(tmp_path / name))
         assert message in str(caught.value)
 
 
 PRINTS = "while True: print('line')"
-WAITS = "print('line', flush=True)\nwhile True: console.raise_if_unread()"
+WAITS = "print('line', flush=True)\nwhile True: edges.raise_if_unread()"
 FAILS = "print('line', flush=True); raise BrokenPipeError"
 
 
 @pytest.mark.parametrize("body", [PRINTS, WAITS])
 def test_a_command_ends_quietly_when_the_reader_of_its_output_leaves(body: str):
-    script = f"import sys\nfrom sandbox import console\ndef main():\n    {body.replace(chr(10), chr(10) + '    ')}\n"
-    script += "sys.exit(console.run(main))"
+    script = f"import sys\nfrom sandbox import edges\ndef main():\n    {body.replace(chr(10), chr(10) + '    ')}\n"
+    script += "sys.exit(edges.run(main))"
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as command:
@@ -83,19 +83,19 @@ def test_a_command_ends_quietly_when_the_reader_of_its_output_leaves(body: str):
         assert command.stderr
         assert command.stdout.readline() == b"line\n"
         command.stdout.close()
-        assert (command.wait(30), command.stderr.read()) == (console.PIPE_CLOSED, b"")
+        assert (command.wait(30), command.stderr.read()) == (edges.PIPE_CLOSED, b"")
 
 
 def test_a_broken_connection_is_not_a_reader_who_left():
-    ended = run_script(f"from sandbox import console\ndef main(): {FAILS}\nconsole.run(main)")
+    ended = run_script(f"from sandbox import edges\ndef main(): {FAILS}\nedges.run(main)")
     assert ended.stderr.endswith(b"BrokenPipeError\n")
 
 
 @pytest.mark.parametrize("each", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_command_without_a_traceback(each: signal.Signals):
-    script = f"import os, sys\nfrom sandbox import console\nsys.exit(console.run(lambda: os.kill(os.getpid(), {each})))"
+    script = f"import os, sys\nfrom sandbox import edges\nsys.exit(edges.run(lambda: os.kill(os.getpid(), {each})))"
     ended = run_script(script)
-    assert (ended.returncode, ended.stderr) == (console.INTERRUPTED, b"")
+    assert (ended.returncode, ended.stderr) == (edges.INTERRUPTED, b"")
 
 
 @pytest.mark.parametrize(("module", "first_import"), [("sandbox", "argparse"), ("ops", "typer")])

@@ -17,7 +17,8 @@ PIPE_CLOSED = 128 + signal.SIGPIPE
 """The exit code of a command whose output nobody reads any more, as shells have it."""
 HIGHEST_PORT = 65_535
 
-SIGNS = str.maketrans("✔✖→…·—‖▶↻µ", "+x>~|-=>*u")
+SPINNER = "".join(map(chr, range(0x2800, 0x2900)))
+SIGNS = str.maketrans("✔✖→…·—‖▶↻µ✉○│⚠" + SPINNER, "+x>~|-=>*u@o|!" + "*" * len(SPINNER))
 """Substitutes for signs that a terminal's encoding lacks; any other such character becomes a question mark."""
 
 
