@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "ops": (
         *("ops", "handler.stream.aws", "handler.stream.change", "handler.stream.codec", "handler.stream.failures"),
         *("handler.stream.engine.batch", "handler.stream.environment", "handler.stream.ledger"),
-        *("sandbox.mapping.filters", "sandbox.mapping.records"),
+        *("sandbox.mapping.filters", "sandbox.mapping.records", "sandbox.edges"),
     ),
     "policy": ("policy", "infra.rules"),
 }
