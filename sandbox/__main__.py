@@ -37,15 +37,17 @@ def run_up(port: int | None, outputs: Path | None) -> int:
     """
     from rich.console import Console
 
+    from sandbox import ROOT
     from sandbox.display import Display
+    from sandbox.edits.files import read_stamps
     from sandbox.mapping.invocation import ObservedInvocation
     from sandbox.program.deploy import Sandbox
-    from sandbox.program.in_process import STACK, Program, source_timestamps
+    from sandbox.program.in_process import STACK, Program
     from sandbox.report import Names, report_of
 
     console = Console(highlight=False, soft_wrap=True)
     observed: queue.SimpleQueue[ObservedInvocation] = queue.SimpleQueue()
-    program, deployed = Program(), source_timestamps(STACK)
+    program, deployed = Program(), read_stamps(ROOT, STACK)
     with Sandbox(program.config["aws:region"], observed.put, port=port) as sandbox:
         deployment = sandbox.deploy(program)
         names, display = Names.from_outputs(deployment.outputs), Display()
@@ -58,7 +60,7 @@ def run_up(port: int | None, outputs: Path | None) -> int:
                 for line in display.render(report_of(observed.get(timeout=1), names)):
                     console.print(line)
             sandbox.emulator.raise_if_dead()
-            if (now := source_timestamps(STACK)) == deployed:
+            if (now := read_stamps(ROOT, STACK)) == deployed:
                 continue
             deployed, result = now, redeploy(sandbox, deployment)
             names = Names.from_outputs(deployment.outputs)

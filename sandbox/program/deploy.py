@@ -14,6 +14,7 @@ from sandbox.front.front import Front
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.mapping.poller import Poller
 from sandbox.metrics import MetricsPublisher
+from sandbox.program.code import CODE_PROPERTIES, digest_of_code
 from sandbox.program.in_process import InvokeError, Program, Registration, run
 from sandbox.program.lookups import look_up
 from sandbox.program.unsupported import UnsupportedReport
@@ -36,6 +37,14 @@ class DeployedResource:
     id: str
     inputs: dict[str, Any]
     outputs: dict[str, Any]
+    code: str = ""
+    """The digest of the code that a function uses."""
+
+    def must_be_replaced(self, registration: Registration, inputs: Mapping[str, Any]) -> bool:
+        """Return whether the resource cannot take the inputs in place."""
+        replacing = self.resource_type.replacement_properties.union(registration.replace_on_changes)
+        differences = changed_properties(self.inputs, dict(inputs))
+        return _is_triggered(self.registration, registration) or bool(differences & replacing)
 
 
 @dataclass
@@ -61,6 +70,10 @@ class Deployment:
     def resources(self) -> list[DeployedResource]:
         """All resources; each comes after those on which it depends."""
         return list(self._resources.values())
+
+    def find(self, urn: str) -> DeployedResource | None:
+        """Return the resource with this URN; None if there is none."""
+        return self._resources.get(urn)
 
     def run(self, program: Program) -> list[str]:
         """Create or change what the program registers, and delete the other resources of earlier runs.
@@ -95,10 +108,7 @@ class Deployment:
         DeployError
             The resource cannot be created or changed, or the program has already registered its URN.
         """
-        if self._registered.setdefault(registration.urn, registration) is not registration:
-            raise DeployError(
-                f"{registration.urn} is registered twice: resources of one type and parent need different names"
-            )
+        register_once(self._registered, registration)
         if not registration.custom or registration.type.startswith("pulumi:"):
             self._unsupported.add_region(registration)
             return registration.name, {}
@@ -110,13 +120,13 @@ class Deployment:
             return identity, {**(resource_type.read(identity) or {}), **inputs}
         deployed = self._create_or_update(resource_type, registration)
         self._unsupported.add_deployed(registration, resource_type.list_unsupported(deployed.inputs))
-        return deployed.id, deployed.outputs
+        # A function may keep an older archive: the program sees its own, since an archive is no value of a message.
+        own = {name: registration.inputs[name] for name in ("code",) if name in registration.inputs}
+        return deployed.id, deployed.outputs | own
 
     def _create_or_update(self, type_: ResourceType, registration: Registration) -> DeployedResource:
         old = self._resources.get(registration.urn)
-        name = type_.name_property
-        existing_name = {name: old.inputs[name]} if old and name else {}
-        inputs = type_.check(registration.name, existing_name | registration.inputs)
+        inputs = checked_inputs(type_, registration, old)
         try:
             deployed = self._update(old, registration, inputs) if old else self._create(type_, registration, inputs)
         except Exception as error:
@@ -130,20 +140,22 @@ class Deployment:
     def _create(self, type_: ResourceType, registration: Registration, inputs: dict[str, Any]) -> DeployedResource:
         identity = type_.create(inputs)
         self._changes.append(f"{registration.name} created")
-        return DeployedResource(registration, type_, identity, inputs, {**inputs, **(type_.read(identity) or {})})
+        outputs = {**inputs, **(type_.read(identity) or {})}
+        return DeployedResource(registration, type_, identity, inputs, outputs, digest_of_code(inputs))
 
     def _update(self, old: DeployedResource, registration: Registration, inputs: dict[str, Any]) -> DeployedResource:
-        type_ = old.resource_type
-        differences = changed_properties(old.inputs, inputs)
-        is_triggered = _is_triggered(old.registration, registration)
-        if not differences and not is_triggered:
-            return replace(old, registration=registration)
-        if is_triggered or differences & type_.replacement_properties.union(registration.replace_on_changes):
+        type_, code = old.resource_type, digest_of_code(inputs)
+        if code and code == old.code:
+            inputs |= {name: old.inputs[name] for name in CODE_PROPERTIES if name in old.inputs}
+        if old.must_be_replaced(registration, inputs):
             self._delete([old])
             return self._create(type_, registration, type_.check(registration.name, registration.inputs))
+        if not changed_properties(old.inputs, inputs):
+            return replace(old, registration=registration)
         type_.update(old.id, old.inputs, inputs)
         self._changes.append(registration.name)
-        return DeployedResource(registration, type_, old.id, inputs, {**inputs, **(type_.read(old.id) or {})})
+        outputs = {**inputs, **(type_.read(old.id) or {})}
+        return DeployedResource(registration, type_, old.id, inputs, outputs, code)
 
     def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
         """Return the result of a function, for any provider: the sandbox has one account and one Region."""
@@ -175,6 +187,23 @@ class Deployment:
                 self._changes.append(f"{deployed.registration.name} deleted")
         if failures:
             raise DeployError("could not be deleted: " + "; ".join(failures))
+
+
+def register_once(registered: dict[str, Registration], registration: Registration) -> None:
+    """Add a registration of this run by its URN. Raises DeployError if the program has already registered the URN."""
+    if registered.setdefault(registration.urn, registration) is not registration:
+        raise DeployError(
+            f"{registration.urn} is registered twice: resources of one type and parent need different names"
+        )
+
+
+def checked_inputs(
+    type_: ResourceType, registration: Registration, old: DeployedResource | None = None
+) -> dict[str, Any]:
+    """Return the inputs with defaults and a name, which is that of the deployed resource, if there is one."""
+    name = type_.name_property
+    existing_name = {name: old.inputs[name]} if old and name else {}
+    return type_.check(registration.name, existing_name | registration.inputs)
 
 
 def _is_triggered(old: Registration, new: Registration) -> bool:
