@@ -30,7 +30,7 @@ def run_demo(started_at: float) -> int:
     return 0 if Demo(Console(), started_at).run() else 1
 
 
-def run_up(port: int | None, outputs: Path | None) -> int:
+def run_up(port: int | None, outputs: Path | None, *, keep: bool, invent_tables: bool) -> int:
     """Deploy the program, redeploy it after each change of its files, and print every invocation, until interrupted.
 
     Each deployment writes the stack's outputs to the file `outputs`, if it is not None.
@@ -44,11 +44,13 @@ def run_up(port: int | None, outputs: Path | None) -> int:
     from sandbox.program.deploy import Sandbox
     from sandbox.program.in_process import STACK, Program
     from sandbox.report import Names, report_of
+    from sandbox.tables.local import KEPT, LocalTables
 
     console = Console(highlight=False, soft_wrap=True)
     observed: queue.SimpleQueue[ObservedInvocation] = queue.SimpleQueue()
     program, deployed = Program(), read_stamps(ROOT, STACK)
     with Sandbox(program.config["aws:region"], observed.put, port=port) as sandbox:
+        sandbox.tables = LocalTables(sandbox.emulator.client, invent=invent_tables, kept=KEPT if keep else None)
         deployment = sandbox.deploy(program)
         names, display = Names.from_outputs(deployment.outputs), Display()
         write_outputs(outputs, deployment.outputs)
@@ -156,6 +158,8 @@ def main() -> int:
     upper = commands.add_parser("up", help="deploy the program, keep it running, and print every invocation")
     upper.add_argument("--port", type=int, help="port of the sandbox on loopback (default: a free port)")
     upper.add_argument("--outputs", type=Path, help="write the stack's outputs to this file, for python -m ops")
+    upper.add_argument("--keep", action="store_true", help="keep tables and items for the next start with --keep")
+    upper.add_argument("--invent-tables", action="store_true", help="make tables that sandbox/seed does not describe")
     commands.add_parser("serve", help="serve the embedded AWS to the Pulumi CLI, until interrupted")
     putter = commands.add_parser("put", help="write items to a table of the running sandbox")
     putter.add_argument("--table", required=True, help="the table's name, or its name in the program: users")
@@ -170,7 +174,9 @@ def main() -> int:
             case "demo":
                 return run_demo(started_at)
             case "up":
-                return run_up(arguments.port, arguments.outputs)
+                return run_up(
+                    arguments.port, arguments.outputs, keep=arguments.keep, invent_tables=arguments.invent_tables
+                )
             case "serve":
                 return run_serve()
             case _:

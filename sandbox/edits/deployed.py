@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, cast
 
-from sandbox.program.deploy import DeployedResource, Deployment
-from sandbox.program.plan import FUNCTION, TABLE
+from sandbox.program.deploy import TABLE, DeployedResource, Deployment
+from sandbox.program.plan import FUNCTION
 
 MAPPING = "aws:lambda/eventSourceMapping:EventSourceMapping"
 
@@ -44,7 +44,7 @@ def _exported(deployment: Deployment, consumer: str) -> dict[str, Any]:
 
 def _tables(deployment: Deployment) -> Iterator[tuple[str, dict[str, Any]]]:
     for deployed in deployment.resources:
-        if deployed.registration.type == TABLE and ":Stores::" not in deployed.registration.parent:
+        if deployed.registration.type == TABLE and not deployed.registration.is_of_stores:
             keys = [deployed.inputs[key] for key in ("hashKey", "rangeKey") if deployed.inputs.get(key)]
             yield deployed.registration.name_in_program, {"name": deployed.id, "keys": keys}
 

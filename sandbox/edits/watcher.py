@@ -104,7 +104,7 @@ class Watcher:
         return True
 
     def _deploy(self, changed: set[Path], edited: set[Path]) -> list[str]:
-        """Deploy, and return the changes; files are `changed` since the last deployment, and `edited` since the last try."""
+        """Deploy, and return the changes. Files are `changed` since the last deployment, `edited` since a try."""
         check_files(self._root, self._stack, changed)
         forget_modules(self._root, edited)
         program = Program(self._root, self._stack)

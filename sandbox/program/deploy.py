@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 
@@ -16,16 +16,34 @@ from sandbox.mapping.poller import Poller
 from sandbox.metrics import MetricsPublisher
 from sandbox.program.code import CODE_PROPERTIES, digest_of_code
 from sandbox.program.in_process import InvokeError, Program, Registration, run
-from sandbox.program.lookups import look_up
+from sandbox.program.lookups import GET_TABLE, look_up
 from sandbox.program.unsupported import UnsupportedReport
 from sandbox.resources.catalog import PlaceholderResource, resource
 from sandbox.resources.resource_type import Aws, ResourceType, changed_properties
 from sandbox.schedule import MINUTE_SECONDS
 from sandbox.scheduler import Scheduler
 
+TABLE = "aws:dynamodb/table:Table"
+
 
 class DeployError(SandboxError):
     """A resource cannot be created, changed or deleted, or the consumers do not become idle."""
+
+
+class Tables(Protocol):
+    """Makes the tables that a program only names, and fills the tables that the program makes."""
+
+    def make(self, name: str) -> None:
+        """Make a table unless it exists. Raises SandboxError, with a message that says how the table could be made."""
+        ...
+
+    def fill(self, name: str, table: str) -> None:
+        """Fill a new table (physical name), before a function reads its stream; `name` is the one in the program."""
+        ...
+
+    def close(self) -> None:
+        """Keep what is to be kept. A second call does nothing."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,7 @@ class Deployment:
     """The resources and outputs of a program; the backend of each of its runs."""
 
     aws: Aws
+    tables: Tables | None = None
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
     unsupported: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """Features of the latest run that the sandbox does not support: resource names by type, or by type and property."""
@@ -140,6 +159,8 @@ class Deployment:
     def _create(self, type_: ResourceType, registration: Registration, inputs: dict[str, Any]) -> DeployedResource:
         identity = type_.create(inputs)
         self._changes.append(f"{registration.name} created")
+        if self.tables and registration.type == TABLE and not registration.is_of_stores:
+            self.tables.fill(registration.name_in_program, identity)
         outputs = {**inputs, **(type_.read(identity) or {})}
         return DeployedResource(registration, type_, identity, inputs, outputs, digest_of_code(inputs))
 
@@ -161,8 +182,10 @@ class Deployment:
         """Return the result of a function, for any provider: the sandbox has one account and one Region."""
         del provider
         try:
+            if self.tables and token == GET_TABLE:
+                self.tables.make(args["name"])
             return look_up(token, args, self.aws)
-        except ClientError as error:
+        except (ClientError, SandboxError) as error:
             raise InvokeError(str(error)) from error
 
     def destroy(self) -> None:
@@ -228,6 +251,12 @@ class Sandbox:
     environment
         Environment variables of every function.
 
+    Attributes
+    ----------
+    tables
+        Makes and fills tables of the deployments that follow. Default: a table that does not exist is an error, and
+        each new table is empty.
+
     Raises
     ------
     sandbox.emulator.EmulatorError
@@ -244,6 +273,7 @@ class Sandbox:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._deployments: list[Deployment] = []
+        self.tables: Tables | None = None
         fast_schedule = {"MINUTE_SECONDS": f"{MINUTE_SECONDS:g}"}
         port = free_port(port)  # before the emulator takes a free one
         self.emulator = Emulator(region, port=emulator_port, environment=fast_schedule | dict(environment or {}))
@@ -274,7 +304,7 @@ class Sandbox:
 
     def deploy(self, program: Program) -> Deployment:
         """Run a program and create what it registers. If the run fails, delete everything that it has created."""
-        deployment = Deployment(self.aws)
+        deployment = Deployment(self.aws, self.tables)
         try:
             self._run(deployment, program)
         except BaseException as error:
@@ -324,8 +354,10 @@ class Sandbox:
             time.sleep(0.02)
 
     def close(self) -> None:
-        """Stop the front, then all others at the same time, without waiting for running functions."""
+        """Stop the front, keep the tables, and stop all others at the same time, without waiting for functions."""
         self.front.close()
+        if self.tables:
+            self.tables.close()
         closing = [threading.Thread(target=each.close) for each in (self.poller, self.metrics)]
         for thread in closing:
             thread.start()

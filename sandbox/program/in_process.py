@@ -79,6 +79,11 @@ class Registration:
         *_, type_, name = f"::{self.parent}".split("::")
         return name if type_.endswith((":StreamTable", ":StreamConsumer")) else self.name
 
+    @property
+    def is_of_stores(self) -> bool:
+        """Whether the resource is a part of the stores, as the ledger is."""
+        return ":Stores::" in self.parent
+
     @classmethod
     def from_request(cls, request: Any, urn: str) -> "Registration":
         """Read the SDK's message (RegisterResourceRequest)."""

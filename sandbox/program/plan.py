@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.program.code import digest_of_code
-from sandbox.program.deploy import Deployment, checked_inputs, register_once
+from sandbox.program.deploy import TABLE, Deployment, checked_inputs, register_once
 from sandbox.program.in_process import Program, Registration, run
 from sandbox.resources.catalog import PlaceholderResource, resource
 
-FUNCTION, TABLE = "aws:lambda/function:Function", "aws:dynamodb/table:Table"
+FUNCTION = "aws:lambda/function:Function"
 
 
 @dataclass
