@@ -1,13 +1,12 @@
 """Watches the program's files, and deploys the program again when they have changed and it can work."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from sandbox import ROOT
 from sandbox.edits.checks import Checked, ImportCheck, check_files, using
-from sandbox.edits.deployed import deployed_fields
 from sandbox.edits.files import Stamp, differing, forget_modules, read_stamps
 from sandbox.edits.problems import ProblemError, describe
 from sandbox.program.deploy import Deployment, Sandbox
@@ -24,7 +23,7 @@ EMPTY_SECONDS = 1.0
 class Publisher(Protocol):
     """Takes facts, as `sandbox.watch.feed.Feed` does."""
 
-    def publish(self, kind: str, at: float | None = None, **fields: Any) -> None:
+    def publish(self, kind: str, at: float | None = None, **fields: Any) -> object:
         """Publish a fact of now; its fields are values of JSON."""
         ...
 
@@ -32,9 +31,8 @@ class Publisher(Protocol):
 class Watcher:
     """Deploys the program again after each change of its files. All its methods are called on one thread.
 
-    Nothing is deployed while a file has a mistake that can be found before: the fact `problem` has it. Everything else
-    is deployed at once, and the fact `deployed` says what has changed. Functions whose code is the same stay as they
-    are. Invocations that run end with the code that they began with, as on AWS.
+    Nothing is deployed while a file has a mistake that can be found before: the fact `problem` has it. Functions whose
+    code is the same stay as they are. Invocations that run end with the code that they began with, as on AWS.
 
     Parameters
     ----------
@@ -45,6 +43,8 @@ class Watcher:
     ask
         Asks the user a question, and returns whether the answer is yes. It is called if consumers or tables would be
         deleted. If the answer is no, everything stays as it is.
+    deployed
+        Called after each deployment, with the names of the changed resources.
     root, stack
         The program's directory and its stack.
     clock
@@ -57,12 +57,14 @@ class Watcher:
         deployment: Deployment,
         feed: Publisher,
         ask: Callable[[str], bool],
+        deployed: Callable[[Sequence[str]], object],
         *,
         root: Path = ROOT,
         stack: str = STACK,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sandbox, self._deployment, self._feed, self._ask = sandbox, deployment, feed, ask
+        self._publish_deployed = deployed
         self._root, self._stack, self._clock = root.resolve(), stack, clock
         directory, emulator = sandbox.emulator.directory, sandbox.emulator
         self._imports = ImportCheck(self._root, directory / "imports", emulator.endpoint, emulator.region)
@@ -100,7 +102,7 @@ class Watcher:
             self._feed.publish("problem", text=describe(error, self._root))
             return False
         self._deployed = now
-        self._feed.publish("deployed", **deployed_fields(self._deployment), changed=changes, first=False)
+        self._publish_deployed(changes)
         return True
 
     def _deploy(self, changed: set[Path], edited: set[Path]) -> list[str]:
@@ -143,7 +145,10 @@ class Watcher:
             self._imports.check([each for each in checked if each.module], archive, edited)
         losses = " and ".join(sorted(plan.losses))
         if losses and not self._ask(f"deploying deletes {losses}: go on? y/n"):
-            raise ProblemError(f"not deployed, because it deletes {losses}: what is up stays")
+            raise ProblemError(
+                f"not deployed, because it deletes {losses}: what is up stays. To deploy it, press r and answer y, or "
+                "start the sandbox again"
+            )
 
 
 def _archive(functions: list[Registration]) -> Path | None:

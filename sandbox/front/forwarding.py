@@ -33,6 +33,8 @@ class Request:
     target: str
     headers: Mapping[str, str]
     body: bytes = b""
+    client_port: int = 0
+    """The client's port of the connection."""
 
     @property
     def operation(self) -> tuple[str, str]:
@@ -187,11 +189,11 @@ class _Handler(BaseHTTPRequestHandler):
             raise ValueError("a line is not a header")
         headers = {name.lower(): value for name, value in self.headers.items()}
         if "chunked" in headers.get("transfer-encoding", "").lower():
-            return Request(self.command, self.path, headers, self._read_chunks())
+            return Request(self.command, self.path, headers, self._read_chunks(), self.client_address[1])
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             raise ValueError(f"content-length {length!r} is not a number")
-        return Request(self.command, self.path, headers, self._read_exactly(int(length)))
+        return Request(self.command, self.path, headers, self._read_exactly(int(length)), self.client_address[1])
 
     def _read_chunks(self) -> bytes:
         parts: list[bytes] = []

@@ -154,6 +154,13 @@ class MappingMachine:
         """Return whether an invocation runs."""
         return bool(self._running)
 
+    def oldest_record(self) -> float | None:
+        """Return when the oldest record was created that was read and is not settled (epoch seconds)."""
+        queues = [queue for shard in self._shards.values() for queue in shard.queues]
+        batches = [*self._running.values(), *(batch for queue in queues for batch in queue.batches)]
+        records = [batch.records for batch in batches] + [queue.waiting for queue in queues]
+        return min((each[0].created_at for each in records if each), default=None)
+
     def is_idle(self) -> bool:
         """Return whether every record that was read is settled, and no action is pending."""
         pending = self._actions or self._running or not self._described or self._describe_at < inf

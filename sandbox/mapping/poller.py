@@ -34,6 +34,8 @@ POLL_SECONDS = 0.1
 
 Count = Callable[[Mapping[str, str], Mapping[str, int]], None]
 """Takes CloudWatch's counts of AWS/Lambda by metric, with the dimensions of all of them."""
+ObserveDiscard = Callable[[str, str, int, str, str | None], None]
+"""Takes discarded records: the function, the stream's ARN, their number, the reason, and the destination or None."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +83,8 @@ class Poller:
         Shared with other callers of the same functions, such as a scheduler.
     counters
         Called with the counts of a mapping with EventCount metrics, and with failed deliveries, on any thread.
+    discard_observers
+        Called with the records that a mapping has given up, on any thread.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Poller:
         self.invoker = Invoker(client)
         self.observers = [observe]
         self.counters: list[Count] = []
+        self.discard_observers: list[ObserveDiscard] = []
         self._client = client
         self._assumptions = assumptions or Assumptions(back_off=quick_back_off)
         self._attached: dict[str, _AttachedMapping] = {}
@@ -190,6 +195,24 @@ class Poller:
         with self.loop.changed:
             self.loop.changed.wait_for(lambda: is_busy() or is_drained(), timeout=1.0)
             return is_drained()
+
+    def lags(self) -> dict[str, float]:
+        """Return the age in seconds of each function's oldest record that is not settled, by the function's name.
+
+        A mapping that is switched off counts until it is switched on; a function without such a record is left out.
+        """
+        with self.loop.changed:
+            oldest = [(each.function.name, each.mapping.oldest_record()) for each in self._attached.values()]
+        lags: dict[str, float] = {}
+        for function, created_at in oldest:
+            if created_at is not None:
+                lags[function] = max(lags.get(function, 0.0), time.time() - created_at)
+        return lags
+
+    def switched_off(self) -> set[str]:
+        """Return the names of the functions of which a mapping is switched off."""
+        with self.loop.changed:
+            return {each.function.name for each in self._attached.values() if not each.mapping.configuration.enabled}
 
     def last_processing_result(self, uuid: str) -> str:
         """Return AWS's LastProcessingResult (GetEventSourceMapping), which cannot be set in the emulator."""
@@ -293,6 +316,9 @@ class Poller:
                 for counter in self.counters:
                     counter({"FunctionName": attached.function.name}, {"DestinationDeliveryFailures": 1})
         count = len(action.records)
+        for observer in self.discard_observers:
+            why = f"{action.condition}: {reason}" if reason else action.condition
+            observer(attached.function.name, attached.stream_arn, count, why, None if reason else destination)
         if reason:
             first = action.records[0].sequence
             _log.error("mapping %s lost %d records from %s on: %s", attached.uuid, count, first, reason)
