@@ -21,7 +21,7 @@ REDRIVE_TIMEOUT_SECONDS = 120
 
 
 def add_template(function: DeployedResource, poller: Poller) -> None:
-    """Give the function of welcome-email a template in FAILING_LANGUAGE, while no invocation of it runs."""
+    """Give the function of welcome-email a template in FAILING_LANGUAGE: invocations from now on have it."""
     code = append_to_member(zipped(function.inputs["code"]), MODULE, TEMPLATE)
     with poller.pause(function.id):
         function.resource_type.client.update_function_code(FunctionName=function.id, ZipFile=code)
