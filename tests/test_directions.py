@@ -19,7 +19,12 @@ MAY_IMPORT = {
     "sandbox.mapping": ("sandbox.mapping",),
     "sandbox": ("sandbox", "infra.archive.sources", "handler.stream.codec", "handler.stream.failures"),
     "sandbox.front": ("sandbox.front", "sandbox.emulator", "sandbox.mapping", "sandbox.scheduler"),
-    "sandbox.resources": ("sandbox.resources", "=sandbox", "sandbox.emulator"),
+    "sandbox.resources": ("sandbox.resources", "=sandbox", "sandbox.emulator", "sandbox.gate.calls"),
+    "sandbox.gate": (
+        *("sandbox.gate", "sandbox.emulator", "sandbox.front.forwarding", "sandbox.mapping.invocation"),
+        "sandbox.watch.feed",
+    ),
+    "sandbox.watch": ("sandbox.watch", "=sandbox", "sandbox.mapping", "sandbox.report", "sandbox.running"),
     "sandbox.program": (
         *("sandbox.program", "sandbox.resources", "=sandbox", "sandbox.emulator", "sandbox.mapping"),
         *("sandbox.schedule", "sandbox.scheduler", "sandbox.front", "sandbox.metrics", "infra.archive.sources"),
@@ -35,7 +40,7 @@ MAY_IMPORT = {
     "ops": (
         *("ops", "handler.stream.aws", "handler.stream.change", "handler.stream.codec", "handler.stream.failures"),
         *("handler.stream.engine.batch", "handler.stream.environment", "handler.stream.ledger"),
-        *("sandbox.mapping.filters", "sandbox.mapping.records"),
+        *("sandbox.mapping.filters", "sandbox.mapping.records", "sandbox.edges"),
     ),
     "policy": ("policy", "infra.rules"),
 }
