@@ -3,6 +3,7 @@
 `demo` shows it, `up` keeps it running, and the other commands are for a second terminal.
 """
 
+import gc
 import signal
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 def run_demo(started_at: float) -> int:
     """Show the whole system at work; return 1 if a promise is broken."""
+    gc.disable()  # the demo lives for seconds, and garbage collection makes its imports take a quarter longer
     from rich.console import Console
 
     from sandbox.demo.run import Demo
