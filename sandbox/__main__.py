@@ -1,4 +1,7 @@
-"""python -m sandbox: show the program on this machine (demo), keep it running (up, serve), write items to it (put)."""
+"""python -m sandbox: show the program on this machine (demo), keep it running (up, serve), write items to it (put).
+
+Two commands add to the program: new and add-dependency.
+"""
 
 import argparse
 import contextlib
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandbox import SandboxError
+from sandbox.new import commands as new
 
 if TYPE_CHECKING:
     from sandbox.program.deploy import Deployment, Sandbox
@@ -160,6 +164,7 @@ def main() -> int:
     putter.add_argument(
         "file", type=Path, help="plain JSON lines, or DynamoDB JSON lines of a table export; gzipped or not"
     )
+    new.add_parsers(commands)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.dont_write_bytecode = False  # without compiled modules, importing pulumi_aws takes 3 s longer each time
@@ -171,6 +176,8 @@ def main() -> int:
                 return run_up(arguments.port, arguments.outputs)
             case "serve":
                 return run_serve()
+            case "new" | "add-dependency":
+                return new.run(arguments)
             case _:
                 return run_put(arguments.table, arguments.file)
     except SandboxError as error:
