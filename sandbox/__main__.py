@@ -1,26 +1,28 @@
-"""python -m sandbox: show the program on this machine (demo), keep it running (up, serve), write items to it (put).
+"""python -m sandbox: the program on this machine.
 
-Two commands add to the program: new and add-dependency.
+`demo` shows it, `up` keeps it running, `new` and `add-dependency` extend it, and the others are for a second terminal.
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until `main` runs, Ctrl-C ends this process at once: the imports take a while, and each has its traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
-import contextlib
 import json
 import os
-import queue
-import shlex
-import signal
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandbox import SandboxError
+from sandbox import SandboxError, edges
 from sandbox.new import commands as new
 
 if TYPE_CHECKING:
-    from sandbox.program.deploy import Deployment, Sandbox
+    from sandbox.running import RunningSandbox
 
 # Each command imports its own modules, so that put does not import Pulumi and the demo measures its imports too.
 
@@ -35,41 +37,39 @@ def run_demo(started_at: float) -> int:
 
 
 def run_up(port: int | None, outputs: Path | None) -> int:
-    """Deploy the program, redeploy it after each change of its files, and print every invocation, until interrupted.
+    """Deploy the program, deploy it again after each edit, and show everything that happens, until interrupted.
 
     Each deployment writes the stack's outputs to the file `outputs`, if it is not None.
     """
     from rich.console import Console
 
-    from sandbox.display import Display
-    from sandbox.mapping.invocation import ObservedInvocation
-    from sandbox.program.deploy import Sandbox
-    from sandbox.program.in_process import STACK, Program, source_timestamps
-    from sandbox.report import Names, report_of
+    from sandbox.program.in_process import Program
+    from sandbox.terminal import REFRESH_SECONDS, Terminal, exports, keys, pressed_key, print_ready
+    from sandbox.workbench import Workbench
 
-    console = Console(highlight=False, soft_wrap=True)
-    observed: queue.SimpleQueue[ObservedInvocation] = queue.SimpleQueue()
-    program, deployed = Program(), source_timestamps(STACK)
-    with Sandbox(program.config["aws:region"], observed.put, port=port) as sandbox:
-        deployment = sandbox.deploy(program)
-        names, display = Names.from_outputs(deployment.outputs), Display()
-        write_outputs(outputs, deployment.outputs)
-        unsupported = print_unsupported(deployment)
-        print_exports(sandbox.variables())
-        print("ready", flush=True)
-        while True:
-            with contextlib.suppress(queue.Empty):
-                for line in display.render(report_of(observed.get(timeout=1), names)):
-                    console.print(line)
-            sandbox.emulator.raise_if_dead()
-            if (now := source_timestamps(STACK)) == deployed:
-                continue
-            deployed, result = now, redeploy(sandbox, deployment)
-            names = Names.from_outputs(deployment.outputs)
-            display.forget_failures()
-            write_outputs(outputs, deployment.outputs)
-            unsupported = print_unsupported(deployment, unsupported)
-            print(result, flush=True)
+    console = Console(highlight=False)
+    with console.status("starting AWS, deploying the program"):
+        workbench = Workbench(Program(), port)
+    with workbench, workbench.feed.read() as reader, keys(sys.stdin):
+        terminal = Terminal(console)
+        with terminal.live():
+            while True:
+                edges.raise_if_unread()
+                workbench.sandbox.emulator.raise_if_dead()
+                if pressed_key(sys.stdin) == "r":
+                    workbench.redeploy()
+                else:
+                    workbench.look_for_edits()
+                deadline = time.monotonic() + REFRESH_SECONDS
+                while (fact := reader.next(max(deadline - time.monotonic(), 0))) is not None:
+                    terminal.show(fact)
+                    if fact["kind"] == "deployed":
+                        write_outputs(outputs, workbench.deployment.outputs)
+                        if fact["first"]:
+                            print_ready(console, fact, workbench.running, workbench.deployment.outputs)
+                            print("\n".join(exports(workbench.sandbox.variables())))
+                            print("ready", flush=True)
+                terminal.tick()
 
 
 def run_serve() -> int:
@@ -77,43 +77,59 @@ def run_serve() -> int:
     from sandbox.program.deploy import Sandbox
     from sandbox.program.in_process import STACK, stack_config
     from sandbox.program.provider import serve_provider
+    from sandbox.terminal import exports
 
     config = stack_config(STACK)
     with Sandbox(config["aws:region"], lambda _: None) as sandbox, serve_provider(sandbox.aws) as address:
         sandbox.verify_sender(config)
-        print_exports(
-            sandbox.variables()
-            | {"PULUMI_DEBUG_PROVIDERS": address, "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
-        )
-        print("ready", flush=True)
+        plugin = {"PULUMI_DEBUG_PROVIDERS": address, "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
+        print("# in a second terminal:", *exports(sandbox.variables() | plugin), "ready", sep="\n", flush=True)
         while True:
+            edges.raise_if_unread()
             sandbox.emulator.raise_if_dead()
             time.sleep(1)
 
 
-def print_exports(variables: Mapping[str, str]) -> None:
-    """Print the commands that point a second terminal at the sandbox."""
-    print("# in a second terminal:")
-    for name, value in variables.items():
-        print(f"export {name}={shlex.quote(value)}")
+def run_env(running: "RunningSandbox") -> int:
+    """Print the commands that point a terminal at the sandbox."""
+    from sandbox.emulator import client_variables
+    from sandbox.terminal import exports
+
+    print("\n".join(exports(client_variables(running.endpoint, running.region))))
+    return 0
 
 
-def print_unsupported(deployment: "Deployment", before: str = "") -> str:
-    """Print the line on what the sandbox does not support, unless it is equal to `before`, and return the line."""
-    if deployment.unsupported_line not in ("", before):
-        print(deployment.unsupported_line)
-    return deployment.unsupported_line
+def run_status(running: "RunningSandbox") -> int:
+    """Print what is up, and the state of each consumer; return 1 if one holds items or fails."""
+    from rich.console import Console
+
+    from sandbox.terminal import print_ready, print_states
+    from sandbox.watch.client import latest_facts
+
+    facts, console = latest_facts(running), Console(highlight=False)
+    print_ready(console, facts["deployed"], running, json.loads(running.outputs_path.read_text(encoding="utf-8")))
+    states = facts["state"]["consumers"]
+    print_states(console, states)
+    return 1 if any(state["level"] in ("held", "failing", "off") for state in states.values()) else 0
 
 
-def redeploy(sandbox: "Sandbox", deployment: "Deployment") -> str:
-    """Deploy the program again and return a line on the result; an error of the program is such a line, too."""
-    from sandbox.program.in_process import Program
+def run_watch(running: "RunningSandbox", *, as_json: bool) -> int:
+    """Show what happens from now on, as lines or as JSON lines, until interrupted or until the sandbox stops."""
+    from sandbox.watch.client import facts_of
 
-    try:
-        changes = sandbox.redeploy(deployment, Program())
-    except Exception as error:
-        return f"not redeployed: {type(error).__name__}: {' '.join(str(error).split())}"
-    return f"redeployed: {', '.join(changes)}" if changes else "nothing to redeploy"
+    if as_json:
+        for fact in facts_of(running):
+            print(json.dumps(fact), flush=True)
+        return 0
+    from rich.console import Console
+
+    from sandbox.terminal import Terminal
+
+    terminal = Terminal(Console(highlight=False))
+    for fact in facts_of(running):
+        terminal.show(fact)
+        terminal.tick()
+    return 0
 
 
 def write_outputs(path: Path | None, outputs: Mapping[str, Any]) -> None:
@@ -149,37 +165,68 @@ def run_put(table: str, path: Path) -> int:
     return 1 if report.rejected else 0
 
 
-def main() -> int:
-    """Run the command that the arguments name and return its exit code."""
-    started_at = time.monotonic()
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="AWS on this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="deploy everything, write changes, make some fail, and check every promise")
-    upper = commands.add_parser("up", help="deploy the program, keep it running, and print every invocation")
-    upper.add_argument("--port", type=int, help="port of the sandbox on loopback (default: a free port)")
-    upper.add_argument("--outputs", type=Path, help="write the stack's outputs to this file, for python -m ops")
+    upper = commands.add_parser("up", help="deploy the program, keep it running, and show everything that happens")
+    upper.add_argument(
+        "--port", type=edges.port, help="port of the sandbox on loopback (default: 4566, or the next free one)"
+    )
+    upper.add_argument("--outputs", type=edges.output_file, help="write the stack's outputs to this file as well")
     commands.add_parser("serve", help="serve the embedded AWS to the Pulumi CLI, until interrupted")
+    for name, text in (
+        ("env", "print the export lines for another terminal again"),
+        ("status", "say what is up, and what each consumer does"),
+        ("watch", "show what happens, as the terminal of up does"),
+    ):
+        reader = commands.add_parser(name, help=text)
+        reader.add_argument("--port", type=edges.port, help="port of the sandbox, if several run")
+        if name == "watch":
+            reader.add_argument("--json", action="store_true", help="print each fact as a line of JSON")
     putter = commands.add_parser("put", help="write items to a table of the running sandbox")
     putter.add_argument("--table", required=True, help="the table's name, or its name in the program: users")
     putter.add_argument(
         "file", type=Path, help="plain JSON lines, or DynamoDB JSON lines of a table export; gzipped or not"
     )
     new.add_parsers(commands)
-    arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return parser
+
+
+def run(arguments: argparse.Namespace, started_at: float) -> int:
+    """Run the command that the arguments name and return its exit code."""
+    match arguments.command:
+        case "demo":
+            return run_demo(started_at)
+        case "up":
+            return run_up(arguments.port, arguments.outputs)
+        case "serve":
+            return run_serve()
+        case "put":
+            return run_put(arguments.table, arguments.file)
+        case "new" | "add-dependency":
+            return new.run(arguments)
+        case _:
+            from sandbox.running import the_running_one
+
+            running = the_running_one(arguments.port)
+            match arguments.command:
+                case "env":
+                    return run_env(running)
+                case "status":
+                    return run_status(running)
+                case _:
+                    return run_watch(running, as_json=arguments.json)
+
+
+def main() -> int:
+    """Run a command and return its exit code; an error that is the user's is a line."""
+    started_at = time.monotonic()
+    arguments = parser().parse_args()
     sys.dont_write_bytecode = False  # without compiled modules, importing pulumi_aws takes 3 s longer each time
     try:
-        match arguments.command:
-            case "demo":
-                return run_demo(started_at)
-            case "up":
-                return run_up(arguments.port, arguments.outputs)
-            case "serve":
-                return run_serve()
-            case "new" | "add-dependency":
-                return new.run(arguments)
-            case _:
-                return run_put(arguments.table, arguments.file)
+        return run(arguments, started_at)
     except SandboxError as error:
         print(error, file=sys.stderr)
         return 1
@@ -191,8 +238,9 @@ def main() -> int:
         print(error, file=sys.stderr)  # the program's own message, such as all errors of its configuration
         return 1
     except KeyboardInterrupt:
-        return 0 if arguments.command in ("up", "serve") else 130  # an interrupt is the regular end of these commands
+        is_regular_end = arguments.command in ("up", "serve", "watch")
+        return 0 if is_regular_end else edges.INTERRUPTED
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(edges.run(main))

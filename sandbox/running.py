@@ -73,22 +73,27 @@ def running() -> list[RunningSandbox]:
     return found
 
 
-def the_running_one(endpoint: str | None = None) -> RunningSandbox:
-    """Return the sandbox at `endpoint`; without it, the one that AWS_ENDPOINT_URL names, or the only one.
+def the_running_one(port: int | None = None) -> RunningSandbox:
+    """Return the sandbox at a port; without a port, the one that AWS_ENDPOINT_URL names, or the only one.
 
     Raises
     ------
     NotRunningError
         There is no such sandbox, or there are several.
     """
-    sandboxes, endpoint = running(), endpoint or os.environ.get("AWS_ENDPOINT_URL")
+    sandboxes = running()
+    ports = ", ".join(str(each.port) for each in sandboxes)
     if not sandboxes:
         raise NotRunningError("no sandbox runs: start one in another terminal with make sandbox")
-    if endpoint:
-        sandboxes = [each for each in sandboxes if each.port == urlsplit(endpoint).port] or sandboxes
-    if len(sandboxes) > 1:
-        ports = ", ".join(str(each.port) for each in sandboxes)
-        raise NotRunningError(f"several sandboxes run, at the ports {ports}: name one with --port")
+    if port is not None:
+        sandboxes = [each for each in sandboxes if each.port == port]
+        if not sandboxes:
+            raise NotRunningError(f"no sandbox runs at port {port}; there are {ports}")
+    elif len(sandboxes) > 1:
+        named = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).port
+        sandboxes = [each for each in sandboxes if each.port == named]
+        if not sandboxes:
+            raise NotRunningError(f"several sandboxes run, at the ports {ports}: name one with --port")
     return sandboxes[0]
 
 

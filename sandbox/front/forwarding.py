@@ -33,6 +33,8 @@ class Request:
     target: str
     headers: Mapping[str, str]
     body: bytes = b""
+    client_port: int = 0
+    """The client's port of the connection."""
 
     @property
     def operation(self) -> tuple[str, str]:
@@ -52,7 +54,10 @@ class Request:
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object; raises ValueError if the body is anything else."""
-        value = json.loads(self.body or b"{}")
+        try:
+            value = json.loads(self.body or b"{}")
+        except RecursionError as error:
+            raise ValueError("the body is nested too deeply") from error
         if not isinstance(value, dict):
             raise ValueError("the body is not a JSON object")  # noqa: TRY004 -- the content is wrong, not a type
         return value  # pyright: ignore[reportUnknownVariableType] -- the values of JSON are of any type
@@ -187,11 +192,11 @@ class _Handler(BaseHTTPRequestHandler):
             raise ValueError("a line is not a header")
         headers = {name.lower(): value for name, value in self.headers.items()}
         if "chunked" in headers.get("transfer-encoding", "").lower():
-            return Request(self.command, self.path, headers, self._read_chunks())
+            return Request(self.command, self.path, headers, self._read_chunks(), self.client_address[1])
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             raise ValueError(f"content-length {length!r} is not a number")
-        return Request(self.command, self.path, headers, self._read_exactly(int(length)))
+        return Request(self.command, self.path, headers, self._read_exactly(int(length)), self.client_address[1])
 
     def _read_chunks(self) -> bytes:
         parts: list[bytes] = []

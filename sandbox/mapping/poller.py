@@ -31,9 +31,13 @@ from sandbox.mapping.records import lambda_record
 
 POLL_SECONDS = 0.1
 """Seconds between two reads at a shard's end. AWS takes 0.25 s; a user of the sandbox watches and waits."""
+BUSY_SECONDS, IDLE_POLL_SECONDS = 5.0, 2.0
+"""A mapping without a record for so long polls this much more slowly, until a write is known to the sandbox."""
 
 Count = Callable[[Mapping[str, str], Mapping[str, int]], None]
 """Takes CloudWatch's counts of AWS/Lambda by metric, with the dimensions of all of them."""
+ObserveDiscard = Callable[[str, str, int, str, str | None], None]
+"""Takes discarded records: the function, the stream's ARN, their number, the reason, and the destination or None."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +49,7 @@ class _AttachedMapping:
     function: LambdaFunction
     iterators: dict[str, tuple[Position, str]] = field(default_factory=dict[str, tuple[Position, str]])
     problems: dict[Literal["read", "invoke"], str] = field(default_factory=dict[Literal["read", "invoke"], str])
+    busy_at: float = field(default_factory=time.time)
     unsent: int = 0
     """Discards that are not yet at their destination."""
 
@@ -81,6 +86,8 @@ class Poller:
         Shared with other callers of the same functions, such as a scheduler.
     counters
         Called with the counts of a mapping with EventCount metrics, and with failed deliveries, on any thread.
+    discard_observers
+        Called with the records that a mapping has given up, on any thread.
     """
 
     def __init__(
@@ -90,6 +97,7 @@ class Poller:
         self.invoker = Invoker(client)
         self.observers = [observe]
         self.counters: list[Count] = []
+        self.discard_observers: list[ObserveDiscard] = []
         self._client = client
         self._assumptions = assumptions or Assumptions(back_off=quick_back_off)
         self._attached: dict[str, _AttachedMapping] = {}
@@ -158,6 +166,14 @@ class Poller:
             state = {"State": "Enabled" if configuration.enabled else off, "LastProcessingResult": attached.result}
             return {**arguments, **state, "FunctionArn": attached.function.arn}
 
+    def wake(self) -> None:
+        """Read every stream now, since a table may have been written to."""
+        with self.loop.changed:
+            for attached in self._attached.values():
+                attached.busy_at, attached.mapping.poll_seconds = time.time(), POLL_SECONDS
+                attached.mapping.read_now()
+            self.loop.changed.notify_all()
+
     def detach(self, uuid: str) -> None:
         """Stop a mapping and forget its checkpoints; observers still see the invocations that run."""
         with self.loop.changed:
@@ -190,6 +206,24 @@ class Poller:
         with self.loop.changed:
             self.loop.changed.wait_for(lambda: is_busy() or is_drained(), timeout=1.0)
             return is_drained()
+
+    def lags(self) -> dict[str, float]:
+        """Return the age in seconds of each function's oldest record that is not settled, by the function's name.
+
+        A mapping that is switched off counts until it is switched on; a function without such a record is left out.
+        """
+        with self.loop.changed:
+            oldest = [(each.function.name, each.mapping.oldest_record()) for each in self._attached.values()]
+        lags: dict[str, float] = {}
+        for function, created_at in oldest:
+            if created_at is not None:
+                lags[function] = max(lags.get(function, 0.0), time.time() - created_at)
+        return lags
+
+    def switched_off(self) -> set[str]:
+        """Return the names of the functions of which a mapping is switched off."""
+        with self.loop.changed:
+            return {each.function.name for each in self._attached.values() if not each.mapping.configuration.enabled}
 
     def last_processing_result(self, uuid: str) -> str:
         """Return AWS's LastProcessingResult (GetEventSourceMapping), which cannot be set in the emulator."""
@@ -254,8 +288,11 @@ class Poller:
         return partial(self._receive, attached, action, events, ended=not following)
 
     def _receive(self, attached: _AttachedMapping, action: Read, events: list[dict[str, Any]], *, ended: bool) -> None:
-        filtered = attached.mapping.filtered_out
-        attached.mapping.receive(action, events, time.time(), ended=ended)
+        now, filtered = time.time(), attached.mapping.filtered_out
+        if events:
+            attached.busy_at = now
+        attached.mapping.poll_seconds = POLL_SECONDS if now < attached.busy_at + BUSY_SECONDS else IDLE_POLL_SECONDS
+        attached.mapping.receive(action, events, now, ended=ended)
         if events:
             out = attached.mapping.filtered_out - filtered
             self._count(attached, PolledEventCount=len(events), FilteredOutEventCount=out)
@@ -293,6 +330,9 @@ class Poller:
                 for counter in self.counters:
                     counter({"FunctionName": attached.function.name}, {"DestinationDeliveryFailures": 1})
         count = len(action.records)
+        for observer in self.discard_observers:
+            why = f"{action.condition}: {reason}" if reason else action.condition
+            observer(attached.function.name, attached.stream_arn, count, why, None if reason else destination)
         if reason:
             first = action.records[0].sequence
             _log.error("mapping %s lost %d records from %s on: %s", attached.uuid, count, first, reason)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from keyword import iskeyword
 
 HANDLER = '''\
 """Runs for each change of {table}."""
@@ -56,12 +57,16 @@ def text_of_handler(consumer: str, table: ReadTable) -> str:
 
 def text_of_test(consumer: str, table: ReadTable) -> str:
     """Return the test of the consumer's module."""
-    names = list(table.keys)
-    key = (
-        [] if names == ["id"] else [f"key={names[0]!r}" if len(names) == 1 else f"key=({', '.join(map(repr, names))})"]
-    )
-    values = [f"{name}={example}" for name, example in table.keys.items()]
-    arguments = ", ".join([f'"{table.name}"', *key, *values]).replace("'", '"')
+    names = [f'"{name}"' for name in table.keys]
+    if any(name == "key" or not name.isidentifier() or iskeyword(name) for name in table.keys):
+        pairs = ", ".join(f'"{name}": {value}' for name, value in table.keys.items())
+        item = [f"{{{pairs}}}"]
+    else:
+        item = [f"{name}={value}" for name, value in table.keys.items()]
+    joined = ", ".join(names)
+    key = [] if joined == '"id"' else [f"key=({joined})" if len(names) > 1 else f"key={joined}"]
+    first, last = (item, key) if item[0].startswith("{") else (key, item)
+    arguments = ", ".join([f'"{table.name}"', *first, *last])
     return TEST.format(consumer=consumer, module=consumer.replace("-", "_"), arguments=arguments)
 
 

@@ -5,6 +5,7 @@
 from typing import Any, ClassVar
 
 from sandbox.emulator import ACCOUNT
+from sandbox.gate.calls import APP_ID, APP_ID_LENGTH
 from sandbox.resources.assets import Archive, Bundle, zipped
 from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType, parse_properties
 
@@ -52,6 +53,20 @@ class Function(ResourceType):
     def list_unsupported(self, inputs: Inputs) -> list[str]:
         elsewhere = [layer for layer in inputs.get("layers", ()) if ACCOUNT not in layer.split(":")]
         return super().list_unsupported(inputs) + [f"layer {layer}" for layer in elsewhere]
+
+    def request(self, inputs: Inputs) -> Inputs:
+        """Add the variable by which the gate knows the function."""
+        request = super().request(inputs)
+        if "Environment" in request:
+            variables = {**request["Environment"]["Variables"], APP_ID: inputs["name"][:APP_ID_LENGTH]}
+            request["Environment"] = {"Variables": variables}
+        return request
+
+    def describe(self, identity: str) -> Inputs:
+        """Leave out the variable that `request` adds."""
+        description = super().describe(identity)
+        description.get("Environment", {}).get("Variables", {}).pop(APP_ID, None)
+        return description
 
     def create(self, inputs: Inputs) -> str:
         self.client.create_function(**self.request(inputs), Code=_code(inputs))

@@ -1,7 +1,7 @@
 """The feed of facts: whatever happens in the sandbox is published once, and every reader gets it in the same order.
 
-A fact is a JSON object with its `kind`, the running number `n` and the time `at` (epoch seconds). docs/sandbox.md lists the
-kinds and their fields.
+A fact is a JSON object with its `kind`, the running number `n` and the time `at` (epoch seconds). docs/sandbox.md lists
+the kinds and their fields.
 """
 
 import queue
@@ -54,15 +54,17 @@ class Feed:
         self._readers: set[Reader] = set()
         self._count = 0
 
-    def publish(self, kind: str, at: float | None = None, **fields: Any) -> None:
-        """Publish a fact of now, or of the time `at`; its fields must be values of JSON."""
+    def publish(self, kind: str, at: float | None = None, **fields: Any) -> Fact:
+        """Publish a fact of now, or of the time `at`, and return it; its fields must be values of JSON."""
         with self._lock:
             self._count += 1
-            fact = {"kind": kind, "n": self._count, "at": round(time.time() if at is None else at, 3), **fields}
+            moment = round(time.time() if at is None else at, 3)
+            fact: Fact = {"kind": kind, "n": self._count, "at": moment, **fields}
             self._latest[kind] = fact
             self._kept.append(fact)
             for reader in self._readers:
                 reader.put(fact)
+            return fact
 
     def latest(self, kind: str) -> Fact | None:
         """Return the latest fact of a kind."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- untyped
 
-from tests.local import LocalAws, wait_for
+from tests.local import LocalAws
 
 FROM_MAPPING = {
     "dynamodb:DescribeStream",
@@ -92,11 +92,6 @@ def trail(guarded: LocalAws, since: float = 0.0) -> list[dict[str, Any]]:
     finally:
         client.meta.events.unregister("before-call.cloudtrail.LookupEvents", between)
     return [each for each in calls.values() if each["Username"] != "sandbox"]
-
-
-def wait_until_quiet(guarded: LocalAws) -> None:
-    """Wait until no role has called anything for a second: a retry run does not wait for the helpers it invokes."""
-    wait_for(lambda: not trail(guarded, time.time() - 1), "a second without a call by a role", timeout_seconds=120)
 
 
 def recorded(guarded: LocalAws, since: float = 0.0) -> set[tuple[str, str]]:

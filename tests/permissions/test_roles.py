@@ -84,18 +84,18 @@ def test_a_mapping_reads_its_stream_and_delivers_failures_with_the_role(
         "EventSourceArn": outputs["tables"]["users"]["streamArn"],
         "FunctionName": outputs["consumers"]["welcome-email"]["function"],
         "StartingPosition": "TRIM_HORIZON",
-        "FilterCriteria": {"Filters": [{"Pattern": '{"dynamodb": {"Keys": {"id": {"S": ["9"]}}}}'}]},
+        "FilterCriteria": {"Filters": [{"Pattern": '{"dynamodb": {"Keys": {"id": {"S": ["10"]}}}}'}]},
         "MaximumRetryAttempts": 0,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
         "DestinationConfig": {"OnFailure": {"Destination": bucket["arn"]}},
     }
-    guarded.write(outputs["tables"]["users"]["name"], {"id": "9", "email": 9})
+    guarded.write(outputs["tables"]["users"]["name"], {"id": "10", "email": 10})
     acting = Poller(lambda service: clients.get(service) or guarded.client(service), lambda invocation: None)
     with contextlib.closing(acting) as poller:
         poller.attach("by-the-role", mapping)
         wait_for(lambda: guarded.objects(bucket["bucket"], "aws/lambda/by-the-role/"), "a failure record")
     [body] = guarded.objects(bucket["bucket"], "aws/lambda/by-the-role/").values()
-    assert [each["dynamodb"]["Keys"] for each in read_failure(body).records] == [{"id": {"S": "9"}}]
+    assert [each["dynamodb"]["Keys"] for each in read_failure(body).records] == [{"id": {"S": "10"}}]
     called = {action for name, action in recorded(guarded) if name == session["AccessKeyId"]}
     assert called == FROM_MAPPING - NOT_CALLED | {"s3:PutObject"}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import SandboxError
+from sandbox.new import templates
 from sandbox.new.consumer import NewConsumer
 from sandbox.new.edit import Entry
 from sandbox.new.program import Source, UnclearError
@@ -93,6 +94,21 @@ def test_refused(project: Path, name: str, options: dict[str, str], message: str
     with pytest.raises(SandboxError, match=message):
         NewConsumer.plan(project, name, **options)
     assert {path: path.read_bytes() for path in project.rglob("*.py")} == before
+
+
+@pytest.mark.parametrize(
+    ("keys", "arguments"),
+    [
+        ({"id": '"1"'}, '"t", id="1"'),
+        ({"n": "1"}, '"t", key="n", n=1'),
+        ({"a": '"1"', "b": "1"}, '"t", key=("a", "b"), a="1", b=1'),
+        ({"order-id": '"1"'}, '"t", {"order-id": "1"}, key="order-id"'),
+        ({"key": '"1"', "class": "1"}, '"t", {"key": "1", "class": 1}, key=("key", "class")'),
+    ],
+)
+def test_the_test_names_the_keys_of_the_table(keys: dict[str, str], arguments: str) -> None:
+    table = templates.ReadTable("t", "t", keys, has_new_image=True)
+    assert f"change = inserted({arguments})\n" in templates.text_of_test("audit", table)
 
 
 def added(program: str) -> str:

@@ -1,0 +1,163 @@
+"""The sandbox with all that a user sees of it: the facts, the page, and the folder that other commands find."""
+
+import contextlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from sandbox.emulator import EmulatorError, free_port
+from sandbox.gate.gate import Gate
+from sandbox.mapping.invocation import ObservedInvocation
+from sandbox.program.deploy import Deployment, Sandbox
+from sandbox.program.in_process import Program
+from sandbox.running import RunningSandbox
+from sandbox.watch.feed import Feed
+from sandbox.watch.recorder import Recorder
+from sandbox.watch.state import State
+
+PORT = 4566
+"""The usual port on loopback. If it is taken, the next free one is used."""
+PORTS_TRIED = 20
+STATE_SECONDS = 1.0
+"""Seconds between two looks at the state of the consumers."""
+
+
+class Workbench:
+    """A sandbox with a deployed program, its page and its facts, until it is closed.
+
+    Parameters
+    ----------
+    program
+        The program that is deployed first.
+    port
+        The sandbox's port on loopback. Default: PORT or the next free one.
+
+    Attributes
+    ----------
+    running
+        The address, as other commands find it.
+
+    Raises
+    ------
+    sandbox.emulator.EmulatorError
+        The port is taken.
+    """
+
+    sandbox: Sandbox
+    deployment: Deployment
+    running: RunningSandbox
+
+    def __init__(self, program: Program, port: int | None = None) -> None:
+        self.feed = Feed()
+        self._recorder = Recorder(self.feed)
+        self._observed: queue.SimpleQueue[ObservedInvocation] = queue.SimpleQueue()
+        self._closed = threading.Event()
+        with contextlib.ExitStack() as stack:
+            self._start(stack, program, port)
+            self._closing = stack.pop_all()
+
+    def _start(self, stack: contextlib.ExitStack, program: Program, port: int | None) -> None:
+        region, emulator_port = program.config["aws:region"], free_port()
+        gate = Gate(
+            emulator_port,
+            lambda service: self.sandbox.emulator.client(service),
+            self.feed,
+            region,
+            wake=lambda: self.sandbox.poller.wake(),
+        )
+        stack.callback(gate.close)
+        self.sandbox = stack.enter_context(
+            Sandbox(
+                region,
+                self._observed.put,
+                port=_next_free_port(PORT) if port is None else port,
+                emulator_port=emulator_port,
+                environment={"AWS_ENDPOINT_URL": gate.url},
+            )
+        )
+        client, poller = self.sandbox.emulator.client, self.sandbox.poller
+        poller.discard_observers.append(self._recorder.record_discard)
+        self._gate, self._state = gate, State(self.feed, poller, client)
+        self.deployment = self.sandbox.deploy(program)
+        front = self.sandbox.front
+        self.running = RunningSandbox(os.getpid(), front.port, front.url, region)
+        self.running.announce()
+        stack.callback(self.running.withdraw)
+        self.take_deployment([])
+        thread = threading.Thread(target=self._publish, name="facts")
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(self._closed.set)
+
+    def take_deployment(self, changed: Sequence[str]) -> None:
+        """Publish that the program is deployed; at the first time, `changed` is empty."""
+        outputs, is_first = self.deployment.outputs, self.feed.latest("deployed") is None
+        for user in (self._recorder, self._gate, self._state):
+            user.use(outputs)
+        self.running.write_outputs(outputs)
+        tables: Mapping[str, Any] = outputs.get("tables") or {}
+        consumers: Mapping[str, Any] = outputs.get("consumers") or {}
+        keys = self._table_keys()
+        self.feed.publish(
+            "deployed",
+            tables={
+                name: {"name": table["name"], "keys": keys.get(table["name"], [])} for name, table in tables.items()
+            },
+            consumers={
+                name: {
+                    "function": consumer["function"],
+                    "reads": list(consumer.get("mappings") or ()),
+                    "claimed": bool(consumer.get("claimed")),
+                    "fenced": bool(consumer.get("fenced")),
+                }
+                for name, consumer in consumers.items()
+            },
+            changed=list(changed),
+            unsupported=self.deployment.unsupported_line,
+            first=is_first,
+        )
+
+    def look_for_edits(self) -> None:
+        """Deploy the program again if its files have changed."""
+
+    def redeploy(self) -> None:
+        """Deploy the program again."""
+
+    def _table_keys(self) -> dict[str, list[str]]:
+        """Return the names of the keys of the deployed tables, partition key first, by physical name."""
+        tables = (each for each in self.deployment.resources if each.registration.type == "aws:dynamodb/table:Table")
+        return {
+            table.id: [key for name in ("hashKey", "rangeKey") if (key := table.inputs.get(name))] for table in tables
+        }
+
+    def _publish(self) -> None:
+        due = time.monotonic()
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Empty):
+                fact = self._recorder.record(self._observed.get(timeout=0.2))
+                if fact:
+                    self._state.take(fact)
+            if time.monotonic() >= due:
+                self._state.publish()
+                due = time.monotonic() + STATE_SECONDS
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _next_free_port(first: int) -> int:
+    """Return the first free port of the next PORTS_TRIED; if none is free, any free port."""
+    for port in range(first, first + PORTS_TRIED):
+        with contextlib.suppress(EmulatorError):
+            return free_port(port)
+    return free_port()
