@@ -3,23 +3,23 @@
 import json
 import re
 import shlex
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sandbox import ROOT
 from sandbox.new.consumer import NewConsumer
-from sandbox.program.deploy import Deployment
 from sandbox.program.in_process import read_project
-from tests.local import LocalAws, environment_without_aws
+from tests.local import environment_without_aws, wait_for
 
 if read_project(ROOT)["name"] != "table-stream":
     pytest.skip("the README of another project is its own", allow_module_level=True)
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-HERE = "tests/example/test_commands.py::test_items_are_written_to_a_consumer_of_ones_own"
+HERE = "tests/example/test_commands.py::test_the_commands_of_a_second_terminal"
 README_TEST = "tests/example/test_readme.py::test_the_command_writes_what_the_readme_shows"
 CLI = "tests/engine/test_readme.py::test_"
 GATE = ".github/workflows/pr.yml::make pr"
@@ -44,9 +44,12 @@ RUN_BY = {
     "make check": GATE,
     "pulumi preview --policy-pack": "tests/engine/test_policy.py::test_the_pack_accepts",
     # in sentences and tables
-    "make sandbox": "tests/e2e/test_commands.py::test_up_prints_invocations",
+    "make sandbox": "tests/e2e/test_commands.py::test_up_shows",
     ".venv/bin/python -m sandbox serve": "tests/engine/test_provider.py::test_the_command_runs",
     "python -m sandbox put": HERE,
+    "python -m sandbox env": HERE,
+    "python -m sandbox status": HERE,
+    "python -m sandbox watch": HERE,
     "python -m sandbox new": README_TEST,
     "python -m sandbox add-dependency": "tests/sandbox/new/test_dependency.py::test_",
     "make test": GATE,
@@ -89,26 +92,50 @@ def test_no_command_of_the_table_is_gone_from_the_readme() -> None:
     assert [known for known in RUN_BY if not any(f"{command} ".startswith(f"{known} ") for command in commands())] == []
 
 
-def run_line(line: str, root: Path, aws: LocalAws) -> str:
-    """Run a line of the README as a shell does, and return its output."""
-    variables = environment_without_aws() | aws.variables() | {"AWS_EC2_METADATA_DISABLED": "true"}
-    done = subprocess.run(["bash", "-c", line], cwd=root, env=variables, capture_output=True, text=True, check=False)
+@pytest.fixture
+def sandbox(project: Path) -> Iterator[Path]:
+    """A directory in which `make sandbox` runs, with a new consumer as it is written; `up.log` is its terminal."""
+    NewConsumer.plan(project, "stock-alert").write()
+    command = [project / ".venv" / "bin" / "python", "-m", "sandbox", "up", "--outputs", ".cache/outputs.json"]
+    log = project / "up.log"
+    with (
+        log.open("w") as out,
+        subprocess.Popen(command, cwd=project, env=environment_without_aws(), stdout=out) as process,
+    ):
+        try:
+            wait_for(lambda: process.poll() is not None or "\nready\n" in log.read_text(), "ready", 60)
+            assert process.poll() is None, log.read_text()
+            yield project
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+
+
+def run_line(line: str, root: Path) -> str:
+    """Run a line of the README as the shell of a second terminal does, and return its output."""
+    script = f'set -e; eval "$(.venv/bin/python -m sandbox env)"; {line}'
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=root, env=environment_without_aws(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
-def test_items_are_written_to_a_consumer_of_ones_own(
-    aws: LocalAws, deployed: Callable[..., Deployment], project: Path
-) -> None:
-    """The commands of the second terminal, with the new consumer as it is written."""
-    NewConsumer.plan(project, "stock-alert").write()
-    deployment = deployed(project)
-    (project / ".cache" / "outputs.json").write_text(json.dumps(deployment.outputs))
-    said = [run_line(line, project, aws) for line in lines_of_blocks() if " put --" in line or line.startswith("echo")]
-    assert [line.partition(" to ")[0] for line in "".join(said).splitlines()] == ["1 item written"] * 2
-    aws.wait_until_idle()
-    assert [mail["To"] for mail in aws.mails()][-1] == ["ada@example.com"]
-    printed = aws.log(deployment.outputs["consumers"]["stock-alert"]["logGroup"])
-    assert any("INSERT {'id': '1'}" in line and "'warehouse': 'w'" in line for line in printed), printed
+def test_the_commands_of_a_second_terminal(sandbox: Path) -> None:
+    """The new consumer prints the item that is put, as `make sandbox` shows."""
+    with subprocess.Popen(
+        [".venv/bin/python", "-m", "sandbox", "watch", "--json"], cwd=sandbox, stdout=subprocess.PIPE, text=True
+    ) as watch:
+        for line in lines_of_blocks():
+            if line.startswith("echo ") or " sandbox put " in line:
+                assert "rejected" not in run_line(line, sandbox)
+        assert watch.stdout
+        facts = map(json.loads, watch.stdout)
+        batch = next(fact for fact in facts if fact["kind"] == "batch" and fact["consumer"] == "stock-alert")
+        watch.terminate()
+    assert [(each["item"], each["outcome"]) for each in batch["changes"]] == [("id=1", "done")]
+    assert any("'warehouse': 'w'" in line["text"] for line in batch["output"])
+    assert "stock-alert" in run_line(".venv/bin/python -m sandbox status", sandbox)
     [smoke] = [line for line in lines_of_blocks() if " ops smoke " in line]
-    assert run_line(f"{smoke} --yes", project, aws)  # in place of an answer at a terminal
+    assert run_line(f"{smoke} --yes", sandbox)  # in place of an answer at a terminal
+    assert "INSERT {'id': '1'} {" in (sandbox / "up.log").read_text()
