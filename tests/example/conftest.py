@@ -12,9 +12,10 @@ from sandbox import ROOT
 from tests.handler.conftest import log_lines as log_lines
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the program, with links to what a new consumer does not change."""
+    tmp_path = tmp_path_factory.mktemp("project")
     shutil.copytree(ROOT / "handler", tmp_path / "handler", ignore=shutil.ignore_patterns("__pycache__"))
     for path in ROOT.glob("Pulumi*.yaml"):
         shutil.copy(path, tmp_path)
