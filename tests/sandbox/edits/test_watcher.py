@@ -186,7 +186,7 @@ def test_a_question_precedes_the_loss_of_a_consumer_or_of_items(edits: Edits) ->
     before = edits.deployment.resources
     declined = edits.save("Pulumi.local.yaml", STACK.format("two"))
     assert edits.questions == ["deploying deletes the consumer one: go on? y/n"]
-    assert str(declined).startswith("not deployed, because it deletes the consumer one: what is up stays. To deploy it")
+    assert str(declined).startswith("it would delete the consumer one, so everything stays as it is. To deploy it, pre")
     assert edits.look() is None
     edits.save("shapes_of_watcher.py", "KEY = 'number'\n")
     losses = "the consumer one and the items of the table things"
@@ -196,6 +196,19 @@ def test_a_question_precedes_the_loss_of_a_consumer_or_of_items(edits: Edits) ->
     assert edits.watcher.redeploy()
     assert "one deleted" in edits.feed.facts[-1]["changed"]
     assert edits.feed.facts[-1]["tables"]["things"]["keys"] == ["number"]
+
+
+def test_a_new_consumer_is_imported_before_it_is_deployed(edits: Edits) -> None:
+    """The table is replaced at the same time, so that its name is not known before."""
+    edits.answer = True
+    edits.write("shapes_of_watcher.py", "KEY = 'number'\n")
+    edits.write("handler/three.py", HANDLER.replace("import os", "import os, nobody_s_package"))
+    problem = edits.save("Pulumi.local.yaml", STACK.format("one two three"))
+    assert str(problem).startswith("handler/three.py:1: ModuleNotFoundError: No module named 'nobody_s_package'")
+    assert edits.questions == []
+    changes = edits.save("handler/three.py", HANDLER.replace("first", "third"))
+    assert {"three created", "three-things created", "things deleted", "things created"} <= set(changes)
+    assert edits.call("three") == "third"
 
 
 def test_the_key_deploys_an_unchanged_program(edits: Edits) -> None:
