@@ -45,6 +45,8 @@ class Watcher:
         deleted. If the answer is no, everything stays as it is.
     deployed
         Called after each deployment, with the names of the changed resources.
+    stamps
+        The program's files before the deployment, so that an edit during it is seen. Default: the files of now.
     root, stack
         The program's directory and its stack.
     clock
@@ -58,6 +60,7 @@ class Watcher:
         feed: Publisher,
         ask: Callable[[str], bool],
         deployed: Callable[[Sequence[str]], object],
+        stamps: Mapping[Path, Stamp] | None = None,
         *,
         root: Path = ROOT,
         stack: str = STACK,
@@ -69,7 +72,7 @@ class Watcher:
         directory, emulator = sandbox.emulator.directory, sandbox.emulator
         self._imports = ImportCheck(self._root, directory / "imports", emulator.endpoint, emulator.region)
         self._files = Files(self._root, stack)
-        self._deployed = self._tried = self._seen = self._files.stamps()
+        self._deployed = self._tried = self._seen = self._files.stamps() if stamps is None else stamps
         self._seen_at = clock()
 
     def look(self) -> bool:
@@ -145,6 +148,8 @@ class Watcher:
                 f"it would delete {losses}, so everything stays as it is. To deploy it, press r and answer y, or start "
                 "the sandbox again"
             )
+        if losses and differing(self._tried, self._files.stamps()):
+            raise ProblemError("files have changed since the question: they are looked at again")
 
 
 def _archive(functions: list[Registration]) -> Path | None:

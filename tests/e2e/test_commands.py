@@ -157,7 +157,7 @@ def test_up_deploys_edits_over_existing_resources_and_no_failure_is_its_own(copy
     before = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
     module, sends = copy / "handler" / "welcome_email.py", "    user = change.new_image or {}"
     begins = f"pathlib.Path({str(tmp_path / 'begun')!r}).touch()"
-    slow, raises = f"    import pathlib, time; {begins}; time.sleep(6)", "    raise OSError('no [mail] server')"
+    slow, raises = f"    import pathlib, time; {begins}; time.sleep(3)", "    raise OSError('no [mail] server')"
     assert save(module, sends, f"{slow}\n{sends}") == "✔ redeployed: welcome-email-function"
     put(id="1", email="a@example.com")
     wait_for((tmp_path / "begun").exists, "the slow invocation", timeout_seconds=60)
