@@ -90,7 +90,7 @@ class LocalAws:
         return [{name: decode(value) for name, value in item.items()} for page in pages for item in page["Items"]]
 
     def set_variables(self, function: str, **variables: str) -> None:
-        """Change environment variables of a function (physical name) while no invocation runs."""
+        """Change environment variables of a function (physical name): invocations from now on have them."""
         functions = self.client("lambda")
         there = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
         with self.sandbox.poller.pause(function):

@@ -27,8 +27,17 @@ MAY_IMPORT = {
     "sandbox.watch": ("sandbox.watch", "=sandbox", "sandbox.mapping", "sandbox.report", "sandbox.running"),
     "sandbox.program": (
         *("sandbox.program", "sandbox.resources", "=sandbox", "sandbox.emulator", "sandbox.mapping"),
-        *("sandbox.schedule", "sandbox.scheduler", "sandbox.front", "sandbox.metrics", "infra.archive.sources"),
+        *("sandbox.schedule", "sandbox.scheduler", "sandbox.front", "sandbox.metrics"),
     ),
+    "sandbox.edits": (
+        "sandbox.edits",
+        "sandbox.program",
+        "sandbox.resources.assets",
+        "=sandbox",
+        "sandbox.emulator",
+        "infra.archive.sources",
+    ),
+    "sandbox.tables": ("sandbox.tables", "=sandbox", "sandbox.mapping.invocation", "handler.stream.codec"),
     "sandbox.demo": (
         *("sandbox.demo", "sandbox.program", "=sandbox", "sandbox.emulator", "sandbox.mapping", "sandbox.report"),
         *("sandbox.front.forwarding", "sandbox.resources.assets", "sandbox.page.commands", "handler.stream.failures"),

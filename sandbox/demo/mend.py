@@ -16,7 +16,7 @@ REDRIVE = ("python", "-m", "ops", "redrive", "welcome-email", "--yes")
 
 
 def add_template(function: DeployedResource, poller: Poller) -> None:
-    """Give the function of welcome-email a template in FAILING_LANGUAGE, while no invocation of it runs."""
+    """Give the function of welcome-email a template in FAILING_LANGUAGE: invocations from now on have it."""
     code = append_to_member(zipped(function.inputs["code"]), MODULE, TEMPLATE)
     with poller.pause(function.id):
         function.resource_type.client.update_function_code(FunctionName=function.id, ZipFile=code)

@@ -180,7 +180,7 @@ class Poller:
             del self._attached[uuid]
 
     def pause(self, function_name: str) -> AbstractContextManager[None]:
-        """Start no invocation of a function during an update, since the emulator would end the invocation."""
+        """Start no invocation of a function during an update of its code and its configuration, which are two calls."""
         return self.invoker.pause(function_name)
 
     def observe(self, invocation: ObservedInvocation) -> None:
