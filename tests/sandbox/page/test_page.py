@@ -247,7 +247,7 @@ def test_the_page_fits_its_window_in_both_schemes(page: Page, sandbox: PageDrive
 
 def test_the_page_says_when_the_sandbox_has_stopped(browser: Page, sandbox: PageDriver):
     browser.open(sandbox.server.url)
-    browser.wait_for("document.querySelector('#connection').textContent === '● live'")
+    browser.wait_for("document.querySelector('#connection')?.textContent === '● live'")
     sandbox.server.close()
     browser.wait_for("document.querySelector('#stopped').hidden === false")
     assert browser.text("#stopped h2") == "The sandbox has stopped"
