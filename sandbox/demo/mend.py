@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 from sandbox import ROOT
 from sandbox.demo.workload import FAILING_LANGUAGE
-from sandbox.emulator import HOST
 from sandbox.mapping.poller import Poller
 from sandbox.program.deploy import DeployedResource
 from sandbox.resources.assets import zipped
@@ -45,7 +44,7 @@ def redrive(variables: Mapping[str, str]) -> str | None:
         process = subprocess.run(
             [sys.executable, *REDRIVE[1:]],
             cwd=ROOT,
-            env={**environment, **variables, "NO_PROXY": HOST, "no_proxy": HOST},
+            env={**environment, **variables},
             capture_output=True,
             text=True,
             timeout=REDRIVE_TIMEOUT_SECONDS,

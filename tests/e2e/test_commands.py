@@ -19,17 +19,21 @@ from sandbox.program.deploy import Deployment
 from tests.consumers.project import SAMPLE
 from tests.local import LocalAws, environment_without_aws, is_listening, wait_for
 
+NOWHERE = "http://127.0.0.1:9"
+"""No server listens there."""
+
 
 def start_command(*arguments: str, root: Path = SAMPLE, **variables: str) -> "subprocess.Popen[str]":
     """Start `python -m sandbox …` without a terminal and without variables of AWS and Pulumi."""
     command, variables = [sys.executable, "-m", "sandbox", *arguments], {"COLUMNS": "80"} | variables
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | {"text": True}
     return subprocess.Popen(command, cwd=root, env=environment_without_aws() | variables, **pipes)
 
 
-def run_command(*arguments: str, **variables: str) -> tuple[int, str, str]:
+def run_command(*arguments: str, text: str = "", **variables: str) -> tuple[int, str, str]:
+    """Run a command with this text on its standard input."""
     process = start_command(*arguments, root=SAMPLE, **variables)
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate(text, timeout=60)
     return process.returncode, out, error
 
 
@@ -87,12 +91,16 @@ def test_up_shows_what_happens_until_it_is_interrupted(tmp_path: Path):
     outputs = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
     assert outputs["tables"]["users"]["name"].startswith("users-table-")
     names = ("ENDPOINT_URL", "REGION", "DEFAULT_REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
-    assert set(variables) == {f"AWS_{name}" for name in names}
+    assert set(variables) == {f"AWS_{name}" for name in names} | {"NO_PROXY", "no_proxy"}
     users = [{"id": "1", "email": "a@example.com"}, {"id": "2", "email": "b@example.com", "language": "xx"}]
-    (tmp_path / "users.json").write_text("\n".join(map(json.dumps, users)), encoding="utf-8")
-    code, out, error = run_command("put", "--table", "users", str(tmp_path / "users.json"), **variables)
+    (tmp_path / "users.json").write_text(json.dumps(users[0]), encoding="utf-8")
+    astray = {"HTTP_PROXY": NOWHERE, "AWS_PROFILE": "nobody"}
+    put = ("put", "--table", "users")
+    assert run_command(*put, str(tmp_path / "users.json"), **variables, **astray)[::2] == (0, "")
+    port = variables["AWS_ENDPOINT_URL"].rpartition(":")[2]
+    code, out, error = run_command(*put, "-", "--port", port, text=json.dumps(users[1]), **astray)
     assert (code, error) == (0, "")
-    assert re.fullmatch(r"2 items written to users-table-[0-9a-f]{7}\n", out)
+    assert re.fullmatch(r"1 item written to users-table-[0-9a-f]{7}\n", out)
     printed: list[str] = []
     while not any("raise NoTemplateError" in line for line in printed):
         printed.append(process.stdout.readline())
@@ -224,14 +232,15 @@ def test_put_names_the_malformed_lines(aws: LocalAws, pipeline: Deployment, vari
     assert {"put-1", "put-2"} <= {item["id"] for item in aws.items(table)}
 
 
-NOWHERE = "http://127.0.0.1:9"
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"AWS_ENDPOINT_URL": ""}, "AWS_ENDPOINT_URL and AWS_REGION are not set: run the export lines"),
-        ({"AWS_ENDPOINT_URL": NOWHERE}, f"nothing answers at {NOWHERE}: is python -m sandbox up running? It uses"),
+        ({"AWS_ENDPOINT_URL": NOWHERE}, f"nothing answers at {NOWHERE}: is python -m sandbox up running? python -m"),
+        ({"AWS_ENDPOINT_URL": "foo"}, "nothing answers at foo: is"),
+        (
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:x"},
+            "http://127.0.0.1:x does not answer as a sandbox does:",
+        ),
         ({}, "there is no table nobody; there are "),
     ],
 )
