@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def run_demo(started_at: float) -> int:
     return 0 if Demo(Console(), started_at).run() else 1
 
 
-def run_up(port: int | None, outputs: Path | None) -> int:
+def run_up(port: int | None, outputs: Path | None, *, keep: bool, invent_tables: bool) -> int:
     """Deploy the program, deploy it again after each edit, and show everything that happens, until interrupted.
 
     Each deployment writes the stack's outputs to the file `outputs`, if it is not None.
@@ -43,12 +44,14 @@ def run_up(port: int | None, outputs: Path | None) -> int:
     from rich.console import Console
 
     from sandbox.program.in_process import Program
-    from sandbox.terminal import REFRESH_SECONDS, Terminal, exports, keys, pressed_key, print_ready
+    from sandbox.terminal import REFRESH_SECONDS, Terminal, ask, exports, keys, pressed_key, print_ready
     from sandbox.workbench import Workbench
 
     console = Console(highlight=False)
     with console.status("starting AWS, deploying the program"):
-        workbench = Workbench(Program(), port)
+        workbench = Workbench(
+            Program(), port, partial(ask, console, sys.stdin), keep_tables=keep, invent_tables=invent_tables
+        )
     with workbench, workbench.feed.read() as reader, keys(sys.stdin):
         terminal = Terminal(console)
         with terminal.live():
@@ -171,6 +174,8 @@ def parser() -> argparse.ArgumentParser:
         "--port", type=edges.port, help="port of the sandbox on loopback (default: 4566, or the next free one)"
     )
     upper.add_argument("--outputs", type=edges.output_file, help="write the stack's outputs to this file as well")
+    upper.add_argument("--keep", action="store_true", help="keep tables and items for the next start with --keep")
+    upper.add_argument("--invent-tables", action="store_true", help="make tables that sandbox/seed does not describe")
     commands.add_parser("serve", help="serve the embedded AWS to the Pulumi CLI, until interrupted")
     for name, text in (
         ("env", "print the export lines for another terminal again"),
@@ -199,7 +204,8 @@ def run(arguments: argparse.Namespace, started_at: float) -> int:
         case "demo":
             return run_demo(started_at)
         case "up":
-            return run_up(arguments.port, arguments.outputs)
+            keep, invent_tables = arguments.keep, arguments.invent_tables
+            return run_up(arguments.port, arguments.outputs, keep=keep, invent_tables=invent_tables)
         case "serve":
             return run_serve()
         case "put":

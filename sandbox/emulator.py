@@ -37,14 +37,30 @@ _STOP_TIMEOUT_SECONDS = 5.0
 
 # The emulator reads from a pipe that this process holds. When this process ends, for whatever reason, the pipe closes;
 # the emulator then deletes its files and kills its process group, with the functions' processes.
+#
+# When a function is updated or deleted, ministack kills its processes, with the invocations that run. On AWS these
+# invocations end by themselves, with the old code: here, too, a process that runs an invocation is killed after it.
 _SERVER_SCRIPT = """
-import os, shutil, signal, tempfile, threading
+import os, shutil, signal, tempfile, threading, time
 def guard():
     os.read(0, 1)
     shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
 threading.Thread(target=guard, daemon=True).start()
 from ministack.app import main
+from ministack.core import lambda_runtime
+kill = lambda_runtime.kill_workers
+def kill_after_invocation(worker, longest_seconds=901):
+    end = time.monotonic() + longest_seconds
+    while worker.in_use and time.monotonic() < end:
+        time.sleep(0.02)
+    kill([worker])
+def kill_without_invocations(workers):
+    running = [worker for worker in workers if worker is not None and worker.in_use]
+    kill([worker for worker in workers if worker not in running])
+    for worker in running:
+        threading.Thread(target=kill_after_invocation, args=[worker], daemon=True).start()
+lambda_runtime.kill_workers = kill_without_invocations
 main()
 """
 

@@ -6,7 +6,7 @@ import http.client
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
@@ -103,19 +103,36 @@ def outputs_at(endpoint: str) -> Mapping[str, Any]:
 
 def _apply(dynamodb: Any, report: PutReport, content: Any) -> None:
     """Write or delete the item of one JSON value. Raises ValueError, TypeError, and the client's error."""
+    if _is_exported_change(content) and "NewImage" not in content:
+        dynamodb.delete_item(TableName=report.table, Key=encode_item(_decoded(content["Keys"])))
+        report.deleted += 1
+    else:
+        dynamodb.put_item(TableName=report.table, Item=encode_item(_item_of(content)))
+        report.written += 1
+
+
+def parse_item(text: bytes) -> dict[str, Any]:
+    """Return the item of a JSON text as native values; numbers keep all their digits. Raises ValueError."""
+    return _item_of(_parse(text))
+
+
+def _item_of(content: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError("not an object")  # noqa: TRY004 -- the content of the line is wrong, not a type in here
     item = cast("dict[str, Any]", content)
-    if "Keys" in item and "Metadata" in item and item.keys() <= EXPORTED_CHANGE:
-        if "NewImage" not in item:
-            dynamodb.delete_item(TableName=report.table, Key=encode_item(_decoded(item["Keys"])))
-            report.deleted += 1
-            return
-        item = _decoded(item["NewImage"])
-    elif item.keys() == {"Item"} and isinstance(item["Item"], dict):
-        item = _decoded(item["Item"])
-    dynamodb.put_item(TableName=report.table, Item=encode_item(item))
-    report.written += 1
+    if _is_exported_change(item):
+        return _decoded(item["NewImage"])
+    if item.keys() == {"Item"} and isinstance(item["Item"], dict):
+        return _decoded(item["Item"])
+    return item
+
+
+def _is_exported_change(content: Any) -> bool:
+    """Return whether a value is a line of an incremental export."""
+    if not isinstance(content, dict):
+        return False
+    names = cast("dict[str, Any]", content).keys()
+    return {"Keys", "Metadata"} <= names <= EXPORTED_CHANGE
 
 
 def _decoded(image: Any) -> dict[str, Any]:
@@ -145,19 +162,20 @@ def _read_values(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield the number and the value of each JSON line, or of each item of a scan; a ValueError for what is no JSON."""
     numbered = ((number, line) for number, line in enumerate(_read_lines(path), 1) if line.strip())
     for number, line in numbered:
-        if line.strip() in (b"{", b"["):  # not a line of its own: one value over many lines
-            yield from _values_of(number, _parse(b"".join([line, *(each for _, each in numbered)])))
-        else:
-            yield from _values_of(number, _parse(line))
+        is_one_value = line.strip() in (b"{", b"[")  # and not a line of its own
+        text = b"".join([line, *(each for _, each in numbered)]) if is_one_value else line
+        try:
+            yield from _values_of(number, _parse(text))
+        except ValueError as error:
+            yield number, error
 
 
-def _values_of(number: int, value: Any) -> Iterator[tuple[int, Any]]:
-    """Yield the items of a scan's output, numbered among them, or the value itself."""
+def _values_of(number: int, value: Any) -> Iterable[tuple[int, Any]]:
+    """Return the items of a scan's output, numbered among them, or the value itself."""
     is_scan = isinstance(value, dict) and {"Items", "Count", "ScannedCount"} <= cast("dict[str, Any]", value).keys()
     if is_scan and isinstance(value["Items"], list):
-        yield from enumerate(({"Item": item} for item in cast("list[Any]", value["Items"])), 1)
-    else:
-        yield number, value
+        return enumerate(({"Item": item} for item in cast("list[Any]", value["Items"])), 1)
+    return [(number, value)]
 
 
 def _read_lines(path: Path) -> Iterator[bytes]:
@@ -171,15 +189,13 @@ def _read_lines(path: Path) -> Iterator[bytes]:
 
 
 def _parse(text: bytes) -> Any:
-    """Return the value of a JSON text, or a ValueError; numbers keep all their digits."""
+    """Return the value of a JSON text; numbers keep all their digits. Raises ValueError."""
     try:
         return json.loads(text, parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        return ValueError(f"not JSON: {error}")
-    except ValueError as error:
-        return error
-    except RecursionError:
-        return ValueError(TOO_DEEP)
+        raise ValueError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise ValueError(TOO_DEEP) from error
 
 
 def _refuse_constant(text: str) -> NoReturn:

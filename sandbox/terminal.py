@@ -126,3 +126,13 @@ def pressed_key(stream: TextIO) -> str:
     if not stream.isatty() or not select.select([stream], [], [], 0)[0]:
         return ""
     return os.read(stream.fileno(), 1).decode(errors="replace")
+
+
+def ask(console: Console, stream: TextIO, question: str) -> bool:
+    """Print a question and return whether the next key is y; False if the stream is no terminal."""
+    if not stream.isatty():
+        return False
+    console.print(f"[bold]{escape(question)}[/]", soft_wrap=True, highlight=False)
+    while not (key := pressed_key(stream)):
+        time.sleep(REFRESH_SECONDS)
+    return key in "yY"

@@ -5,21 +5,26 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Self
 
-from sandbox.emulator import EmulatorError, free_port
+from sandbox.edits.deployed import deployed_fields
+from sandbox.edits.watcher import Watcher
+from sandbox.emulator import Clients, EmulatorError, free_port
 from sandbox.gate.gate import Gate
 from sandbox.mapping.invocation import ObservedInvocation
+from sandbox.page.actions import Actions
+from sandbox.page.server import PageServer
 from sandbox.program.deploy import Deployment, Sandbox
 from sandbox.program.in_process import Program
 from sandbox.running import RunningSandbox
+from sandbox.tables.local import KEPT, LocalTables
 from sandbox.watch.feed import Feed
 from sandbox.watch.recorder import Recorder
 from sandbox.watch.state import State
 
-PORT = 4566
-"""The usual port on loopback. If it is taken, the next free one is used."""
+PORT, PAGE_PORT = 4566, 4580
+"""The usual ports on loopback: of the sandbox, and of its page. If one is taken, the next free one is used."""
 PORTS_TRIED = 20
 STATE_SECONDS = 1.0
 """Seconds between two looks at the state of the consumers."""
@@ -34,6 +39,12 @@ class Workbench:
         The program that is deployed first.
     port
         The sandbox's port on loopback. Default: PORT or the next free one.
+    ask
+        Asks the user whether an edit may delete something, and returns whether the answer is yes.
+    keep_tables
+        Keep the items of all tables for the next start.
+    invent_tables
+        Make the tables that the program only names and that no file describes.
 
     Attributes
     ----------
@@ -50,18 +61,35 @@ class Workbench:
     deployment: Deployment
     running: RunningSandbox
 
-    def __init__(self, program: Program, port: int | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        port: int | None = None,
+        ask: Callable[[str], bool] = lambda _: False,
+        *,
+        keep_tables: bool = False,
+        invent_tables: bool = False,
+    ) -> None:
         self.feed = Feed()
         self._recorder = Recorder(self.feed)
         self._observed: queue.SimpleQueue[ObservedInvocation] = queue.SimpleQueue()
         self._closed = threading.Event()
+        self._kept = KEPT if keep_tables else None
+        self._invent_tables = invent_tables
         with contextlib.ExitStack() as stack:
             self._start(stack, program, port)
+            self._watcher = Watcher(self.sandbox, self.deployment, self.feed, ask, self.take_deployment)
             self._closing = stack.pop_all()
 
     def _start(self, stack: contextlib.ExitStack, program: Program, port: int | None) -> None:
         region, emulator_port = program.config["aws:region"], free_port()
-        gate = Gate(emulator_port, lambda service: self.sandbox.emulator.client(service), self.feed, region)
+        gate = Gate(
+            emulator_port,
+            lambda service: self.sandbox.emulator.client(service),
+            self.feed,
+            region,
+            wake=lambda: self.sandbox.poller.wake(),
+        )
         stack.callback(gate.close)
         self.sandbox = stack.enter_context(
             Sandbox(
@@ -74,10 +102,14 @@ class Workbench:
         )
         client, poller = self.sandbox.emulator.client, self.sandbox.poller
         poller.discard_observers.append(self._recorder.record_discard)
+        self.sandbox.tables = LocalTables(client, invent=self._invent_tables, kept=self._kept)
         self._gate, self._state = gate, State(self.feed, poller, client)
         self.deployment = self.sandbox.deploy(program)
         front = self.sandbox.front
-        self.running = RunningSandbox(os.getpid(), front.port, front.url, region)
+        clients = Clients(front.url, region)
+        actions = Actions(clients, self.sandbox.outputs, self.sandbox.variables(), gate.faults)
+        page = stack.enter_context(PageServer(self.feed, actions, port=_next_free_port(PAGE_PORT)))
+        self.running = RunningSandbox(os.getpid(), front.port, front.url, region, page.url)
         self.running.announce()
         stack.callback(self.running.withdraw)
         self.take_deployment([])
@@ -92,40 +124,15 @@ class Workbench:
         for user in (self._recorder, self._gate, self._state):
             user.use(outputs)
         self.running.write_outputs(outputs)
-        tables: Mapping[str, Any] = outputs.get("tables") or {}
-        consumers: Mapping[str, Any] = outputs.get("consumers") or {}
-        keys = self._table_keys()
-        self.feed.publish(
-            "deployed",
-            tables={
-                name: {"name": table["name"], "keys": keys.get(table["name"], [])} for name, table in tables.items()
-            },
-            consumers={
-                name: {
-                    "function": consumer["function"],
-                    "reads": list(consumer.get("mappings") or ()),
-                    "claimed": bool(consumer.get("claimed")),
-                    "fenced": bool(consumer.get("fenced")),
-                }
-                for name, consumer in consumers.items()
-            },
-            changed=list(changed),
-            unsupported=self.deployment.unsupported_line,
-            first=is_first,
-        )
+        self.feed.publish("deployed", **deployed_fields(self.deployment), changed=list(changed), first=is_first)
 
     def look_for_edits(self) -> None:
         """Deploy the program again if its files have changed."""
+        self._watcher.look()
 
     def redeploy(self) -> None:
         """Deploy the program again."""
-
-    def _table_keys(self) -> dict[str, list[str]]:
-        """Return the names of the keys of the deployed tables, partition key first, by physical name."""
-        tables = (each for each in self.deployment.resources if each.registration.type == "aws:dynamodb/table:Table")
-        return {
-            table.id: [key for name in ("hashKey", "rangeKey") if (key := table.inputs.get(name))] for table in tables
-        }
+        self._watcher.redeploy()
 
     def _publish(self) -> None:
         due = time.monotonic()

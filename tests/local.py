@@ -76,10 +76,12 @@ class LocalAws:
         """Put items one after the other, so that the stream has their changes in this order."""
         for item in items:
             self.client("dynamodb").put_item(TableName=table, Item=_encoded(item))
+        self.sandbox.poller.wake()
 
     def remove(self, table: str, **key: Any) -> None:
         """Delete one item."""
         self.client("dynamodb").delete_item(TableName=table, Key=_encoded(key))
+        self.sandbox.poller.wake()
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """Return all items of a table, in any order."""
@@ -88,7 +90,7 @@ class LocalAws:
         return [{name: decode(value) for name, value in item.items()} for page in pages for item in page["Items"]]
 
     def set_variables(self, function: str, **variables: str) -> None:
-        """Change environment variables of a function (physical name) while no invocation runs."""
+        """Change environment variables of a function (physical name): invocations from now on have them."""
         functions = self.client("lambda")
         there = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
         with self.sandbox.poller.pause(function):

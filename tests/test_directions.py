@@ -27,11 +27,23 @@ MAY_IMPORT = {
     "sandbox.watch": ("sandbox.watch", "=sandbox", "sandbox.mapping", "sandbox.report", "sandbox.running"),
     "sandbox.program": (
         *("sandbox.program", "sandbox.resources", "=sandbox", "sandbox.emulator", "sandbox.mapping"),
-        *("sandbox.schedule", "sandbox.scheduler", "sandbox.front", "sandbox.metrics", "infra.archive.sources"),
+        *("sandbox.schedule", "sandbox.scheduler", "sandbox.front", "sandbox.metrics"),
     ),
+    "sandbox.edits": (
+        "sandbox.edits",
+        "sandbox.program",
+        "sandbox.resources.assets",
+        "=sandbox",
+        "sandbox.emulator",
+        "infra.archive.sources",
+    ),
+    "sandbox.tables": ("sandbox.tables", "=sandbox", "sandbox.mapping.invocation", "handler.stream.codec"),
     "sandbox.demo": (
         *("sandbox.demo", "sandbox.program", "=sandbox", "sandbox.emulator", "sandbox.mapping", "sandbox.report"),
-        *("sandbox.front.forwarding", "sandbox.resources.assets", "handler.stream.failures"),
+        *("sandbox.front.forwarding", "sandbox.resources.assets", "sandbox.page.commands", "handler.stream.failures"),
+    ),
+    "sandbox.page": (
+        *("sandbox.page", "=sandbox", "sandbox.emulator", "sandbox.put", "sandbox.watch.feed", "handler.stream.codec"),
     ),
     # The operator's commands read what the engine has written, so they share its formats; and filters are AWS's.
     "ops": (
@@ -105,6 +117,7 @@ def test_every_module_imports_only_what_its_room_may_know() -> None:
         ("sandbox.program.deploy", "from sandbox.demo import run"),
         ("sandbox.demo.run", "from sandbox.resources import catalog"),
         ("sandbox.mapping.poller", "from sandbox.schedule import Schedule"),
+        ("sandbox.page.server", "from sandbox.program.deploy import Sandbox"),
         ("infra.rules.tables", "from infra.internal import registry"),
         ("infra.archive.wheels", "from infra import settings"),
         ("policy.pack", "from infra import consumer"),

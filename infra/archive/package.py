@@ -32,6 +32,9 @@ The first limit is for a zip in the request itself. The request's own limit of 7
 zip of 50 MiB in base64 leaves 256 KiB of the request for everything else. Layers count toward the second limit (API
 reference, AccountLimit, November 2026).
 """
+KEPT_ARCHIVES = 5
+KEPT_SECONDS = 15 * 60
+"""How long an archive stays that is not among the newest: an update of another process may upload it."""
 MAX_ORIGINS_NAMED = 5  # in the message about an archive that is too large
 
 
@@ -143,11 +146,14 @@ def _in_mib(size: int) -> str:
 
 
 def _delete_unused_archives(cache: Path) -> None:
-    """Delete every archive that no build has used for a day: each change of a handler leaves one behind."""
+    """Delete all archives but the newest, unless a build has just used them: each change of a handler leaves one."""
+    used_at: dict[Path, float] = {}
     for path in cache.glob("*.zip"):
         with contextlib.suppress(FileNotFoundError):  # another build may delete it at the same time
-            if path.stat().st_mtime < time.time() - 86_400:
-                path.unlink()
+            used_at[path] = path.stat().st_mtime
+    for path in sorted(used_at, key=used_at.__getitem__, reverse=True)[KEPT_ARCHIVES:]:
+        if used_at[path] < time.time() - KEPT_SECONDS:
+            path.unlink(missing_ok=True)
 
 
 def _digest(*parts: str | bytes) -> str:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 
@@ -14,17 +14,36 @@ from sandbox.front.front import Front
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.mapping.poller import Poller
 from sandbox.metrics import MetricsPublisher
+from sandbox.program.code import CODE_PROPERTIES, digest_of_code
 from sandbox.program.in_process import InvokeError, Program, Registration, run
-from sandbox.program.lookups import look_up
+from sandbox.program.lookups import GET_TABLE, look_up
 from sandbox.program.unsupported import UnsupportedReport
 from sandbox.resources.catalog import PlaceholderResource, resource
 from sandbox.resources.resource_type import Aws, ResourceType, changed_properties
 from sandbox.schedule import MINUTE_SECONDS
 from sandbox.scheduler import Scheduler
 
+TABLE = "aws:dynamodb/table:Table"
+
 
 class DeployError(SandboxError):
     """A resource cannot be created, changed or deleted, or the consumers do not become idle."""
+
+
+class Tables(Protocol):
+    """Makes the tables that a program only names, and fills the tables that the program makes."""
+
+    def make(self, name: str) -> None:
+        """Make a table unless it exists. Raises SandboxError, with a message that says how the table could be made."""
+        ...
+
+    def fill(self, name: str, table: str) -> None:
+        """Fill a new table (physical name), before a function reads its stream; `name` is the one in the program."""
+        ...
+
+    def close(self) -> None:
+        """Keep what is to be kept. A second call does nothing."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,6 +55,14 @@ class DeployedResource:
     id: str
     inputs: dict[str, Any]
     outputs: dict[str, Any]
+    code: str = ""
+    """The digest of the code that a function uses."""
+
+    def must_be_replaced(self, registration: Registration, inputs: Mapping[str, Any]) -> bool:
+        """Return whether the resource cannot take the inputs in place."""
+        replacing = self.resource_type.replacement_properties.union(registration.replace_on_changes)
+        differences = changed_properties(self.inputs, dict(inputs))
+        return _is_triggered(self.registration, registration) or bool(differences & replacing)
 
 
 @dataclass
@@ -43,6 +70,7 @@ class Deployment:
     """The resources and outputs of a program; the backend of each of its runs."""
 
     aws: Aws
+    tables: Tables | None = None
     outputs: dict[str, Any] = field(default_factory=dict[str, Any])
     unsupported: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """Features of the latest run that the sandbox does not support: resource names by type, or by type and property."""
@@ -61,6 +89,10 @@ class Deployment:
     def resources(self) -> list[DeployedResource]:
         """All resources; each comes after those on which it depends."""
         return list(self._resources.values())
+
+    def find(self, urn: str) -> DeployedResource | None:
+        """Return the resource with this URN; None if there is none."""
+        return self._resources.get(urn)
 
     def run(self, program: Program) -> list[str]:
         """Create or change what the program registers, and delete the other resources of earlier runs.
@@ -95,10 +127,7 @@ class Deployment:
         DeployError
             The resource cannot be created or changed, or the program has already registered its URN.
         """
-        if self._registered.setdefault(registration.urn, registration) is not registration:
-            raise DeployError(
-                f"{registration.urn} is registered twice: resources of one type and parent need different names"
-            )
+        register_once(self._registered, registration)
         if not registration.custom or registration.type.startswith("pulumi:"):
             self._unsupported.add_region(registration)
             return registration.name, {}
@@ -110,13 +139,13 @@ class Deployment:
             return identity, {**(resource_type.read(identity) or {}), **inputs}
         deployed = self._create_or_update(resource_type, registration)
         self._unsupported.add_deployed(registration, resource_type.list_unsupported(deployed.inputs))
-        return deployed.id, deployed.outputs
+        # A function may keep an older archive: the program sees its own, since an archive is no value of a message.
+        own = {name: registration.inputs[name] for name in ("code",) if name in registration.inputs}
+        return deployed.id, deployed.outputs | own
 
     def _create_or_update(self, type_: ResourceType, registration: Registration) -> DeployedResource:
         old = self._resources.get(registration.urn)
-        name = type_.name_property
-        existing_name = {name: old.inputs[name]} if old and name else {}
-        inputs = type_.check(registration.name, existing_name | registration.inputs)
+        inputs = checked_inputs(type_, registration, old)
         try:
             deployed = self._update(old, registration, inputs) if old else self._create(type_, registration, inputs)
         except Exception as error:
@@ -130,27 +159,33 @@ class Deployment:
     def _create(self, type_: ResourceType, registration: Registration, inputs: dict[str, Any]) -> DeployedResource:
         identity = type_.create(inputs)
         self._changes.append(f"{registration.name} created")
-        return DeployedResource(registration, type_, identity, inputs, {**inputs, **(type_.read(identity) or {})})
+        if self.tables and registration.type == TABLE and not registration.is_of_stores:
+            self.tables.fill(registration.name_in_program, identity)
+        outputs = {**inputs, **(type_.read(identity) or {})}
+        return DeployedResource(registration, type_, identity, inputs, outputs, digest_of_code(inputs))
 
     def _update(self, old: DeployedResource, registration: Registration, inputs: dict[str, Any]) -> DeployedResource:
-        type_ = old.resource_type
-        differences = changed_properties(old.inputs, inputs)
-        is_triggered = _is_triggered(old.registration, registration)
-        if not differences and not is_triggered:
-            return replace(old, registration=registration)
-        if is_triggered or differences & type_.replacement_properties.union(registration.replace_on_changes):
+        type_, code = old.resource_type, digest_of_code(inputs)
+        if code and code == old.code:
+            inputs |= {name: old.inputs[name] for name in CODE_PROPERTIES if name in old.inputs}
+        if old.must_be_replaced(registration, inputs):
             self._delete([old])
             return self._create(type_, registration, type_.check(registration.name, registration.inputs))
+        if not changed_properties(old.inputs, inputs):
+            return replace(old, registration=registration)
         type_.update(old.id, old.inputs, inputs)
         self._changes.append(registration.name)
-        return DeployedResource(registration, type_, old.id, inputs, {**inputs, **(type_.read(old.id) or {})})
+        outputs = {**inputs, **(type_.read(old.id) or {})}
+        return DeployedResource(registration, type_, old.id, inputs, outputs, code)
 
     def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
         """Return the result of a function, for any provider: the sandbox has one account and one Region."""
         del provider
         try:
+            if self.tables and token == GET_TABLE:
+                self.tables.make(args["name"])
             return look_up(token, args, self.aws)
-        except ClientError as error:
+        except (ClientError, SandboxError) as error:
             raise InvokeError(str(error)) from error
 
     def destroy(self) -> None:
@@ -177,6 +212,23 @@ class Deployment:
             raise DeployError("could not be deleted: " + "; ".join(failures))
 
 
+def register_once(registered: dict[str, Registration], registration: Registration) -> None:
+    """Add a registration of this run by its URN. Raises DeployError if the program has already registered the URN."""
+    if registered.setdefault(registration.urn, registration) is not registration:
+        raise DeployError(
+            f"{registration.urn} is registered twice: resources of one type and parent need different names"
+        )
+
+
+def checked_inputs(
+    type_: ResourceType, registration: Registration, old: DeployedResource | None = None
+) -> dict[str, Any]:
+    """Return the inputs with defaults and a name, which is that of the deployed resource, if there is one."""
+    name = type_.name_property
+    existing_name = {name: old.inputs[name]} if old and name else {}
+    return type_.check(registration.name, existing_name | registration.inputs)
+
+
 def _is_triggered(old: Registration, new: Registration) -> bool:
     """Whether another replacement trigger replaces the resource; the first trigger does not, as in the engine."""
     triggers = old.replacement_trigger, new.replacement_trigger
@@ -199,6 +251,12 @@ class Sandbox:
     environment
         Environment variables of every function.
 
+    Attributes
+    ----------
+    tables
+        Makes and fills tables of the deployments that follow. Default: a table that does not exist is an error, and
+        each new table is empty.
+
     Raises
     ------
     sandbox.emulator.EmulatorError
@@ -215,6 +273,7 @@ class Sandbox:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._deployments: list[Deployment] = []
+        self.tables: Tables | None = None
         fast_schedule = {"MINUTE_SECONDS": f"{MINUTE_SECONDS:g}"}
         port = free_port(port)  # before the emulator takes a free one
         self.emulator = Emulator(region, port=emulator_port, environment=fast_schedule | dict(environment or {}))
@@ -245,7 +304,7 @@ class Sandbox:
 
     def deploy(self, program: Program) -> Deployment:
         """Run a program and create what it registers. If the run fails, delete everything that it has created."""
-        deployment = Deployment(self.aws)
+        deployment = Deployment(self.aws, self.tables)
         try:
             self._run(deployment, program)
         except BaseException as error:
@@ -285,6 +344,7 @@ class Sandbox:
         """
         deadline = time.monotonic() + timeout_seconds
         conditions = [self.scheduler.is_idle] if include_held else []
+        self.poller.wake()
         while not self.poller.is_idle(*conditions):
             self.emulator.raise_if_dead()
             if time.monotonic() > deadline:
@@ -295,8 +355,10 @@ class Sandbox:
             time.sleep(0.02)
 
     def close(self) -> None:
-        """Stop the front, then all others at the same time, without waiting for running functions."""
+        """Stop the front, keep the tables, and stop all others at the same time, without waiting for functions."""
         self.front.close()
+        if self.tables:
+            self.tables.close()
         closing = [threading.Thread(target=each.close) for each in (self.poller, self.metrics)]
         for thread in closing:
             thread.start()

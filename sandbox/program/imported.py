@@ -7,7 +7,7 @@ plugin, default values are not inputs, and the code of a function cannot be read
 from collections.abc import Iterator
 from typing import Any, cast
 
-from sandbox.program.lookups import look_up
+from sandbox.program.lookups import GET_TABLE, look_up
 from sandbox.resources.functions import EventSourceMapping, Function
 from sandbox.resources.resource_type import Inputs, ResourceError, ResourceType
 from sandbox.resources.tables import Table
@@ -34,7 +34,7 @@ def read_inputs(resource_type: ResourceType, identity: str) -> Inputs:
     """
     match resource_type:
         case Table():
-            description = look_up("aws:dynamodb/getTable:getTable", {"name": identity}, resource_type.aws)
+            description = look_up(GET_TABLE, {"name": identity}, resource_type.aws)
             inputs = {
                 name: value
                 for name, value in description.items()

@@ -25,7 +25,6 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import SETTINGS, Settings, _get_rpc_manager, configure  # pyright: ignore[reportPrivateUsage]
 from pulumi.runtime.sync_await import _sync_await  # pyright: ignore[reportPrivateUsage]
 
-from infra.archive.sources import files
 from sandbox import ROOT
 from sandbox.program.values import ProgramError, to_python
 
@@ -73,6 +72,17 @@ class Registration:
     replace_on_changes: frozenset[str]
     replacement_trigger: Any
     """The trigger as plain Python; None if the resource has none."""
+
+    @property
+    def name_in_program(self) -> str:
+        """The name of the StreamTable or StreamConsumer, for its table or function; for others, the resource's own."""
+        *_, type_, name = f"::{self.parent}".split("::")
+        return name if type_.endswith((":StreamTable", ":StreamConsumer")) else self.name
+
+    @property
+    def is_of_stores(self) -> bool:
+        """Whether the resource is a part of the stores, as the ledger is."""
+        return ":Stores::" in self.parent
 
     @classmethod
     def from_request(cls, request: Any, urn: str) -> "Registration":
@@ -144,23 +154,6 @@ def stack_config(stack: str, root: Path = ROOT) -> dict[str, str]:
     if missing:
         raise ProgramError(f"Pulumi.{stack}.yaml lacks {', '.join(missing)}, and Pulumi.yaml has no default for it")
     return {key: _to_config_value(f"Pulumi.{stack}.yaml: {key}", value) for key, value in config.items()}
-
-
-def source_timestamps(stack: str, root: Path = ROOT) -> dict[Path, int]:
-    """Return the program's files with the time of their last change (ns), to detect that it must run again.
-
-    The files are __main__.py, the stack file, the files of handler/ that the archive contains, and the requirements.
-    Modules of infra are not among them, because a process imports them only once. A link changes with its target.
-    """
-    handler = root / "handler"
-    requirements = (handler / "requirements.in", handler / "requirements.txt")
-    timestamps: dict[Path, int] = {}
-    for path in (root / "__main__.py", root / f"Pulumi.{stack}.yaml", *requirements, *files(handler)):
-        with contextlib.suppress(FileNotFoundError):  # an editor that saves by renaming removes the file for a moment
-            itself_and_target = [path.lstat(), *([path.stat()] if path.exists() else [])]
-            # ctime, because a change of the file's mode does not change mtime.
-            timestamps[path] = max(each.st_ctime_ns for each in itself_and_target)
-    return timestamps
 
 
 class Program:
@@ -307,11 +300,17 @@ def _decode(message: Struct) -> dict[str, Any]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content: object = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError as error:
         raise ProgramError(f"there is no {path.name}") from error
-    except yaml.YAMLError as error:
-        raise ProgramError(f"{path.name} is not YAML: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ProgramError(f"{path.name}:{line}: this is not YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ProgramError(f"{path.name}: this is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ProgramError(f"{path.name}: its content is not an object with keys such as config")
+    return cast("dict[str, Any]", content)
 
 
 def _to_config_value(where: str, value: Any) -> str:

@@ -7,6 +7,8 @@ import jmespath  # pyright: ignore[reportMissingTypeStubs] -- untyped, as botoco
 
 from sandbox.resources.resource_type import Aws, Inputs, ResourceError
 
+GET_TABLE = "aws:dynamodb/getTable:getTable"
+
 _PROJECTED = """name: IndexName, projectionType: Projection.ProjectionType,
     nonKeyAttributes: Projection.NonKeyAttributes || `[]`,
     rangeKey: KeySchema[?KeyType=='RANGE'].AttributeName | [0] || ''"""
@@ -57,7 +59,7 @@ def look_up(token: str, args: Inputs, aws: Aws) -> Inputs:
             caller = aws.client("sts").get_caller_identity()
             account = caller["Account"]
             return {"id": account, "accountId": account, "arn": caller["Arn"], "userId": caller["UserId"]}
-        case "aws:dynamodb/getTable:getTable":
+        case _ if token == GET_TABLE:
             return _table(args["name"], aws)
         case "aws:iam/getPolicyDocument:getPolicyDocument":
             document = _policy_document(args)

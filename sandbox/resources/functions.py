@@ -62,6 +62,12 @@ class Function(ResourceType):
             request["Environment"] = {"Variables": variables}
         return request
 
+    def describe(self, identity: str) -> Inputs:
+        """Leave out the variable that `request` adds."""
+        description = super().describe(identity)
+        description.get("Environment", {}).get("Variables", {}).pop(APP_ID, None)
+        return description
+
     def create(self, inputs: Inputs) -> str:
         self.client.create_function(**self.request(inputs), Code=_code(inputs))
         self._set_concurrency(inputs["name"], {}, inputs)

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from sandbox.emulator import Clients
 from sandbox.program.deploy import Deployment
 from tests.consumers.project import SAMPLE
 from tests.local import LocalAws, environment_without_aws, is_listening, wait_for
@@ -23,16 +22,18 @@ NOWHERE = "http://127.0.0.1:9"
 """No server listens there."""
 
 
-def start_command(*arguments: str, root: Path = SAMPLE, **variables: str) -> "subprocess.Popen[str]":
+def start_command(
+    *arguments: str, root: Path = SAMPLE, stdin: int | None = None, **variables: str
+) -> "subprocess.Popen[str]":
     """Start `python -m sandbox …` without a terminal and without variables of AWS and Pulumi."""
     command, variables = [sys.executable, "-m", "sandbox", *arguments], {"COLUMNS": "80"} | variables
-    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | {"text": True}
+    pipes: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=root, env=environment_without_aws() | variables, **pipes)
 
 
-def run_command(*arguments: str, text: str = "", **variables: str) -> tuple[int, str, str]:
+def run_command(*arguments: str, root: Path = SAMPLE, text: str = "", **variables: str) -> tuple[int, str, str]:
     """Run a command with this text on its standard input."""
-    process = start_command(*arguments, root=SAMPLE, **variables)
+    process = start_command(*arguments, root=root, stdin=subprocess.PIPE, **variables)
     out, error = process.communicate(text, timeout=60)
     return process.returncode, out, error
 
@@ -84,43 +85,6 @@ def read_exports(process: "subprocess.Popen[str]") -> dict[str, str]:
     raise AssertionError(process.stderr.read() if process.stderr else "")
 
 
-def test_up_shows_what_happens_until_it_is_interrupted(tmp_path: Path):
-    process = start_command("up", "--outputs", str(tmp_path / "outputs.json"))
-    assert process.stdout
-    variables = read_exports(process)
-    outputs = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
-    assert outputs["tables"]["users"]["name"].startswith("users-table-")
-    names = ("ENDPOINT_URL", "REGION", "DEFAULT_REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
-    assert set(variables) == {f"AWS_{name}" for name in names} | {"NO_PROXY", "no_proxy"}
-    users = [{"id": "1", "email": "a@example.com"}, {"id": "2", "email": "b@example.com", "language": "xx"}]
-    (tmp_path / "users.json").write_text(json.dumps(users[0]), encoding="utf-8")
-    astray = {"HTTP_PROXY": NOWHERE, "AWS_PROFILE": "nobody"}
-    put = ("put", "--table", "users")
-    assert run_command(*put, str(tmp_path / "users.json"), **variables, **astray)[::2] == (0, "")
-    port = variables["AWS_ENDPOINT_URL"].rpartition(":")[2]
-    code, out, error = run_command(*put, "-", "--port", port, text=json.dumps(users[1]), **astray)
-    assert (code, error) == (0, "")
-    assert re.fullmatch(r"1 item written to users-table-[0-9a-f]{7}\n", out)
-    printed: list[str] = []
-    while not any("raise NoTemplateError" in line for line in printed):
-        printed.append(process.stdout.readline())
-    for expected in (
-        r"\d\d:\d\d:\d\d welcome-email +✉ to a@example.com: Welcome!$",
-        r"\d\d:\d\d:\d\d welcome-email users +INSERT id=1  ✔ \d+ ms$",
-        r"\d\d:\d\d:\d\d welcome-email users +INSERT id=2  ✖ NoTemplateError: no template for 'xx'; .* → parked$",
-        r" +│ handler/welcome_email.py:\d+ in handler: raise NoTemplateError",
-    ):
-        assert re.search(rf"^{expected}", "".join(printed), re.MULTILINE), printed
-    interrupt(process)
-    assert not is_listening(int(variables["AWS_ENDPOINT_URL"].rpartition(":")[2]))
-
-
-def interrupt(process: "subprocess.Popen[str]") -> None:
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=30)
-    assert (process.returncode, error) == (0, "")
-
-
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the project that the test edits."""
@@ -142,54 +106,54 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_up_redeploys_edited_files_over_existing_resources(copy: Path, tmp_path: Path):
-    """The test writes a user of the new language after the redeployment: no mapping reads its stream again."""
+def test_up_shows_what_happens_and_deploys_edits_until_it_is_interrupted(copy: Path, tmp_path: Path):
     process = start_command("up", "--outputs", str(tmp_path / "outputs.json"), root=copy)
     assert process.stdout
-
-    def read_until(pattern: str) -> str:
-        while not re.match(pattern, line := process.stdout.readline()):  # pyright: ignore[reportOptionalMemberAccess]
-            assert line
-        return line
-
-    def put(**user: str) -> None:
-        (tmp_path / "users.json").write_text(json.dumps(user), encoding="utf-8")
-        assert run_command("put", "--table", "users", str(tmp_path / "users.json"), **variables)[0] == 0
-
     variables = read_exports(process)
-    aws = Clients(variables["AWS_ENDPOINT_URL"], variables["AWS_REGION"])
-    before = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
-    put(id="1", email="a@example.com", language="fr")
-    read_until(r"  ✖ INSERT id=1: NoTemplateError: .* → parked$")
+    outputs = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
+    assert outputs["tables"]["users"]["name"].startswith("users-table-")
+    names = ("ENDPOINT_URL", "REGION", "DEFAULT_REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+    assert {f"AWS_{name}" for name in names} | {"NO_PROXY", "no_proxy"} <= set(variables)
+    users = [{"id": "1", "email": "a@example.com"}, {"id": "2", "email": "b@example.com", "language": "xx"}]
+    (tmp_path / "users.json").write_text(json.dumps(users[0]), encoding="utf-8")
+    put, astray = ("put", "--table", "users"), {"HTTP_PROXY": NOWHERE, "AWS_PROFILE": "nobody"}
+    assert run_command(*put, str(tmp_path / "users.json"), **variables, **astray)[::2] == (0, "")
+    here = ("--port", variables["AWS_ENDPOINT_URL"].rpartition(":")[2])
+    code, out, error = run_command(*put, "-", *here, root=copy, text=json.dumps(users[1]), **astray)
+    assert (code, error) == (0, "")
+    assert re.fullmatch(r"1 item written to users-table-[0-9a-f]{7}\n", out)
+    printed = read_until(process, "raise NoTemplateError")
+    for expected in (
+        r"\d\d:\d\d:\d\d welcome-email +✉ to a@example.com: Welcome!$",
+        r"\d\d:\d\d:\d\d welcome-email users +INSERT id=1  ✔ \d+ ms$",
+        r"\d\d:\d\d:\d\d welcome-email users +INSERT id=2  ✖ NoTemplateError: no template for 'xx'; .* → parked$",
+        r" +│ handler/welcome_email.py:\d+ in handler: raise NoTemplateError",
+    ):
+        assert re.search(rf"^{expected}", printed, re.MULTILINE), printed
 
-    module, sends = copy / "handler" / "welcome_email.py", "    user = change.new_image or {}"
-    edit(module, '    "de": Temp', '    "fr": Template("Bienvenue", ""),\n    "de": Temp')
-    functions = "change-log-function, mirror-function, welcome-email-function"
-    assert read_until("redeployed") == f"redeployed: {functions}\n"
-    put(id="2", email="b@example.com", language="fr")
-    assert read_until("welcome-email").startswith("welcome-email  users        1 change  ✔ 1  ")
-
-    edit(module, sends, "    raise OSError('no [mail] server')")
-    assert read_until("redeployed") == f"redeployed: {functions}\n"
-    put(id="3", email="c@example.com")
-    assert read_until("  ‖").startswith("  ‖ INSERT id=3: OSError: no [mail] server → held, next try in 1 s")
-    edit(module, "    raise OSError('no [mail] server')", sends)
-    assert read_until("redeployed") == f"redeployed: {functions}\n"
-    assert re.fullmatch(r"welcome-email  retry +▶ id=3: released after \d+ s, 1 change done\n", read_until(".* ▶"))
-
-    edit(copy / "__main__.py", "settings = Settings", "settings = Setings")
-    assert read_until("not redeployed") == ("not redeployed: NameError: name 'Setings' is not defined\n")
-    edit(copy / "__main__.py", "settings = Setings", "settings = Settings")
-    assert read_until("nothing") == "nothing to redeploy\n"
-    edit(copy / "Pulumi.local.yaml", "mailFrom: hello@example.com", "failureRetentionInDays: 9")
-    assert "welcome-email-function deleted" in read_until("redeployed")
-
-    after = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
-    assert set(before["consumers"]) - set(after["consumers"]) == {"welcome-email"}
-    assert after["tables"] == before["tables"]
-    items = aws("dynamodb").scan(TableName=after["tables"]["users"]["name"])["Items"]
-    assert sorted(item["id"]["S"] for item in items) == ["1", "2", "3"]
+    module = copy / "handler" / "welcome_email.py"
+    edit(module, "    user = change.new_image or {}", "    user = (change.new_image or {}")
+    assert re.search(r"✖ not deployed: handler/welcome_email.py:\d+: ", read_until(process, "not deployed"))
+    edit(module, "    user = (change.new_image or {}", "    user = change.new_image or {'language': 'en'}")
+    assert read_until(process, "redeployed").endswith("✔ redeployed: welcome-email-function\n")
     interrupt(process)
+    assert not is_listening(int(variables["AWS_ENDPOINT_URL"].rpartition(":")[2]))
+
+
+def read_until(process: "subprocess.Popen[str]", part: str) -> str:
+    """Return the lines that a process prints, up to the one with this part."""
+    assert process.stdout
+    lines: list[str] = []
+    while part not in (line := process.stdout.readline()):
+        assert line, "".join(lines)
+        lines.append(line)
+    return "".join([*lines, line])
+
+
+def interrupt(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (0, "")
 
 
 def test_up_ends_on_sigterm_while_it_is_still_deploying():
@@ -237,10 +201,7 @@ def test_put_names_the_malformed_lines(aws: LocalAws, pipeline: Deployment, vari
     [
         ({"AWS_ENDPOINT_URL": NOWHERE}, f"nothing answers at {NOWHERE}: is python -m sandbox up running? python -m"),
         ({"AWS_ENDPOINT_URL": "foo"}, "nothing answers at foo: is"),
-        (
-            {"AWS_ENDPOINT_URL": "http://127.0.0.1:x"},
-            "http://127.0.0.1:x does not answer as a sandbox does:",
-        ),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:x"}, "http://127.0.0.1:x does not answer as a sandbox does:"),
         ({}, "there is no table nobody; there are "),
     ],
 )

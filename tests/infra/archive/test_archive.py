@@ -113,16 +113,23 @@ def test_a_change_of_a_handler_makes_another_archive_of_the_same_wheels(tmp_path
     assert build("host", root) == before
 
 
-def test_an_archive_that_nobody_wants_any_more_goes(tmp_path: Path, index: Path) -> None:
+def test_the_newest_archives_stay_and_those_just_used(tmp_path: Path, index: Path) -> None:
     root = project(tmp_path, wheel(index, "pure", files=PURE))
-    old = build("host", root).path
-    os.utime(old, (0, 0))
+    first = build("host", root).path
+    old = [first.with_name(f"{number}.zip") for number in range(archive.KEPT_ARCHIVES + 1)]
+    for number, path in enumerate(old):
+        put(path, "")
+        os.utime(path, (number, number))
     put(root / "handler" / "mirror.py", "changed")
-    recent = build("host", root).path
+    second = build("host", root).path
+    assert [path.exists() for path in old] == [False] * 3 + [True] * (archive.KEPT_ARCHIVES - 2)
+    for path in old:
+        put(path, "")
+    os.utime(first, (0, 0))
     put(root / "handler" / "mirror.py", "changed again")
     build("host", root)
-    assert not old.exists()
-    assert recent.exists()
+    assert all(path.exists() for path in (second, *old))
+    assert not first.exists()
 
 
 @pytest.mark.parametrize(("target", "machine"), [("arm64", "aarch64"), ("x86_64", "x86_64")])

@@ -8,7 +8,7 @@ import pulumi
 import pytest
 
 from infra.archive.sources import Source, files, read_sources
-from sandbox.program.in_process import source_timestamps
+from sandbox.edits.files import differing, read_stamps
 from tests.infra.archive.archives import put
 
 
@@ -97,12 +97,12 @@ def test_the_sandbox_watches_what_is_shipped_and_what_it_is_built_from(tmp_path:
     put(handler / "requirements.txt", "")
     put(tmp_path / "__main__.py", "")
     (handler / "dangling").symlink_to("nowhere")
-    assert source_timestamps("dev", tmp_path).keys() == {
+    assert read_stamps(tmp_path, "dev").keys() == {
         tmp_path / "__main__.py",
         handler / "requirements.txt",
         *(handler / name for name in ("a.py", ".env", "lab/tests/b.py", "dangling")),
     }
-    assert set(files(handler)) < source_timestamps("dev", tmp_path).keys()
+    assert set(files(handler)) < read_stamps(tmp_path, "dev").keys()
 
 
 @pytest.mark.parametrize("change", ["write", "chmod", "retarget", "mend", "remove"])
@@ -110,8 +110,8 @@ def test_the_sandbox_notices_whatever_changes_the_archive(tmp_path: Path, change
     handler = tree(tmp_path, "a.py", "b.py")
     (handler / "link").symlink_to("a.py")
     (handler / "dangling").symlink_to("c.py")
-    before = source_timestamps("dev", tmp_path)
-    assert source_timestamps("dev", tmp_path) == before
+    before = read_stamps(tmp_path, "dev")
+    assert read_stamps(tmp_path, "dev") == before
     time.sleep(0.02)  # a file system's clock may go on by 10 ms at a time
     match change:
         case "write":
@@ -130,5 +130,5 @@ def test_the_sandbox_notices_whatever_changes_the_archive(tmp_path: Path, change
         case _:
             (handler / "dangling").unlink()
             changed = {handler / "dangling"}
-    after = source_timestamps("dev", tmp_path)
-    assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == changed
+    after = read_stamps(tmp_path, "dev")
+    assert differing(before, after) == changed

@@ -21,6 +21,7 @@ def handler(event, context):
         print(json.dumps({"seen": name}))
     if "slow" in names.values():
         time.sleep(1)
+        print("the end of a slow one")
     if "long" in names.values():
         print("x" * 100_000)
     if "held" in names.values():

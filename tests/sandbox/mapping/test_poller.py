@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from sandbox.mapping.invocation import LOG_TAIL_BYTES, RefusalError
 from sandbox.mapping.poller import Poller
 from sandbox.mapping.records import lambda_record
 from tests.fakes.stream import change
-from tests.local import wait_for
+from tests.local import wait_for, zip_module
 from tests.sandbox.mapping.mapping_driver import PARTIAL
 from tests.sandbox.mapping.source import Source
 
@@ -145,18 +146,30 @@ def test_a_deleted_function_is_a_problem_until_it_exists_again(
     assert deleted.poller.lost_records == 0
 
 
-def test_an_update_waits_for_running_invocations_and_later_ones_wait_for_the_update(source: Sources) -> None:
-    """The emulator ends the invocations of a function that is updated; AWS lets them continue."""
+def test_running_invocations_end_with_the_old_code_and_later_ones_have_the_new(source: Sources) -> None:
+    """As on AWS: ministack alone would kill them. The slow invocation most likely runs when the update begins."""
     updated = source("updated", BatchSize=1)
     updated.deliver("a")
     updated.put("slow", "b")
-    wait_for(lambda: not updated.poller.is_idle(), "a read")
-    time.sleep(0.4)  # the slow invocation most likely runs by now
+    wait_for(lambda: updated.poller.invoker.is_running(updated.function), "the invocation")
+    functions = updated.client("lambda")
+    functions.invoke(FunctionName=updated.function, InvocationType="Event", Payload=json.dumps(ASYNCHRONOUS))
+    time.sleep(0.4)  # both processes most likely run by now
     with updated.poller.pause(updated.function):
-        updated.client("lambda").update_function_configuration(FunctionName=updated.function, Timeout=7)
+        functions.update_function_code(FunctionName=updated.function, ZipFile=zip_module(NEW_CODE))
+        functions.update_function_configuration(FunctionName=updated.function, Timeout=7)
     updated.settle()
     assert updated.batches == [["a"], ["slow"], ["b"]]
     assert [each.error for each in updated.invocations] == [None, None, None]
+    assert ["new code" in each.log for each in updated.invocations] == [False, False, True]
+    pages = updated.client("logs").get_paginator("filter_log_events")
+    group = f"/aws/lambda/{updated.function}"
+
+    def ended() -> bool:
+        events = [event["message"] for page in pages.paginate(logGroupName=group) for event in page["events"]]
+        return sum("the end of a slow one" in message for message in events) == 2
+
+    wait_for(ended, "the end of the asynchronous invocation")
 
 
 def test_an_expiry_has_its_identity_in_lambdas_names() -> None:
@@ -183,6 +196,8 @@ def test_an_expiry_has_its_identity_in_lambdas_names() -> None:
     }
 
 
+ASYNCHRONOUS = {"Records": [{"dynamodb": {"SequenceNumber": "1", "Keys": {"id": {"S": "slow"}}}}]}
+NEW_CODE = "def handler(event, context): print('new code')"
 EMPTY: dict[str, Any] = {"Records": [], "NextShardIterator": "next"}
 
 

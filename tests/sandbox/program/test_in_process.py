@@ -277,7 +277,9 @@ def test_stack_config_equals_the_cli_s(stack_file: Callable[[str], Path]):
         ("config: {}", "Pulumi.dev.yaml lacks shop:needed"),
         ("config: {'shop:needed': 2020-01-01}", "shop:needed is a scalar that the CLI would rewrite"),
         ("config: {'shop:needed': {secure: abc}}", "shop:needed is encrypted"),
-        ("config: {", "Pulumi.dev.yaml is not YAML"),
+        ("config: {", "Pulumi.dev.yaml:1: this is not YAML: "),
+        ("config: \0", "Pulumi.dev.yaml: this is not YAML: "),
+        ("config", "Pulumi.dev.yaml: its content is not an object"),
     ],
 )
 def test_a_stack_file_that_cannot_be_used(stack_file: Callable[[str], Path], text: str, message: str):

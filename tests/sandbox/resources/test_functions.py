@@ -23,7 +23,7 @@ def test_a_function_and_its_next_version(factory: ResourceFactory, aws: LocalAws
     assert client.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"] == 3
     resource_type.update(name, old, new)
     assert client.invoke(FunctionName=name)["Payload"].read() == b'"two"'
-    configuration = client.get_function_configuration(FunctionName=name)
+    configuration = resource_type.describe(name)
     assert (configuration["MemorySize"], configuration["Environment"]["Variables"]) == (512, {"A": "b"})
     assert "ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName=name)
     assert (resource_type.read(name) or {})["arn"] == f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
@@ -177,10 +177,10 @@ def test_properties_with_an_effect_on_aws_only_are_reported(
     assert resource_type.list_unsupported(less) == []
 
 
-def test_removed_properties_get_empty_values(factory: ResourceFactory, aws: LocalAws, code: Callable[[str], Archive]):
+def test_removed_properties_get_empty_values(factory: ResourceFactory, code: Callable[[str], Archive]):
     variables = {"variables": {"A": "b"}}
     resource_type, name, old = factory.create_function(code("x"), environment=variables, description="d")
     less = {key: value for key, value in old.items() if key not in ("environment", "description")}
     resource_type.update(name, old, less)
-    described = aws.client("lambda").get_function_configuration(FunctionName=name)
+    described = resource_type.describe(name)
     assert (described["Environment"]["Variables"], described["Description"]) == ({}, "")

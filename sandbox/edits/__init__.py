@@ -1,0 +1,1 @@
+"""Deploys the program again when its files change, unless it could not work: then it says where the mistake is."""
