@@ -52,6 +52,7 @@ RUN_BY = {
     "python -m sandbox watch": "tests/example/test_commands.py::test_what_happens_is_seen",
     "python -m sandbox new": README_TEST,
     "python -m sandbox add-dependency": "tests/sandbox/new/test_dependency.py::test_",
+    "make mine": README_TEST,
     "make test": GATE,
     "make pr": GATE,
     "make roles": "tests/program/test_role_documents.py::test_the_documents_are_those",
