@@ -1,4 +1,4 @@
-"""Reads pip's configuration of this machine, and says the same to uv: .venv/bin/python .ci/pip_configuration.py UV ...."""
+"""Reads pip's configuration of this machine and says the same to uv; as a script, it runs uv so."""
 
 from __future__ import annotations
 
