@@ -1,6 +1,6 @@
 """python -m sandbox: the program on this machine.
 
-`demo` shows it, `up` keeps it running, and the other commands are for a second terminal.
+`demo` shows it, `up` keeps it running, `new` and `add-dependency` extend it, and the others are for a second terminal.
 """
 
 import gc
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandbox import SandboxError, edges
+from sandbox.new import commands as new
 
 if TYPE_CHECKING:
     from sandbox.running import RunningSandbox
@@ -196,6 +197,7 @@ def parser() -> argparse.ArgumentParser:
     putter.add_argument(
         "file", type=Path, help="plain JSON lines, or DynamoDB JSON lines of a table export; gzipped or not"
     )
+    new.add_parsers(commands)
     return parser
 
 
@@ -211,6 +213,8 @@ def run(arguments: argparse.Namespace, started_at: float) -> int:
             return run_serve()
         case "put":
             return run_put(arguments.table, arguments.file)
+        case "new" | "add-dependency":
+            return new.run(arguments)
         case _:
             from sandbox.running import the_running_one
 
