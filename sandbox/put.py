@@ -175,7 +175,7 @@ def _values_of(number: int, value: Any) -> Iterable[tuple[int, Any]]:
     is_scan = isinstance(value, dict) and {"Items", "Count", "ScannedCount"} <= cast("dict[str, Any]", value).keys()
     if is_scan and isinstance(value["Items"], list):
         return enumerate(({"Item": item} for item in cast("list[Any]", value["Items"])), 1)
-    return [(number, value)]
+    return [(number, cast("Any", value))]
 
 
 def _read_lines(path: Path) -> Iterator[bytes]:
