@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Self
 
+from sandbox import ROOT
 from sandbox.edits.deployed import deployed_fields
+from sandbox.edits.files import Files
 from sandbox.edits.watcher import Watcher
 from sandbox.emulator import Clients, EmulatorError, free_port
 from sandbox.gate.gate import Gate
@@ -16,7 +18,7 @@ from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.page.actions import Actions
 from sandbox.page.server import PageServer
 from sandbox.program.deploy import Deployment, Sandbox
-from sandbox.program.in_process import Program
+from sandbox.program.in_process import STACK, Program
 from sandbox.running import RunningSandbox
 from sandbox.tables.local import KEPT, LocalTables
 from sandbox.watch.feed import Feed
@@ -77,8 +79,9 @@ class Workbench:
         self._kept = KEPT if keep_tables else None
         self._invent_tables = invent_tables
         with contextlib.ExitStack() as stack:
+            stamps = Files(ROOT, STACK).stamps()
             self._start(stack, program, port)
-            self._watcher = Watcher(self.sandbox, self.deployment, self.feed, ask, self.take_deployment)
+            self._watcher = Watcher(self.sandbox, self.deployment, self.feed, ask, self.take_deployment, stamps)
             self._closing = stack.pop_all()
 
     def _start(self, stack: contextlib.ExitStack, program: Program, port: int | None) -> None:
