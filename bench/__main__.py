@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import cost, drain, engine, lateness, redrive, sizes
+from sandbox.edges import run
 
 Row = dict[str, Any]
 
@@ -75,8 +76,8 @@ def _text(value: Any) -> str:
     return f"{value:,.{digits}f}"
 
 
-def main() -> None:
-    """Measure, and print a table or JSON."""
+def main() -> int:
+    """Measure, and print a table or JSON; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("question", choices=sorted(NOTES))
     parser.add_argument("--quick", action="store_true", help="measure a part, in less than a minute")
@@ -88,10 +89,11 @@ def main() -> None:
     if arguments.json:
         json.dump(rows, sys.stdout, indent=2, ensure_ascii=False)
         print()
-        return
+        return 0
     console.print(_table(rows))
     console.print(" ".join(NOTES[arguments.question].split()))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

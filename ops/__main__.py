@@ -1,9 +1,10 @@
 """python -m ops: commands for a deployed stack. AWS_ENDPOINT_URL directs them to the sandbox."""
 
-import codecs
-import io
 import signal
-import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until a command runs, Ctrl-C ends this process at once: the imports take a while, and each has its traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import typer
 
@@ -17,6 +18,7 @@ from ops.commands.skip import skip
 from ops.commands.smoke import smoke
 from ops.commands.status import status
 from ops.commands.tail import tail
+from sandbox.edges import end_on_signals, print_in_any_encoding
 
 app = typer.Typer(
     help="Commands for a deployed stack, on AWS or in the sandbox (AWS_ENDPOINT_URL).\n\n"
@@ -28,27 +30,11 @@ app = typer.Typer(
 )
 
 
-SIGNS = str.maketrans("✔✖→…·—‖", "+x>~|-=")
-"""Substitutes for signs that a terminal's encoding lacks; any other such character becomes a question mark."""
-
-
-def _substitute(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    signs = error.object[error.start : error.end].translate(SIGNS)
-    return "".join(each if each.isascii() else "?" for each in signs), error.end
-
-
-codecs.register_error("ops", _substitute)
-
-
 @app.callback()
 def main() -> None:
     """Let a cancelled job, which receives SIGTERM, clean up as after Ctrl-C, and print in any encoding."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="ops")
+    end_on_signals()
+    print_in_any_encoding()
 
 
 COMMANDS = (status, held, retry, skip, failures, redrive, replay, pause, resume, tail, smoke)

@@ -9,6 +9,7 @@ from decimal import Context, Decimal, DecimalException
 from itertools import permutations
 from typing import Any, cast
 
+from handler.stream.codec import brief
 from handler.stream.ledger.rows import digest_of_key
 from ops import OpsError
 from ops.stack import Client, ConsumerOutputs, Stack
@@ -114,13 +115,13 @@ def _typed_values(text: str, types: KeyTypes) -> dict[str, str] | None:
 def _json_values(text: str) -> dict[str, str]:
     try:
         values: Any = json.loads(text, parse_float=str, parse_int=str)
-    except ValueError as error:
-        raise OpsError(f"{text!r} starts like JSON, but is not: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise OpsError(f"{brief(text)} starts like JSON, but is not: {error}") from error
     plain: dict[str, str] = {}
     for name, value in cast("dict[str, Any]", values).items():
         inner = next(iter(cast("dict[str, Any]", value).values()), None) if isinstance(value, dict) else value
         if not isinstance(inner, str):
-            raise OpsError(f"{name}: {value!r} is not the value of a key: write a string or a number")
+            raise OpsError(f"{name}: {brief(value)} is not the value of a key: write a string or a number")
         plain[name] = inner
     return plain
 

@@ -3,10 +3,15 @@
 `demo` shows it, `up` keeps it running, and the other commands are for a second terminal.
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until `main` runs, Ctrl-C ends this process at once: the imports take a while, and each has its traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -14,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandbox import SandboxError
+from sandbox import SandboxError, edges
 
 if TYPE_CHECKING:
     from sandbox.running import RunningSandbox
@@ -51,6 +56,7 @@ def run_up(port: int | None, outputs: Path | None, *, keep: bool, invent_tables:
         terminal = Terminal(console)
         with terminal.live():
             while True:
+                edges.raise_if_unread()
                 workbench.sandbox.emulator.raise_if_dead()
                 if pressed_key(sys.stdin) == "r":
                     workbench.redeploy()
@@ -81,6 +87,7 @@ def run_serve() -> int:
         plugin = {"PULUMI_DEBUG_PROVIDERS": address, "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
         print("# in a second terminal:", *exports(sandbox.variables() | plugin), "ready", sep="\n", flush=True)
         while True:
+            edges.raise_if_unread()
             sandbox.emulator.raise_if_dead()
             time.sleep(1)
 
@@ -166,8 +173,10 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="deploy everything, write changes, make some fail, and check every promise")
     upper = commands.add_parser("up", help="deploy the program, keep it running, and show everything that happens")
-    upper.add_argument("--port", type=int, help="port of the sandbox on loopback (default: 4566, or the next free one)")
-    upper.add_argument("--outputs", type=Path, help="write the stack's outputs to this file as well")
+    upper.add_argument(
+        "--port", type=edges.port, help="port of the sandbox on loopback (default: 4566, or the next free one)"
+    )
+    upper.add_argument("--outputs", type=edges.output_file, help="write the stack's outputs to this file as well")
     upper.add_argument("--keep", action="store_true", help="keep tables and items for the next start with --keep")
     upper.add_argument("--invent-tables", action="store_true", help="make tables that sandbox/seed does not describe")
     commands.add_parser("serve", help="serve the embedded AWS to the Pulumi CLI, until interrupted")
@@ -177,7 +186,7 @@ def parser() -> argparse.ArgumentParser:
         ("watch", "show what happens, as the terminal of up does"),
     ):
         reader = commands.add_parser(name, help=text)
-        reader.add_argument("--port", type=int, help="port of the sandbox, if several run")
+        reader.add_argument("--port", type=edges.port, help="port of the sandbox, if several run")
         if name == "watch":
             reader.add_argument("--json", action="store_true", help="print each fact as a line of JSON")
     putter = commands.add_parser("put", help="write items to a table of the running sandbox")
@@ -217,7 +226,6 @@ def main() -> int:
     """Run a command and return its exit code; an error that is the user's is a line."""
     started_at = time.monotonic()
     arguments = parser().parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.dont_write_bytecode = False  # without compiled modules, importing pulumi_aws takes 3 s longer each time
     try:
         return run(arguments, started_at)
@@ -232,9 +240,9 @@ def main() -> int:
         print(error, file=sys.stderr)  # the program's own message, such as all errors of its configuration
         return 1
     except KeyboardInterrupt:
-        # an interrupt is the regular end of these commands
-        return 0 if arguments.command in ("up", "serve", "watch") else 130
+        is_regular_end = arguments.command in ("up", "serve", "watch")
+        return 0 if is_regular_end else edges.INTERRUPTED
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(edges.run(main))

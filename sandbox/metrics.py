@@ -129,7 +129,7 @@ def _embedded_metrics(log: str) -> Iterator[Sample]:
         if '"_aws"' in line:
             try:
                 yield from list(_line_metrics(json.loads(line)))
-            except (ValueError, TypeError, KeyError, AttributeError):
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 continue
 
 

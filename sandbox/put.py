@@ -46,7 +46,7 @@ def put(dynamodb: Any, table: str, path: Path) -> PutReport:
     report = PutReport(_find_table(dynamodb, table))
     for number, line in _read_lines(path):
         try:
-            dynamodb.put_item(TableName=report.table, Item=encode_item(_parse_item(line)))
+            dynamodb.put_item(TableName=report.table, Item=encode_item(parse_item(line)))
             report.written += 1
         except (ValueError, TypeError) as error:
             report.rejected.append((number, str(error)))
@@ -78,8 +78,8 @@ def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise PutError(f"{path} cannot be read: {error}") from error
 
 
-def _parse_item(line: bytes) -> dict[str, Any]:
-    """Return the item of a line as native values; numbers keep all their digits."""
+def parse_item(line: bytes) -> dict[str, Any]:
+    """Return the item of a line as native values; numbers keep all their digits. Raises ValueError."""
     try:
         item = json.loads(line, parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:

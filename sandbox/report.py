@@ -151,7 +151,7 @@ def _entries(log: str, names: Names) -> Iterator[LogEntry]:
     for line in log.splitlines():
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             continue  # functions print other lines as well
         if isinstance(entry, dict) and cast("dict[str, Any]", entry).get("message") in MESSAGES:
             yield _entry(cast("dict[str, Any]", entry), names)

@@ -76,10 +76,12 @@ class LocalAws:
         """Put items one after the other, so that the stream has their changes in this order."""
         for item in items:
             self.client("dynamodb").put_item(TableName=table, Item=_encoded(item))
+        self.sandbox.poller.wake()
 
     def remove(self, table: str, **key: Any) -> None:
         """Delete one item."""
         self.client("dynamodb").delete_item(TableName=table, Key=_encoded(key))
+        self.sandbox.poller.wake()
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """Return all items of a table, in any order."""

@@ -40,13 +40,16 @@ MAY_IMPORT = {
     "sandbox.tables": ("sandbox.tables", "=sandbox", "sandbox.mapping.invocation", "handler.stream.codec"),
     "sandbox.demo": (
         *("sandbox.demo", "sandbox.program", "=sandbox", "sandbox.emulator", "sandbox.mapping", "sandbox.report"),
-        *("sandbox.front.forwarding", "sandbox.resources.assets", "handler.stream.failures"),
+        *("sandbox.front.forwarding", "sandbox.resources.assets", "sandbox.page.commands", "handler.stream.failures"),
+    ),
+    "sandbox.page": (
+        *("sandbox.page", "=sandbox", "sandbox.emulator", "sandbox.put", "sandbox.watch.feed", "handler.stream.codec"),
     ),
     # The operator's commands read what the engine has written, so they share its formats; and filters are AWS's.
     "ops": (
         *("ops", "handler.stream.aws", "handler.stream.change", "handler.stream.codec", "handler.stream.failures"),
         *("handler.stream.engine.batch", "handler.stream.environment", "handler.stream.ledger"),
-        *("sandbox.mapping.filters", "sandbox.mapping.records"),
+        *("sandbox.mapping.filters", "sandbox.mapping.records", "sandbox.edges"),
     ),
     "policy": ("policy", "infra.rules"),
 }
@@ -114,6 +117,7 @@ def test_every_module_imports_only_what_its_room_may_know() -> None:
         ("sandbox.program.deploy", "from sandbox.demo import run"),
         ("sandbox.demo.run", "from sandbox.resources import catalog"),
         ("sandbox.mapping.poller", "from sandbox.schedule import Schedule"),
+        ("sandbox.page.server", "from sandbox.program.deploy import Sandbox"),
         ("infra.rules.tables", "from infra.internal import registry"),
         ("infra.archive.wheels", "from infra import settings"),
         ("policy.pack", "from infra import consumer"),

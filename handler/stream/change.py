@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, cast
 
-from handler.stream.codec import decode, padded
+from handler.stream.codec import brief, decode, padded
 
 Origin = Literal["stream", "redrive"]
 EVENT_NAMES = ("INSERT", "MODIFY", "REMOVE")
@@ -96,8 +96,9 @@ class Change:
 
     def check_event_name(self) -> None:
         """Raise MalformedChangeError if the event name is missing or unknown: the kind of change is then unknown."""
-        if self.record.get("eventName") not in EVENT_NAMES:
-            raise self._malformed("eventName", f"{self.record.get('eventName')!r} is none of {', '.join(EVENT_NAMES)}")
+        name = self.record.get("eventName")
+        if name not in EVENT_NAMES:
+            raise self._malformed("eventName", f"{brief(name)} is none of {', '.join(EVENT_NAMES)}")
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -182,12 +183,12 @@ class Change:
         return cast(dict[str, Any], body)
 
     def _malformed(self, field: str, why: str) -> MalformedChangeError:
-        return MalformedChangeError(f"record {self.record.get('eventID')!r}: {field}: {why}")
+        return MalformedChangeError(f"record {brief(self.record.get('eventID'))}: {field}: {why}")
 
     def _text(self, record: Mapping[str, Any], name: str, field: str) -> str:
         value = record.get(name)
         if not isinstance(value, str) or not value:
-            raise self._malformed(field, f"{value!r} is not a non-empty string")
+            raise self._malformed(field, f"{brief(value)} is not a non-empty string")
         return value
 
     def _image(self, name: str) -> dict[str, Any] | None:
@@ -208,7 +209,7 @@ class Change:
             return None
         image: Any = body[name]
         if not isinstance(image, dict):
-            raise self._malformed(f"dynamodb.{name}", f"{image!r} is not an item in DynamoDB's JSON")
+            raise self._malformed(f"dynamodb.{name}", f"{brief(image)} is not an item in DynamoDB's JSON")
         decoded: dict[str, Any] = {}
         for attribute, value in cast(dict[str, Any], image).items():
             try:

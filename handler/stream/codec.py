@@ -12,6 +12,10 @@ from typing import Any, cast
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 MOST_NESTING = 10_000
 """Nesting levels of JSON: far more than DynamoDB's 32, and few enough for a thread's stack of 8 MB."""
+LONGEST_SHOWN = 40
+"""Characters of a text that an error shows: enough to recognize a value, and too few to show a document."""
+LISTED_NAMES = 10
+"""Attributes of an object that an error names."""
 SEQUENCE_DIGITS = 40
 """The most digits of a sequence number (DynamoDB Streams API): padded to 40, the text sorts like the number."""
 
@@ -24,14 +28,34 @@ def text_of(error: BaseException) -> str:
         return f"(no text: its __str__ raised {type(failed).__name__})"
 
 
+def brief(value: Any) -> str:
+    """Return a value for an error's text, without its content if it is long or an object: logs keep such texts."""
+    match value:
+        case dict():
+            names = [str(name) for name in cast(dict[Any, Any], value)]
+            listed = ", ".join(names[:LISTED_NAMES]) + (", …" if len(names) > LISTED_NAMES else "")
+            return f"an object with {listed}" if names else "an empty object"
+        case list() | tuple() | set() | frozenset():
+            return f"a {type(cast(Any, value)).__name__} of {len(cast(list[Any], value))} values"
+        case str() | bytes() | bytearray() if len(value) > LONGEST_SHOWN:
+            return f"{value[:LONGEST_SHOWN]!r}… of {len(value)} characters"
+        case str() | bytes() | bytearray() | int() | float() | Decimal() | None:
+            return repr(value)
+        case _:
+            return f"a {type(value).__name__}"
+
+
 def to_json(value: Any) -> str:
     """Return the value as JSON, however deeply it is nested."""
     return _convert(json.dumps, value)
 
 
 def from_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text, however deeply it is nested. Raises ValueError."""
-    return _convert(json.loads, text)
+    """Return the value of a JSON text. Raises ValueError, also if it has more than 10,000 levels."""
+    try:
+        return _convert(json.loads, text)
+    except RecursionError as error:
+        raise ValueError(f"nested too deeply: more than about {MOST_NESTING:,} levels") from error
 
 
 def _convert(convert: Callable[[Any], Any], value: Any) -> Any:
@@ -54,25 +78,25 @@ def padded(sequence: str | int) -> str:
 def decode(value: Any) -> Any:
     """Return the native value of a value in DynamoDB's JSON, as a stream record has it. Raises ValueError."""
     if not isinstance(value, dict) or len(cast(dict[str, Any], value)) != 1:
-        raise ValueError(f"{value!r} is not an object with one type")
+        raise ValueError(f"{brief(value)} is not an object with one type")
     [(kind, content)] = cast(dict[str, Any], value).items()
     if kind not in DECODERS:
-        raise ValueError(f"{kind!r} is not a DynamoDB type")
+        raise ValueError(f"{brief(kind)} is not a DynamoDB type")
     expected, read = DECODERS[kind]
     if not isinstance(content, expected):
-        raise ValueError(f"{kind} holds {content!r}")  # noqa: TRY004 - the same error for every invalid value
+        raise ValueError(f"{kind} holds {brief(content)}")  # noqa: TRY004 - the same error for every invalid value
     return read(content)
 
 
 def _number(text: Any) -> Decimal:
     if not isinstance(text, str) or not NUMBER.fullmatch(text):
-        raise ValueError(f"{text!r} is not a number")
+        raise ValueError(f"{brief(text)} is not a number")
     return Decimal(text)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a string")  # noqa: TRY004 - as in decode
+        raise ValueError(f"{brief(value)} is not a string")  # noqa: TRY004 - as in decode
     return value
 
 
@@ -80,7 +104,7 @@ def _binary(text: Any) -> bytes:
     try:
         return base64.b64decode(_text(text), validate=True)
     except binascii.Error as error:
-        raise ValueError(f"{text!r} is not base64: {error}") from error
+        raise ValueError(f"{brief(text)} is not base64: {error}") from error
 
 
 DECODERS: dict[str, tuple[type, Callable[[Any], Any]]] = {
@@ -111,7 +135,7 @@ def encode(value: Any) -> dict[str, Any]:
         if len(kinds) == 1 and kinds <= {"S", "N", "B"}:
             kind = kinds.pop()
             return {f"{kind}S": [encode(element)[kind] for element in cast(set[Any], value)]}
-    raise TypeError(f"DynamoDB cannot hold {value!r} ({type(cast(Any, value)).__name__})")
+    raise TypeError(f"DynamoDB cannot hold {brief(value)} ({type(cast(Any, value)).__name__})")
 
 
 def _finite(number: int | Decimal) -> str:

@@ -8,15 +8,17 @@ from collections.abc import Callable
 from typing import Any, cast, overload
 
 from handler.stream import aws, environment
+from handler.stream.change import Change
+from handler.stream.codec import brief
 from handler.stream.engine.attempt import pause
-from handler.stream.engine.batch import Function, InvalidBatchError, refuse_async
+from handler.stream.engine.batch import Function, InvalidBatchError, is_unrun, refuse_async
 from handler.stream.engine.invocation import Invocation
 from handler.stream.engine.workers import Executor
 from handler.stream.environment import Environment
 from handler.stream.failures import FailureBucket
 from handler.stream.ledger import Ledger
 from handler.stream.processor import KeyOrderedProcessor
-from handler.stream.telemetry import begin, with_tracing
+from handler.stream.telemetry import begin, logger, with_tracing
 
 REQUEST = "table-stream"
 """The key of an event that is a request to the engine and not a batch."""
@@ -28,6 +30,27 @@ class NoLedgerError(Exception):
 
 class UnknownRequestError(ValueError):
     """The event is neither a batch nor a known request."""
+
+
+class _Unread:
+    """Runs a handler, and says once in an execution environment that nothing reads what the handler returns."""
+
+    def __init__(self, function: Function) -> None:
+        self._function, self._has_warned = function, False
+
+    def __repr__(self) -> str:
+        return repr(self._function)
+
+    def __call__(self, change: Change) -> Any:
+        result = self._function(change)
+        if result is not None and not self._has_warned and not is_unrun(result):
+            self._has_warned = True
+            logger.warning(
+                "the handler returned a value, which nothing reads: raise an exception to report a failure, and write "
+                "what must last",
+                returned_type=type(result).__name__,
+            )
+        return result
 
 
 class Engine:
@@ -68,7 +91,7 @@ class Engine:
         name, table, bucket = settings.consumer, settings.ledger_table, settings.failure_bucket
         if claim and not table:
             raise NoLedgerError(f"{name} claims its changes, but LEDGER_TABLE is not set: give the consumer stores")
-        self._function = with_tracing(function) if settings.tracing else function
+        self._function = _Unread(with_tracing(function) if settings.tracing else function)
         self._claims = None
         if claim:
             from handler.stream.claims import Claims  # this import takes 0.1 s, which only a claiming consumer pays
@@ -115,7 +138,7 @@ class Engine:
             If a consumer without stores receives a request.
         """
         if not isinstance(event, dict):
-            raise InvalidBatchError(f"the event is {event!r}, not an object with Records")
+            raise InvalidBatchError(f"the event is {brief(event)}, not an object with Records")
         event = cast(dict[str, Any], event)
         begin(context)
         if self._claims:
@@ -146,8 +169,9 @@ class Engine:
             case {"table-stream": "redrive", "records": records}:
                 return repair.redrive(self._processor, ledger, invocation, records)
             case _:
+                given = ", ".join(f"{name}: {brief(event[name])}" for name in sorted(event))
                 raise UnknownRequestError(
-                    f"{ {name: event[name] for name in sorted(event)}!r} is not a request that a consumer answers; "
+                    f"{given} is not a request that a consumer answers; "
                     'the requests are {"table-stream": "retry"}, {"table-stream": "skip", "item": "<digest>"} and '
                     '{"table-stream": "redrive", "records": [...]}'
                 )
@@ -161,14 +185,14 @@ def _parse_slice(value: Any) -> tuple[int, int] | None:
         case [int(index), int(slices)] if 0 <= index < slices:
             return index, slices
         case _:
-            raise UnknownRequestError(f"slice is {value!r}, not two numbers such as [1, 3]")
+            raise UnknownRequestError(f"slice is {brief(value)}, not two numbers such as [1, 3]")
 
 
 def _parse_item(value: Any) -> str | None:
     """Return the digest of the only item of a retry run, None for all items. Raises UnknownRequestError."""
     if value is None or (isinstance(value, str) and value):
         return value
-    raise UnknownRequestError(f"item is {value!r}, not the digest of an item")
+    raise UnknownRequestError(f"item is {brief(value)}, not the digest of an item")
 
 
 class Consumer:

@@ -34,7 +34,7 @@ def parse(message: str) -> dict[str, Any] | None:
         return None
     try:
         value: Any = json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 

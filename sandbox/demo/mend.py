@@ -1,23 +1,18 @@
 """Mends the demo's failure as an operator does: deploys a template for the failing user, and redrives the change."""
 
 import io
-import os
-import subprocess
-import sys
 import zipfile
 from collections.abc import Mapping
 
-from sandbox import ROOT
 from sandbox.demo.workload import FAILING_LANGUAGE
-from sandbox.emulator import HOST
 from sandbox.mapping.poller import Poller
+from sandbox.page.commands import run_ops
 from sandbox.program.deploy import DeployedResource
 from sandbox.resources.assets import zipped
 
 MODULE = "handler/welcome_email.py"
 TEMPLATE = f'TEMPLATES["{FAILING_LANGUAGE}"] = TEMPLATES["en"]\n'
 REDRIVE = ("python", "-m", "ops", "redrive", "welcome-email", "--yes")
-REDRIVE_TIMEOUT_SECONDS = 120
 
 
 def add_template(function: DeployedResource, poller: Poller) -> None:
@@ -40,20 +35,8 @@ def append_to_member(archive: bytes, member: str, text: str) -> bytes:
 
 def redrive(variables: Mapping[str, str]) -> str | None:
     """Run the operator's command with the sandbox's AWS variables; return its problem, or None if all is done."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    try:
-        process = subprocess.run(
-            [sys.executable, *REDRIVE[1:]],
-            cwd=ROOT,
-            env={**environment, **variables, "NO_PROXY": HOST, "no_proxy": HOST},
-            capture_output=True,
-            text=True,
-            timeout=REDRIVE_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"redrive has not ended after {REDRIVE_TIMEOUT_SECONDS} s"
-    if not process.returncode:
+    finished = run_ops(REDRIVE[3:], variables)
+    if not finished.code:
         return None
-    lines = (process.stderr or process.stdout).strip().splitlines()
-    return f"redrive ended with {process.returncode}: {lines[-1] if lines else ''}"
+    lines = (finished.messages or finished.output).strip().splitlines()
+    return f"redrive ended with {finished.code}: {lines[-1] if lines else ''}"

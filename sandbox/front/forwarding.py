@@ -54,7 +54,10 @@ class Request:
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object; raises ValueError if the body is anything else."""
-        value = json.loads(self.body or b"{}")
+        try:
+            value = json.loads(self.body or b"{}")
+        except RecursionError as error:
+            raise ValueError("the body is nested too deeply") from error
         if not isinstance(value, dict):
             raise ValueError("the body is not a JSON object")  # noqa: TRY004 -- the content is wrong, not a type
         return value  # pyright: ignore[reportUnknownVariableType] -- the values of JSON are of any type

@@ -19,6 +19,12 @@ from sandbox.scheduler import Scheduler
 OUTPUTS_PATH = "/_table-stream/outputs"
 """Where clients read the stack's outputs as JSON."""
 
+WRITES = (
+    *("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"),
+    *("ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction"),
+)
+"""DynamoDB's operations that may change items."""
+
 _MAPPING = re.compile(r"/2015-03-31/event-source-mappings/([^/?]+)")
 _MAPPINGS = re.compile(r"/2015-03-31/event-source-mappings/?")
 _INVOCATIONS = re.compile(r"/2015-03-31/functions/[^/]+/invocations")
@@ -69,6 +75,7 @@ class Front:
             ("DynamoDBStreams_20120810", "GetShardIterator"): partial(shard_iterator_at, client),
             **{("GraniteServiceVersion20100801", name): answer for name, answer in rules.answers.items()},
         }
+        self._operations |= {("DynamoDB_20120810", name): partial(_write, poller.wake) for name in WRITES}
         self._server = ForwardingServer(upstream, self._route, port)
         self.url, self.port = self._server.url, self._server.port
 
@@ -91,3 +98,10 @@ class Front:
         if outputs is None:
             return Response.error("ResourceNotFoundException", "the sandbox has not deployed a program yet", 404)
         return Response.of(outputs)
+
+
+def _write(wake: Callable[[], None], request: Request, forward: Forward) -> Response:
+    """Let the mappings read at once what a client has written."""
+    response = forward(request)
+    wake()
+    return response

@@ -41,7 +41,7 @@ class ScheduleAnswers:
             arn, text, state = str(target["Arn"]), target.get("Input", NO_INPUT), wanted.get("State", "ENABLED")
             if not isinstance(json.loads(text), dict):
                 raise ValueError("the input is not an object")  # noqa: TRY004, TRY301 -- the content is wrong
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, RecursionError) as error:
             return Response.error("ValidationException", f"Invalid request: {error}")
         if state not in ("ENABLED", "DISABLED"):
             return Response.error(

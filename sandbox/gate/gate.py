@@ -1,6 +1,6 @@
 """The proxy through which the sandbox's functions call AWS."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
@@ -23,8 +23,8 @@ class Gate:
         The emulator's port.
     client
         Returns the emulator's boto3 client of a service.
-    port
-        The gate's own port. Default: a free port.
+    wake
+        Called after a handler has written to a table, so that the table's readers need not wait.
 
     Attributes
     ----------
@@ -32,14 +32,14 @@ class Gate:
         What a user provokes.
     """
 
-    def __init__(self, upstream: int, client: Client, feed: Feed, region: str, port: int | None = None) -> None:
-        self._client, self._feed, self._region = client, feed, region
+    def __init__(self, upstream: int, client: Client, feed: Feed, region: str, wake: Callable[[], None]) -> None:
+        self._client, self._feed, self._region, self._wake = client, feed, region, wake
         self.faults = Faults(lambda faults: feed.publish("faults", faults=faults))
         self._refusals = Refusals(self._permissions, self._report)
         self._consumers: dict[str, str] = {}  # by function
         self._roles: dict[str, str] = {}  # by consumer
         self._ledger = self._failures = ""
-        self._server = ForwardingServer(upstream, self._route, port)
+        self._server = ForwardingServer(upstream, self._route)
         self.url = self._server.url
 
     def use(self, outputs: Mapping[str, Any]) -> None:
@@ -68,6 +68,8 @@ class Gate:
             if failure:
                 return failure
             response = forward(request)
+            if call.service == "dynamodb" and not call.is_read:
+                self._wake()
             if response.status < 300:
                 for kind, fields in sent_by(call):
                     self._feed.publish(kind, consumer=consumer, **fields)

@@ -69,7 +69,7 @@ def any_of(patterns: Iterable[str]) -> Predicate:
 def _parse(text: str) -> dict[str, Any]:
     try:
         parsed = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise FilterError(f"{REFUSED} {text!r} is not JSON: {error}") from error
     if not isinstance(parsed, dict):
         raise FilterError(f"{REFUSED} {text!r} is not a JSON object")

@@ -118,6 +118,8 @@ class MappingMachine:
 
     Attributes
     ----------
+    poll_seconds
+        As above; the driver may change it at any time.
     last_result
         AWS's LastProcessingResult.
     filtered_out
@@ -135,7 +137,7 @@ class MappingMachine:
         self.last_result = "No records processed"
         self.filtered_out = 0
         self._assumptions = assumptions or Assumptions()
-        self._poll_seconds = poll_seconds
+        self.poll_seconds = poll_seconds
         self._shards: dict[str, _Shard] = {}
         self._finished: set[str] = set()
         self._running: dict[Invoke, _Batch] = {}
@@ -149,6 +151,11 @@ class MappingMachine:
         self.configuration = configuration
         for shard in self._shards.values():
             shard.must_reread = True
+
+    def read_now(self) -> None:
+        """Read every shard as soon as possible, before its next poll."""
+        for shard in self._shards.values():
+            shard.next_read = 0.0
 
     def is_invoking(self) -> bool:
         """Return whether an invocation runs."""
@@ -187,7 +194,7 @@ class MappingMachine:
             return
         shard.reading, shard.ended = None, ended
         if not events:
-            shard.next_read, shard.end_read_at = now + self._poll_seconds, action.issued_at
+            shard.next_read, shard.end_read_at = now + self.poll_seconds, action.issued_at
         elif shard.checkpoint.kind == "LATEST":
             shard.checkpoint = Position("AT_SEQUENCE_NUMBER", Record(events[0]).sequence)
         for event in events:
@@ -219,9 +226,9 @@ class MappingMachine:
     def retry(self, action: Describe | Read, now: float) -> None:
         """Take in that an action failed: `advance` returns it again after the poll interval."""
         if isinstance(action, Describe):
-            self._describe_at = now + self._poll_seconds
+            self._describe_at = now + self.poll_seconds
         elif (shard := self._shards[action.shard]).reading is action:
-            shard.reading, shard.next_read = None, now + self._poll_seconds
+            shard.reading, shard.next_read = None, now + self.poll_seconds
 
     def complete(self, invocation: Invoke, result: InvocationResult, now: float) -> int:
         """Take in the result of an invocation; return the number of records that it does not settle."""

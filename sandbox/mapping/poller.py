@@ -31,6 +31,8 @@ from sandbox.mapping.records import lambda_record
 
 POLL_SECONDS = 0.1
 """Seconds between two reads at a shard's end. AWS takes 0.25 s; a user of the sandbox watches and waits."""
+BUSY_SECONDS, IDLE_POLL_SECONDS = 5.0, 2.0
+"""A mapping without a record for so long polls this much more slowly, until a write is known to the sandbox."""
 
 Count = Callable[[Mapping[str, str], Mapping[str, int]], None]
 """Takes CloudWatch's counts of AWS/Lambda by metric, with the dimensions of all of them."""
@@ -47,6 +49,7 @@ class _AttachedMapping:
     function: LambdaFunction
     iterators: dict[str, tuple[Position, str]] = field(default_factory=dict[str, tuple[Position, str]])
     problems: dict[Literal["read", "invoke"], str] = field(default_factory=dict[Literal["read", "invoke"], str])
+    busy_at: float = field(default_factory=time.time)
     unsent: int = 0
     """Discards that are not yet at their destination."""
 
@@ -163,6 +166,14 @@ class Poller:
             state = {"State": "Enabled" if configuration.enabled else off, "LastProcessingResult": attached.result}
             return {**arguments, **state, "FunctionArn": attached.function.arn}
 
+    def wake(self) -> None:
+        """Read every stream now, since a table may have been written to."""
+        with self.loop.changed:
+            for attached in self._attached.values():
+                attached.busy_at, attached.mapping.poll_seconds = time.time(), POLL_SECONDS
+                attached.mapping.read_now()
+            self.loop.changed.notify_all()
+
     def detach(self, uuid: str) -> None:
         """Stop a mapping and forget its checkpoints; observers still see the invocations that run."""
         with self.loop.changed:
@@ -277,8 +288,11 @@ class Poller:
         return partial(self._receive, attached, action, events, ended=not following)
 
     def _receive(self, attached: _AttachedMapping, action: Read, events: list[dict[str, Any]], *, ended: bool) -> None:
-        filtered = attached.mapping.filtered_out
-        attached.mapping.receive(action, events, time.time(), ended=ended)
+        now, filtered = time.time(), attached.mapping.filtered_out
+        if events:
+            attached.busy_at = now
+        attached.mapping.poll_seconds = POLL_SECONDS if now < attached.busy_at + BUSY_SECONDS else IDLE_POLL_SECONDS
+        attached.mapping.receive(action, events, now, ended=ended)
         if events:
             out = attached.mapping.filtered_out - filtered
             self._count(attached, PolledEventCount=len(events), FilteredOutEventCount=out)

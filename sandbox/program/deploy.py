@@ -344,6 +344,7 @@ class Sandbox:
         """
         deadline = time.monotonic() + timeout_seconds
         conditions = [self.scheduler.is_idle] if include_held else []
+        self.poller.wake()
         while not self.poller.is_idle(*conditions):
             self.emulator.raise_if_dead()
             if time.monotonic() > deadline:

@@ -33,6 +33,8 @@ class _Burst:
     began_at: float
     last_at: float
     done: int = 0
+    lines: int = 0
+    """What the handlers have printed meanwhile."""
 
 
 @dataclass
@@ -138,12 +140,13 @@ class Display:
                 yield from self._output(fact)
             return
         done = [change for change in changes if change["outcome"] == "done"]
-        if self._may_list(fact, done):
+        is_listed = self._may_list(fact, done)
+        if is_listed:
             yield from (f"{head}{_title(change)}  [green]✔[/] [dim]{fact['milliseconds']} ms[/]" for change in done)
         lines = [line for change in changes for line in self._trouble(fact, change)]
         yield from _shorten(f"{head}{line}" for line in lines)
         yield from self._waiting(fact, changes)
-        if lines or len(done) <= LISTED:
+        if lines or is_listed:
             yield from self._output(fact)
 
     def _retry(self, fact: Fact) -> Iterator[str]:
@@ -229,6 +232,7 @@ class Display:
             began_at = fact["at"] - fact["milliseconds"] / 1000
             burst = self._bursts.setdefault(key, _Burst(began_at, fact["at"]))
             burst.done += len(done)
+            burst.lines += len(fact["output"])
             burst.last_at = fact["at"]
         return False
 
@@ -262,7 +266,8 @@ def _title(change: Change) -> str:
 
 def _burst(burst: _Burst) -> str:
     seconds = max(burst.last_at - burst.began_at, 0.1)
-    return f"{burst.done:,} changes in {seconds:.1f} s ({burst.done / seconds:,.0f}/s)"
+    printed = f", {_count(burst.lines, 'line')} printed" if burst.lines else ""
+    return f"{burst.done:,} changes in {seconds:.1f} s ({burst.done / seconds:,.0f}/s){printed}"
 
 
 def _short(text: str, most: int = 160) -> str:

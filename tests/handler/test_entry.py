@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from handler.stream import Change, PermanentError, aws, consumer
-from handler.stream.engine.batch import AsyncHandlerError
+from handler.stream.engine.batch import AsyncHandlerError, InvalidBatchError
 from handler.stream.entry import NoLedgerError, UnknownRequestError
 from handler.stream.environment import Environment, VariableError
 from handler.stream.testing.dynamodb import MemoryDynamoDB
 from tests.fakes.aws import S3, Clock, LambdaContext
-from tests.fakes.records import record
+from tests.fakes.records import record, sequence
+from tests.handler.conftest import Lines
 from tests.handler.harness import ConsumerHarness
 
 UPDATE = json.loads((Path(__file__).parent.parent / "events" / "dynamodb-update.json").read_text())
@@ -41,6 +42,27 @@ def test_an_async_function_is_refused_by_the_decorator() -> None:
         consumer(handler)
     with pytest.raises(AsyncHandlerError):
         consumer(claim=True)(handler)
+
+
+@pytest.mark.parametrize("claim", [False, True])
+def test_the_log_says_once_that_nothing_reads_what_a_handler_returns(claim: bool, log_lines: Lines) -> None:
+    harness = ConsumerHarness(claim=claim)
+    harness.look = lambda change: {"secret": change.keys} if change.sequence_number != sequence(1) else None
+    assert harness.deliver("a") == []
+    assert log_lines() == []
+    assert harness.deliver("abc", start=2) == harness.deliver("a", start=5) == []
+    assert harness.applied == [1, 2, 3, 4, 5]
+    [line] = log_lines()
+    assert (line["level"], line["returned_type"]) == ("WARNING", "dict")
+    assert line["message"].startswith("the handler returned a value, which nothing reads")
+
+
+def test_no_error_about_an_event_shows_its_content() -> None:
+    item = {"name": "secret"}
+    for event in ([item], {"table-stream": item}, {"table-stream": "x", "records": [item]}):
+        with pytest.raises((InvalidBatchError, UnknownRequestError)) as caught:
+            ConsumerHarness().engine(event)
+        assert "secret" not in str(caught.value)
 
 
 def test_the_variables_select_the_stores(monkeypatch: pytest.MonkeyPatch) -> None:

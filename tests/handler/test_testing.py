@@ -3,6 +3,8 @@
 import threading
 from decimal import Decimal
 
+import pytest
+
 from handler.stream import Change, PermanentError, consumer
 from handler.stream.aws import client
 from handler.stream.testing import deliver, inserted, modified, removed
@@ -107,3 +109,20 @@ def test_later_changes_have_higher_sequence_numbers() -> None:
     assert int(first.sequence_number) < int(second.sequence_number)
     assert first.event_id != second.event_id
     assert first.version < second.version
+
+
+def test_an_items_attributes_have_any_name() -> None:
+    item = {"id": "1", "key": "k", "old": "o", "table": "t", "item": "i", "changed": "c"}
+    assert inserted("users", item).new_image == removed("users", item).old_image == item
+    assert inserted("users", {"key": "k"}, id="1", old="o", table="t", item="i", changed="c").new_image == item
+    assert removed("users", {"key": "k"}, id="1", old="o", table="t", item="i", changed="c").old_image == item
+    change = modified("users", item, {"key": "l"}, old="p", table="u", item="j", changed="d")
+    assert change.old_image == item
+    assert change.new_image == {"id": "1", "key": "l", "old": "p", "table": "u", "item": "j", "changed": "d"}
+    assert inserted("users", {"key": "k"}, "key").keys == {"key": "k"}
+
+
+def test_an_item_without_its_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="no attribute secret, but key='secret' names its primary key") as caught:
+        inserted("users", id="1", key="secret")
+    assert str(caught.value).endswith("""as a mapping: inserted('users', {"key": ...})""")

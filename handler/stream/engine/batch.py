@@ -6,6 +6,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
 from handler.stream.change import Change
+from handler.stream.codec import brief
 
 Function = Callable[[Change], Any]
 Record = Mapping[str, Any]
@@ -35,30 +36,33 @@ class Batch(NamedTuple):
 
 
 def read_batch(records: Any) -> Batch:
-    """Return the sorted batch. Raises InvalidBatchError, which names the record and the field."""
+    """Return the sorted batch, each record once. Raises InvalidBatchError, which names the record and the field.
+
+    A number and a key in a stream belong to one change, so a second record with both is the same record again.
+    """
     if not isinstance(records, list) or not records:
-        raise InvalidBatchError(f"Records is {records!r}, not a list of stream records")
-    rows = list[tuple[int, ItemKey, Record]]()
+        raise InvalidBatchError(f"Records is {brief(records)}, not a list of stream records")
+    rows = dict[tuple[int, ItemKey], Record]()
     stream = None
     for index, record in enumerate(cast(list[Any], records)):
         try:
             stream = _stream(record, stream)
-            rows.append((*_sequence_and_key(record["dynamodb"], stream), record))
+            rows.setdefault(_sequence_and_key(record["dynamodb"], stream), record)
         except InvalidBatchError as error:
             raise InvalidBatchError(f"Records[{index}].{error}") from error
-    rows.sort(key=itemgetter(0))
-    sequences, items, ordered = (list(column) for column in zip(*rows, strict=True))
-    return Batch(str(stream), ordered, sequences, items)
+    ordered = sorted(rows, key=itemgetter(0))
+    sequences, items = [sequence for sequence, _ in ordered], [item for _, item in ordered]
+    return Batch(str(stream), [rows[each] for each in ordered], sequences, items)
 
 
 def _stream(record: Any, before: str | None) -> str:
     if not isinstance(record, dict) or not isinstance(cast(Record, record).get("dynamodb"), dict):
-        raise InvalidBatchError(f"dynamodb: missing in {record!r}")
+        raise InvalidBatchError(f"dynamodb: missing in {brief(record)}")
     source, stream = cast(Record, record).get("eventSource"), cast(Record, record).get("eventSourceARN")
     if source != "aws:dynamodb":
-        raise InvalidBatchError(f"eventSource: {source!r} is not 'aws:dynamodb'")
+        raise InvalidBatchError(f"eventSource: {brief(source)} is not 'aws:dynamodb'")
     if not isinstance(stream, str) or not stream:
-        raise InvalidBatchError(f"eventSourceARN: {stream!r} is not the ARN of a stream")
+        raise InvalidBatchError(f"eventSourceARN: {brief(stream)} is not the ARN of a stream")
     if before is not None and stream != before:
         raise InvalidBatchError(f"eventSourceARN: {stream!r}, but the records before it are from {before!r}")
     return stream
@@ -67,9 +71,9 @@ def _stream(record: Any, before: str | None) -> str:
 def _sequence_and_key(body: Record, stream: str) -> tuple[int, ItemKey]:
     sequence, keys = body.get("SequenceNumber"), body.get("Keys")
     if not isinstance(sequence, str) or not (sequence.isascii() and sequence.isdigit()):
-        raise InvalidBatchError(f"dynamodb.SequenceNumber: {sequence!r} is not a sequence number")
+        raise InvalidBatchError(f"dynamodb.SequenceNumber: {brief(sequence)} is not a sequence number")
     if not isinstance(keys, dict) or not keys:
-        raise InvalidBatchError(f"dynamodb.Keys: {keys!r} is not a primary key")
+        raise InvalidBatchError(f"dynamodb.Keys: {brief(keys)} is not a primary key")
     return int(sequence), (stream, *[(name, _key(name, value)) for name, value in sorted(cast(Record, keys).items())])
 
 
@@ -78,19 +82,25 @@ def _key(name: str, value: Any) -> Hashable:
         [(kind, content)] = cast(Record, value).items()
         if kind in KEY_TYPES and isinstance(content, str):
             return kind, content
-    raise InvalidBatchError(f"dynamodb.Keys.{name}: {value!r} is not a key value")
+    raise InvalidBatchError(f"dynamodb.Keys.{name}: {brief(value)} is not a key value")
 
 
 def refuse_async(function: Function) -> None:
     """Raise AsyncHandlerError if a call does not run the function: `async def`, or a function with `yield`."""
-    if any(would_not_run(function) for would_not_run in NOT_RUN_BY_CALL):
+    called = (function, type(function).__call__)  # an object's own __call__ may be async, too
+    if any(would_not_run(each) for would_not_run in NOT_RUN_BY_CALL for each in called):
         raise AsyncHandlerError(f"{function!r} is async or a generator; make it a plain function to run in a thread")
+
+
+def is_unrun(result: Any) -> bool:
+    """Return whether the result of a call is code that has not run: an awaitable or a generator."""
+    return result is not None and any(is_kind(result) for is_kind in UNRUN_RESULTS)
 
 
 def call(function: Function, change: Change) -> None:
     """Run a handler for one change. Raises AsyncHandlerError if it returns an awaitable or a generator."""
     result = function(change)
-    if result is not None and any(is_unrun(result) for is_unrun in UNRUN_RESULTS):
+    if is_unrun(result):
         if inspect.iscoroutine(result):
             result.close()
         raise AsyncHandlerError(f"{function!r} returned {result!r}, which is never run; make it a plain function")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from handler.stream.change import END_OF_TIME_SECONDS, Change
+from handler.stream.codec import brief
 from handler.stream.engine.batch import InvalidBatchError, read_batch
 from handler.stream.engine.batch_run import Processor
 from handler.stream.engine.invocation import Invocation
@@ -125,7 +126,7 @@ def _in_groups(items: Mapping[str, list[Change]]) -> Iterator[dict[str, list[Cha
 def _by_item(records: Any) -> Mapping[str, list[Change]]:
     """Group the changes by item, each change once, in stream order. Raises InvalidBatchError."""
     if not isinstance(records, list) or not records:
-        raise InvalidBatchError(f"records is {records!r}, not a list of stream records")
+        raise InvalidBatchError(f"records is {brief(records)}, not a list of stream records")
     items: dict[str, dict[str, Change]] = {}
     for record in cast(list[Any], records):
         [valid_record] = read_batch([record]).records

@@ -26,7 +26,7 @@ class RefusedError(Exception):
     """The condition of a write is false; `item` is the stored item, None if the ledger has none."""
 
     def __init__(self, item: Item | None) -> None:
-        super().__init__(f"refused by {item}")
+        super().__init__("refused by an item of the ledger" if item else "refused, since the ledger has no such item")
         self.item = item
 
 

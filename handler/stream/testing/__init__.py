@@ -97,19 +97,44 @@ class DeliveryResult:
         return [change for number, change in self._changes.items() if number in numbers]
 
 
-def inserted(table: str, /, key: Key = "id", **item: Any) -> Change:
-    """Return the change that inserts an item of native values; `key` names the attributes of the primary key."""
-    return _change("INSERT", table, key, NewImage=item)
+def inserted(table: str, item: Mapping[str, Any] | None = None, /, key: Key = "id", **attributes: Any) -> Change:
+    """Return the change that inserts an item of native values.
+
+    Parameters
+    ----------
+    item : mapping, optional
+        The item, or a part of it. Only here may an attribute have the name `key`.
+    key : str or tuple of str
+        The attributes of the primary key.
+    attributes
+        The item's attributes, or more of them.
+
+    Raises
+    ------
+    ValueError
+        The item lacks an attribute of its key.
+    """
+    return _change("INSERT", table, key, NewImage={**(item or {}), **attributes})
 
 
-def modified(table: str, /, old: Mapping[str, Any], key: Key = "id", **attributes: Any) -> Change:
-    """Return the change that sets attributes of the item `old`."""
-    return _change("MODIFY", table, key, NewImage={**old, **attributes}, OldImage=old)
+def modified(
+    table: str,
+    old: Mapping[str, Any],
+    changed: Mapping[str, Any] | None = None,
+    /,
+    key: Key = "id",
+    **attributes: Any,
+) -> Change:
+    """Return the change that sets attributes of the item `old`: those of `changed` and of the keywords.
+
+    `key` and the errors are those of `inserted`.
+    """
+    return _change("MODIFY", table, key, NewImage={**old, **(changed or {}), **attributes}, OldImage=old)
 
 
-def removed(table: str, /, key: Key = "id", **item: Any) -> Change:
-    """Return the change that removes an item."""
-    return _change("REMOVE", table, key, OldImage=item)
+def removed(table: str, item: Mapping[str, Any] | None = None, /, key: Key = "id", **attributes: Any) -> Change:
+    """Return the change that removes an item. The parameters and the errors are those of `inserted`."""
+    return _change("REMOVE", table, key, OldImage={**(item or {}), **attributes})
 
 
 def deliver(handler: Consumer, *changes: Change, clients: Mapping[str, Any] | None = None) -> DeliveryResult:
@@ -138,8 +163,13 @@ def deliver(handler: Consumer, *changes: Change, clients: Mapping[str, Any] | No
 
 def _change(name: str, table: str, key: Key, **images: Mapping[str, Any]) -> Change:
     [item, *_] = images.values()
-    number = next(_numbers)
-    keys = {attribute: item[attribute] for attribute in ((key,) if isinstance(key, str) else key)}
+    number, names = next(_numbers), (key,) if isinstance(key, str) else key
+    if missing := [name for name in names if name not in item]:
+        raise ValueError(
+            f"the item has no attribute {', '.join(missing)}, but key={key!r} names its primary key; pass an item with "
+            f'an attribute named key as a mapping: inserted({table!r}, {{"key": ...}})'
+        )
+    keys = {name: item[name] for name in names}
     return Change(
         {
             "eventID": f"event-{number}",

@@ -179,7 +179,7 @@ def test_any_exception_is_a_failure_of_its_change_in_a_batch_and_in_a_retry_run(
 def test_an_undecodable_change_is_parked_alone(broken: dict[str, Any], error: str, log_lines: Lines) -> None:
     """With an unknown event name the handler does not run, since the kind of the change is unknown."""
     harness = ConsumerHarness()
-    harness.look = lambda change: change.new_image
+    harness.look = lambda change: change.new_image and None
     answer = harness.invoke({"Records": [record(1), record(2) | broken, record(3)]})
     assert answer == {"batchItemFailures": []}
     assert (harness.applied, harness.parked()) == ([1, 3], [2])

@@ -25,7 +25,7 @@ class Function:
 
     def __init__(self, aws: LocalAws) -> None:
         self.feed, self.name = Feed(), f"gate-{uuid.uuid4().hex[:8]}"
-        self.gate = Gate(aws.sandbox.emulator.port, aws.client, self.feed, REGION)
+        self.gate = Gate(aws.sandbox.emulator.port, aws.client, self.feed, REGION, aws.sandbox.poller.wake)
         self.table, self.ledger = f"{self.name}-table", f"{self.name}-ledger"
         for table in (self.table, self.ledger):
             aws.create_table(table)

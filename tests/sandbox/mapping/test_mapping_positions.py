@@ -138,6 +138,13 @@ def test_a_drained_mapping_is_next_due_at_its_next_read() -> None:
     assert driver.mapping.due() == 0.25
 
 
+def test_a_mapping_that_polls_slowly_can_be_told_to_read_now() -> None:
+    driver = Driver(poll=2.0, stream=filled(1)).run(until=0)
+    assert driver.mapping.due() == 2.0
+    driver.mapping.read_now()
+    assert driver.mapping.due() == 0.0
+
+
 def test_a_failed_description_or_read_is_repeated_after_the_poll_interval_and_drains_nothing() -> None:
     mapping = Driver().mapping
     [describe] = mapping.advance(0)
