@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, cast
 
-from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
+from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs] -- untyped
 
 from handler.stream.codec import encode_item
 from sandbox import SandboxError
@@ -101,6 +101,8 @@ class Items:
             return getattr(self._dynamodb(), operation)(**arguments)
         except ClientError as error:
             raise ItemsError(cast("Any", error).response["Error"]["Message"]) from error
+        except BotoCoreError as error:
+            raise ItemsError(f"the embedded AWS does not answer: {error}") from error
 
 
 def item_text(item: Mapping[str, Value]) -> str:

@@ -26,6 +26,8 @@ from sandbox.watch.feed import Fact, Feed, Reader
 
 MAX_BODY_BYTES = 1_000_000
 """The longest body of a request: an item of DynamoDB has 400 KB at most, and its JSON is longer."""
+MAX_SKIPPED_BYTES, PIECE_BYTES = 16_000_000, 16_384
+"""How much of a longer body is skipped, so that the client gets the answer, and how much of it at a time."""
 HEARTBEAT_SECONDS = 1.0
 """How long a stream without facts is silent; the next heartbeat fails if the reader is gone."""
 WRITE_SECONDS = 30.0
@@ -190,14 +192,14 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         query = dict(parse_qsl(address.query))
         try:
+            call = Call(query, self._read())  # first, since a client reads no answer while it sends
             self._check(query)
-            call = Call(query, self._read())
             if self.command == "GET" and address.path in ("/", "/events", "/facts"):
                 self._serve_page_or_facts(address.path, query)
             else:
                 self._send_json(HTTPStatus.OK, self._route(address.path)(call))
         except RequestError as error:
-            self.close_connection = True  # the body may not have been read
+            self.close_connection = True  # a part of the body may not have been read
             self._send_json(error.status, {"error": str(error)})
         except SandboxError as error:
             self._send_json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
@@ -228,6 +230,9 @@ class _Handler(BaseHTTPRequestHandler):
         if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdigit()):
             raise RequestError(HTTPStatus.LENGTH_REQUIRED, "the length of the body is unknown")
         if int(length) > MAX_BODY_BYTES:
+            left = min(int(length), MAX_SKIPPED_BYTES)
+            while left and (piece := self.rfile.read(min(left, PIECE_BYTES))):
+                left -= len(piece)
             raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body exceeds {MAX_BODY_BYTES:,} bytes")
         return self.rfile.read(int(length))
 

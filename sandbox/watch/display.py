@@ -14,6 +14,7 @@ from sandbox.watch.feed import Fact
 
 LISTED = 5
 """Lines of one kind that the display shows of an invocation. One more line has the number of the others."""
+BAD_LEVELS = ("traceback", "ERROR", "CRITICAL")
 OUTPUT_LINES = 20
 """Lines of a handler that the display shows of an invocation."""
 LISTED_A_SECOND = 20
@@ -55,6 +56,7 @@ class Display:
         self._listed_at: deque[float] = deque()
         self._bursts: dict[tuple[str, str], _Burst] = {}
         self._failures: dict[tuple[str, str], _Failure] = {}  # by consumer and error
+        self._tracebacks = set[str]()  # those that were shown since the last deployment
         self._held_since: dict[tuple[str, str], float] = {}  # by consumer and item
         self._states: Mapping[str, Any] = {}
         self._renderers: Mapping[str, Callable[[Fact], Iterator[str]]] = {
@@ -97,6 +99,7 @@ class Display:
         self._consumer_width = max(map(len, fact["consumers"]), default=1)
         self._table_width = max(map(len, fact["tables"]), default=1)
         self._failures.clear()
+        self._tracebacks.clear()
         if not fact["first"]:
             changed = ", ".join(fact["changed"])
             yield (
@@ -199,11 +202,16 @@ class Display:
         yield f"{_clock(fact)} faults: {escape(text)}"
 
     def _output(self, fact: Fact) -> Iterator[str]:
-        lines: list[Mapping[str, str]] = fact["output"]
+        lines: list[Mapping[str, str]] = []
+        for line in fact["output"]:
+            if line["level"] != "traceback" or line["text"] not in self._tracebacks:
+                lines.append(line)
+            if line["level"] == "traceback":
+                self._tracebacks.add(line["text"])
         width = max(self._width - 11, 20)
-        styles: dict[str, str] = dict.fromkeys(("traceback", "ERROR", "CRITICAL"), "red")
         shown = (
-            f"         [{styles.get(line['level'], 'dim')}]│ {escape(_short(line['text'], width))}[/]" for line in lines
+            f"         [{'red' if line['level'] in BAD_LEVELS else 'dim'}]│ {escape(_short(line['text'], width))}[/]"
+            for line in lines
         )
         yield from _shorten(shown, most=OUTPUT_LINES)
 

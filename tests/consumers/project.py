@@ -35,16 +35,3 @@ def _assembled() -> Path:
 
 SAMPLE = _assembled()
 """The directory of the sample project."""
-
-
-def copy_sample(root: Path, *folders: str) -> Path:
-    """Make a copy of the sample project for a test that edits it, with these folders of the repository; return it."""
-    root.mkdir()
-    for name in ("handler", *folders):
-        shutil.copytree(SAMPLE / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__main__.py", "Pulumi.yaml", "Pulumi.local.yaml"):
-        shutil.copy(SAMPLE / name, root)
-    for name in (".venv-aws", ".cache"):
-        if (SAMPLE / name).exists():
-            (root / name).symlink_to(SAMPLE / name)
-    return root

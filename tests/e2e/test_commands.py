@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from sandbox.emulator import Clients
 from sandbox.program.deploy import Deployment
-from tests.consumers.project import SAMPLE, copy_sample
+from tests.consumers.project import SAMPLE
 from tests.local import LocalAws, environment_without_aws, is_listening, wait_for
 
 
@@ -26,8 +28,11 @@ def start_command(*arguments: str, root: Path = SAMPLE, **variables: str) -> "su
 
 
 def run_command(*arguments: str, **variables: str) -> tuple[int, str, str]:
-    process = start_command(*arguments, root=SAMPLE, **variables)
-    out, error = process.communicate(timeout=60)
+    with start_command(*arguments, root=SAMPLE, **variables) as process:
+        try:
+            out, error = process.communicate()
+        finally:
+            process.kill()
     return process.returncode, out, error
 
 
@@ -37,6 +42,7 @@ def assert_one_line(result: tuple[int, str, str], message: str, *, out: str = ""
     assert result[2].startswith(message)
 
 
+@pytest.mark.timeout(300)
 def test_the_demo_keeps_its_promises():
     code, out, error = run_command("demo")
     assert (code, error) == (0, ""), out
@@ -81,7 +87,16 @@ def read_exports(process: "subprocess.Popen[str]") -> dict[str, str]:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the project that the test edits."""
-    return copy_sample(tmp_path / "project", "infra", "sandbox")
+    root = tmp_path / "project"
+    root.mkdir()
+    for name in ("handler", "infra", "sandbox"):
+        shutil.copytree(SAMPLE / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__main__.py", "Pulumi.yaml", "Pulumi.local.yaml"):
+        shutil.copy(SAMPLE / name, root)
+    for name in (".venv-aws", ".cache"):
+        if (SAMPLE / name).exists():
+            (root / name).symlink_to(SAMPLE / name)
+    return root
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -91,6 +106,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def test_up_shows_what_happens_and_deploys_edits_until_it_is_interrupted(copy: Path, tmp_path: Path):
+    """A handler that is edited while it runs ends with the old code, as on AWS."""
     process = start_command("up", "--outputs", str(tmp_path / "outputs.json"), root=copy)
     assert process.stdout
     variables = read_exports(process)
@@ -112,11 +128,49 @@ def test_up_shows_what_happens_and_deploys_edits_until_it_is_interrupted(copy: P
     ):
         assert re.search(rf"^{expected}", printed, re.MULTILINE), printed
 
-    module = copy / "handler" / "welcome_email.py"
-    edit(module, "    user = change.new_image or {}", "    user = (change.new_image or {}")
-    assert re.search(r"✖ not deployed: handler/welcome_email.py:\d+: ", read_until(process, "not deployed"))
-    edit(module, "    user = (change.new_image or {}", "    user = change.new_image or {'language': 'en'}")
-    assert read_until(process, "redeployed").endswith("✔ redeployed: welcome-email-function\n")
+    def read_line(pattern: str) -> str:
+        while not re.search(pattern, line := process.stdout.readline()):  # pyright: ignore[reportOptionalMemberAccess]
+            assert line
+        return line[9:].rstrip()  # without the time of day
+
+    def put(**user: str) -> None:
+        (tmp_path / "users.json").write_text(json.dumps(user), encoding="utf-8")
+        assert run_command("put", "--table", "users", str(tmp_path / "users.json"), **variables)[0] == 0
+
+    def save(path: Path, old: str, new: str) -> str:
+        edit(path, old, new)
+        return read_line("deploy")
+
+    aws = Clients(variables["AWS_ENDPOINT_URL"], variables["AWS_REGION"])
+    before = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
+    module, sends = copy / "handler" / "welcome_email.py", "    user = change.new_image or {}"
+    begins = f"pathlib.Path({str(tmp_path / 'begun')!r}).touch()"
+    slow, raises = f"    import pathlib, time; {begins}; time.sleep(3)", "    raise OSError('no [mail] server')"
+    assert save(module, sends, f"{slow}\n{sends}") == "✔ redeployed: welcome-email-function"
+    put(id="11", email="a@example.com")
+    wait_for((tmp_path / "begun").exists, "the slow invocation", timeout_seconds=60)
+    assert save(module, slow, raises) == "✔ redeployed: welcome-email-function"
+    assert re.fullmatch(r"welcome-email users +INSERT id=11  ✔ \d+ ms", read_line("welcome-email users"))
+    put(id="12", email="b@example.com")
+    assert "INSERT id=12  ‖ OSError: no [mail] server → held" in read_line("welcome-email users")
+    assert save(module, f"{raises}\n", "") == "✔ redeployed: welcome-email-function"
+    assert re.fullmatch(r"welcome-email +id=12  ▶ released after \d+ s, 1 change done", read_line("released"))
+
+    message = "✖ not deployed: handler/welcome_email.py:31: SyntaxError: invalid syntax"
+    assert save(module, sends, f"{sends}\n    if") == message
+    assert save(module, f"{sends}\n    if", sends) == "nothing to redeploy"
+    settings, stores = copy / "__main__.py", copy / "infra" / "stores.py"
+    message = "✖ not deployed: __main__.py:19: NameError: name 'Setings' is not defined"
+    assert save(settings, "settings = Settings", "settings = Setings") == message
+    assert save(settings, "settings = Setings", "settings = Settings") == "nothing to redeploy"
+    assert save(stores, '"id": "expiry"', '"id": "expires"') == "✔ redeployed: stores-failures-expiry"
+    lost = save(copy / "Pulumi.local.yaml", "mailFrom: hello@example.com", "failureRetentionInDays: 9")
+    assert lost.startswith("✖ not deployed: it would delete the consumer welcome-email, so everything stays as it is.")
+
+    after = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
+    assert after == before
+    items = aws("dynamodb").scan(TableName=after["tables"]["users"]["name"])["Items"]
+    assert sorted(item["id"]["S"] for item in items) == ["1", "11", "12", "2"]
     interrupt(process)
     assert not is_listening(int(variables["AWS_ENDPOINT_URL"].rpartition(":")[2]))
 

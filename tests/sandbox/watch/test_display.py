@@ -79,6 +79,14 @@ def test_a_failure_is_shown_with_what_happens_next_and_the_handlers_lines():
     ]
 
 
+def test_a_traceback_is_shown_once_until_the_code_changes():
+    made, lines = display(), [{"text": "handler/mirror.py:7 in handler: x", "level": "traceback"}] * 2
+    assert len(shown(made, held(), output=lines)) == 2
+    assert len(shown(made, held("id=b"), output=lines)) == 1
+    list(made.render(DEPLOYED))
+    assert len(shown(made, held("id=c"), output=lines)) == 2
+
+
 def test_many_changes_are_counted_until_the_consumer_has_caught_up():
     made = display()
     burst = [change(f"id={number}") for number in range(LISTED + 1)]
