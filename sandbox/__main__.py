@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandbox import SandboxError, edges
+from sandbox import ROOT, SandboxError, edges
 from sandbox.new import commands as new
 
 if TYPE_CHECKING:
@@ -240,11 +240,11 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except Exception as error:
-        from pulumi import RunError
+        from sandbox.edits.problems import describe, is_of_program
 
-        if not isinstance(error, RunError):
+        if not is_of_program(error, ROOT):
             raise
-        print(error, file=sys.stderr)  # the program's own message, such as all errors of its configuration
+        print(describe(error, ROOT), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         is_regular_end = arguments.command in ("up", "serve", "watch")
