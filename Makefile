@@ -17,46 +17,57 @@ sandbox: .venv/.installed .venv-aws/.installed  ## Deploy everything on this mac
 pr: test locked  ## Run everything that a pull request must pass, as CI does
 
 # CI compares docs/roles with the program; elsewhere, `make test` first adds a new consumer to docs/roles.
-test: check .venv-aws/.installed $(if $(CI),,roles)  ## Run every check and every test
+test: check .venv/.tests .venv-aws/.installed $(if $(CI),,roles)  ## Run every check and every test
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 roles: .venv/.installed  ## Write the permissions of the pipeline's roles, docs/roles, from the program
 	.venv/bin/python -m tests.program.role_documents
 
-simulate: .venv/.installed  ## Check order, once and completeness in 10,000 new random histories of failures
+simulate: .venv/.tests  ## Check order, once and completeness in 10,000 new random histories of failures
 	.venv/bin/python -m tests.property --histories 10000
 
 bench: .venv/.installed .venv-aws/.installed  ## Measure the engine's cost, lateness, drain and redrive rates beside the baseline
 	@for question in engine sizes cost drain lateness redrive; do .venv/bin/python -m bench $$question --quick || exit 1; done
 
-check: .venv/.installed policy/.venv/.installed workflows secrets  ## Check format, lint, types, workflows and secrets
-	.venv/bin/ruff format --check .
+check: .venv/.checks policy/.venv/.installed workflows secrets  ## Check format, lint, types, workflows and secrets
+	.venv/bin/ruff format --check $(OURS)
 	.venv/bin/ruff check .
 	.venv/bin/basedpyright
 	.venv/bin/basedpyright --venvpath policy policy
 
-workflows: .venv/.installed
+# The user's own code has the format of its user; make format has ours for it.
+OURS := .ci bench handler/stream infra ops policy sandbox $(filter-out tests/mine tests/example,$(wildcard tests/*))
+
+workflows: .venv/.checks
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	.venv/bin/zizmor --quiet --offline --pedantic --min-severity medium --strict-collection .
 
-secrets: .venv/.installed
+secrets: .venv/.checks
 	git ls-files -z --cached --others --exclude-standard | xargs -0 .venv/bin/detect-secrets-hook --no-verify
 
-format: .venv/.installed  ## Format the code and apply the linter's fixes
+format: .venv/.checks  ## Format the code and apply the linter's fixes
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
+# The first of these files has pip and uv for the others.
 .venv/.installed: requirements.txt requirements-dev.txt
-	@$(PYTHON) .ci/virtual_environment.py .venv $^
+	@$(PYTHON) .ci/virtual_environment.py $@ $^
 
-.venv-aws/.installed: sandbox/requirements.txt
-	@$(PYTHON) .ci/virtual_environment.py .venv-aws $^
+.venv/.tests: requirements-test.txt | .venv/.installed
+	@$(PYTHON) .ci/virtual_environment.py $@ $^
 
-policy/.venv/.installed: policy/requirements.txt
-	@$(PYTHON) .ci/virtual_environment.py policy/.venv $^
+.venv/.checks: requirements-check.txt | .venv/.tests
+	@$(PYTHON) .ci/virtual_environment.py $@ $^
 
-LOCKS := requirements.txt handler/requirements.txt requirements-dev.txt sandbox/requirements.txt policy/requirements.txt
+.venv-aws/.installed: sandbox/requirements.txt | .venv/.installed
+	@$(PYTHON) .ci/virtual_environment.py $@ $^
+
+policy/.venv/.installed: policy/requirements.txt | .venv/.installed
+	@$(PYTHON) .ci/virtual_environment.py $@ $^
+
+LOCKS := requirements.txt handler/requirements.txt requirements-dev.txt requirements-test.txt requirements-check.txt \
+	sandbox/requirements.txt policy/requirements.txt
 # The archive holds only wheels. Lambda's runtime has the SDK, so the lock omits it unless handler/requirements.in names it.
 FOR_handler/requirements.txt := --only-binary :all: --excludes /dev/stdin
 SDK := $(if $(shell grep -iE '^(boto3|botocore|s3transfer)([^a-z0-9._-]|$$)' handler/requirements.in),,boto3 botocore s3transfer)

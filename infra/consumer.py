@@ -23,6 +23,8 @@ from infra.table import Changes, Table, ViewType
 
 Destination = aws.sqs.Queue | aws.sns.Topic
 
+DEFAULT_SIZES = Tuning()
+
 LAMBDA = {"Service": "lambda.amazonaws.com"}
 ASSUMED_BY_LAMBDA = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": LAMBDA, "Action": "sts:AssumeRole"}]}
@@ -44,10 +46,11 @@ class StreamConsumer(pulumi.ComponentResource):
         The failure bucket and the ledger. Their key also encrypts the log and the variables. With stores, a schedule
         retries held items every minute. A consumer without stores keeps no failures, notes or claims. The rules warn
         about this, and refuse it if a table that the consumer reads is protected.
-    tuning
-        Sizes and limits. `enabled` is for the mappings and the schedule.
     package
         The code, from `infra.archive.build`. All consumers of a program share one package.
+    tuning
+        Sizes and limits, such as `settings.tuning("welcome-email")` from the stack file. The default is that of each
+        field, whatever the stack file has. `enabled` is for the mappings and the schedule.
     on_failure
         A queue or topic as the mappings' on-failure destination, instead of the failure bucket. It receives only
         pointers into the stream, which are of no use after 24 h, when the stream deletes the records.
@@ -92,8 +95,8 @@ class StreamConsumer(pulumi.ComponentResource):
         reads: Sequence[Changes],
         environment: Environment,
         stores: Stores | None,
-        tuning: Tuning,
         package: Package,
+        tuning: Tuning = DEFAULT_SIZES,
         on_failure: Destination | None = None,
         images: ViewType = "KEYS_ONLY",
         allow_writes_to: Sequence[Table] = (),

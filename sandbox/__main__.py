@@ -1,8 +1,9 @@
 """python -m sandbox: the program on this machine.
 
-`demo` shows it, `up` keeps it running, and the other commands are for a second terminal.
+`demo` shows it, `up` keeps it running, `new` and `add-dependency` extend it, and the others are for a second terminal.
 """
 
+import gc
 import signal
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandbox import SandboxError, edges
+from sandbox.new import commands as new
 
 if TYPE_CHECKING:
     from sandbox.running import RunningSandbox
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 def run_demo(started_at: float) -> int:
     """Show the whole system at work; return 1 if a promise is broken."""
+    gc.disable()  # the demo lives for seconds, and garbage collection makes its imports take a quarter longer
     from rich.console import Console
 
     from sandbox.demo.run import Demo
@@ -194,6 +197,7 @@ def parser() -> argparse.ArgumentParser:
     putter.add_argument(
         "file", type=Path, help="plain JSON lines, or DynamoDB JSON lines of a table export; gzipped or not"
     )
+    new.add_parsers(commands)
     return parser
 
 
@@ -209,6 +213,8 @@ def run(arguments: argparse.Namespace, started_at: float) -> int:
             return run_serve()
         case "put":
             return run_put(arguments.table, arguments.file)
+        case "new" | "add-dependency":
+            return new.run(arguments)
         case _:
             from sandbox.running import the_running_one
 

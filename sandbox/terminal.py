@@ -48,7 +48,9 @@ class Terminal:
         self._print(self._display.tick(time.time()))
         if self._live:
             lines = self._display.live()
-            self._live.update(Text.from_markup("\n".join(lines), overflow="ellipsis") if lines else "", refresh=True)
+            text = Text.from_markup("\n".join(lines), overflow="ellipsis")
+            text.no_wrap = True
+            self._live.update(text, refresh=True)
 
     def _print(self, lines: Iterable[str]) -> None:
         for line in lines:

@@ -8,21 +8,25 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Self
 
+from sandbox import ROOT
 from sandbox.edits.deployed import deployed_fields
+from sandbox.edits.files import Files
 from sandbox.edits.watcher import Watcher
-from sandbox.emulator import EmulatorError, free_port
+from sandbox.emulator import Clients, EmulatorError, free_port
 from sandbox.gate.gate import Gate
 from sandbox.mapping.invocation import ObservedInvocation
+from sandbox.page.actions import Actions
+from sandbox.page.server import PageServer
 from sandbox.program.deploy import Deployment, Sandbox
-from sandbox.program.in_process import Program
+from sandbox.program.in_process import STACK, Program
 from sandbox.running import RunningSandbox
 from sandbox.tables.local import KEPT, LocalTables
 from sandbox.watch.feed import Feed
 from sandbox.watch.recorder import Recorder
 from sandbox.watch.state import State
 
-PORT = 4566
-"""The usual port on loopback. If it is taken, the next free one is used."""
+PORT, PAGE_PORT = 4566, 4580
+"""The usual ports on loopback: of the sandbox, and of its page. If one is taken, the next free one is used."""
 PORTS_TRIED = 20
 STATE_SECONDS = 1.0
 """Seconds between two looks at the state of the consumers."""
@@ -75,8 +79,9 @@ class Workbench:
         self._kept = KEPT if keep_tables else None
         self._invent_tables = invent_tables
         with contextlib.ExitStack() as stack:
+            stamps = Files(ROOT, STACK).stamps()
             self._start(stack, program, port)
-            self._watcher = Watcher(self.sandbox, self.deployment, self.feed, ask, self.take_deployment)
+            self._watcher = Watcher(self.sandbox, self.deployment, self.feed, ask, self.take_deployment, stamps)
             self._closing = stack.pop_all()
 
     def _start(self, stack: contextlib.ExitStack, program: Program, port: int | None) -> None:
@@ -104,7 +109,10 @@ class Workbench:
         self._gate, self._state = gate, State(self.feed, poller, client)
         self.deployment = self.sandbox.deploy(program)
         front = self.sandbox.front
-        self.running = RunningSandbox(os.getpid(), front.port, front.url, region)
+        clients = Clients(front.url, region)
+        actions = Actions(clients, self.sandbox.outputs, self.sandbox.variables(), gate.faults)
+        page = stack.enter_context(PageServer(self.feed, actions, port=_next_free_port(PAGE_PORT)))
+        self.running = RunningSandbox(os.getpid(), front.port, front.url, region, page.url)
         self.running.announce()
         stack.callback(self.running.withdraw)
         self.take_deployment([])

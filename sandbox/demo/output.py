@@ -1,34 +1,41 @@
-"""What the demo prints: steps, events and checks, one line each."""
+"""What the demo prints: steps, events and checks, one line each where the terminal is wide enough."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from sandbox.demo.workload import sequence_of, version_of_event
 from sandbox.report import HELD, PARKED, RELEASED, RETRY_FAILED, WAIT, InvocationReport, LogEntry
 
 
 class DemoOutput:
-    """Prints the steps, events and checks of the demo, one line each."""
+    """Prints the steps, events and checks of the demo, one line each; a narrow terminal loses no word."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._versions: dict[tuple[str, int], int] = {}  # by table and sequence number
 
-    def print_line(self, text: str) -> None:
-        """Print one line, truncated to the width of the terminal."""
-        self.console.print(text, no_wrap=True, overflow="ellipsis", highlight=False)
+    def print_line(self, *parts: str) -> None:
+        """Print the parts in one line, or each in lines of its own if the terminal is too narrow."""
+        line = " ".join(parts)
+        first, *others = [line] if self._fits(line) else parts
+        for text in (first.rstrip(), *(f"    {other.lstrip()}" for other in others)):
+            self.console.print(text, highlight=False)
+
+    def _fits(self, text: str) -> bool:
+        return Text.from_markup(text.rstrip()).cell_len <= self.console.width
 
     def print_step(self, what: str, seconds: float, aside: str = "") -> None:
         """Print a step and its duration."""
-        self.print_line(f"[bold green]✔[/] {what:<26} {seconds:5.1f} s   [dim]{aside}[/]")
+        self.print_line(f"[bold green]✔[/] {what:<26} {seconds:5.1f} s", *([f"  [dim]{aside}[/]"] if aside else []))
 
     def print_check(self, name: str, text: str, aside: str = "", *, holds: bool) -> bool:
         """Print a promise and whether it holds; return `holds`."""
         mark = "[bold green]✔[/]" if holds else "[bold red]✖[/]"
-        self.print_line(f"{mark} {name:<10} {text:<26} [dim]{aside}[/]")
+        self.print_line(f"{mark} {name:<10} {text:<26}", *([f"[dim]{aside}[/]"] if aside else []))
         return holds
 
     def print_report(self, report: InvocationReport) -> None:
@@ -71,7 +78,8 @@ class DemoOutput:
         self, report: InvocationReport, event_name: str, keys: Mapping[str, Any], text: str, table: str = ""
     ) -> None:
         item = f"#{keys.get('order_id') or keys['id']}"
-        self.print_line(f"  {table or report.table:<7} {item:<4} {event_name:<7} {report.consumer:<14} {text}")
+        line = f"  {table or report.table:<7} {item:<4} {event_name:<7} {report.consumer:<14} {text}"
+        self.print_line(line if self._fits(line) else f"  {item} {report.consumer} {text}")
 
 
 def _error(entry: LogEntry) -> str:

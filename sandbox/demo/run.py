@@ -30,6 +30,7 @@ from sandbox.demo.workload import (
     WriteFailure,
     count_out_of_order,
     expected_versions,
+    failing_group,
     max_delay_of_others,
     order_groups,
     sequence_of,
@@ -41,17 +42,18 @@ from sandbox.emulator import free_port
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import Deployment, Sandbox
 from sandbox.program.in_process import STACK, Program, stack_config
-from sandbox.report import Event, Names, report_of
+from sandbox.report import HELD, Event, Names, report_of
 
 REDELIVERIES = 3
-START_TIMEOUT_SECONDS = 30
+START_TIMEOUT_SECONDS, IDLE_TIMEOUT_SECONDS = 120, 180
+"""Busy machines take so long; an idle one takes a second, and five."""
 GROUP_PAUSE_SECONDS = 0.3
 """The pause between two groups of orders, so that later groups come while FAILING_ORDER is held."""
 REQUIRED_OUTPUTS = {"tables": {"users", "orders", "orders-mirror"}, "consumers": {"welcome-email", "mirror"}}
 CONFIG = {
     "mailFrom": "hello@example.com",
-    # The batch size makes one group of orders one batch, on machines of any speed.
-    "tuning": json.dumps({"mirror": {"batchSize": GROUP_SIZE * VERSIONS, "maximumBatchingWindowInSeconds": 1}}),
+    # One group of orders is one batch, on machines of any speed: the window is longer than the writes of a group take.
+    "tuning": json.dumps({"mirror": {"batchSize": GROUP_SIZE * VERSIONS, "maximumBatchingWindowInSeconds": 60}}),
 }
 
 
@@ -128,8 +130,8 @@ class Demo:
         The users and the first group of orders start the functions. The delay is measured with the other groups.
         """
         self.output.print_line(f"writing {ORDERS * VERSIONS} changes to {ORDERS} orders, and {USERS} users")
-        failing = f"one order cannot be written for {WRITE_FAILURE_SECONDS:.0f} s · one user's language has no template"
-        self.output.print_line(f"  [dim]{failing}[/]")
+        failing = f"  [dim]one order cannot be written for {WRITE_FAILURE_SECONDS:.0f} s[/]"
+        self.output.print_line(failing, "[dim]· one user's language has no template[/]")
         starting, *others = order_groups()
         self._write_batch("users", user_items())
         self._write_orders(starting)
@@ -162,7 +164,7 @@ class Demo:
 
     def _show_until_idle(self) -> None:
         pool = ThreadPoolExecutor(1)
-        idle = pool.submit(self.sandbox.wait_until_idle)
+        idle = pool.submit(self.sandbox.wait_until_idle, IDLE_TIMEOUT_SECONDS)
         pool.shutdown(wait=False)  # an interrupt does not wait for the thread
         while not (idle.done() and self._observed.empty()):
             self._show_next(timeout_seconds=0.05)
@@ -175,7 +177,10 @@ class Demo:
         except queue.Empty:
             return None
         self._invocations.append(invocation)
-        self.output.print_report(report_of(invocation, self.names))
+        report = report_of(invocation, self.names)
+        self.output.print_report(report)
+        if report.consumer == "mirror" and report.entries_of(HELD):
+            self.mirror_writes.hold_is_seen = True
         return at
 
     def check_promises(self) -> bool:
@@ -206,14 +211,14 @@ class Demo:
         return self.output.print_check("order", f"{late} of {len(expected)} out of order", aside, holds=holds)
 
     def _check_prompt(self, baseline: list[TimedEvent]) -> bool:
-        """Check that the delay of every other order's changes was shorter than that of the failing change."""
+        """Check that the other orders' changes in the batch of the failing change were applied before it succeeded."""
         arrived, applied = self.mirror_writes.written_at, dict[Version, float]()
         for at, event in baseline:
             applied.setdefault(version_of_event(event), at)
         measured = {version: at for version, at in self.written_at.items() if at >= self.measured_since}
-        failing, late = (FAILING_ORDER, FAILING_VERSION), max_delay_of_others(measured, arrived)
+        failing, late = arrived[FAILING_ORDER, FAILING_VERSION], max_delay_of_others(measured, arrived)
         aside = f"(stock batch processor, same run: {max_delay_of_others(measured, applied):.1f} s)"
-        holds = late < arrived[failing] - self.written_at[failing]
+        holds = all(arrived[version] < failing for version in failing_group())
         return self.output.print_check("prompt", f"others at most {late:.1f} s late", aside, holds=holds)
 
     def _check_once(self) -> bool:

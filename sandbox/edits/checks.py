@@ -101,7 +101,7 @@ class ImportCheck:
         }
 
     def check(self, functions: Sequence[Checked], archive: Path, changed: Iterable[Path]) -> None:
-        """Import the module of each function.
+        """Import the module of each function that names one.
 
         Parameters
         ----------
@@ -121,6 +121,7 @@ class ImportCheck:
             compiled = Path(importlib.util.cache_from_source(str(module))).name
             # As for the program's own modules: Python may take a compiled module for current that is not.
             (self._compiled / module.parent.relative_to("/") / compiled).unlink(missing_ok=True)
+        functions = [function for function in functions if function.module]
         if not functions:
             return
         path = [str(self._root), str(self._unpacked(archive))]

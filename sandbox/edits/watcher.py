@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from sandbox import ROOT
 from sandbox.edits.checks import Checked, ImportCheck, check_files, using
-from sandbox.edits.files import Stamp, differing, forget_modules, read_stamps
+from sandbox.edits.files import Files, Stamp, differing, forget_modules
 from sandbox.edits.problems import ProblemError, describe
 from sandbox.program.deploy import Deployment, Sandbox
 from sandbox.program.in_process import STACK, Program, Registration
@@ -45,6 +45,8 @@ class Watcher:
         deleted. If the answer is no, everything stays as it is.
     deployed
         Called after each deployment, with the names of the changed resources.
+    stamps
+        The program's files before the deployment, so that an edit during it is seen. Default: the files of now.
     root, stack
         The program's directory and its stack.
     clock
@@ -58,6 +60,7 @@ class Watcher:
         feed: Publisher,
         ask: Callable[[str], bool],
         deployed: Callable[[Sequence[str]], object],
+        stamps: Mapping[Path, Stamp] | None = None,
         *,
         root: Path = ROOT,
         stack: str = STACK,
@@ -68,7 +71,8 @@ class Watcher:
         self._root, self._stack, self._clock = root.resolve(), stack, clock
         directory, emulator = sandbox.emulator.directory, sandbox.emulator
         self._imports = ImportCheck(self._root, directory / "imports", emulator.endpoint, emulator.region)
-        self._deployed = self._tried = self._seen = self._read()
+        self._files = Files(self._root, stack)
+        self._deployed = self._tried = self._seen = self._files.stamps() if stamps is None else stamps
         self._seen_at = clock()
 
     def look(self) -> bool:
@@ -76,7 +80,7 @@ class Watcher:
 
         The caller calls this a few times a second.
         """
-        now = self._read()
+        now: Mapping[Path, Stamp] = self._files.stamps()
         if now != self._seen:
             self._seen, self._seen_at = now, self._clock()
         if now == self._tried:
@@ -88,10 +92,7 @@ class Watcher:
 
     def redeploy(self) -> bool:
         """Deploy the program again at once, also if nothing has changed; return whether it was deployed."""
-        return self._try(self._read())
-
-    def _read(self) -> Mapping[Path, Stamp]:
-        return read_stamps(self._root, self._stack)
+        return self._try(self._files.stamps())
 
     def _try(self, now: Mapping[Path, Stamp]) -> bool:
         edited = differing(self._tried, now)
@@ -118,8 +119,7 @@ class Watcher:
         functions = [each.registration for each in self._deployment.resources if each.registration.type == FUNCTION]
         archive = _archive(functions)
         if archive and self._only_modules(changed):
-            uses = using([_checked(each) for each in functions], self._root, changed)
-            self._imports.check(uses, archive, edited)
+            self._imports.check(using(map(_checked, functions), self._root, changed), archive, edited)
         else:
             self._plan(program, edited)
         return self._sandbox.redeploy(self._deployment, program)
@@ -141,14 +141,15 @@ class Watcher:
         if plan.is_empty and self._deployment.resources:
             raise ProblemError("__main__.py:1: the program registers no resource")
         if archive := _archive(plan.functions):
-            checked = [_checked(each) for each in plan.functions]
-            self._imports.check([each for each in checked if each.module], archive, edited)
+            self._imports.check([*map(_checked, plan.functions)], archive, edited)
         losses = " and ".join(sorted(plan.losses))
         if losses and not self._ask(f"deploying deletes {losses}: go on? y/n"):
             raise ProblemError(
-                f"not deployed, because it deletes {losses}: what is up stays. To deploy it, press r and answer y, or "
-                "start the sandbox again"
+                f"it would delete {losses}, so everything stays as it is. To deploy it, press r and answer y, or start "
+                "the sandbox again"
             )
+        if losses and differing(self._tried, self._files.stamps()):
+            raise ProblemError("files have changed since the question: they are looked at again")
 
 
 def _archive(functions: list[Registration]) -> Path | None:
@@ -159,7 +160,10 @@ def _archive(functions: list[Registration]) -> Path | None:
 
 
 def _checked(function: Registration) -> Checked:
-    variables = function.inputs.get("environment", {}).get("variables", {})
-    is_checked = "layers" not in function.inputs  # the check has no layers
-    handler = str(function.inputs.get("handler", "")) if is_checked else ""
-    return Checked(handler, {name: str(value) for name, value in variables.items()})
+    """Return the function's handler, empty with layers, which the check lacks; and the variables that a plan knows."""
+    variables: Any = function.inputs.get("environment")
+    if isinstance(variables, dict):
+        variables = cast("dict[str, Any]", variables).get("variables")
+    known = cast("dict[str, Any]", variables) if isinstance(variables, dict) else {}
+    handler = "" if "layers" in function.inputs else str(function.inputs.get("handler", ""))
+    return Checked(handler, {name: str(value) for name, value in known.items()})

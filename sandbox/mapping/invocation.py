@@ -66,7 +66,6 @@ class Invoker:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._running = Counter[str]()
         self._pauses = Counter[str]()
         self._changed = threading.Condition()
 
@@ -91,11 +90,6 @@ class Invoker:
                 self._pauses[name] -= 1
                 self._changed.notify_all()
 
-    def is_running(self, name: str) -> bool:
-        """Return whether an invocation of the function runs that this object has started."""
-        with self._changed:
-            return self._running[name] > 0
-
     def invoke(
         self, function: LambdaFunction, event: Mapping[str, Any], uuid: str = "", stream_arn: str = "", attempt: int = 1
     ) -> ObservedInvocation:
@@ -105,14 +99,7 @@ class Invoker:
         """
         with self._changed:
             self._changed.wait_for(lambda: not self._pauses[function.name])
-            self._running[function.name] += 1
-        started_at = time.time()
-        try:
-            result = self._result(function, event, started_at)
-        finally:
-            with self._changed:
-                self._running[function.name] -= 1
-                self._changed.notify_all()
+        result = self._result(function, event, time.time())
         records = tuple(event.get("Records", ()))
         scheduled = None if "Records" in event else event
         return ObservedInvocation(uuid, function.name, stream_arn, records, attempt, scheduled=scheduled, **result)

@@ -67,7 +67,7 @@ class Plan:
         return deployed.id, {**deployed.outputs, **inputs}
 
     def invoke(self, token: str, args: dict[str, Any], provider: str) -> dict[str, Any]:
-        """Return the result of a function, as a deployment does."""
+        """Return the result of a function, as a deployment does: a table that the program names may be made for it."""
         return self.deployment.invoke(token, args, provider)
 
 

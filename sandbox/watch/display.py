@@ -14,6 +14,7 @@ from sandbox.watch.feed import Fact
 
 LISTED = 5
 """Lines of one kind that the display shows of an invocation. One more line has the number of the others."""
+BAD_LEVELS = ("traceback", "ERROR", "CRITICAL")
 OUTPUT_LINES = 20
 """Lines of a handler that the display shows of an invocation."""
 LISTED_A_SECOND = 20
@@ -33,6 +34,8 @@ class _Burst:
     began_at: float
     last_at: float
     done: int = 0
+    lines: int = 0
+    """What the handlers have printed meanwhile."""
 
 
 @dataclass
@@ -53,6 +56,7 @@ class Display:
         self._listed_at: deque[float] = deque()
         self._bursts: dict[tuple[str, str], _Burst] = {}
         self._failures: dict[tuple[str, str], _Failure] = {}  # by consumer and error
+        self._tracebacks = set[str]()  # those that were shown since the last deployment
         self._held_since: dict[tuple[str, str], float] = {}  # by consumer and item
         self._states: Mapping[str, Any] = {}
         self._renderers: Mapping[str, Callable[[Fact], Iterator[str]]] = {
@@ -95,6 +99,7 @@ class Display:
         self._consumer_width = max(map(len, fact["consumers"]), default=1)
         self._table_width = max(map(len, fact["tables"]), default=1)
         self._failures.clear()
+        self._tracebacks.clear()
         if not fact["first"]:
             changed = ", ".join(fact["changed"])
             yield (
@@ -138,12 +143,13 @@ class Display:
                 yield from self._output(fact)
             return
         done = [change for change in changes if change["outcome"] == "done"]
-        if self._may_list(fact, done):
+        is_listed = self._may_list(fact, done)
+        if is_listed:
             yield from (f"{head}{_title(change)}  [green]✔[/] [dim]{fact['milliseconds']} ms[/]" for change in done)
         lines = [line for change in changes for line in self._trouble(fact, change)]
         yield from _shorten(f"{head}{line}" for line in lines)
         yield from self._waiting(fact, changes)
-        if lines or len(done) <= LISTED:
+        if lines or is_listed:
             yield from self._output(fact)
 
     def _retry(self, fact: Fact) -> Iterator[str]:
@@ -196,11 +202,16 @@ class Display:
         yield f"{_clock(fact)} faults: {escape(text)}"
 
     def _output(self, fact: Fact) -> Iterator[str]:
-        lines: list[Mapping[str, str]] = fact["output"]
+        lines: list[Mapping[str, str]] = []
+        for line in fact["output"]:
+            if line["level"] != "traceback" or line["text"] not in self._tracebacks:
+                lines.append(line)
+            if line["level"] == "traceback":
+                self._tracebacks.add(line["text"])
         width = max(self._width - 11, 20)
-        styles: dict[str, str] = dict.fromkeys(("traceback", "ERROR", "CRITICAL"), "red")
         shown = (
-            f"         [{styles.get(line['level'], 'dim')}]│ {escape(_short(line['text'], width))}[/]" for line in lines
+            f"         [{'red' if line['level'] in BAD_LEVELS else 'dim'}]│ {escape(_short(line['text'], width))}[/]"
+            for line in lines
         )
         yield from _shorten(shown, most=OUTPUT_LINES)
 
@@ -229,6 +240,7 @@ class Display:
             began_at = fact["at"] - fact["milliseconds"] / 1000
             burst = self._bursts.setdefault(key, _Burst(began_at, fact["at"]))
             burst.done += len(done)
+            burst.lines += len(fact["output"])
             burst.last_at = fact["at"]
         return False
 
@@ -262,7 +274,8 @@ def _title(change: Change) -> str:
 
 def _burst(burst: _Burst) -> str:
     seconds = max(burst.last_at - burst.began_at, 0.1)
-    return f"{burst.done:,} changes in {seconds:.1f} s ({burst.done / seconds:,.0f}/s)"
+    printed = f", {_count(burst.lines, 'line')} printed" if burst.lines else ""
+    return f"{burst.done:,} changes in {seconds:.1f} s ({burst.done / seconds:,.0f}/s){printed}"
 
 
 def _short(text: str, most: int = 160) -> str:

@@ -28,8 +28,11 @@ def start_command(*arguments: str, root: Path = SAMPLE, **variables: str) -> "su
 
 
 def run_command(*arguments: str, **variables: str) -> tuple[int, str, str]:
-    process = start_command(*arguments, root=SAMPLE, **variables)
-    out, error = process.communicate(timeout=60)
+    with start_command(*arguments, root=SAMPLE, **variables) as process:
+        try:
+            out, error = process.communicate()
+        finally:
+            process.kill()
     return process.returncode, out, error
 
 
@@ -39,6 +42,7 @@ def assert_one_line(result: tuple[int, str, str], message: str, *, out: str = ""
     assert result[2].startswith(message)
 
 
+@pytest.mark.timeout(300)
 def test_the_demo_keeps_its_promises():
     code, out, error = run_command("demo")
     assert (code, error) == (0, ""), out
@@ -80,39 +84,6 @@ def read_exports(process: "subprocess.Popen[str]") -> dict[str, str]:
     raise AssertionError(process.stderr.read() if process.stderr else "")
 
 
-def test_up_shows_what_happens_until_it_is_interrupted(tmp_path: Path):
-    process = start_command("up", "--outputs", str(tmp_path / "outputs.json"))
-    assert process.stdout
-    variables = read_exports(process)
-    outputs = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
-    assert outputs["tables"]["users"]["name"].startswith("users-table-")
-    names = ("ENDPOINT_URL", "REGION", "DEFAULT_REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
-    assert set(variables) == {f"AWS_{name}" for name in names}
-    users = [{"id": "1", "email": "a@example.com"}, {"id": "2", "email": "b@example.com", "language": "xx"}]
-    (tmp_path / "users.json").write_text("\n".join(map(json.dumps, users)), encoding="utf-8")
-    code, out, error = run_command("put", "--table", "users", str(tmp_path / "users.json"), **variables)
-    assert (code, error) == (0, "")
-    assert re.fullmatch(r"2 items written to users-table-[0-9a-f]{7}\n", out)
-    printed: list[str] = []
-    while not any("raise NoTemplateError" in line for line in printed):
-        printed.append(process.stdout.readline())
-    for expected in (
-        r"\d\d:\d\d:\d\d welcome-email +✉ to a@example.com: Welcome!$",
-        r"\d\d:\d\d:\d\d welcome-email users +INSERT id=1  ✔ \d+ ms$",
-        r"\d\d:\d\d:\d\d welcome-email users +INSERT id=2  ✖ NoTemplateError: no template for 'xx'; .* → parked$",
-        r" +│ handler/welcome_email.py:\d+ in handler: raise NoTemplateError",
-    ):
-        assert re.search(rf"^{expected}", "".join(printed), re.MULTILINE), printed
-    interrupt(process)
-    assert not is_listening(int(variables["AWS_ENDPOINT_URL"].rpartition(":")[2]))
-
-
-def interrupt(process: "subprocess.Popen[str]") -> None:
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=30)
-    assert (process.returncode, error) == (0, "")
-
-
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the project that the test edits."""
@@ -134,53 +105,90 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_up_redeploys_edited_files_over_existing_resources(copy: Path, tmp_path: Path):
-    """The test writes a user of the new language after the redeployment: no mapping reads its stream again."""
+def test_up_shows_what_happens_and_deploys_edits_until_it_is_interrupted(copy: Path, tmp_path: Path):
+    """A handler that is edited while it runs ends with the old code, as on AWS."""
     process = start_command("up", "--outputs", str(tmp_path / "outputs.json"), root=copy)
     assert process.stdout
+    variables = read_exports(process)
+    outputs = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
+    assert outputs["tables"]["users"]["name"].startswith("users-table-")
+    names = ("ENDPOINT_URL", "REGION", "DEFAULT_REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+    assert {f"AWS_{name}" for name in names} <= set(variables)
+    users = [{"id": "1", "email": "a@example.com"}, {"id": "2", "email": "b@example.com", "language": "xx"}]
+    (tmp_path / "users.json").write_text("\n".join(map(json.dumps, users)), encoding="utf-8")
+    code, out, error = run_command("put", "--table", "users", str(tmp_path / "users.json"), **variables)
+    assert (code, error) == (0, "")
+    assert re.fullmatch(r"2 items written to users-table-[0-9a-f]{7}\n", out)
+    printed = read_until(process, "raise NoTemplateError")
+    for expected in (
+        r"\d\d:\d\d:\d\d welcome-email +✉ to a@example.com: Welcome!$",
+        r"\d\d:\d\d:\d\d welcome-email users +INSERT id=1  ✔ \d+ ms$",
+        r"\d\d:\d\d:\d\d welcome-email users +INSERT id=2  ✖ NoTemplateError: no template for 'xx'; .* → parked$",
+        r" +│ handler/welcome_email.py:\d+ in handler: raise NoTemplateError",
+    ):
+        assert re.search(rf"^{expected}", printed, re.MULTILINE), printed
 
-    def read_until(pattern: str) -> str:
-        while not re.match(pattern, line := process.stdout.readline()):  # pyright: ignore[reportOptionalMemberAccess]
+    def read_line(pattern: str) -> str:
+        while not re.search(pattern, line := process.stdout.readline()):  # pyright: ignore[reportOptionalMemberAccess]
             assert line
-        return line
+        return line[9:].rstrip()  # without the time of day
 
     def put(**user: str) -> None:
         (tmp_path / "users.json").write_text(json.dumps(user), encoding="utf-8")
         assert run_command("put", "--table", "users", str(tmp_path / "users.json"), **variables)[0] == 0
 
-    variables = read_exports(process)
+    def save(path: Path, old: str, new: str) -> str:
+        edit(path, old, new)
+        return read_line("deploy")
+
     aws = Clients(variables["AWS_ENDPOINT_URL"], variables["AWS_REGION"])
     before = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
-    put(id="1", email="a@example.com", language="fr")
-    read_until(r"  ✖ INSERT id=1: NoTemplateError: .* → parked$")
-
     module, sends = copy / "handler" / "welcome_email.py", "    user = change.new_image or {}"
-    edit(module, '    "de": Temp', '    "fr": Template("Bienvenue", ""),\n    "de": Temp')
-    assert read_until("redeployed") == "redeployed: welcome-email-function\n"
-    put(id="2", email="b@example.com", language="fr")
-    assert read_until("welcome-email").startswith("welcome-email  users        1 change  ✔ 1  ")
+    begins = f"pathlib.Path({str(tmp_path / 'begun')!r}).touch()"
+    slow, raises = f"    import pathlib, time; {begins}; time.sleep(3)", "    raise OSError('no [mail] server')"
+    assert save(module, sends, f"{slow}\n{sends}") == "✔ redeployed: welcome-email-function"
+    put(id="11", email="a@example.com")
+    wait_for((tmp_path / "begun").exists, "the slow invocation", timeout_seconds=60)
+    assert save(module, slow, raises) == "✔ redeployed: welcome-email-function"
+    assert re.fullmatch(r"welcome-email users +INSERT id=11  ✔ \d+ ms", read_line("welcome-email users"))
+    put(id="12", email="b@example.com")
+    assert "INSERT id=12  ‖ OSError: no [mail] server → held" in read_line("welcome-email users")
+    assert save(module, f"{raises}\n", "") == "✔ redeployed: welcome-email-function"
+    assert re.fullmatch(r"welcome-email +id=12  ▶ released after \d+ s, 1 change done", read_line("released"))
 
-    edit(module, sends, "    raise OSError('no [mail] server')")
-    assert read_until("redeployed") == "redeployed: welcome-email-function\n"
-    put(id="3", email="c@example.com")
-    assert read_until("  ‖").startswith("  ‖ INSERT id=3: OSError: no [mail] server → held, next try in 1 s")
-    edit(module, "    raise OSError('no [mail] server')", sends)
-    assert read_until("redeployed") == "redeployed: welcome-email-function\n"
-    assert re.fullmatch(r"welcome-email  retry +▶ id=3: released after \d+ s, 1 change done\n", read_until(".* ▶"))
-
-    edit(copy / "__main__.py", "settings = Settings", "settings = Setings")
-    assert read_until("not redeployed") == ("not redeployed: NameError: name 'Setings' is not defined\n")
-    edit(copy / "__main__.py", "settings = Setings", "settings = Settings")
-    assert read_until("nothing") == "nothing to redeploy\n"
-    edit(copy / "Pulumi.local.yaml", "mailFrom: hello@example.com", "failureRetentionInDays: 9")
-    assert "welcome-email-function deleted" in read_until("redeployed")
+    message = "✖ not deployed: handler/welcome_email.py:31: SyntaxError: invalid syntax"
+    assert save(module, sends, f"{sends}\n    if") == message
+    assert save(module, f"{sends}\n    if", sends) == "nothing to redeploy"
+    settings, stores = copy / "__main__.py", copy / "infra" / "stores.py"
+    message = "✖ not deployed: __main__.py:19: NameError: name 'Setings' is not defined"
+    assert save(settings, "settings = Settings", "settings = Setings") == message
+    assert save(settings, "settings = Setings", "settings = Settings") == "nothing to redeploy"
+    assert save(stores, '"id": "expiry"', '"id": "expires"') == "✔ redeployed: stores-failures-expiry"
+    lost = save(copy / "Pulumi.local.yaml", "mailFrom: hello@example.com", "failureRetentionInDays: 9")
+    assert lost.startswith("✖ not deployed: it would delete the consumer welcome-email, so everything stays as it is.")
 
     after = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
-    assert set(before["consumers"]) - set(after["consumers"]) == {"welcome-email"}
-    assert after["tables"] == before["tables"]
+    assert after == before
     items = aws("dynamodb").scan(TableName=after["tables"]["users"]["name"])["Items"]
-    assert sorted(item["id"]["S"] for item in items) == ["1", "2", "3"]
+    assert sorted(item["id"]["S"] for item in items) == ["1", "11", "12", "2"]
     interrupt(process)
+    assert not is_listening(int(variables["AWS_ENDPOINT_URL"].rpartition(":")[2]))
+
+
+def read_until(process: "subprocess.Popen[str]", part: str) -> str:
+    """Return the lines that a process prints, up to the one with this part."""
+    assert process.stdout
+    lines: list[str] = []
+    while part not in (line := process.stdout.readline()):
+        assert line, "".join(lines)
+        lines.append(line)
+    return "".join([*lines, line])
+
+
+def interrupt(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (0, "")
 
 
 def test_up_ends_on_sigterm_while_it_is_still_deploying():

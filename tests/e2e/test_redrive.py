@@ -28,7 +28,7 @@ BROKEN = """    from handler.stream import PermanentError
     ("""
 """In place of the mirror's write."""
 SEED = 20261126
-KILLS = 20
+KILLS = 8
 
 
 class Shop:
@@ -303,7 +303,7 @@ def mirrored(shop: Shop, table: str = "orders-mirror", customer: str = "replay")
 
 @pytest.mark.timeout(600)
 def test_a_redrive_that_is_killed_at_any_moment_loses_and_doubles_nothing(shop: Shop) -> None:
-    """A process is killed 20 times while orders and users change beside it; then the last one ends by itself.
+    """A process is killed 8 times while orders and users change beside it; then the last one ends by itself.
 
     Most are killed after they have printed the plan; a few at any moment since their start.
     """

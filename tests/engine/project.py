@@ -17,6 +17,9 @@ COPIED = ("__main__.py", "Pulumi.yaml", "Pulumi.*.yaml", "requirements.txt", "ha
 LINKED = (".venv", ".cache", "policy/.venv")
 """Shared by all copies: the environments of the program and of the policy pack, and the archives."""
 
+SECRETS_PROVIDER = ("encryptionsalt:", "encryptedkey:", "secretsprovider:")
+"""The keys of a stack file that say how the CLI encrypts values."""
+
 
 class Project:
     """A directory in which `pulumi` runs without the caller's stacks, plugins and credentials."""
@@ -31,6 +34,10 @@ class Project:
                 shutil.copytree(path, self.directory / path.name, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
             else:
                 shutil.copy(path, self.directory)
+        for path in self.directory.glob("Pulumi.*.yaml"):  # the project has a passphrase of its own
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if not line.startswith(SECRETS_PROVIDER)]
+            path.write_text("".join(kept), encoding="utf-8")
         for path, link in ((ROOT / name, self.directory / name) for name in LINKED):
             if path.exists() and link.parent.exists():
                 link.symlink_to(path)

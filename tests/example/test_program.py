@@ -1,10 +1,7 @@
 """The example's program as it is shipped: the demo runs it, and no stack file causes a warning."""
 
 import logging
-import os
 import re
-import subprocess
-import sys
 import time
 from io import StringIO
 
@@ -18,14 +15,6 @@ from tests.program.recording import record_program, stacks
 
 for _name in ("mirror", "welcome_email"):
     pytest.importorskip(f"handler.{_name}", reason="the example is gone: delete tests/example, too")
-
-
-def test_the_demo_runs() -> None:
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "sandbox", "demo"], cwd=ROOT, env=variables, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
 class Sabotaged(Demo):
@@ -50,7 +39,9 @@ class Sabotaged(Demo):
         return super().check_promises()
 
 
-def test_the_demo_says_which_promise_is_broken():
+@pytest.mark.timeout(300)
+def test_the_demo_runs_the_example_and_says_which_promise_is_broken():
+    """Everything is processed before the sabotage: `complete` would otherwise count more."""
     out = StringIO()
     assert not Sabotaged(Console(file=out, width=120), time.monotonic()).run()
     printed = [line.rstrip() for line in out.getvalue().splitlines() if line.startswith("✖")]

@@ -8,7 +8,7 @@ import pulumi
 import pytest
 
 from infra.archive.sources import Source, files, read_sources
-from sandbox.edits.files import differing, read_stamps
+from sandbox.edits.files import Files, differing
 from tests.infra.archive.archives import put
 
 
@@ -97,12 +97,12 @@ def test_the_sandbox_watches_what_is_shipped_and_what_it_is_built_from(tmp_path:
     put(handler / "requirements.txt", "")
     put(tmp_path / "__main__.py", "")
     (handler / "dangling").symlink_to("nowhere")
-    assert read_stamps(tmp_path, "dev").keys() == {
+    assert Files(tmp_path, "dev").stamps().keys() == {
         tmp_path / "__main__.py",
         handler / "requirements.txt",
         *(handler / name for name in ("a.py", ".env", "lab/tests/b.py", "dangling")),
     }
-    assert set(files(handler)) < read_stamps(tmp_path, "dev").keys()
+    assert set(files(handler)) < Files(tmp_path, "dev").stamps().keys()
 
 
 @pytest.mark.parametrize("change", ["write", "chmod", "retarget", "mend", "remove"])
@@ -110,8 +110,8 @@ def test_the_sandbox_notices_whatever_changes_the_archive(tmp_path: Path, change
     handler = tree(tmp_path, "a.py", "b.py")
     (handler / "link").symlink_to("a.py")
     (handler / "dangling").symlink_to("c.py")
-    before = read_stamps(tmp_path, "dev")
-    assert read_stamps(tmp_path, "dev") == before
+    before = Files(tmp_path, "dev").stamps()
+    assert Files(tmp_path, "dev").stamps() == before
     time.sleep(0.02)  # a file system's clock may go on by 10 ms at a time
     match change:
         case "write":
@@ -130,5 +130,5 @@ def test_the_sandbox_notices_whatever_changes_the_archive(tmp_path: Path, change
         case _:
             (handler / "dangling").unlink()
             changed = {handler / "dangling"}
-    after = read_stamps(tmp_path, "dev")
+    after = Files(tmp_path, "dev").stamps()
     assert differing(before, after) == changed

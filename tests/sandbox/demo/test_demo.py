@@ -1,6 +1,7 @@
 """The parts with which the demo measures and mends: workload, proxy, counts, baseline, and the redrive."""
 
 import io
+import json
 import threading
 import zipfile
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from typing import Any
 import pulumi_aws as resources
 import pytest
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
+from rich.console import Console
 
 from sandbox.demo.baseline import run_baseline
 from sandbox.demo.mend import append_to_member, redrive
+from sandbox.demo.output import DemoOutput
 from sandbox.demo.proxy import Call, Proxy
 from sandbox.demo.workload import (
     FAILING_ORDER,
@@ -25,13 +28,16 @@ from sandbox.demo.workload import (
     WriteFailure,
     count_out_of_order,
     expected_versions,
+    failing_group,
     max_delay_of_others,
     order_groups,
     version_of,
 )
 from sandbox.emulator import HOST, Clients, client_variables, free_port
+from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.program.deploy import Deployment
-from tests.fakes.records import STREAM, record
+from sandbox.report import Names, report_of
+from tests.fakes.records import STREAM, record, sequence
 from tests.local import REGION, LocalAws, declare_table, zip_module
 from tests.sandbox.mapping.mapping_driver import PARTIAL
 
@@ -57,9 +63,28 @@ def test_each_order_is_written_in_the_order_of_its_versions_and_the_failing_one_
     assert FAILING_ORDER in groups[1]
 
 
+def test_the_failing_group_has_the_other_orders_of_its_batch():
+    group = failing_group()
+    assert len(group) == (GROUP_SIZE - 1) * VERSIONS
+    assert FAILING_ORDER not in {order for order, _ in group}
+
+
+def test_the_failing_version_is_refused_until_its_hold_is_seen():
+    """On a busy machine the first call with its retries may take longer than the failure."""
+    clock = [100.0]
+    mirror_writes = MirrorWrites(lambda: clock[0])
+    mirror_writes.table = "mirror"
+    assert mirror_writes.refuses(put(FAILING_ORDER, FAILING_VERSION, "first"))
+    clock[0] += 10 * WRITE_FAILURE_SECONDS
+    assert mirror_writes.refuses(put(FAILING_ORDER, FAILING_VERSION, "first"))
+    mirror_writes.hold_is_seen = True
+    assert not mirror_writes.refuses(put(FAILING_ORDER, FAILING_VERSION, "second"))
+
+
 def test_the_failing_version_is_refused_for_a_while_from_its_first_write():
     clock = [100.0]
     mirror_writes = MirrorWrites(lambda: clock[0])
+    mirror_writes.hold_is_seen = True
     assert not mirror_writes.refuses(put(FAILING_ORDER, FAILING_VERSION, "before the table is known"))
     mirror_writes.table = "mirror"
     assert mirror_writes.refuses(put(FAILING_ORDER, FAILING_VERSION, "first"))
@@ -134,6 +159,46 @@ def test_a_redrive_that_cannot_run_is_a_problem():
     problem = redrive(client_variables(f"http://{HOST}:{free_port()}", REGION))
     assert problem
     assert problem.startswith("redrive ended with 2: no sandbox answers at ")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_no_word_is_lost_on_a_narrow_terminal(width: int):
+    """The report is that of a batch in which v3 of an order fails: the order's later versions wait."""
+    out = io.StringIO()
+    output = DemoOutput(Console(file=out, width=width))
+    names = Names({"f": "mirror"}, {STREAM: "orders"})
+    keys = {"customer_id": {"S": "c3"}, "order_id": {"S": "31"}}
+    records = [record(each, Keys=keys, NewImage={**keys, "version": {"N": str(each)}}) for each in (3, 4, 5)]
+    held = {
+        "message": "item held",
+        "item": "digest",
+        "table": STREAM,
+        "event_name": "MODIFY",
+        "keys": {name: value["S"] for name, value in keys.items()},
+        "sequence_number": sequence(3),
+        "sequence_numbers": [sequence(each) for each in (3, 4, 5)],
+        "error": {"type": "InternalServerError", "text": "refused"},
+    }
+    invocation = ObservedInvocation(
+        uuid="u",
+        function="f",
+        records=tuple(records),
+        attempt=1,
+        ended_at=0.0,
+        duration_seconds=0.1,
+        response={"batchItemFailures": []},
+        error=None,
+        log=json.dumps(held),
+        stream_arn=STREAM,
+        scheduled=None,
+    )
+    output.print_report(report_of(invocation, names))
+    output.print_check("order", "0 of 240 out of order", "(stock batch processor, same run: 35)", holds=True)
+    printed = out.getvalue()
+    assert max(map(len, printed.splitlines())) <= width
+    words = " ".join(printed.split())
+    for expected in ("#31", "‖ v4, v5 wait for v3", "0 of 240 out of order (stock batch processor, same run: 35)"):
+        assert expected in words
 
 
 def stream(every: float = 0.0) -> list[tuple[float, dict[str, Any]]]:

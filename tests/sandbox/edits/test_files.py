@@ -1,6 +1,7 @@
 """Which files are watched, and what is imported again."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from sandbox.edits.files import forget_modules, read_stamps
+from sandbox.edits.files import Files, differing, forget_modules
 
 WATCHED = (
     *("__main__.py", "shapes.py", "Pulumi.yaml", "Pulumi.local.yaml", "infra/table.py", "infra/rules/names.py"),
@@ -26,7 +27,25 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_the_programs_files_are_watched(root: Path) -> None:
-    assert set(read_stamps(root, "local")) == {root / name for name in WATCHED}
+    assert set(Files(root, "local").stamps()) == {root / name for name in WATCHED}
+
+
+def test_directories_are_listed_again_when_they_change(root: Path) -> None:
+    """Directories that have not changed for a while are not; links to directories are no directories of ours."""
+    folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
+    for folder in folders:
+        os.utime(folder, (0, 0))
+    files = Files(root, "local")
+    before = files.stamps()
+    assert files.stamps() == before
+    new = (root / "new.py", root / "infra" / "rules" / "new.py", root / "handler" / "package" / "new.py")
+    for path in new:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("", encoding="utf-8")
+        assert differing(before, before := files.stamps()) == {path}
+    for path in new:
+        path.unlink()
+        assert differing(before, before := files.stamps()) == {path}
 
 
 @pytest.fixture

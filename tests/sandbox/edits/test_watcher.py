@@ -2,13 +2,14 @@
 
 import json
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sandbox.edits.deployed import deployed_fields
+from sandbox.edits.files import Files
 from sandbox.edits.watcher import EMPTY_SECONDS, SETTLED_SECONDS, Watcher
 from sandbox.program.deploy import Deployment
 from sandbox.program.in_process import Program
@@ -74,6 +75,7 @@ class Edits:
         self.aws, self.root, self.feed = aws, root, Feed()
         self.questions: list[str] = []
         self.answer, self.now = False, 0.0
+        self.while_asked: Callable[[], object] = lambda: None
         for name, text in FILES.items():
             self.write(name, text)
         self.deployment: Deployment = aws.sandbox.deploy(Program(root))
@@ -86,6 +88,7 @@ class Edits:
 
     def _ask(self, question: str) -> bool:
         self.questions.append(question)
+        self.while_asked()
         return self.answer
 
     def write(self, name: str, text: str) -> None:
@@ -186,7 +189,7 @@ def test_a_question_precedes_the_loss_of_a_consumer_or_of_items(edits: Edits) ->
     before = edits.deployment.resources
     declined = edits.save("Pulumi.local.yaml", STACK.format("two"))
     assert edits.questions == ["deploying deletes the consumer one: go on? y/n"]
-    assert str(declined).startswith("not deployed, because it deletes the consumer one: what is up stays. To deploy it")
+    assert str(declined).startswith("it would delete the consumer one, so everything stays as it is. To deploy it, pre")
     assert edits.look() is None
     edits.save("shapes_of_watcher.py", "KEY = 'number'\n")
     losses = "the consumer one and the items of the table things"
@@ -196,6 +199,51 @@ def test_a_question_precedes_the_loss_of_a_consumer_or_of_items(edits: Edits) ->
     assert edits.watcher.redeploy()
     assert "one deleted" in edits.feed.facts[-1]["changed"]
     assert edits.feed.facts[-1]["tables"]["things"]["keys"] == ["number"]
+
+
+def test_an_answer_counts_for_the_files_of_the_question_only(edits: Edits) -> None:
+    edits.answer = True
+    edits.while_asked = lambda: edits.write("handler/one.py", HANDLER.replace("first", "second"))
+    changed = edits.save("Pulumi.local.yaml", STACK.format("two"))
+    assert changed == "files have changed since the question: they are looked at again"
+    assert edits.call("one") == "first"
+    edits.while_asked = lambda: None
+    fact = edits.look()
+    assert fact
+    assert "one deleted" in fact["changed"]
+
+
+def test_an_edit_during_the_first_deployment_is_seen(edits: Edits) -> None:
+    stamps = Files(edits.root, "local").stamps()
+    edits.write("handler/one.py", HANDLER.replace("first", "second"))
+    changes: list[Sequence[str]] = []
+    edits.watcher = Watcher(
+        edits.aws.sandbox,
+        edits.deployment,
+        edits.feed,
+        bool,
+        changes.append,
+        stamps,
+        root=edits.root,
+        clock=lambda: edits.now,
+    )
+    assert not edits.watcher.look()
+    edits.now += SETTLED_SECONDS
+    assert edits.watcher.look()
+    assert changes == [["one"]]
+
+
+def test_a_new_consumer_is_imported_before_it_is_deployed(edits: Edits) -> None:
+    """The table is replaced at the same time, so that its name is not known before."""
+    edits.answer = True
+    edits.write("shapes_of_watcher.py", "KEY = 'number'\n")
+    edits.write("handler/three.py", HANDLER.replace("import os", "import os, nobody_s_package"))
+    problem = edits.save("Pulumi.local.yaml", STACK.format("one two three"))
+    assert str(problem).startswith("handler/three.py:1: ModuleNotFoundError: No module named 'nobody_s_package'")
+    assert edits.questions == []
+    changes = edits.save("handler/three.py", HANDLER.replace("first", "third"))
+    assert {"three created", "three-things created", "things deleted", "things created"} <= set(changes)
+    assert edits.call("three") == "third"
 
 
 def test_the_key_deploys_an_unchanged_program(edits: Edits) -> None:

@@ -151,7 +151,7 @@ def test_running_invocations_end_with_the_old_code_and_later_ones_have_the_new(s
     updated = source("updated", BatchSize=1)
     updated.deliver("a")
     updated.put("slow", "b")
-    wait_for(lambda: updated.poller.invoker.is_running(updated.function), "the invocation")
+    wait_for(lambda: not updated.poller.is_idle(), "a read")
     functions = updated.client("lambda")
     functions.invoke(FunctionName=updated.function, InvocationType="Event", Payload=json.dumps(ASYNCHRONOUS))
     time.sleep(0.4)  # both processes most likely run by now

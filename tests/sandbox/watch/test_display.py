@@ -79,14 +79,24 @@ def test_a_failure_is_shown_with_what_happens_next_and_the_handlers_lines():
     ]
 
 
+def test_a_traceback_is_shown_once_until_the_code_changes():
+    made, lines = display(), [{"text": "handler/mirror.py:7 in handler: x", "level": "traceback"}] * 2
+    assert len(shown(made, held(), output=lines)) == 2
+    assert len(shown(made, held("id=b"), output=lines)) == 1
+    list(made.render(DEPLOYED))
+    assert len(shown(made, held("id=c"), output=lines)) == 2
+
+
 def test_many_changes_are_counted_until_the_consumer_has_caught_up():
     made = display()
     burst = [change(f"id={number}") for number in range(LISTED + 1)]
-    assert shown(made, *burst, at=10.0) == []
+    printed = [{"text": "hello", "level": "print"}] * 3
+    assert shown(made, *burst, at=10.0, output=printed) == []
     assert shown(made, change(), at=10.2) == []
-    assert plain(made.live()) == ["mirror orders 7 changes in 0.2 s (33/s) …"]
+    assert plain(made.live()) == ["mirror orders 7 changes in 0.2 s (33/s), 3 lines printed …"]
     assert plain(made.tick(10.3)) == []
-    assert plain(made.tick(10.3 + QUIET_SECONDS)) == ["mirror orders ✔ 7 changes in 0.2 s (33/s), caught up"]
+    over = "mirror orders ✔ 7 changes in 0.2 s (33/s), 3 lines printed, caught up"
+    assert plain(made.tick(10.3 + QUIET_SECONDS)) == [over]
     assert made.live() == []
     assert len(shown(made, change(), at=20.0)) == 1
 
