@@ -3,7 +3,7 @@ PYTHON ?= python3
 MAKEFLAGS += --jobs=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox pr test roles simulate bench check workflows secrets locked format lock clean
+.PHONY: help demo sandbox mine pr test roles simulate bench check workflows secrets locked format lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ demo: .venv/.installed .venv-aws/.installed  ## Deploy everything on this machin
 
 sandbox: .venv/.installed .venv-aws/.installed  ## Deploy everything on this machine and keep it running for your own changes
 	@.venv/bin/python -m sandbox up --outputs .cache/outputs.json
+
+mine: .venv/.tests  ## Run the tests of your own consumers
+	@.venv/bin/python -m pytest -q tests/mine
 
 pr: test locked  ## Run everything that a pull request must pass, as CI does
 
@@ -75,7 +78,7 @@ SDK := $(if $(shell grep -iE '^(boto3|botocore|s3transfer)([^a-z0-9._-]|$$)' han
 EVERY_PYTHON := --universal --python-version 3.11
 # $(call compile,LOCK,OUTPUT) keeps the versions in OUTPUT, unless --upgrade follows. One lock serves every Python from
 # 3.11 on and every platform: its markers select the lines.
-compile = printf '%s\n' $(SDK) | .venv/bin/uv pip compile --quiet --generate-hashes --no-annotate --no-emit-index-url \
+compile = printf '%s\n' $(SDK) | .venv/bin/python .ci/pip_configuration.py .venv/bin/uv pip compile --quiet --generate-hashes --no-annotate --no-emit-index-url \
 	$(EVERY_PYTHON) --custom-compile-command 'make lock, by uv pip compile $(EVERY_PYTHON)' $(FOR_$(1)) $(1:.txt=.in) -o $(2)
 
 lock: .venv/.installed  ## Lock every requirements.in at the newest versions; with UPGRADE= keep locked versions

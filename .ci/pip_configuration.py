@@ -1,10 +1,12 @@
-"""Reads pip's configuration of this machine, and says the same to uv."""
+"""Reads pip's configuration of this machine and says the same to uv; as a script, it runs uv so."""
 
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 
 VARIABLES = {
@@ -62,3 +64,18 @@ def uv_variables(configuration: Mapping[str, str], environment: Mapping[str, str
             variable, separator = VARIABLES[name]
             variables[variable] = separator.join(value.split())
     return variables
+
+
+def main(command: list[str]) -> None:
+    """Replace this process by a command that locks, with the package index that pip has here.
+
+    Wheels in directories of this machine are left out, since their hashes belong in no lock.
+    """
+    configuration = read([sys.executable, "-m", "pip"])
+    configuration.pop("find-links", None)
+    variables = uv_variables(configuration, os.environ) or {}
+    os.execve(command[0], command, {**os.environ, **variables})  # noqa: S606 -- the Makefile's own command
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

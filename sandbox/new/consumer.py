@@ -98,7 +98,11 @@ class NewConsumer:
                 *(f"    {line}".rstrip() for line in parts),
             ]
         entry = f"{'the new table' if self.entry.makes_table else 'the table'} {table.name} → {self.consumer}"
-        return [*lines, f"{'__main__.py':{width}}{entry}", "Next: make test, make sandbox"]
+        return [
+            *lines,
+            f"{'__main__.py':{width}}{entry}",
+            "Next: make mine runs the test, make sandbox runs it all, and make test checks everything",
+        ]
 
 
 def read_program(root: Path) -> Source:
