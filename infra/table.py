@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import pulumi
 import pulumi_aws as aws
@@ -20,6 +20,7 @@ from infra.internal.updates import guard_updates
 from infra.rules.view import ResourceView, Type
 
 ViewType = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
+VIEW_TYPES: tuple[ViewType, ...] = get_args(ViewType)
 KeyType = type[str] | type[int] | type[Decimal] | type[bytes]
 Key = str | tuple[str, KeyType]
 """The name of a key attribute of type string, or its name and type."""
@@ -160,6 +161,8 @@ class StreamTable(pulumi.ComponentResource, Table):
         table_args, table_type = table_args or {}, aws.dynamodb.TableArgs
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=protect or None))
         super().__init__("table-stream:index:StreamTable", name, {}, opts)
+        if mistakes := list(passed_arguments.choice_refusals(name, "view_type", view_type, VIEW_TYPES)):
+            raise pulumi.RunError("\n".join(mistakes))
         children = Children(self, protect=bool(opts.protect))
         keys, (hash_key, *range_key) = _keys(name, key, sort)
         children.registry.refuse(passed_arguments.refusals(name, "table_args", table_type, table_args, OWNED))

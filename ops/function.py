@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from handler.stream.environment import Environment
+from handler.stream.environment import Environment, VariableError
 from ops import OpsError
 from ops.errors import unless_gone
 from ops.stack import Client, ConsumerOutputs
+
+
+class FunctionError(OpsError):
+    """The function did not answer a request, or cannot start."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +25,19 @@ class FunctionState:
 
     @classmethod
     def read(cls, client: Client, consumer: ConsumerOutputs) -> "FunctionState | None":
-        """Return the state of a consumer's function; None if the function is gone. Raises the error of boto3."""
+        """Return the state of a consumer's function; None if the function is gone.
+
+        Raises the error of boto3, and FunctionError if a variable of the function has an invalid value.
+        """
         answer = unless_gone(client("lambda").get_function_configuration, FunctionName=consumer.function)
         if answer is None:
             return None
         changed_at = datetime.fromisoformat(answer["LastModified"].replace("+0000", "+00:00"))
-        return cls(changed_at, Environment.read(answer.get("Environment", {}).get("Variables", {})))
-
-
-class FunctionError(OpsError):
-    """The function did not answer a request."""
+        try:
+            settings = Environment.read(answer.get("Environment", {}).get("Variables", {}))
+        except VariableError as error:
+            raise FunctionError(f"{consumer.function} cannot start: its {error}; deploy the program again") from error
+        return cls(changed_at, settings)
 
 
 def request(client: Client, consumer: ConsumerOutputs, event: dict[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class SmokeTest:
         self.pairs = [("change-log", table) for table in readers.get("change-log", ())]
         self.pairs += [("mirror", table) for table in mirrored_tables]
         self.untried_consumers = sorted(readers.keys() - {consumer for consumer, _ in self.pairs})
+        self._tables = {name: sorted(mappings) for name, mappings in readers.items()}
         self.items = {
             table: Item(
                 table,
@@ -76,6 +77,14 @@ class SmokeTest:
             )
             for table in dict.fromkeys(table for _, table in self.pairs)
         }
+
+    def why_untried(self, consumer: str) -> str:
+        """Return why the test does not cover a consumer, and how to try it."""
+        tables = " or ".join(self._tables[consumer]) or "a table that it reads"
+        return (
+            "smoke sees only what change-log logs and mirror copies; to try it, write an item to "
+            f"{tables}, and look for its effect"
+        )
 
     def _key(self, table: str) -> dict[str, Any]:
         names = key_types(self._client, self._stack.tables[table].name)

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
+import botocore.session  # pyright: ignore[reportMissingTypeStubs] -- as above
 from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] -- as above
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic.alias_generators import to_camel
@@ -29,6 +30,8 @@ LONGEST_INVOCATION_SECONDS = 910
 CONNECTIONS = 32
 """Connections of a client, and so the most calls of one service that run at the same time."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+NO_PROFILE = {"profile": (None, None, None, None)}
+"""For a session that ignores AWS_PROFILE, whose profile need not exist for the sandbox."""
 
 
 class Outputs(BaseModel):
@@ -137,15 +140,19 @@ class Stack(Outputs):
         """
         with self._lock:  # boto3 creates clients in one thread at a time; the clients themselves are thread-safe
             if service not in self._clients:
-                config = Config(
+                config: Any = Config(
                     connect_timeout=5,
                     read_timeout=LONGEST_INVOCATION_SECONDS if service == "lambda" else 30,
                     max_pool_connections=CONNECTIONS,
                     retries={"mode": "standard", "total_max_attempts": 5},
                 )
                 region = next(iter(self.tables.values())).arn.split(":")[3]
+                session: Any = boto3
+                if _is_local(os.environ.get("AWS_ENDPOINT_URL", "")):
+                    session = boto3.Session(botocore_session=botocore.session.Session(session_vars=NO_PROFILE))
+                    config = config.merge(Config(proxies={}))
                 try:
-                    self._clients[service] = cast("Any", boto3).client(service, region_name=region, config=config)
+                    self._clients[service] = session.client(service, region_name=region, config=config)
                 except ValueError as error:  # "Invalid endpoint: …"
                     raise OpsError(f"{error}: correct AWS_ENDPOINT_URL, or unset it") from error
             return self._clients[service]
@@ -153,8 +160,9 @@ class Stack(Outputs):
 
 def _sandbox_outputs() -> str | None:
     """Return the outputs of the sandbox at AWS_ENDPOINT_URL; None if the variable names no sandbox."""
-    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
-    if endpoint.hostname not in LOOPBACK:
+    url = os.environ.get("AWS_ENDPOINT_URL", "")
+    endpoint = urlsplit(url)
+    if not _is_local(url) or not endpoint.hostname:
         return None
     try:
         port = endpoint.port or 80
@@ -173,6 +181,10 @@ def _sandbox_outputs() -> str | None:
                 f"no sandbox answers at {endpoint.geturl()} ({error.strerror or error}): run make sandbox and the "
                 "export lines that it prints, or unset AWS_ENDPOINT_URL"
             ) from error
+
+
+def _is_local(url: str) -> bool:
+    return urlsplit(url).hostname in LOOPBACK
 
 
 def _cli_outputs(name: str | None) -> str:

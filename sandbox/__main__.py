@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandbox import SandboxError, edges
+from sandbox import ROOT, SandboxError, edges
 from sandbox.new import commands as new
 
 if TYPE_CHECKING:
@@ -143,30 +143,27 @@ def write_outputs(path: Path | None, outputs: Mapping[str, Any]) -> None:
         path.write_text(json.dumps(outputs, indent=2), encoding="utf-8")
 
 
-def run_put(table: str, path: Path) -> int:
-    """Write a file's items to a table; return 1 if a line is rejected."""
-    from botocore.exceptions import EndpointConnectionError  # pyright: ignore[reportMissingTypeStubs] -- untyped
+def run_put(table: str, path: Path, port: int | None) -> int:
+    """Write a file's items to a table; return 1 if a line is rejected.
 
+    Without a port, the sandbox is the one that the variables name, or the only one that runs.
+    """
     from sandbox.emulator import Clients
-    from sandbox.put import PutError
+    from sandbox.put import outputs_at
     from sandbox.put import put as put_items
+    from sandbox.running import the_running_one
 
     endpoint, region = os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_REGION")
-    if not endpoint or not region:
-        raise PutError(
-            "AWS_ENDPOINT_URL and AWS_REGION are not set: run the export lines that python -m sandbox up prints"
-        )
-    try:
-        report = put_items(Clients(endpoint, region)("dynamodb"), table, path)
-    except EndpointConnectionError as error:
-        raise PutError(
-            f"nothing answers at {endpoint}: is python -m sandbox up running? It uses another port after each start: "
-            "run the export lines that it prints again"
-        ) from error
+    if port or not endpoint or not region:
+        running = the_running_one(port)
+        endpoint, region = running.endpoint, running.region
+    outputs = outputs_at(endpoint)
+    report = put_items(Clients(endpoint, region)("dynamodb"), table, path, outputs)
     for number, reason in report.rejected:
         print(f"{path}:{number}: {reason}", file=sys.stderr)
     items = "item" if report.written == 1 else "items"
-    print(f"{report.written} {items} written to {report.table}")
+    deleted = f", {report.deleted} deleted" if report.deleted else ""
+    print(f"{report.written} {items} written to {report.table}{deleted}")
     return 1 if report.rejected else 0
 
 
@@ -194,8 +191,12 @@ def parser() -> argparse.ArgumentParser:
             reader.add_argument("--json", action="store_true", help="print each fact as a line of JSON")
     putter = commands.add_parser("put", help="write items to a table of the running sandbox")
     putter.add_argument("--table", required=True, help="the table's name, or its name in the program: users")
+    putter.add_argument("--port", type=edges.port, help="port of the sandbox, if several run")
     putter.add_argument(
-        "file", type=Path, help="plain JSON lines, or DynamoDB JSON lines of a table export; gzipped or not"
+        "file",
+        type=Path,
+        help="plain JSON lines, a full or incremental table export, or what aws dynamodb scan prints; gzipped or not; "
+        "- is standard input",
     )
     new.add_parsers(commands)
     return parser
@@ -212,7 +213,7 @@ def run(arguments: argparse.Namespace, started_at: float) -> int:
         case "serve":
             return run_serve()
         case "put":
-            return run_put(arguments.table, arguments.file)
+            return run_put(arguments.table, arguments.file, arguments.port)
         case "new" | "add-dependency":
             return new.run(arguments)
         case _:
@@ -239,11 +240,11 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except Exception as error:
-        from pulumi import RunError
+        from sandbox.edits.problems import describe, is_of_program
 
-        if not isinstance(error, RunError):
+        if not is_of_program(error, ROOT):
             raise
-        print(error, file=sys.stderr)  # the program's own message, such as all errors of its configuration
+        print(describe(error, ROOT), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         is_regular_end = arguments.command in ("up", "serve", "watch")

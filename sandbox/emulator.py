@@ -25,6 +25,11 @@ HOST = "127.0.0.1"
 ACCOUNT = "000000000000"
 CREDENTIAL = "sandbox"
 """The emulator accepts any access key and any secret."""
+OUTPUTS_PATH = "/_table-stream/outputs"
+"""Where the sandbox's endpoint answers with the stack's outputs as JSON."""
+USERS_OWN = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN")
+"""Variables of a user's shell that lead clients past the sandbox's credentials. An empty profile is an error for boto3,
+so a client of the sandbox must not have them at all."""
 PYTHON = ROOT / ".venv-aws" / "bin" / "python"
 
 _START_TIMEOUT_SECONDS = 30.0
@@ -225,13 +230,20 @@ class Emulator:
 
 
 def client_variables(endpoint: str, region: str) -> dict[str, str]:
-    """Return the environment variables that point any AWS client at an endpoint of the sandbox."""
+    """Return the environment variables that point any AWS client at an endpoint of the sandbox, past any proxy.
+
+    The client's environment must not have the variables of `USERS_OWN`.
+    """
+    outside = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    direct = ",".join(dict.fromkeys([HOST, "localhost", *filter(None, outside.split(","))]))
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         "AWS_ACCESS_KEY_ID": CREDENTIAL,
         "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
+        "NO_PROXY": direct,
+        "no_proxy": direct,  # which wins for Python and curl
     }
 
 

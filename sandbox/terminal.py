@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
+from sandbox.emulator import USERS_OWN
 from sandbox.running import RunningSandbox
 from sandbox.watch.display import Display
 from sandbox.watch.feed import Fact
@@ -96,7 +97,8 @@ def print_states(console: Console, states: Mapping[str, Mapping[str, Any]]) -> N
 
 def exports(variables: Mapping[str, str]) -> Iterable[str]:
     """Yield the commands that point another terminal at the sandbox."""
-    return (f"export {name}={shlex.quote(value)}" for name, value in variables.items())
+    yield f"unset {' '.join(USERS_OWN)}"
+    yield from (f"export {name}={shlex.quote(value)}" for name, value in variables.items())
 
 
 def _python() -> str:

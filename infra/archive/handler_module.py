@@ -93,15 +93,63 @@ def _check_handler(path: Path, name: str) -> None:
         raise pulumi.RunError(f"{name} is not Python: {error}") from error
     bindings = list(_bindings(tree.body))
     if not bindings:
+        raise pulumi.RunError(f"{name} defines no handler for Lambda to call: {_hint(tree)}")
+    last = bindings[-1]
+    if isinstance(last, ast.FunctionDef) and not last.decorator_list and not _takes_event_and_context(last):
         raise pulumi.RunError(
-            f"{name} defines no handler for Lambda to call: add one, as in "
-            "@consumer def handler(change: Change) -> None"
+            f"{name}:{last.lineno} has a handler without @consumer, which Lambda would call with an event and a "
+            "context: write @consumer in the line above def handler"
         )
-    if isinstance(last := bindings[-1], ast.AsyncFunctionDef):
+    if isinstance(last, ast.FunctionDef) and _is_generator(last):
+        raise pulumi.RunError(
+            f"{name}:{last.lineno} has a handler with yield, whose body never runs: write it without yield"
+        )
+    if isinstance(last, ast.AsyncFunctionDef):
         raise pulumi.RunError(
             f"{name}:{last.lineno} has an async def handler, which Lambda calls but does not await: "
             "write def handler, with asyncio.run(...) inside"
         )
+
+
+def _hint(tree: ast.Module) -> str:
+    """Return what to do about a module without a handler: rename the function that is meant, or add one."""
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    decorated = [name for name, node in functions.items() if any(map(_is_consumer, node.decorator_list))]
+    near = decorated[:1] or get_close_matches("handler", functions, n=1)
+    if near:
+        return f"did you mean {near[0]}, in line {functions[near[0]].lineno}? Its name must be handler"
+    return "add one, as in @consumer def handler(change: Change) -> None"
+
+
+def _is_consumer(node: ast.expr) -> bool:
+    """Return whether the expression is `consumer` or a call of it, or the same with the module's name before it."""
+    match node:
+        case ast.Call(func=function):
+            return _is_consumer(function)
+        case ast.Name(id="consumer") | ast.Attribute(attr="consumer"):
+            return True
+        case _:
+            return False
+
+
+def _takes_event_and_context(function: ast.FunctionDef) -> bool:
+    """Return whether Lambda can call the function itself, with an event and a context."""
+    arguments = function.args
+    return len(arguments.posonlyargs) + len(arguments.args) >= 2 or arguments.vararg is not None
+
+
+def _is_generator(function: ast.FunctionDef) -> bool:
+    """Return whether the function itself has a yield, and not only a function within it."""
+    nodes: list[ast.AST] = list(function.body)
+    while nodes:
+        match nodes.pop():
+            case ast.Yield() | ast.YieldFrom():
+                return True
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() | ast.ClassDef() | ast.GeneratorExp():
+                pass
+            case node:
+                nodes += ast.iter_child_nodes(node)
+    return False
 
 
 def _bindings(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:

@@ -13,13 +13,13 @@ from infra import engine
 from infra.archive import Package
 from infra.archive.handler_module import claims_changes, module_of
 from infra.grants import Grant
-from infra.internal import passed_arguments
+from infra.internal import argument_types, passed_arguments
 from infra.internal.inputs import known_inputs
 from infra.internal.passed_arguments import PassedArgs
 from infra.rules.view import as_list, value_at
 from infra.settings import Tuning
 from infra.stores import Stores
-from infra.table import Changes, Table, ViewType
+from infra.table import VIEW_TYPES, Changes, Table, ViewType
 
 Environment = Mapping[str, pulumi.Input[str] | Grant]
 """Environment variables by name: a value, or a value with permissions."""
@@ -110,6 +110,17 @@ class ConsumerArgs:
     mapping_args: PassedArgs
     function_args: PassedArgs
     former_name: str | None
+
+    def __post_init__(self) -> None:
+        """Refuse arguments of a wrong type, with which nothing else can be checked. Raises pulumi.RunError."""
+        mistakes = [
+            *argument_types.reads_refusals(self.name, self.reads),
+            *argument_types.environment_refusals(self.name, self.environment),
+            *argument_types.kind_refusals(self.name, tuning=self.tuning, stores=self.stores),
+            *passed_arguments.choice_refusals(self.name, "images", self.images, VIEW_TYPES),
+        ]
+        if mistakes:
+            raise pulumi.RunError("\n".join(mistakes))
 
     @cached_property
     def filters(self) -> Mapping[Table, Sequence[str]]:

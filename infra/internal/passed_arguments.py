@@ -1,7 +1,7 @@
 """Additional arguments that a component passes on to a resource of pulumi_aws."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -24,6 +24,14 @@ def refusals(component: str, argument: str, kind: type, values: PassedArgs, owne
             hint = f"; did you mean {near[0]}?" if near else ""
             resource = kind.__name__.removesuffix("Args")
             yield f"{component}: {argument} sets {name}, which is no argument of {resource}{hint}"
+
+
+def choice_refusals(component: str, argument: str, value: Any, choices: Sequence[str]) -> Iterator[str]:
+    """Say that the value of an argument is none of its choices, and which is the nearest."""
+    if value not in choices:
+        near = get_close_matches(str(value).upper(), choices, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(choices)}"
+        yield f"{component}: {argument}={value!r} is no choice; {hint}"
 
 
 def accepted(kind: type, values: PassedArgs, owned: Mapping[str, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from sandbox.demo.workload import sequence_of, version_of_event
-from sandbox.report import HELD, PARKED, RELEASED, RETRY_FAILED, WAIT, InvocationReport, LogEntry
+from sandbox.report import HELD, PARKED, RELEASED, WAIT, InvocationReport, LogEntry
 
 
 class DemoOutput:
@@ -39,7 +39,10 @@ class DemoOutput:
         return holds
 
     def print_report(self, report: InvocationReport) -> None:
-        """Print the failures of an invocation, the changes that wait for them, and the releases."""
+        """Print the failures of a batch, the changes that wait for them, and the releases.
+
+        Failures of retries are not printed, since their number depends on the machine.
+        """
         for event in (*report.done, *report.held, *report.waiting):
             self._versions[report.table, sequence_of(event)] = version_of_event(event)[1]
         for entry in report.entries_of(PARKED):
@@ -49,8 +52,6 @@ class DemoOutput:
             self._print_held(report, entry)
         for entry in report.entries_of(WAIT):
             self._print_entry(report, entry, f"[yellow]‖ {self._version_names(entry, entry.sequences)} wait[/]")
-        for entry in report.entries_of(RETRY_FAILED):
-            self._print_entry(report, entry, f"[red]✖ {_error(entry)}, try {entry.tries}[/]")
         for entry in report.entries_of(RELEASED):
             done = self._version_names(entry, entry.sequences)
             self._print_entry(report, entry, f"[green]▶ released: {done} done[/]")

@@ -22,6 +22,12 @@ class Frame(NamedTuple):
     line: int
 
 
+def is_of_program(error: BaseException, root: Path) -> bool:
+    """Return whether an error is one of the program: it says so, or a line of the user's code was running."""
+    frames = [Frame(each.filename, each.lineno or 1) for each in traceback.extract_tb(error.__traceback__)]
+    return isinstance(error, (RunError, SyntaxError)) or user_frame(frames, root) is not None
+
+
 def describe(error: BaseException, root: Path) -> str:
     """Return what is wrong, with the line of the user's code that was running when the error was raised.
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from sandbox.emulator import OUTPUTS_PATH
 from sandbox.front.forwarding import Answer, Forward, ForwardingServer, Request, Response
 from sandbox.front.invocations import invoke_with_log
 from sandbox.front.mappings import MappingAnswers
@@ -15,9 +16,6 @@ from sandbox.front.streams import shard_iterator_at
 from sandbox.mapping.invocation import Client
 from sandbox.mapping.poller import Poller
 from sandbox.scheduler import Scheduler
-
-OUTPUTS_PATH = "/_table-stream/outputs"
-"""Where clients read the stack's outputs as JSON."""
 
 WRITES = (
     *("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"),

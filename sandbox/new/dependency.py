@@ -36,7 +36,7 @@ def add_dependency(root: Path, text: str) -> list[str]:
     others = [f"{each} {version}" for each, version in locked.items() if each not in locked_before and each != name]
     return [
         f"locked: {name} {locked[name]}" + (f", and what it needs: {', '.join(others)}" if others else ""),
-        f"Import it in handler/. Next: make mine or make test, which install it for tests and types; {REQUIREMENTS} has the line.",
+        f"{REQUIREMENTS} has the line. Next: import it in handler/, and run make mine or make test, which install it.",
     ]
 
 

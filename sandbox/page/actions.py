@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sandbox import SandboxError
+from sandbox.emulator import Clients
 from sandbox.page.commands import COULD_NOT_RUN, FinishedCommand, run_ops
 from sandbox.page.items import Items
 
@@ -38,12 +39,10 @@ class Actions:
 
     Parameters
     ----------
-    client
-        Returns the emulator's boto3 client of a service.
+    variables
+        The environment variables that point a client at the sandbox's front, which lets functions see a write at once.
     outputs
         Returns the outputs of the running stack; None before the first deployment.
-    variables
-        The environment variables that point an operator's command at the sandbox.
     faults
         The switches of the faults.
     command
@@ -52,15 +51,15 @@ class Actions:
 
     def __init__(
         self,
-        client: Callable[[str], Any],
-        outputs: Callable[[], Mapping[str, Any] | None],
         variables: Mapping[str, str],
+        outputs: Callable[[], Mapping[str, Any] | None],
         faults: Faults,
         *,
         command: Command = run_ops,
     ) -> None:
-        self._outputs, self._variables, self._faults, self._command = outputs, variables, faults, command
-        self.items = Items(lambda: client("dynamodb"), self._tables)
+        self._variables, self._outputs, self._faults, self._command = variables, outputs, faults, command
+        clients = Clients(variables["AWS_ENDPOINT_URL"], variables["AWS_REGION"])
+        self.items = Items(lambda: clients("dynamodb"), self._tables)
 
     def _tables(self) -> dict[str, str]:
         tables: Mapping[str, Mapping[str, Any]] = (self._outputs() or {}).get("tables", {})

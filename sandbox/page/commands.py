@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sandbox import ROOT
-from sandbox.emulator import HOST
 
 TIMEOUT_SECONDS = 120
 COULD_NOT_RUN = 2
@@ -33,7 +32,7 @@ def run_ops(arguments: Sequence[str], variables: Mapping[str, str]) -> FinishedC
         process = subprocess.run(
             [sys.executable, "-m", "ops", *arguments],
             cwd=ROOT,
-            env={**environment, **variables, "NO_PROXY": HOST, "no_proxy": HOST},
+            env={**environment, **variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -19,18 +19,24 @@ from sandbox.program.deploy import Deployment
 from tests.consumers.project import SAMPLE
 from tests.local import LocalAws, environment_without_aws, is_listening, wait_for
 
+NOWHERE = "http://127.0.0.1:9"
+"""No server listens there."""
 
-def start_command(*arguments: str, root: Path = SAMPLE, **variables: str) -> "subprocess.Popen[str]":
+
+def start_command(
+    *arguments: str, root: str | Path = SAMPLE, stdin: int | None = None, **variables: str
+) -> "subprocess.Popen[str]":
     """Start `python -m sandbox …` without a terminal and without variables of AWS and Pulumi."""
     command, variables = [sys.executable, "-m", "sandbox", *arguments], {"COLUMNS": "80"} | variables
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=root, env=environment_without_aws() | variables, **pipes)
 
 
-def run_command(*arguments: str, **variables: str) -> tuple[int, str, str]:
-    with start_command(*arguments, root=SAMPLE, **variables) as process:
+def run_command(*arguments: str, root: str | Path = SAMPLE, text: str = "", **variables: str) -> tuple[int, str, str]:
+    """Run a command with this text on its standard input."""
+    with start_command(*arguments, root=root, stdin=subprocess.PIPE, **variables) as process:
         try:
-            out, error = process.communicate()
+            out, error = process.communicate(text)
         finally:
             process.kill()
     return process.returncode, out, error
@@ -113,12 +119,15 @@ def test_up_shows_what_happens_and_deploys_edits_until_it_is_interrupted(copy: P
     outputs = json.loads((tmp_path / "outputs.json").read_text(encoding="utf-8"))
     assert outputs["tables"]["users"]["name"].startswith("users-table-")
     names = ("ENDPOINT_URL", "REGION", "DEFAULT_REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
-    assert {f"AWS_{name}" for name in names} <= set(variables)
+    assert {f"AWS_{name}" for name in names} | {"NO_PROXY", "no_proxy"} <= set(variables)
     users = [{"id": "1", "email": "a@example.com"}, {"id": "2", "email": "b@example.com", "language": "xx"}]
-    (tmp_path / "users.json").write_text("\n".join(map(json.dumps, users)), encoding="utf-8")
-    code, out, error = run_command("put", "--table", "users", str(tmp_path / "users.json"), **variables)
+    (tmp_path / "users.json").write_text(json.dumps(users[0]), encoding="utf-8")
+    put, astray = ("put", "--table", "users"), {"HTTP_PROXY": NOWHERE, "AWS_PROFILE": "nobody"}
+    assert run_command(*put, str(tmp_path / "users.json"), **variables, **astray)[::2] == (0, "")
+    here = ("--port", variables["AWS_ENDPOINT_URL"].rpartition(":")[2])
+    code, out, error = run_command(*put, "-", *here, root=copy, text=json.dumps(users[1]), **astray)
     assert (code, error) == (0, "")
-    assert re.fullmatch(r"2 items written to users-table-[0-9a-f]{7}\n", out)
+    assert re.fullmatch(r"1 item written to users-table-[0-9a-f]{7}\n", out)
     printed = read_until(process, "raise NoTemplateError")
     for expected in (
         r"\d\d:\d\d:\d\d welcome-email +✉ to a@example.com: Welcome!$",
@@ -133,7 +142,7 @@ def test_up_shows_what_happens_and_deploys_edits_until_it_is_interrupted(copy: P
             assert line
         return line[9:].rstrip()  # without the time of day
 
-    def put(**user: str) -> None:
+    def put_user(**user: str) -> None:
         (tmp_path / "users.json").write_text(json.dumps(user), encoding="utf-8")
         assert run_command("put", "--table", "users", str(tmp_path / "users.json"), **variables)[0] == 0
 
@@ -147,11 +156,11 @@ def test_up_shows_what_happens_and_deploys_edits_until_it_is_interrupted(copy: P
     begins = f"pathlib.Path({str(tmp_path / 'begun')!r}).touch()"
     slow, raises = f"    import pathlib, time; {begins}; time.sleep(3)", "    raise OSError('no [mail] server')"
     assert save(module, sends, f"{slow}\n{sends}") == "✔ redeployed: welcome-email-function"
-    put(id="11", email="a@example.com")
+    put_user(id="11", email="a@example.com")
     wait_for((tmp_path / "begun").exists, "the slow invocation", timeout_seconds=60)
     assert save(module, slow, raises) == "✔ redeployed: welcome-email-function"
     assert re.fullmatch(r"welcome-email users +INSERT id=11  ✔ \d+ ms", read_line("welcome-email users"))
-    put(id="12", email="b@example.com")
+    put_user(id="12", email="b@example.com")
     assert "INSERT id=12  ‖ OSError: no [mail] server → held" in read_line("welcome-email users")
     assert save(module, f"{raises}\n", "") == "✔ redeployed: welcome-email-function"
     assert re.fullmatch(r"welcome-email +id=12  ▶ released after \d+ s, 1 change done", read_line("released"))
@@ -231,14 +240,12 @@ def test_put_names_the_malformed_lines(aws: LocalAws, pipeline: Deployment, vari
     assert {"put-1", "put-2"} <= {item["id"] for item in aws.items(table)}
 
 
-NOWHERE = "http://127.0.0.1:9"
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"AWS_ENDPOINT_URL": ""}, "AWS_ENDPOINT_URL and AWS_REGION are not set: run the export lines"),
-        ({"AWS_ENDPOINT_URL": NOWHERE}, f"nothing answers at {NOWHERE}: is python -m sandbox up running? It uses"),
+        ({"AWS_ENDPOINT_URL": NOWHERE}, f"nothing answers at {NOWHERE}: is python -m sandbox up running? python -m"),
+        ({"AWS_ENDPOINT_URL": "foo"}, "nothing answers at foo: is"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:x"}, "http://127.0.0.1:x does not answer as a sandbox does:"),
         ({}, "there is no table nobody; there are "),
     ],
 )

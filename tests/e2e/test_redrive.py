@@ -308,7 +308,7 @@ def test_a_redrive_that_is_killed_at_any_moment_loses_and_doubles_nothing(shop: 
     Most are killed after they have printed the plan; a few at any moment since their start.
     """
     rng, rng_of_writer = random.Random(SEED), random.Random(SEED + 1)
-    number = 60
+    number = 24
     shop.deploy("mirror", "    put_if_newer(", BROKEN)
     orders = [{"customer_id": "killed", "order_id": str(each), "version": 1} for each in range(number)]
     shop.aws.write(shop.tables["orders"], *orders)
@@ -331,9 +331,9 @@ def test_a_redrive_that_is_killed_at_any_moment_loses_and_doubles_nothing(shop: 
     try:
         for kill in range(KILLS):
             consumer = "mirror" if kill % 2 else "welcome-email"
-            options = ["--canary", str(rng.choice([0, 5])), "--rate", "40"]
+            options = ["--canary", str(rng.choice([0, 5])), "--rate", "16"]
             with shop.start("redrive", consumer, "--yes", *options) as process:
-                if kill % 5:
+                if kill % 4:
                     assert process.stdout
                     process.stdout.readline()
                 with contextlib.suppress(subprocess.TimeoutExpired):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pulumi
 import pytest
@@ -27,6 +28,41 @@ from tests.program.recording import record
                 users().changes(), environment={"WORKERS": "3", "MINE": "", "LEDGER_TABLE": "x"}, stores=stores()
             ),
             "mirror sets LEDGER_TABLE, WORKERS: the engine sets this variable; choose another name",
+        ),
+        (
+            lambda: bare_consumer(users().changes(), images="NEWIMAGE"),
+            "mirror: images='NEWIMAGE' is no choice; did you mean NEW_IMAGE?",
+        ),
+        (
+            lambda: bare_consumer(users().changes(), images="both"),
+            "mirror: images='both' is no choice; there are KEYS_ONLY, NEW_IMAGE, OLD_IMAGE, NEW_AND_OLD_IMAGES",
+        ),
+        (
+            lambda: users(view_type="new_and_old_image"),
+            "users: view_type='new_and_old_image' is no choice; did you mean NEW_AND_OLD_IMAGES?",
+        ),
+        (
+            lambda: bare_consumer(*cast("Any", [users(), "users"])),
+            "mirror: reads names the table users: name its changes, as in users.changes()\n"
+            "mirror: reads has a str: name changes, as in reads=[users.changes()]",
+        ),
+        (
+            lambda: bare_consumer(
+                users().changes(), environment=cast("Any", {"A": users("t"), "B": 5, "C": None, 1: ""})
+            ),
+            "mirror: A is the table t: say what the handler does with it, as in read_from(t) or write_to(t)\n"
+            "mirror: B is a int: a variable is text, as in str(...), or a grant\n"
+            "mirror: C is None: a variable is text, as in str(...), or a grant\n"
+            "mirror: environment has a int as a name: a name is text",
+        ),
+        (
+            lambda: bare_consumer(users().changes(), environment=cast("Any", ["A"])),
+            "mirror: environment=a list: pass a dictionary of variables by name",
+        ),
+        (
+            lambda: bare_consumer(users().changes(), tuning={"batchSize": 5}, stores=cast("Any", True)),
+            "mirror: tuning=a dict: pass settings.tuning('mirror'), or Tuning(batch_size=...)\n"
+            "mirror: stores=a bool: pass Stores(...), or None",
         ),
     ],
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ops.commands.smoke import verdict_of
 from ops.smoke import Effect, SmokeError, SmokeTest
 from ops.stack import Stack
 
@@ -131,3 +132,18 @@ def test_consumers_of_another_program_are_named_and_not_tested():
 def test_a_key_that_cannot_hold_the_marker_is_refused():
     with pytest.raises(SmokeError, match="a: the key id is of type N; smoke can mark only strings"):
         SmokeTest(Stack.model_validate(OUTPUTS), FakeAws(kind="N"))
+
+
+@pytest.mark.parametrize(
+    ("tried", "missing", "untried", "verdict"),
+    [
+        (["change-log", "mirror"], [], [], "✔ all is well with change-log and mirror"),
+        (["mirror"], [], ["a", "b"], "✔ all is well with mirror; not tried: a, b"),
+        (["mirror"], [Effect("mirror", "orders", "INSERT")] * 2, [], "✖ not as it should be: mirror; see above"),
+        ([], [], ["a"], "nothing was tried; not tried: a"),
+    ],
+)
+def test_the_verdict_names_what_was_tried_and_what_was_not(
+    tried: list[str], missing: list[Effect], untried: list[str], verdict: str
+):
+    assert verdict_of(tried, missing, untried) == verdict

@@ -4,6 +4,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ProfileNotFound  # pyright: ignore[reportMissingTypeStubs] -- botocore is untyped
 
 from ops import OpsError
 from ops.stack import Stack
@@ -70,4 +71,16 @@ def test_an_endpoint_without_a_sandbox_is_named(monkeypatch: pytest.MonkeyPatch,
 def test_an_endpoint_that_is_no_address_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "sandbox")
     with pytest.raises(OpsError, match="Invalid endpoint: sandbox: correct AWS_ENDPOINT_URL, or unset it"):
+        Stack.model_validate_json(OUTPUTS).client("dynamodb")
+
+
+def test_clients_of_the_sandbox_ignore_the_profile_and_the_proxy_of_the_shell(monkeypatch: pytest.MonkeyPatch):
+    shell = {"HTTP_PROXY": "http://127.0.0.1:9", "AWS_PROFILE": "nobody"}
+    sandbox = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    for name, value in (shell | sandbox).items():
+        monkeypatch.setenv(name, value)
+    client = Stack.model_validate_json(OUTPUTS).client("dynamodb")
+    assert (client.meta.endpoint_url, client.meta.config.proxies) == ("http://127.0.0.1:1", {})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://proxy.example.com")
+    with pytest.raises(ProfileNotFound):
         Stack.model_validate_json(OUTPUTS).client("dynamodb")

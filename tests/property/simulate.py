@@ -1,6 +1,7 @@
 """Simulates many histories on all processors; prints each breach with the command that replays it."""
 
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,30 @@ from tests.property.laws import breaches
 from tests.property.subjects.engines import ENGINE, Subject
 
 CHUNK = 50
+
+TITLES = {
+    "batches": "^batch run$",
+    "retry runs, scheduled or asked for": "^(retry|helper) run$",
+    "redrives and skips by operators": "^(redrive|skip) run$",
+    "crashes of the function": "^crash (before|after|between|by) ",
+    "deadlines and time-outs": "^(deadline with a handler running|time-out|hang)$",
+    "calls of AWS that failed or were refused": "^[A-Z].*: (failed|refused)$",
+    "calls of AWS that were throttled": "^[A-Z].*: throttled$",
+    "calls of AWS done in part, or whose answer was lost": "^[A-Z].*: (lost|answer lost|done in part)$",
+    "invocations that Lambda throttled": "^(batch throttled|retry run dropped)$",
+    "redeliveries and repeated or early answers": "^(second delivery|lost answer of a batch|answer before the run's end"
+    "|record twice in a batch|mapping replaced mid-invocation|repeat by the SDK)$",
+    "runs beside another run of the consumer": " beside ",
+    "tries that failed for a moment": "^handler: transient$",
+    "tries that failed in an outage": "^handler: outage$",
+    "tries of a change that always fails": "^handler: (poison|permanent|undecodable)$",
+    "holds of an item": "^hold: (hold|redrive)$",
+    "releases of an item": "^hold: release$",
+    "parked changes": "^parked: ",
+    "changes that the mapping discarded, or that expired": "^(discarded: |expired$)",
+    "effects repeated, each with an excuse that the laws know": "^repeated effect$",
+}
+"""What a person asks for, each with the kinds of incidents that belong to it."""
 
 
 class Simulation(NamedTuple):
@@ -78,8 +103,21 @@ def simulations(histories: int, first: int, processes: int) -> Iterator[Simulati
         yield from pool.map(simulate_seeds, chunks)
 
 
-def simulate(histories: int, first: int | None = None, processes: int | None = None) -> int:
-    """Simulate histories, print their breaches and incidents, and return the exit code."""
+def totals(incidents: Counter[str]) -> dict[str, int]:
+    """Return what histories went through, by title: the sums of the kinds of incidents that a person thinks of."""
+    return {
+        title: sum(count for kind, count in incidents.items() if re.search(pattern, kind))
+        for title, pattern in TITLES.items()
+    }
+
+
+def simulate(
+    histories: int, first: int | None = None, processes: int | None = None, *, is_detailed: bool = False
+) -> int:
+    """Simulate histories, print their breaches and what they went through, and return the exit code.
+
+    `is_detailed` prints each kind of incident, too.
+    """
     began = time.monotonic()
     first = Random().randrange(2**40) if first is None else first
     incidents, histories_with, breach_lines, done = Counter[str](), Counter[str](), list[str](), 0
@@ -90,8 +128,12 @@ def simulate(histories: int, first: int | None = None, processes: int | None = N
         for breach in simulation.breaches:
             print(breach, flush=True)
         breach_lines += simulation.breaches
-    print(f"\nIncidents in {done} histories from seed {first}, in {time.monotonic() - began:.0f} s:")
-    for kind, count in sorted(incidents.items()):
-        print(f"{count:9}  in {histories_with[kind]:6}  {kind}")
+    print(f"\n{done:,} histories from seed {first}, in {time.monotonic() - began:.0f} s, went through:")
+    for title, count in totals(incidents).items():
+        print(f"{count:11,}  {title}")
+    if is_detailed:
+        print("\nEach kind of incident, and the number of histories with it:")
+        for kind, count in sorted(incidents.items()):
+            print(f"{count:11,}  in {histories_with[kind]:7,}  {kind}")
     print(f"\n{len(breach_lines)} breaches" if breach_lines else "\nEvery law holds in every history.")
     return 1 if breach_lines else 0

@@ -12,16 +12,17 @@ import pytest
 from tests.property.history.history import History
 from tests.property.history.writes import Sizes
 from tests.property.laws import LAWS
-from tests.property.simulate import Simulation, breaches_of, simulate_seeds
+from tests.property.simulate import Simulation, breaches_of, simulate_seeds, totals
 from tests.property.subjects.mutants import MUTANTS
 
-HISTORIES = 300
+HISTORIES = 200
 SIZES = Sizes(changes=24, items=5, batch=8)
 
 INCIDENTS = {
     *("plain consumer", "fenced consumer", "claimed consumer", "a note of the engine before holds"),
     *("handler: transient", "handler: poison", "handler: permanent", "handler: outage", "hang", "linger"),
     *("handler: undecodable", "batch throttled", "lost answer of a batch", "second delivery"),
+    "record twice in a batch",
     *("mapping replaced mid-invocation", "batch size changed", "split of a shard", "time-out", "repeat by the SDK"),
     *("deadline with a handler running", "crash by the change itself", "crash between two changes"),
     *("crash before an effect", "crash after an effect", "crash before Query hold", "crash after Query hold"),
@@ -145,3 +146,7 @@ def test_a_breach_is_replayed_by_the_command_that_is_printed_with_it() -> None:
     printed = subprocess.run(replay, capture_output=True, text=True, check=True).stdout.splitlines()
     assert breach in printed
     assert "stock, " in printed[0]
+
+
+def test_every_kind_of_incident_that_people_ask_for_occurs(simulation: Simulation) -> None:
+    assert [title for title, count in totals(simulation.incidents).items() if not count] == []

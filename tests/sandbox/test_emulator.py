@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import emulator
-from sandbox.emulator import HOST, Emulator, EmulatorError
+from sandbox.emulator import HOST, USERS_OWN, Emulator, EmulatorError, client_variables
 from tests.local import is_listening, wait_for
 
 
@@ -85,3 +85,11 @@ def test_functions_do_not_inherit_the_caller_s_environment(monkeypatch: pytest.M
             assert not [line for line in environment if line.startswith(b"AWS_")]
     assert not is_listening(own.port)
     own.close()
+
+
+def test_clients_go_past_the_proxy_of_the_shell(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NO_PROXY", "unused")
+    monkeypatch.setenv("no_proxy", "example.com,localhost")
+    variables = client_variables("http://127.0.0.1:1", "eu-central-1")
+    assert variables["NO_PROXY"] == variables["no_proxy"] == "127.0.0.1,localhost,example.com"
+    assert not variables.keys() & set(USERS_OWN)

@@ -1,7 +1,9 @@
 """put writes items exactly and in order; it names each rejected line and writes all others."""
 
 import gzip
+import io
 import json
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -92,6 +94,59 @@ def test_each_rejected_line_is_named_and_all_others_are_written(aws: LocalAws, t
     assert reasons[7] == "NaN is not a number in JSON"
     assert "can't decode byte 0xff" in reasons[10]
     assert "400" in reasons[8] or "size" in reasons[8]
+
+
+def test_an_incremental_export_writes_and_deletes(aws: LocalAws, table: str, file: Callable[..., Path]):
+    def line(name: str, **images: object) -> dict[str, Any]:
+        keys = {"id": {"S": name}, "n": {"N": "1"}}
+        whole = {image: {**keys, "x": {"S": text}} for image, text in images.items()}
+        return {"Metadata": {"WriteTimestampMicros": {"N": "1"}}, "Keys": keys, **whole}
+
+    lines = [line("a", NewImage="1"), line("b", NewImage="1"), line("a", NewImage="2", OldImage="1")]
+    report = put(aws.client("dynamodb"), table, file(*lines, line("b", OldImage="1"), line("c")))
+    assert (report.written, report.deleted, report.rejected) == (3, 2, [])
+    assert [(item["id"], item["x"]) for item in aws.items(table)] == [("a", "2")]
+
+
+@pytest.mark.parametrize("indent", [None, 4])
+def test_what_a_scan_prints(aws: LocalAws, table: str, file: Callable[..., Path], indent: int | None):
+    items: list[Any] = [{"id": {"S": name}, "n": {"N": EXACT}} for name in "ab"]
+    scan = {"Items": [items[0], {"id": {"S": "x"}}, items[1]], "Count": 3, "ScannedCount": 3, "ConsumedCapacity": None}
+    report = put(aws.client("dynamodb"), table, file(json.dumps(scan, indent=indent)))
+    assert report.written == 2
+    assert [number for number, _ in report.rejected] == [2]
+    assert {(item["id"], item["n"]) for item in aws.items(table)} == {("a", Decimal(EXACT)), ("b", Decimal(EXACT))}
+
+
+def test_one_item_over_many_lines(aws: LocalAws, table: str, file: Callable[..., Path]):
+    report = put(aws.client("dynamodb"), table, file(json.dumps({"id": "a", "n": 1}, indent=2)))
+    assert (report.written, report.rejected) == (1, [])
+    report = put(aws.client("dynamodb"), table, file("", "{", '"id": "a"', "oops"))
+    assert [(number, reason[:9]) for number, reason in report.rejected] == [(2, "not JSON:")]
+
+
+def test_an_item_that_is_nested_too_deeply_is_a_rejected_line(aws: LocalAws, table: str, file: Callable[..., Path]):
+    def lists(levels: int) -> str:
+        return f'{{"id": "{levels}", "n": 1, "x": {"[" * levels}{"]" * levels}}}'
+
+    lines = ["[" * 5000 + "]" * 5000, *map(lists, (32, 33, 66, 500, 5000))]
+    report = put(aws.client("dynamodb"), table, file(*lines))
+    assert (report.written, {item["id"] for item in aws.items(table)}) == (1, {"32"})
+    assert [number for number, _ in report.rejected] == [1, 3, 4, 5, 6]
+    assert all("nest" in reason.lower() for _, reason in report.rejected), report.rejected
+
+
+def test_standard_input(aws: LocalAws, table: str, monkeypatch: pytest.MonkeyPatch):
+    text = gzip.compress(b'{"id": "a", "n": 1}')
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(text))))
+    assert put(aws.client("dynamodb"), table, Path("-")).written == 1
+
+
+def test_a_table_has_its_name_in_the_program(aws: LocalAws, table: str, file: Callable[..., Path]):
+    outputs = {"tables": {"people": {"name": table}}}
+    assert put(aws.client("dynamodb"), "people", file({"id": "a", "n": 1}), outputs).table == table
+    with pytest.raises(PutError, match="there is no table peple; did you mean people"):
+        put(aws.client("dynamodb"), "peple", file(), outputs)
 
 
 def test_a_missing_table_or_file_is_named(aws: LocalAws, table: str, tmp_path: Path):

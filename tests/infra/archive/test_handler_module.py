@@ -56,9 +56,12 @@ def test_a_package_is_what_python_imports_where_there_is_a_module_too(tmp_path: 
         "from lab import handler",
         "from lab import run as handler",
         "from lab import *",
-        "if True:\n    def handler(change): ...",
+        "if True:\n    def handler(event, context): ...",
+        "def handler(*arguments): ...",
+        "def handler(change): ...\nhandler = consumer(handler)",
+        "@consumer\ndef handler(change):\n    def parts(): yield 1\n    return (part for part in parts())",
         "try:\n    from lab import handler\nexcept ImportError:\n    raise",
-        "try:\n    pass\nexcept ImportError:\n    def handler(change): ...",
+        "try:\n    pass\nexcept ImportError:\n    def handler(event, context): ...",
         "with make() as handler:\n    pass",
         "for handler in make():\n    pass",
         "print(handler := make())",
@@ -74,7 +77,7 @@ def test_whatever_binds_the_name_will_do(tmp_path: Path, text: str) -> None:
     "text",
     [
         "",
-        "def handle(change): ...",
+        "def process(change): ...",
         "import lab.handler",
         "import lab.handler as lab",
         "from handler import stream",
@@ -92,6 +95,37 @@ def test_a_module_without_a_handler_is_refused(tmp_path: Path, text: str) -> Non
     assert refusal("mirror", module(tmp_path, text)) == (
         "handler/mirror.py defines no handler for Lambda to call: add one, as in "
         "@consumer def handler(change: Change) -> None"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("def handle(change): ...", "did you mean handle, in line 1? Its name must be handler"),
+        ("\n\n@consumer\ndef process(change): ...", "did you mean process, in line 4? Its name must be handler"),
+        ("@consumer(claim=True)\ndef lambda_handler(change): ...", "did you mean lambda_handler, in line 2? Its"),
+        ("@stream.consumer\nasync def run(change): ...\ndef hander(): ...", "did you mean run, in line 2? Its name"),
+    ],
+)
+def test_a_handler_of_another_name_is_named(tmp_path: Path, text: str, hint: str) -> None:
+    message = refusal("mirror", module(tmp_path, text))
+    assert message.startswith(f"handler/mirror.py defines no handler for Lambda to call: {hint}")
+
+
+@pytest.mark.parametrize("text", ["\ndef handler(change): ...", "handler = 1\ndef handler(change, *, x=1): ..."])
+def test_a_handler_without_the_decorator_is_refused(tmp_path: Path, text: str) -> None:
+    assert refusal("mirror", module(tmp_path, text)) == (
+        "handler/mirror.py:2 has a handler without @consumer, which Lambda would call with an event and a context: "
+        "write @consumer in the line above def handler"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["@consumer\ndef handler(change):\n    yield", "@consumer\ndef handler(change):\n    x = [(yield)]"]
+)
+def test_a_handler_that_is_a_generator_is_refused(tmp_path: Path, text: str) -> None:
+    assert refusal("mirror", module(tmp_path, text)) == (
+        "handler/mirror.py:2 has a handler with yield, whose body never runs: write it without yield"
     )
 
 

@@ -29,6 +29,8 @@ from tests.property.virtual_clock import EndlessError, VirtualClock
 START = 1_700_000_000.0
 RECORD_AGE = 86_100
 """The mapping's own limit, 23 h 55 min."""
+COPIED = 0.05
+"""Probability that a batch has one of its records twice."""
 MOST_RECUTS = 12
 """At most 12 changes of the batch size a history: each one resets the back-off, so an unlimited number never ends."""
 
@@ -40,6 +42,7 @@ class History:
         self, seed: int, sizes: Sizes, subject: Subject = ENGINE, trace: Callable[[str], None] | None = None
     ) -> None:
         self._rng = rng = Random(seed)
+        self._copying = Random(f"copies {seed}")  # of its own, so that it moves no other draw
         self._sizes, self._subject, self._trace_line = sizes, subject, trace
         self.clock, self.journal = VirtualClock(START), Journal()
         theme = rng.choices(list(THEMES), list(THEMES.values()))[0]
@@ -234,6 +237,9 @@ class History:
             return
         events = [dict(record.event) for record in action.records]
         batch_delivery = _BatchDelivery(self, mapping, action, [number_of(event) for event in events])
+        if self._copying.random() < COPIED:
+            self.journal.incidents["record twice in a batch"] += 1
+            events.append(dict(self._copying.choice(events)))
         self.clock.start(lambda: batch_delivery.run(self.function.deliver(events, batch_delivery.begins)))
         if now >= self.faults.quiet_at:
             return

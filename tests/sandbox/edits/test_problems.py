@@ -6,7 +6,7 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from sandbox.edits.problems import Frame, ProblemError, describe, describe_frames, user_frame
+from sandbox.edits.problems import Frame, ProblemError, describe, describe_frames, is_of_program, user_frame
 
 
 def raised(call: Callable[[], object]) -> Exception:
@@ -52,6 +52,13 @@ def test_an_error_of_a_component_names_both_places(root: Path) -> None:
 def test_a_refusal_keeps_its_lines_and_needs_no_type(root: Path) -> None:
     refuse = "def component():\n    raise pulumi.RunError('two errors:\\n  one\\n  two')\n"
     assert describe(run(root, "component()\n", refuse), root) == "__main__.py:1: two errors:\n  one\n  two"
+
+
+def test_only_errors_of_the_program_are_told_without_a_traceback(root: Path) -> None:
+    assert is_of_program(run(root, "y = Setings.load()\n"), root)
+    assert is_of_program(raised(lambda: compile("if", "m.py", "exec")), root)
+    assert is_of_program(pulumi.RunError("two errors"), root)
+    assert not is_of_program(raised(lambda: int("x")), root)
 
 
 def test_invalid_syntax_has_its_own_line(root: Path) -> None:

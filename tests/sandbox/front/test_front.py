@@ -11,7 +11,7 @@ import pulumi
 import pytest
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs] -- boto3 is untyped
 
-from sandbox.front.front import OUTPUTS_PATH
+from sandbox.emulator import OUTPUTS_PATH
 from sandbox.program.deploy import Deployment
 from sandbox.program.in_process import Program, stack_config
 from tests.consumers.project import SAMPLE

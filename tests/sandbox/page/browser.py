@@ -86,8 +86,9 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def open(self, url: str) -> None:
-        """Go to an address."""
+        """Go to an address, and wait until the page is loaded."""
         self.call("Page.navigate", url=url)
+        self.wait_for("document.readyState === 'complete'")
 
     def run(self, expression: str) -> Any:
         """Return the value of a JavaScript expression, also of a promise."""

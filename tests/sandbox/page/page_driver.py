@@ -2,18 +2,21 @@
 
 import http.client
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from sandbox.emulator import HOST, client_variables
 from sandbox.page.actions import Actions
 from sandbox.page.commands import FinishedCommand
 from sandbox.page.server import PageServer
 from sandbox.watch.feed import Feed
+from tests.local import REGION
 
+NOBODY = client_variables(f"http://{HOST}:9", REGION)
 OUTPUTS: dict[str, Any] = {
     "tables": {"orders": {"name": "orders-table-1a2b3c4"}},
     "consumers": {"mirror": {"function": "mirror-function-1a2b3c4"}},
@@ -54,10 +57,6 @@ class FakeCommand:
         return self.results["held --item" if is_one_item else arguments[0]]
 
 
-def no_client(service: str) -> Any:
-    raise AssertionError(f"nothing calls {service} in this test")
-
-
 @dataclass
 class PageDriver:
     """A client of a page server on loopback."""
@@ -96,10 +95,10 @@ class PageDriver:
 
 
 @contextmanager
-def serve(client: Callable[[str], Any] = no_client, outputs: Mapping[str, Any] = OUTPUTS) -> Generator[PageDriver]:
-    """Serve a page until the context ends."""
+def serve(variables: Mapping[str, str] = NOBODY, outputs: Mapping[str, Any] = OUTPUTS) -> Generator[PageDriver]:
+    """Serve a page until the context ends; without `variables`, no AWS answers."""
     feed, command, faults = Feed(), FakeCommand(), FakeFaults()
-    actions = Actions(client, lambda: outputs, {}, faults, command=command)
+    actions = Actions(variables, lambda: outputs, faults, command=command)
     with PageServer(feed, actions) as server:
         yield PageDriver(server, feed, command, faults)
 

@@ -22,7 +22,7 @@ def table(aws: LocalAws) -> Generator[str]:
 
 @pytest.fixture
 def page(aws: LocalAws, table: str) -> Generator[PageDriver]:
-    with serve(aws.client, {"tables": {"things": {"name": table}, "gone": {"name": "page-gone"}}}) as driver:
+    with serve(aws.variables(), {"tables": {"things": {"name": table}, "gone": {"name": "page-gone"}}}) as driver:
         yield driver
 
 

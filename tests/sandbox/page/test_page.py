@@ -29,7 +29,7 @@ def browser() -> Generator[Page]:
 def sandbox(aws: LocalAws) -> Generator[PageDriver]:
     aws.create_table("page-orders")
     outputs = {"tables": {"orders": {"name": "page-orders"}}, "consumers": {"mirror": {"function": "mirror-1"}}}
-    with serve(aws.client, outputs) as driver:
+    with serve(aws.variables(), outputs) as driver:
         driver.command.results["held"] = FinishedCommand(0, "{}", "")
         deploy(driver)
         yield driver
