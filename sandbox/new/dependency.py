@@ -8,7 +8,7 @@ from sandbox import SandboxError
 
 REQUIREMENTS = Path("handler", "requirements.in")
 LOCK = Path("handler", "requirements.txt")
-LOCK_COMMAND = ("make", "--no-print-directory", "lock", "UPGRADE=")
+LOCK_COMMAND = ("make", "--silent", "--no-print-directory", "lock", "UPGRADE=")
 """Locks every requirements.in again, at the versions that are locked already."""
 
 
@@ -36,7 +36,7 @@ def add_dependency(root: Path, text: str) -> list[str]:
     others = [f"{each} {version}" for each, version in locked.items() if each not in locked_before and each != name]
     return [
         f"locked: {name} {locked[name]}" + (f", and what it needs: {', '.join(others)}" if others else ""),
-        f"Import it in handler/. Next: make test, which installs it for tests and types; {REQUIREMENTS} has the line.",
+        f"{REQUIREMENTS} has the line. Next: import it in handler/, and run make mine or make test, which install it.",
     ]
 
 
@@ -45,7 +45,8 @@ def _lock(root: Path, text: str) -> None:
         LOCK_COMMAND, cwd=root, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode:
-        raise SandboxError(f"{text} cannot be locked, so all files are as before:\n{done.stdout.strip()}")
+        lines = [line for line in done.stdout.splitlines() if not line.startswith("make: ")]
+        raise SandboxError("\n".join([f"{text} cannot be locked, so all files are as before:", *lines]))
 
 
 def checked_requirement(root: Path, text: str) -> str:
