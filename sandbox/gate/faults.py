@@ -16,7 +16,7 @@ from sandbox.gate.calls import Call
 
 Fault = Literal["fail", "slow", "crash", "outage"]
 FAIL_SECONDS = 5.0
-"""How long the write fails that was chosen to fail: longer than the engine's tries in place, so that its item is held."""
+"""How long the chosen write fails: longer than the engine's tries in place, so that its item is held."""
 SLOW_SECONDS = 2.0
 """How long a slow call waits before it is sent."""
 OUTAGE = Response.error("InternalServerError", "the sandbox provokes an outage", 500)
