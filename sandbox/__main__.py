@@ -47,7 +47,16 @@ def run_up(port: int | None, outputs: Path | None, *, keep: bool, invent_tables:
     from rich.console import Console
 
     from sandbox.program.in_process import Program
-    from sandbox.terminal import REFRESH_SECONDS, Terminal, ask, exports, keys, pressed_key, print_program, print_stop
+    from sandbox.watch.terminal import (
+        REFRESH_SECONDS,
+        Terminal,
+        ask,
+        exports,
+        keys,
+        pressed_key,
+        print_program,
+        print_stop,
+    )
     from sandbox.workbench import Workbench
 
     console = Console(highlight=False)
@@ -83,7 +92,7 @@ def run_serve() -> int:
     from sandbox.program.deploy import Sandbox
     from sandbox.program.in_process import STACK, stack_config
     from sandbox.program.provider import serve_provider
-    from sandbox.terminal import exports
+    from sandbox.watch.terminal import exports
 
     config = stack_config(STACK)
     with Sandbox(config["aws:region"], lambda _: None) as sandbox, serve_provider(sandbox.aws) as address:
@@ -99,7 +108,7 @@ def run_serve() -> int:
 def run_env(running: "RunningSandbox") -> int:
     """Print the commands that point a terminal at the sandbox."""
     from sandbox.emulator import client_variables
-    from sandbox.terminal import exports
+    from sandbox.watch.terminal import exports
 
     print("\n".join(exports(client_variables(running.endpoint, running.region))))
     return 0
@@ -109,8 +118,8 @@ def run_status(running: "RunningSandbox") -> int:
     """Print what is up, and the state of each consumer; return 1 if one holds items or fails."""
     from rich.console import Console
 
-    from sandbox.terminal import print_program, print_states
     from sandbox.watch.client import latest_facts
+    from sandbox.watch.terminal import print_program, print_states
 
     facts, console = latest_facts(running), Console(highlight=False)
     print_program(console, facts["deployed"], running, json.loads(running.outputs_path.read_text(encoding="utf-8")))
@@ -129,7 +138,7 @@ def run_watch(running: "RunningSandbox", *, as_json: bool) -> int:
         return 0
     from rich.console import Console
 
-    from sandbox.terminal import Terminal
+    from sandbox.watch.terminal import Terminal
 
     terminal = Terminal(Console(highlight=False))
     for fact in facts_of(running):
