@@ -24,7 +24,9 @@ MAY_IMPORT = {
         *("sandbox.gate", "sandbox.emulator", "sandbox.front.forwarding", "sandbox.mapping.invocation"),
         "sandbox.watch.feed",
     ),
-    "sandbox.watch": ("sandbox.watch", "=sandbox", "sandbox.mapping", "sandbox.report", "sandbox.running"),
+    "sandbox.watch": (
+        *("sandbox.watch", "=sandbox", "sandbox.emulator", "sandbox.mapping", "sandbox.report", "sandbox.running"),
+    ),
     "sandbox.program": (
         *("sandbox.program", "sandbox.resources", "=sandbox", "sandbox.emulator", "sandbox.mapping"),
         *("sandbox.schedule", "sandbox.scheduler", "sandbox.front", "sandbox.metrics"),
