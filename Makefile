@@ -11,8 +11,8 @@ help:  ## Show this list
 demo: .venv/.installed .venv-aws/.installed  ## Deploy everything on this machine and watch it process real changes
 	@.venv/bin/python -m sandbox demo
 
-sandbox: .venv/.installed .venv-aws/.installed  ## Deploy everything on this machine and keep it running for your own changes
-	@.venv/bin/python -m sandbox up --outputs .cache/outputs.json
+sandbox: .venv/.installed .venv-aws/.installed  ## Deploy everything here and keep it running, at 4566 or at PORT=
+	@.venv/bin/python -m sandbox up --outputs .cache/outputs.json $(if $(PORT),--port $(PORT))
 
 mine: .venv/.tests  ## Run the tests of your own consumers
 	@.venv/bin/python -m pytest -q tests/mine

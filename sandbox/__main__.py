@@ -47,7 +47,7 @@ def run_up(port: int | None, outputs: Path | None, *, keep: bool, invent_tables:
     from rich.console import Console
 
     from sandbox.program.in_process import Program
-    from sandbox.terminal import REFRESH_SECONDS, Terminal, ask, exports, keys, pressed_key, print_ready
+    from sandbox.terminal import REFRESH_SECONDS, Terminal, ask, exports, keys, pressed_key, print_program, print_stop
     from sandbox.workbench import Workbench
 
     console = Console(highlight=False)
@@ -71,7 +71,8 @@ def run_up(port: int | None, outputs: Path | None, *, keep: bool, invent_tables:
                     if fact["kind"] == "deployed":
                         write_outputs(outputs, workbench.deployment.outputs)
                         if fact["first"]:
-                            print_ready(console, fact, workbench.running, workbench.deployment.outputs)
+                            print_program(console, fact, workbench.running, workbench.deployment.outputs)
+                            print_stop(console)
                             print("\n".join(exports(workbench.sandbox.variables())))
                             print("ready", flush=True)
                 terminal.tick()
@@ -108,11 +109,11 @@ def run_status(running: "RunningSandbox") -> int:
     """Print what is up, and the state of each consumer; return 1 if one holds items or fails."""
     from rich.console import Console
 
-    from sandbox.terminal import print_ready, print_states
+    from sandbox.terminal import print_program, print_states
     from sandbox.watch.client import latest_facts
 
     facts, console = latest_facts(running), Console(highlight=False)
-    print_ready(console, facts["deployed"], running, json.loads(running.outputs_path.read_text(encoding="utf-8")))
+    print_program(console, facts["deployed"], running, json.loads(running.outputs_path.read_text(encoding="utf-8")))
     states = facts["state"]["consumers"]
     print_states(console, states)
     return 1 if any(state["level"] in ("held", "failing", "off") for state in states.values()) else 0

@@ -58,32 +58,43 @@ class Terminal:
             self.console.print(line, soft_wrap=True, highlight=False)
 
 
-def print_ready(console: Console, fact: Fact, running: RunningSandbox, outputs: Mapping[str, Any]) -> None:
-    """Print what is up: tables, consumers, and where everything is."""
-    rows: list[tuple[str, str]] = []
-    for number, (name, table) in enumerate(sorted(fact["tables"].items())):
-        rows.append(("" if number else "tables", f"{name:<20} {table['name']}  key {', '.join(table['keys'])}"))
-    for number, (name, consumer) in enumerate(sorted(fact["consumers"].items())):
-        rows.append(("" if number else "consumers", f"{name:<20} reads {', '.join(consumer['reads']) or 'nothing'}"))
+def print_program(console: Console, fact: Fact, running: RunningSandbox, outputs: Mapping[str, Any]) -> None:
+    """Print what is up: the tables and consumers of a fact `deployed`, and where everything is."""
+    tables = [f"{name:<20} {table['name']}  key {', '.join(table['keys'])}" for name, table in _sorted(fact["tables"])]
+    consumers = [
+        f"{name:<20} reads {', '.join(each['reads']) or 'nothing'}" for name, each in _sorted(fact["consumers"])
+    ]
+    _print_rows(console, "tables", tables)
+    _print_rows(console, "consumers", consumers)
+    _print_rows(console, "shown here", ["changes, e-mails and messages, what handlers print, and where they fail"])
     stores: Mapping[str, Any] = outputs.get("stores") or {}
-    bucket = stores.get("failures", {}).get("bucket")
-    rows.append(("shown here", "changes, e-mails and messages, what handlers print, and where they fail"))
-    if bucket:
-        rows.append(("failures", f"are kept in s3://{bucket}"))
-    rows.append(("AWS", f'{running.endpoint}  (in another terminal: eval "$({_python()} -m sandbox env)")'))
+    if bucket := stores.get("failures", {}).get("bucket"):
+        _print_rows(console, "failures", [f"are kept in s3://{bucket}"])
+    _print_rows(console, "AWS", [f'{running.endpoint}  (in another terminal: eval "$({_python()} -m sandbox env)")'])
     if running.page:
-        rows.append(("page", running.page))
-    rows.append(("stop", "Ctrl-C" + ("; r deploys again" if sys.stdin.isatty() else "")))
-    for title, text in rows:
-        console.print(f"[bold]{title:<11}[/]{escape(text)}", soft_wrap=True, highlight=False)
+        _print_rows(console, "page", [running.page])
     if fact["unsupported"]:
         console.print(escape(fact["unsupported"]), style="dim", soft_wrap=True, highlight=False)
+
+
+def print_stop(console: Console) -> None:
+    """Print how the sandbox is stopped, and which key deploys again."""
+    _print_rows(console, "stop", ["Ctrl-C" + ("; r deploys again" if sys.stdin.isatty() else "")])
+
+
+def _print_rows(console: Console, title: str, rows: Iterable[str]) -> None:
+    for number, text in enumerate(rows):
+        console.print(f"[bold]{'' if number else title:<11}[/]{escape(text)}", soft_wrap=True, highlight=False)
+
+
+def _sorted(named: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(named.items())
 
 
 def print_states(console: Console, states: Mapping[str, Mapping[str, Any]]) -> None:
     """Print a line for each consumer: its state in words, and its numbers."""
     width = max(map(len, states), default=1)
-    for name, state in sorted(states.items()):
+    for name, state in _sorted(states):
         mark = {"held": "[yellow]‖[/]", "failing": "[red]✖[/]", "off": "[yellow]○[/]"}.get(
             state["level"], "[green]✔[/]"
         )

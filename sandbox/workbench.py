@@ -12,7 +12,7 @@ from sandbox import ROOT
 from sandbox.edits.deployed import deployed_fields
 from sandbox.edits.files import Files
 from sandbox.edits.watcher import Watcher
-from sandbox.emulator import Clients, EmulatorError, free_port
+from sandbox.emulator import EmulatorError, free_port
 from sandbox.gate.gate import Gate
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.page.actions import Actions
@@ -109,8 +109,7 @@ class Workbench:
         self._gate, self._state = gate, State(self.feed, poller, client)
         self.deployment = self.sandbox.deploy(program)
         front = self.sandbox.front
-        clients = Clients(front.url, region)
-        actions = Actions(clients, self.sandbox.outputs, self.sandbox.variables(), gate.faults)
+        actions = Actions(self.sandbox.variables(), self.sandbox.outputs, gate.faults)
         page = stack.enter_context(PageServer(self.feed, actions, port=_next_free_port(PAGE_PORT)))
         self.running = RunningSandbox(os.getpid(), front.port, front.url, region, page.url)
         self.running.announce()

@@ -15,6 +15,8 @@ from sandbox.front.forwarding import Response
 from sandbox.gate.calls import Call
 
 Fault = Literal["fail", "slow", "crash", "outage"]
+FAIL_SECONDS = 5.0
+"""How long the chosen write fails: longer than the engine's tries in place, so that its item is held."""
 SLOW_SECONDS = 2.0
 """How long a slow call waits before it is sent."""
 OUTAGE = Response.error("InternalServerError", "the sandbox provokes an outage", 500)
@@ -24,7 +26,7 @@ FAILURE = Response.error("InternalServerError", "the sandbox lets this write fai
 class Faults:
     """The faults of each consumer.
 
-    - `fail`: its next write fails, with all attempts of the SDK; then the fault is over.
+    - `fail`: its next write fails, also if it is tried again within FAIL_SECONDS; then the fault is over.
     - `crash`: the function's process is killed at its next call; then the fault is over.
     - `slow`: each call takes SLOW_SECONDS more.
     - `outage`: each call fails.
@@ -41,7 +43,7 @@ class Faults:
         self._changed = changed
         self._lock = threading.Lock()
         self._on: defaultdict[str, set[Fault]] = defaultdict(set)
-        self._failing: dict[str, str] = {}  # the id of the call that fails, by consumer
+        self._failing: dict[str, tuple[object, float]] = {}  # the write that fails and its end, by consumer
 
     def set(self, consumer: str, fault: str, on: bool) -> None:  # noqa: FBT001 -- a switch
         """Switch a fault on or off. Raises ValueError if there is no such fault."""
@@ -61,14 +63,15 @@ class Faults:
         """Do to a call what the consumer's faults say; return the answer of a call that fails."""
         with self._lock:
             faults = set(self._on[consumer])
-            if self._failing.get(consumer) == call.id:
-                return FAILURE  # another attempt of the SDK
+            write, end = self._failing.get(consumer, (None, 0.0))
+            if write == (call.operation, call.arguments) and time.monotonic() < end:
+                return FAILURE
             fails = "fail" in faults and not call.is_read
             over: Fault | None = "crash" if "crash" in faults else "fail" if fails else None
             if over:
                 self._on[consumer].discard(over)
             if over == "fail":
-                self._failing[consumer] = call.id
+                self._failing[consumer] = (call.operation, call.arguments), time.monotonic() + FAIL_SECONDS
         if over:
             self._changed(self.current())
         if over == "crash":

@@ -108,13 +108,14 @@ class Recorder:
         for sequence in entry.sequences:
             event = entry.event_name if sequence == entry.sequence else ""
             done = {"event": event, "sequence": str(sequence), "outcome": "done", "error": None}
-            yield {"item": self._item(entry.item), "keys": dict(self._keys.get(entry.item, {})), **done}
+            keys = dict(self._keys.get(entry.item, {}))
+            yield {"table": entry.table, "item": self._item(entry.item), "keys": keys, **done}
 
     def _entry_change(self, entry: LogEntry, outcome: str) -> Change:
         keys = entry.keys or self._keys.get(entry.item, {})
         sequence = str(entry.sequence) if entry.sequence is not None else None
         change = {"event": entry.event_name, "item": item_text(keys), "keys": dict(keys), "sequence": sequence}
-        return {**change, "outcome": outcome, **_details(entry)}
+        return {"table": entry.table, **change, "outcome": outcome, **_details(entry)}
 
 
 def _batch_changes(report: InvocationReport) -> Iterator[Change]:

@@ -114,11 +114,16 @@ def test_a_call_that_aws_would_refuse_is_told_once(function: Function):
     assert function.facts("refused")[-1]["action"] == "sns:ListTopics"
 
 
-def test_the_next_write_fails_with_all_its_attempts_and_then_no_other(function: Function):
+def test_the_next_write_fails_also_if_it_is_tried_again_and_no_other(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+):
     function.gate.faults.set("mirror", "fail", on=True)
     assert function.put(function.ledger), "the engine's own calls are spared"
     assert function.get()
     assert not function.put()
+    assert not function.put()
+    function.client("dynamodb").put_item(TableName=function.table, Item={"id": {"S": "2"}})
+    monkeypatch.setattr(faults.time, "monotonic", lambda: float("inf"))
     assert function.put()
     assert [fact["faults"] for fact in function.facts("faults")] == [{"mirror": ["fail"]}, {}]
 
