@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, cast
 
-from handler.stream.codec import brief, decode, padded
+from handler.stream.codec import brief, decode_into, padded
 
 Origin = Literal["stream", "redrive"]
 EVENT_NAMES = ("INSERT", "MODIFY", "REMOVE")
@@ -210,12 +210,10 @@ class Change:
         image: Any = body[name]
         if not isinstance(image, dict):
             raise self._malformed(f"dynamodb.{name}", f"{brief(image)} is not an item in DynamoDB's JSON")
-        decoded: dict[str, Any] = {}
-        for attribute, value in cast(dict[str, Any], image).items():
-            try:
-                decoded[attribute] = decode(value)
-            except ValueError as error:
-                raise self._malformed(f"dynamodb.{name}.{attribute}", str(error)) from error
-            except RecursionError as error:
-                raise self._malformed(f"dynamodb.{name}.{attribute}", "nested too deeply") from error
-        return decoded
+        native: dict[str, Any] = {}
+        try:
+            return decode_into(native, cast(dict[str, Any], image).items())
+        except (ValueError, RecursionError) as error:
+            attribute = list(cast(dict[str, Any], image))[len(native)]
+            why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise self._malformed(f"dynamodb.{name}.{attribute}", why) from error
