@@ -1,4 +1,4 @@
-"""Measurements of the engine: python -m bench engine | lateness | drain | cost | sizes | redrive.
+"""Measurements of the engine: python -m bench engine | lateness | drain | cost | sizes | redrive | memory.
 
 Times are ratios to a peer in the same run, CPU times or virtual times, so that other load on this machine changes them
 little.
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import cost, drain, engine, lateness, redrive, sizes
+from bench import cost, drain, engine, lateness, memory, redrive, sizes
 from sandbox.edges import run
 
 Row = dict[str, Any]
@@ -41,10 +41,12 @@ def _rows(question: str, *, quick: bool, progress: Callable[[str], None]) -> lis
             return cost.measure(quick=quick)
         case "redrive":
             return _figures(lambda: redrive.measure(quick=quick))
+        case "memory":
+            return _figures(lambda: memory.measure(quick=quick))
         case "sizes":
             return sizes.measure(quick=quick, progress=progress)
         case _:
-            return _figures(engine.measure)
+            return _figures(lambda: engine.measure(quick=quick))
 
 
 NOTES = {
@@ -52,6 +54,7 @@ NOTES = {
     "drain": drain.NOTE,
     "cost": cost.NOTE,
     "engine": engine.NOTE,
+    "memory": memory.NOTE,
     "sizes": sizes.NOTE,
     "redrive": redrive.NOTE,
 }

@@ -1,0 +1,25 @@
+"""Every way to process a batch does its work; no time and no size is tested."""
+
+import json
+
+import pytest
+
+from bench import engine, memory
+
+
+@pytest.mark.parametrize("run", [engine.ours(engine.new_image), engine.by_hand, engine.stock(engine.stock_new_image)])
+def test_a_measured_way_reports_a_record_that_it_cannot_read(run: engine.Run):
+    """So each of them reads the images, and would say what fails."""
+    event = json.loads(engine.payload(2))
+    assert run(json.dumps(event)) == {"batchItemFailures": []}
+    second = event["Records"][1]["dynamodb"]
+    second["NewImage"]["broken"] = {"X": "no type"}
+    assert run(json.dumps(event)) == {"batchItemFailures": [{"itemIdentifier": second["SequenceNumber"]}]}
+
+
+def test_the_batches_are_as_large_as_said():
+    event = json.loads(engine.payload(10))
+    assert [len(each["dynamodb"]["NewImage"]) for each in event["Records"]] == [30] * 10
+    text = memory.payload()
+    assert len(json.loads(text)["Records"]) == memory.RECORDS
+    assert len(text) == pytest.approx(memory.EVENT_BYTES, rel=0.001)
