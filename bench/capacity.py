@@ -290,7 +290,7 @@ def items_a_minute(changes: int, handler_seconds: float, runs: int = 1 + MAX_HEL
 
 def ceilings() -> dict[str, str]:
     """Return the figure of each ceiling in docs/capacity.md, with its unit."""
-    write, call = HANDLERS
+    write = HANDLERS[0]
     one_vcpu = Consumer(1.0, write, 1, Tuning(memory_size=VCPU_MEMORY))
     batch, per_change = one_vcpu.tuning.batch_size, 1 / one_vcpu.queue_capacity
     figures: dict[str, tuple[float, str]] = {
@@ -299,7 +299,7 @@ def ceilings() -> dict[str, str]:
         "a new table": (FIRST_PARTITIONS * PARTITION_WRITES, "changes/s"),
         "a table": (TABLE_UNITS, "changes/s"),
         "a concurrent batch": (one_vcpu.queue_capacity, "changes/s"),
-        "a shard's concurrent batches": (MAX_FACTOR * Consumer(1.0, call, 1).queue_capacity, "changes/s"),
+        "a shard's concurrent batches": (MAX_FACTOR * Consumer(1.0, write, 1).queue_capacity, "changes/s"),
         "a batch": (PAYLOAD_BYTES // 2048, "records"),
         "readers of a stream": (MAX_READERS, "consumers"),
         "the holds, few rows": (PARTITION_READS * batch / hold_reads(0, batch), "changes/s"),

@@ -103,10 +103,10 @@ def test_a_page_without_a_ceiling_is_refused() -> None:
     [
         (consumer(2.5, SHORT), 80),
         (consumer(25, SHORT), 40),
-        (consumer(250, LONG, parallelization_factor=10), 8),
-        (consumer(1_000, SHORT, parallelization_factor=4), 4),
-        (consumer(1_000, LONG, parallelization_factor=10), 4),
-        (consumer(150, LONG), 20),
+        (consumer(250, LONG, parallelization_factor=10), 6),
+        (consumer(1_000, SHORT, parallelization_factor=4), 3),
+        (consumer(1_000, LONG, parallelization_factor=10), 3),
+        (consumer(150, LONG), 15),
         (consumer(100, SHORT, batch_size=1_000, maximum_batching_window_in_seconds=2), 30),
         (consumer(100, SHORT, batch_size=200, maximum_batching_window_in_seconds=5), 30),
         (consumer(2, SHORT, maximum_batching_window_in_seconds=5), 60),
@@ -232,6 +232,12 @@ def test_plans_keep_to_their_share_of_the_ceilings(handler: Handler) -> None:
         assert planned.read_units / capacity.LEDGER_CALLS <= capacity.PLANNED_LOAD * capacity.PARTITION_READS
         assert planned.rate / planned.shards <= capacity.PARTITION_WRITES
         assert planned.changes <= planned.tuning.batch_size
+
+
+def test_from_which_rate_on_failures_are_beyond_a_partition() -> None:
+    """The page says so below its table."""
+    reads = {rate: plan(rate, capacity.HANDLERS[0]).hold_reads for rate in capacity.RATES}
+    assert min(rate for rate, units in reads.items() if units > capacity.PARTITION_READS) == 10_000
 
 
 def test_a_handler_that_is_too_slow_has_no_plan() -> None:
