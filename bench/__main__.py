@@ -40,7 +40,7 @@ def _rows(question: str, *, quick: bool, progress: Callable[[str], None]) -> lis
         case "cost":
             return cost.measure(quick=quick)
         case "capacity":
-            return capacity.measure()
+            return capacity.measure(quick=quick)
         case "redrive":
             return _figures(lambda: redrive.measure(quick=quick))
         case "sizes":

@@ -361,7 +361,7 @@ def failing_row(consumer: Consumer) -> dict[str, Any]:
     }
 
 
-def measure() -> list[dict[str, Any]]:
+def measure(*, quick: bool = False) -> list[dict[str, Any]]:  # noqa: ARG001 - formulas are quick
     """Return the rows of every handler, without what the consumer does not cost."""
     rows = ({"handler": each.name.partition(",")[0], **row(plan(rate, each))} for each in HANDLERS for rate in RATES)
     return [{name: value for name, value in each.items() if name != TABLE_COLUMN} for each in rows]

@@ -39,11 +39,12 @@ ITEMS = 10_000
 CHANGES = 100_000
 NOTE = """\
 US dollars for a million changes of 10,000 items, without the cost of the batches' own invocations and of the handlers.
+A run is too short to fill the holds with the rows that released items leave for an hour: once there are 100 of them,
+reads cost $0.14 for a million changes (docs/capacity.md).
 Good is about $0.02 while none or 0.1 % fail, and under $1.50 while 5 % fail. A failing change fails in place, waits
 in the ledger, succeeds in its first retry run, and leaves a row for an hour. A batch costs two read units whatever
 its size: $0.25 for a million changes in batches of one, $0.02 in batches of 12, $0.0025 in batches of 100. A month
-without changes costs $0.06 for the retry runs. A run is too short for the rows that released items leave for an hour:
-once the holds have 100 rows, reads cost $0.14 for a million changes (docs/capacity.md)."""
+without changes costs $0.06 for the retry runs."""
 
 Item = Mapping[str, Mapping[str, Any]]
 
