@@ -1,6 +1,8 @@
 # Each target sets up everything that it needs, so that any target can be the first in a fresh clone.
 PYTHON ?= python3
 MAKEFLAGS += --jobs=2
+# Without compiled modules, each command compiles its packages again: the tests start hundreds of commands.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo sandbox mine pr test roles simulate bench check workflows secrets locked format lock clean
@@ -30,7 +32,7 @@ simulate: .venv/.tests  ## Check order, once and completeness in 10,000 new rand
 	.venv/bin/python -m tests.property --histories 10000
 
 bench: .venv/.installed .venv-aws/.installed  ## Measure the engine's cost, lateness, drain and redrive rates beside the baseline
-	@for question in engine sizes cost drain lateness redrive; do .venv/bin/python -m bench $$question --quick || exit 1; done
+	@for question in engine memory sizes cost drain lateness redrive; do .venv/bin/python -m bench $$question --quick || exit 1; done
 
 check: .venv/.checks policy/.venv/.installed workflows secrets  ## Check format, lint, types, workflows and secrets
 	.venv/bin/ruff format --check $(OURS)

@@ -1,4 +1,4 @@
-"""Measurements of the engine: python -m bench engine | lateness | drain | cost | sizes | redrive | memory.
+"""Measurements: python -m bench engine | memory | lateness | drain | cost | sizes | redrive | capacity.
 
 Times are ratios to a peer in the same run, CPU times or virtual times, so that other load on this machine changes them
 little.
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import cost, drain, engine, lateness, memory, redrive, sizes
+from bench import capacity, cost, drain, engine, lateness, memory, redrive, sizes
 from sandbox.edges import run
 
 Row = dict[str, Any]
@@ -39,6 +39,8 @@ def _rows(question: str, *, quick: bool, progress: Callable[[str], None]) -> lis
             return _figures(lambda: drain.measure(quick=quick))
         case "cost":
             return cost.measure(quick=quick)
+        case "capacity":
+            return capacity.measure(quick=quick)
         case "redrive":
             return _figures(lambda: redrive.measure(quick=quick))
         case "memory":
@@ -57,6 +59,7 @@ NOTES = {
     "memory": memory.NOTE,
     "sizes": sizes.NOTE,
     "redrive": redrive.NOTE,
+    "capacity": capacity.NOTE,
 }
 
 
