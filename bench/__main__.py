@@ -1,4 +1,4 @@
-"""Measurements of the engine: python -m bench engine | lateness | drain | cost | sizes | redrive.
+"""Measurements of the engine: python -m bench engine | cold | lateness | drain | cost | sizes | redrive.
 
 Times are ratios to a peer in the same run, CPU times or virtual times, so that other load on this machine changes them
 little.
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import cost, drain, engine, lateness, redrive, sizes
+from bench import cold, cost, drain, engine, lateness, redrive, sizes
 from sandbox.edges import run
 
 Row = dict[str, Any]
@@ -37,6 +37,8 @@ def _rows(question: str, *, quick: bool, progress: Callable[[str], None]) -> lis
             return _lateness(quick=quick, progress=progress)
         case "drain":
             return _figures(lambda: drain.measure(quick=quick))
+        case "cold":
+            return cold.measure(quick=quick, progress=progress)
         case "cost":
             return cost.measure(quick=quick)
         case "redrive":
@@ -48,6 +50,7 @@ def _rows(question: str, *, quick: bool, progress: Callable[[str], None]) -> lis
 
 
 NOTES = {
+    "cold": cold.NOTE,
     "lateness": lateness.NOTE,
     "drain": drain.NOTE,
     "cost": cost.NOTE,
