@@ -41,7 +41,7 @@ NOTE = """\
 Milliseconds of CPU for the imports of a new process, over an interpreter that imports nothing; medians of all starts,
 which alternate. Lambda cannot write bytecode beside the code, so it compiles the archive at every cold start, unless
 the archive has bytecode (table-stream:bytecode). The standard library and boto3 have bytecode in both columns. Good is
-at most 1.3 of Powertools' Logger, and 60 ms on a quiet machine, for a consumer with bytecode."""
+at most 1.4 of Powertools' Logger, and 60 ms on a quiet machine, for a consumer with bytecode."""
 
 
 def cpu_seconds(code: str, directory: Path, packages: Path) -> float:
