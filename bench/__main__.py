@@ -1,4 +1,4 @@
-"""Measurements of the engine: python -m bench engine | cold | lateness | drain | cost | sizes | redrive.
+"""Measurements of the engine: python -m bench engine | cold | lateness | drain | cost | sizes | redrive | capacity.
 
 Times are ratios to a peer in the same run, CPU times or virtual times, so that other load on this machine changes them
 little.
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import cold, cost, drain, engine, lateness, redrive, sizes
+from bench import capacity, cold, cost, drain, engine, lateness, redrive, sizes
 from sandbox.edges import run
 
 Row = dict[str, Any]
@@ -41,6 +41,8 @@ def _rows(question: str, *, quick: bool, progress: Callable[[str], None]) -> lis
             return cold.measure(quick=quick, progress=progress)
         case "cost":
             return cost.measure(quick=quick)
+        case "capacity":
+            return capacity.measure(quick=quick)
         case "redrive":
             return _figures(lambda: redrive.measure(quick=quick))
         case "sizes":
@@ -57,6 +59,7 @@ NOTES = {
     "engine": engine.NOTE,
     "sizes": sizes.NOTE,
     "redrive": redrive.NOTE,
+    "capacity": capacity.NOTE,
 }
 
 
