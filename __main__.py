@@ -13,7 +13,7 @@ from infra.stores import Stores
 from infra.table import StreamTable
 
 settings = Settings.load()
-package = build(settings.target)
+package = build(settings.target, bytecode=settings.bytecode)
 
 encryption_key = EncryptionKey("encryption", protect=settings.protect) if settings.encryption == "customer" else None
 

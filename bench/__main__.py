@@ -1,4 +1,4 @@
-"""Measurements: python -m bench engine | memory | lateness | drain | cost | sizes | redrive | capacity.
+"""Measurements of the engine: python -m bench engine | cold | lateness | drain | cost | sizes | redrive | capacity.
 
 Times are ratios to a peer in the same run, CPU times or virtual times, so that other load on this machine changes them
 little.
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import capacity, cost, drain, engine, lateness, memory, redrive, sizes
+from bench import capacity, cold, cost, drain, engine, lateness, redrive, sizes
 from sandbox.edges import run
 
 Row = dict[str, Any]
@@ -37,26 +37,26 @@ def _rows(question: str, *, quick: bool, progress: Callable[[str], None]) -> lis
             return _lateness(quick=quick, progress=progress)
         case "drain":
             return _figures(lambda: drain.measure(quick=quick))
+        case "cold":
+            return cold.measure(quick=quick, progress=progress)
         case "cost":
             return cost.measure(quick=quick)
         case "capacity":
             return capacity.measure(quick=quick)
         case "redrive":
             return _figures(lambda: redrive.measure(quick=quick))
-        case "memory":
-            return _figures(lambda: memory.measure(quick=quick))
         case "sizes":
             return sizes.measure(quick=quick, progress=progress)
         case _:
-            return _figures(lambda: engine.measure(quick=quick))
+            return _figures(engine.measure)
 
 
 NOTES = {
+    "cold": cold.NOTE,
     "lateness": lateness.NOTE,
     "drain": drain.NOTE,
     "cost": cost.NOTE,
     "engine": engine.NOTE,
-    "memory": memory.NOTE,
     "sizes": sizes.NOTE,
     "redrive": redrive.NOTE,
     "capacity": capacity.NOTE,

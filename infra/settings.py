@@ -188,6 +188,9 @@ class Settings(BaseModel):
         default="arm64",
         description="for what the functions are built: one of Lambda's two architectures, or this machine",
     )
+    bytecode: bool = Field(
+        default=False, description="whether the archive has bytecode, so that no cold start compiles the code"
+    )
     protect: bool = Field(
         default=False, description="protects tables, stores and consumers from being deleted or replaced"
     )
@@ -211,6 +214,13 @@ class Settings(BaseModel):
     tunings: dict[Annotated[str, AfterValidator(_check_module)], Tuning] = Field(
         default_factory=dict, alias="tuning", description="each consumer's name with its sizes"
     )
+
+    @field_validator("bytecode")
+    @classmethod
+    def _check_bytecode(cls, bytecode: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic passes the value
+        if bytecode and info.data.get("target") == "host":
+            raise ValueError("the sandbox edits the code of functions for this machine, and bytecode would hide that")
+        return bytecode
 
     def tuning(self, consumer: str) -> Tuning:
         """Return the sizes of `consumer`, or the defaults if the stack file does not name it."""

@@ -1,8 +1,9 @@
-"""boto3 clients: one per service and execution environment, with time-outs below the handler's."""
+"""Clients of AWS: one per service and execution environment, with time-outs below the handler's."""
 
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, cast
 
 from handler.stream.environment import current
@@ -43,8 +44,7 @@ def use_clients(clients: Mapping[str, Any]) -> Generator[None]:
 
 
 def _make_client(service: str) -> Any:
-    # this import takes 0.2 s, which a consumer without AWS calls does not pay
-    import boto3  # pyright: ignore[reportMissingTypeStubs] # it has none
+    # this import takes 0.1 s, which a consumer without AWS calls does not pay
     from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs] # it has none
 
     settings = current()
@@ -60,7 +60,27 @@ def _make_client(service: str) -> Any:
         max_pool_connections=max(10, settings.workers),
         retries={"mode": "standard", "total_max_attempts": attempts},
     )
-    return cast(Any, boto3).client(service, config=config)
+    return _maker(service)(service, config=config)
+
+
+def _maker(service: str) -> Callable[..., Any]:
+    """Return the function that creates the client of a service.
+
+    boto3 adds methods, such as `upload_file`, to the client of S3 and to no other. So botocore creates the others in
+    0.07 s less.
+    """
+    if service == "s3":
+        import boto3  # pyright: ignore[reportMissingTypeStubs] # it has none
+
+        return cast(Any, boto3).client
+    return _session().create_client
+
+
+@cache
+def _session() -> Any:
+    from botocore import session  # pyright: ignore[reportMissingTypeStubs] # it has none
+
+    return cast(Any, session).get_session()
 
 
 def error_code(error: BaseException) -> str | None:

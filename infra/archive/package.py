@@ -14,6 +14,7 @@ from pathlib import Path
 import pulumi
 
 from infra.archive import lock, wheels, zip_file
+from infra.archive.bytecode import Compiler, find_compiler
 from infra.archive.sources import ROOT, Source, read_sources
 from infra.archive.targets import Target, architecture, display_name, runtime, tag
 from infra.archive.wheels import Wheel
@@ -50,18 +51,23 @@ class Package:
     root: Path  # the project's directory, which contains the consumers' modules
 
 
-def build(target: Target, root: Path = ROOT) -> Package:
+def build(target: Target, root: Path = ROOT, *, bytecode: bool = False) -> Package:
     """Build the package for `target`, or take it from the cache if its inputs have not changed.
 
     Concurrent builds are safe: each writes a temporary file and renames it.
 
+    With `bytecode`, the archive also has each module compiled for the Python of `target`. Lambda's code directory is
+    read-only, so without bytecode Python compiles every module at every cold start.
+
     Raises
     ------
     pulumi.RunError
+        There is no interpreter that compiles for `target`;
         handler/ contains a link that the archive cannot hold; its dependencies cannot be downloaded, or the lock lacks
         some of them; or the archive exceeds a limit of Lambda. The message says what to do.
     """
     handler, cache = root / "handler", root / ".cache"
+    compiler = find_compiler(target) if bytecode else None
     requirements = lock.read(handler, target)
     for requirement in requirements.inapplicable:
         pulumi.log.info(
@@ -69,13 +75,14 @@ def build(target: Target, root: Path = ROOT) -> Package:
         )
     files = read_sources(handler)
     inputs = [FORMAT_VERSION, requirements.pip_input, target, tag(target), *map(str, requirements.requirements)]
-    path = cache / f"{_digest(*inputs, *_digest_parts(files))}.zip"
+    compiled_by = [compiler.version] if compiler else []
+    path = cache / f"{_digest(*inputs, *compiled_by, *_digest_parts(files))}.zip"
     try:
         os.utime(path)  # used today, so _delete_unused_archives keeps it
     except FileNotFoundError:
         downloaded = wheels.download(requirements, target, cache / f"wheels-{_digest(*inputs)}")
         wheels.check_requirements(requirements, downloaded, target)
-        _write_archive(files, downloaded, target, path)
+        _write_archive(files, downloaded, target, path, compiler)
         _delete_unused_archives(cache)
     return Package(
         path=path,
@@ -91,7 +98,9 @@ def _digest_parts(files: Sequence[Source]) -> list[str | bytes]:
     return [part for source in files for part in (source.name, source.data, str(source.executable))]
 
 
-def _write_archive(files: Sequence[Source], downloaded: Sequence[Wheel], target: Target, path: Path) -> None:
+def _write_archive(
+    files: Sequence[Source], downloaded: Sequence[Wheel], target: Target, path: Path, compiler: Compiler | None
+) -> None:
     members: dict[str, Member] = {}
     origins: dict[str, str] = {}  # the wheel or the part of handler/ that each member belongs to
     for wheel in downloaded:
@@ -100,6 +109,9 @@ def _write_archive(files: Sequence[Source], downloaded: Sequence[Wheel], target:
     for source in files:
         members[source.name] = zip_file.stored_member(source.data, executable=source.executable)
         origins[source.name] = "/".join(source.name.split("/")[:2])
+    if compiler:
+        for name, data in compiler.compile(members).items():
+            members[name], origins[name] = zip_file.stored_member(data), "bytecode"
     _check_size(members, origins, target)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".zip")
     with os.fdopen(handle, "wb") as file:

@@ -113,6 +113,16 @@ def test_in_lambda_the_ledgers_client_is_created_at_the_cold_start() -> None:
         assert set(aws._clients) == {"ledger"}  # pyright: ignore[reportPrivateUsage] # no call shows it
 
 
+def test_only_the_client_of_s3_needs_boto3_which_adds_methods_to_it() -> None:
+    script = (
+        "import sys; from handler.stream import aws; aws.client(aws.LEDGER); aws.client('sns'); "
+        "print('boto3' in sys.modules, hasattr(aws.client('s3'), 'upload_file'))"
+    )
+    environ = os.environ | {"AWS_DEFAULT_REGION": "eu-central-1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
 @pytest.mark.parametrize("seconds", [1, 10, 300])
 def test_the_ledgers_client_gives_up_after_three_seconds(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call fits into the reserve at an invocation's end, for any handler time-out."""

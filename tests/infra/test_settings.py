@@ -51,6 +51,7 @@ def test_every_setting_has_a_default() -> None:
 def test_every_setting_can_be_set() -> None:
     settings = load(
         target="x86_64",
+        bytecode=True,
         protect=True,
         mailFrom="shop@example.com",
         encryption="customer",
@@ -62,6 +63,7 @@ def test_every_setting_can_be_set() -> None:
     tuning = Tuning(batch_size=10, give_up_after=3_600, memory_size=512)
     assert settings == Settings(
         target="x86_64",
+        bytecode=True,
         protect=True,
         mail_from="shop@example.com",
         encryption="customer",
@@ -103,6 +105,11 @@ def reason(model: type[BaseModel], field: str) -> str:
             {"confirmedDrained": {"orders": "drained"}},
             "confirmedDrained.orders = \"drained\": should match pattern '^arn:[^:]+:dynamodb:.+/stream/.+$'"
             + reason(Settings, "confirmed_drained"),
+        ),
+        (
+            {"target": "host", "bytecode": True},
+            'bytecode = "true": the sandbox edits the code of functions for this machine, and bytecode would hide that'
+            + reason(Settings, "bytecode"),
         ),
         ({"mailfrom": "a@b.org"}, 'mailfrom = "a@b.org": no such key; did you mean mailFrom?'),
         (

@@ -98,8 +98,8 @@ def test_all_that_is_wrong_with_a_stack_file_is_one_error(caplog: pytest.LogCapt
         ["table-stream:tuning.welcom-email", "no handler/welcom_email.py; did you mean welcome_email?"],
         [
             'table-stream:colour = "red"',
-            "no such key; there are target, protect, mailFrom, encryption, failureRetentionInDays, confirmedDrained, "
-            "alarms, tuning",
+            "no such key; there are target, bytecode, protect, mailFrom, encryption, failureRetentionInDays, "
+            "confirmedDrained, alarms, tuning",
         ],
     ]
     assert warnings == []
