@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from aws_lambda_powertools.utilities import batch as powertools
 
+from bench.question import at_least, at_most
 from handler.stream import KeyOrderedProcessor
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
@@ -25,6 +26,12 @@ NOTE = """\
 Good: at most 8 µs a record of 100, also with a ledger, whose client answers immediately that it is empty; and an
 import that takes no longer than the one before the last change of the engine (give bench.engine.import_ratio
 another copy)."""
+
+GOALS = {
+    "distinct items, times as fast as stock": at_least(9),
+    "one hot item, time against stock": at_most(1.05),
+    **{f"overhead a record of {of}, µs CPU": at_most(8) for of in ("100", "100 with a ledger", "1,000")},
+}
 
 
 def batch(items: int, records: int = RECORDS) -> dict[str, Any]:
@@ -114,7 +121,7 @@ def overhead(run: Run, event: dict[str, Any], times: int) -> float:
     return beyond / len(records) * 1e6
 
 
-def measure() -> dict[str, float]:
+def measure(*, quick: bool = False) -> dict[str, float]:  # noqa: ARG001 - it is quick
     """Return every figure."""
     engine, peer = ours(), stock()
     spread, hot = batch(RECORDS), batch(1)
