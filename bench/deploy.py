@@ -169,16 +169,12 @@ def measure(*, quick: bool = False) -> list[Row]:
             IN_PROCESS: in_process(running),
         }
         took = _in_turn(peers, *((0, 1) if quick else (1, ROUNDS)))
-    return [
-        {"step": step}
-        | {peer: median(took[peer, step]) if step in peers[peer] else None for peer in (PULUMI, TERRAFORM, IN_PROCESS)}
-        | {
-            "times Terraform's": median(
-                one / other for one, other in zip(took[PULUMI, step], took[TERRAFORM, step], strict=True)
-            )
-        }
-        for step in STEPS
-    ]
+    rows: list[Row] = []
+    for step in STEPS:
+        middle = {peer: median(took[peer, step]) if took[peer, step] else None for peer in peers}
+        pairs = zip(took[PULUMI, step], took[TERRAFORM, step], strict=True)
+        rows.append({"step": step, **middle, "times Terraform's": median(ours / theirs for ours, theirs in pairs)})
+    return rows
 
 
 def _in_turn(peers: Mapping[str, Commands], uncounted: int, rounds: int) -> dict[tuple[str, str], list[float]]:
