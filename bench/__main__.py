@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import cost, deploy, drain, engine, growth, lateness, ordered, program, redrive, sandbox, sizes
+from bench import capacity, cost, deploy, drain, engine, growth, lateness, ordered, program, redrive, sandbox, sizes
 from bench.question import Data, MissingError, Question, Row, rows_of, text
 from bench.results import RESULTS, Results
 from sandbox import ROOT
@@ -28,6 +28,7 @@ QUESTIONS = {
     "lateness": Question(lateness.measure, lateness.NOTE, lateness.GOALS, lateness.figures),
     "sizes": Question(sizes.measure, sizes.NOTE, sizes.GOALS, sizes.figures),
     "cost": Question(cost.measure, cost.NOTE, cost.GOALS, cost.figures),
+    "capacity": Question(capacity.measure, capacity.NOTE),
     "drain": Question(drain.measure, drain.NOTE, drain.GOALS),
     "redrive": Question(redrive.measure, redrive.NOTE, redrive.GOALS),
     "growth": Question(growth.measure, growth.NOTE, growth.GOALS, growth.figures),

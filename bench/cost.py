@@ -20,16 +20,17 @@ from tests.fakes.records import number_of
 MILLION = 1_000_000
 WRITE_UNIT, READ_UNIT = 1024, 4096
 """Bytes of one write request unit, and of one strongly consistent read request unit (two eventually consistent)."""
+REQUEST_PRICE = 0.20 / MILLION
 PRICES = {
     "write units": 0.625 / MILLION,
     "read units": 0.125 / MILLION,
-    "retry runs": (0.20 + 1.00) / MILLION,
+    "retry runs": REQUEST_PRICE + 1.00 / MILLION,
     "retry GB-seconds": 0.0000166667,
     "parked": 5.00 / MILLION,
 }
 """US dollars in us-east-1 in November 2026, free tiers left out: DynamoDB on demand, standard class
 (aws.amazon.com/dynamodb/pricing, since 2024-11: $0.625 a million write and $0.125 a million read request units); Lambda
-(aws.amazon.com/lambda/pricing: $0.20 a million requests, $0.0000166667 a GB-second on x86) and EventBridge Scheduler
+(aws.amazon.com/lambda/pricing: REQUEST_PRICE, and $0.0000166667 a GB-second on x86) and EventBridge Scheduler
 (aws.amazon.com/eventbridge/pricing: $1.00 a million invocations), one of each a retry run; S3 ($0.005 a thousand
 PUTs)."""
 MEMORY_GB = 0.5
@@ -39,6 +40,8 @@ ITEMS = 10_000
 CHANGES = 100_000
 NOTE = """\
 US dollars for a million changes of 10,000 items, without the cost of the batches' own invocations and of the handlers.
+A run is too short to fill the holds with the rows that released items leave for an hour: once there are 100 of them,
+reads cost $0.14 for a million changes (docs/capacity.md).
 Good is about $0.02 while none or 0.1 % fail, and under $1.50 while 5 % fail. A failing change fails in place, waits
 in the ledger, succeeds in its first retry run, and leaves a row for an hour. A batch costs two read units whatever
 its size: $0.25 for a million changes in batches of one, $0.02 in batches of 12, $0.0025 in batches of 100. A month

@@ -1,5 +1,6 @@
 """Fixtures of several rooms: the emulator, and programs deployed in it."""
 
+import signal
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -7,6 +8,12 @@ import pytest
 
 from sandbox.program.deploy import Deployment
 from tests.local import LocalAws
+
+
+def pytest_sessionstart() -> None:
+    """Let the commands that tests start have Ctrl-C: a shell ignores it for what it runs in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,8 @@ from packaging.version import Version
 from infra.archive.lock import RUNTIME_SDK, Lock, allows, applies, met_by_runtime
 from infra.archive.targets import Target, display_name, pip_options
 
+INVALID_METADATA = "since it has invalid metadata"
+"""In pip's log if pip (since 24.1) ignores a wheel, such as one that requires what is no valid requirement."""
 MAX_FILES_NAMED = 3  # in the message about a release that has no wheel for the target
 
 
@@ -118,7 +120,13 @@ def _pip_download(lock: Lock, target: Target, work: Path) -> None:
     if not process.returncode:
         return
     not_found = re.search(r"satisfies the requirement ([\w.-]+)(?:\[.*\])?==([\w.!+-]+)", process.stderr)
-    if not_found and (files := _release_files(not_found[1], Version(not_found[2]), log.read_text("utf-8", "replace"))):
+    logged = log.read_text("utf-8", "replace") if not_found else ""
+    if not_found and INVALID_METADATA in logged:
+        raise pulumi.RunError(
+            f"{not_found[1]} {not_found[2]} of handler/requirements.txt has invalid metadata, so that pip ignores it: "
+            "use another version"
+        )
+    if not_found and (files := _release_files(not_found[1], Version(not_found[2]), logged)):
         others = f" and {len(files) - MAX_FILES_NAMED} more" if len(files) > MAX_FILES_NAMED else ""
         raise pulumi.RunError(
             f"{not_found[1]} {not_found[2]} of handler/requirements.txt has no wheel for {display_name(target)}, and "

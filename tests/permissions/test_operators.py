@@ -6,11 +6,11 @@ the sandbox answers itself, and allows some calls only on `*`.
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-import boto3  # pyright: ignore[reportMissingTypeStubs] -- untyped
 import pytest
+from botocore import handlers  # pyright: ignore[reportMissingTypeStubs] -- untyped
 from typer.testing import CliRunner
 
 from ops.__main__ import COMMANDS as FUNCTIONS
@@ -74,7 +74,7 @@ def trouble(guarded: LocalAws, outputs: dict[str, Any], tls_only: str) -> None:
 @pytest.fixture
 def operator(
     guarded: LocalAws, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str, str], Callable[[str], tuple[int, str, set[str]]]]]:
+) -> Callable[[str, str], Callable[[str], tuple[int, str, set[str]]]]:
     """`operator(name, policy)(command)` runs a command as a user with a policy: its code, its output, its actions."""
     iam = guarded.client("iam")
     for name, value in guarded.variables().items():
@@ -91,11 +91,10 @@ def operator(
             call = f"{prefix}:{model.name}"
             called.update(ACTIONS.get(call, (call,)))
 
-        sdk = cast("Any", boto3)
-        sdk.setup_default_session(
-            aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"], region_name=REGION
-        )
-        sdk.DEFAULT_SESSION.events.register("before-call", record)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        of_every_session: list[Any] = [*cast("Any", handlers).BUILTIN_HANDLERS, ("before-call", record)]
+        monkeypatch.setattr(handlers, "BUILTIN_HANDLERS", of_every_session)
 
         def run(command: str) -> tuple[int, str, set[str]]:
             result = CliRunner().invoke(app, shlex.split(command))
@@ -103,8 +102,7 @@ def operator(
 
         return run
 
-    yield make
-    cast("Any", boto3).DEFAULT_SESSION = None
+    return make
 
 
 def enforceable(document: str) -> str:

@@ -15,7 +15,7 @@ from tests.property.laws import LAWS
 from tests.property.simulate import Simulation, breaches_of, simulate_seeds, totals
 from tests.property.subjects.mutants import MUTANTS
 
-HISTORIES = 200
+HISTORIES = 120
 SIZES = Sizes(changes=24, items=5, batch=8)
 
 INCIDENTS = {

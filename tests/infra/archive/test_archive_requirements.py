@@ -143,10 +143,10 @@ def test_a_line_that_is_no_requirement_is_refused(tmp_path: Path, file: str, lin
 
 def test_a_wheel_with_a_requirement_that_is_none_is_refused(tmp_path: Path, index: Path) -> None:
     (message,) = refusals(project(tmp_path, wheel(index, "pure", requires=["other (>dev)"])))
-    assert (
-        message
-        == "pure-1.0-py3-none-any.whl requires 'other (>dev)', which is not a valid requirement: use another version"
-    )
+    assert message in (
+        "pure-1.0-py3-none-any.whl requires 'other (>dev)', which is not a valid requirement: use another version",
+        "pure 1.0 of handler/requirements.txt has invalid metadata, so that pip ignores it: use another version",
+    ), "pip ignores such a wheel since 24.1"
 
 
 SDK = ("boto3", "botocore", "s3transfer", "six")
