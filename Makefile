@@ -1,6 +1,8 @@
 # Each target sets up everything that it needs, so that any target can be the first in a fresh clone.
 PYTHON ?= python3
 MAKEFLAGS += --jobs=2
+# Without compiled modules, each command compiles its packages again: the tests start hundreds of commands.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo sandbox mine pr test roles simulate bench check workflows secrets locked format lock clean

@@ -1,5 +1,6 @@
 """Fixtures of several rooms: the emulator, and programs deployed in it."""
 
+import gc
 import signal
 from collections.abc import Callable, Generator
 from typing import Any
@@ -11,7 +12,11 @@ from tests.local import LocalAws
 
 
 def pytest_sessionstart() -> None:
-    """Let the commands that tests start have Ctrl-C: a shell ignores it for what it runs in the background."""
+    """Collect garbage rarely, since a search of pulumi_aws's objects takes long.
+
+    The commands that tests start have Ctrl-C, which a shell ignores for what it runs in the background.
+    """
+    gc.set_threshold(200_000, 50, 1000)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bench import capacity
-from bench.capacity import Consumer, Handler, hold_reads, items_a_minute, plan
+from bench.capacity import Consumer, Handler, hold_reads, items_a_minute, plan, turn_seconds
 from bench.cost import Meter, size
 from bench.drain import fill
 from bench.simulation import MAPPING, InvocationResult, MappingSimulation, Traffic, returned
@@ -208,6 +208,16 @@ def test_the_writes_of_a_failing_change_to_the_partition_of_the_holds() -> None:
     assert failed
     assert not function.tables["ledger"]["hold#consumer"]
     assert writes.total() == capacity.HOLD_WRITES
+
+
+@pytest.mark.parametrize("changes", [1, 25, 60])
+def test_the_seconds_of_a_turn(changes: int) -> None:
+    function = VirtualFunction(lambda _, clock: clock.advance(SHORT.seconds))
+    fill(function.tables, 1, changes, START)
+    with silence():
+        function.retry(START)
+    of_the_rows = capacity.CALL_SECONDS  # the run reads them before its first turn
+    assert function.seconds - of_the_rows == pytest.approx(turn_seconds(changes, SHORT.seconds), abs=0.001)
 
 
 @pytest.mark.parametrize(("items", "changes", "seconds"), [(400, 1, 2.0), (700, 1, 2.0), (300, 3, 1.0)])
