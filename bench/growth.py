@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from bench import drain, redrive
-from bench.question import QUICK_ROUNDS, ROUNDS, Row, at_most, growth, medians_in_turn
+from bench.question import QUICK_ROUNDS, ROUNDS, Row, at_most, growth, in_turn
 from handler.stream.testing.dynamodb import MemoryDynamoDB
 
 ITEMS, CHANGES, OBJECTS, LONG = 100, 1_000, 1_000, 1_000
@@ -12,8 +12,8 @@ ITEMS, CHANGES, OBJECTS, LONG = 100, 1_000, 1_000, 1_000
 SIZES = (1, 2, 4)
 GROWTH = 1.1
 NOTE = """\
-Seconds for a size, twice the size and four times the size, in memory, as the median of rounds in which all take
-their turn. `growth` is the exponent from the first size to the last: 1 is linear, 2 is quadratic. Good is at most
+Seconds for a size, twice the size and four times the size, in memory: the least of rounds in which all take
+their turn, which other load disturbs least. `growth` is the exponent from the first size to the last: 1 is linear, 2 is quadratic. Good is at most
 1.1."""
 
 
@@ -50,7 +50,7 @@ def measure(*, quick: bool = False) -> list[Row]:
         sizes = [smallest * times for times in SIZES]
         run(smallest)  # imports and compiles
         runs = {f"{size}": partial(run, size) for size in sizes}
-        took = list(medians_in_turn(runs, QUICK_ROUNDS if quick else ROUNDS).values())
+        took = list(in_turn(runs, QUICK_ROUNDS if quick else ROUNDS, min).values())
         seconds = dict(zip(("n, s", "2n, s", "4n, s"), took, strict=True))
         rows.append({"what": name, "n": smallest, **seconds, "growth": growth(sizes, took)})
     return rows

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from aws_lambda_powertools.utilities import batch as powertools
 
-from bench.question import QUICK_ROUNDS, ROUNDS, Row, at_least, at_most, medians_in_turn, seconds_of
+from bench.question import QUICK_ROUNDS, ROUNDS, Row, at_least, at_most, in_turn, seconds_of
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
 from handler.stream.testing.dynamodb import MemoryDynamoDB
@@ -171,7 +171,7 @@ def measure(*, quick: bool = False) -> list[Row]:
                 run(event, Watch(items))
             timed = {name: partial(seconds_of, partial(_once, run, event, items)) for name, run in RUNS.items()}
             timed[FLOOR] = partial(seconds_of, partial(floor, items))
-            took = medians_in_turn(timed, QUICK_ROUNDS if quick else ROUNDS)
+            took = in_turn(timed, QUICK_ROUNDS if quick else ROUNDS)
             for name, run in RUNS.items():
                 rows.append(
                     {"traffic": shape, "processed by": name, "changes/s": len(items) / took[name]}

@@ -1,10 +1,10 @@
 """A question that a module of this folder answers: how to measure, and what a good answer is."""
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Literal, Protocol
 
 ROUNDS, QUICK_ROUNDS = 5, 3
@@ -110,16 +110,19 @@ def text(value: Any) -> str:
     return f"{value:,.{digits}f}"
 
 
-def medians_in_turn(runs: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, float]:
+def in_turn(
+    runs: Mapping[str, Callable[[], float]], rounds: int = ROUNDS, take: Callable[[list[float]], float] = median
+) -> dict[str, float]:
     """Call each function once in each round, one after the other, and return the median of each one's answers.
 
-    Other load on the machine then disturbs all of them alike.
+    Other load on the machine then disturbs all of them alike. `take` takes the least answer, for example, in place of
+    the median.
     """
     answers: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             answers[name].append(run())
-    return {name: statistics.median(each) for name, each in answers.items()}
+    return {name: take(each) for name, each in answers.items()}
 
 
 def seconds_of(run: Callable[[], Any]) -> float:

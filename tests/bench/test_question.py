@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import LACKS, QUESTIONS
-from bench.question import Question, at_least, at_most, growth, medians_in_turn, text
+from bench.question import Question, at_least, at_most, growth, in_turn, text
 from bench.results import Results
 from sandbox import ROOT
 from tests.local import environment_without_aws
@@ -81,5 +81,5 @@ def test_peers_take_their_turn():
         called.append(name)
         return next(answers[name])
 
-    assert medians_in_turn({name: lambda name=name: answer(name) for name in "ab"}, 3) == {"a": 2.0, "b": 4.0}
+    assert in_turn({name: lambda name=name: answer(name) for name in "ab"}, 3) == {"a": 2.0, "b": 4.0}
     assert called == ["a", "b"] * 3
