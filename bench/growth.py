@@ -12,9 +12,9 @@ ITEMS, CHANGES, OBJECTS, LONG = 100, 1_000, 1_000, 1_000
 SIZES = (1, 2, 4)
 GROWTH = 1.1
 NOTE = """\
-Seconds for a size, twice the size and four times the size, in memory: the least of rounds in which all take
-their turn, which other load disturbs least. `growth` is the exponent from the first size to the last: 1 is linear, 2 is quadratic. Good is at most
-1.1."""
+Seconds for a size, twice the size and four times the size, in memory: the least of rounds in which all take their turn,
+which other load disturbs least. `growth` is the exponent from the first size to the last: 1 is linear, 2 is quadratic.
+Good is at most 1.1."""
 
 
 def drained(items: int, changes: int) -> float:
