@@ -56,7 +56,7 @@ def test_the_command_says_what_the_machine_lacks(tmp_path: Path):
 
 
 def test_the_goals_of_a_table_are_those_of_its_rows():
-    rows = [{"fail": share, "$ together": 0.01} for share in ("none", "0.1 %", "5 %")]
+    rows = [{"fail": share, "changes/s": 20.0, "$ together": 0.01} for share in ("none", "0.1 %", "5 %")]
     assert QUESTIONS["cost"].figures(rows).keys() == QUESTIONS["cost"].goals.keys()
     assert all(each.is_good for each in QUESTIONS["cost"].verdicts(rows))
 
