@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from bench.question import at_least, at_most
 from bench.sizes import make_table
 from bench.virtual import Tables, VirtualFunction
 from handler.stream.change import Change
@@ -26,6 +27,11 @@ Good: 10,000 items with 36 changes each are released within 15 minutes of virtua
 runs every minute and their helpers; 2,000 held changes a second in real time, in one process, with a handler that
 does nothing. The embedded AWS is one process on this machine, which limits the last figure."""
 OUTAGE_SECONDS = 3_600.0
+RELEASED = "minutes until {:,} items with {} changes each are released, {:g} ms a change"
+GOALS = {
+    **{RELEASED.format(ITEMS, CHANGES, took * 1000): at_most(15) for took in HANDLERS},
+    "held changes a second in memory": at_least(2_000),
+}
 
 Row = dict[str, Any]
 
@@ -142,8 +148,7 @@ def profile() -> None:
 def measure(*, quick: bool = False) -> dict[str, float]:
     """Return every figure; if `quick`, of a tenth of the items."""
     items = ITEMS // 10 if quick else ITEMS
-    released = f"minutes until {items:,} items with {CHANGES} changes each are released"
-    simulated = {f"{released}, {took * 1000:g} ms a change": simulated_minutes(took, items) for took in HANDLERS}
+    simulated = {RELEASED.format(items, CHANGES, took * 1000): simulated_minutes(took, items) for took in HANDLERS}
     return simulated | {
         "held changes a second in memory": in_memory(),
         "held changes a second in the embedded AWS": in_emulator(),

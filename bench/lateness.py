@@ -10,6 +10,7 @@ from itertools import count
 from statistics import median
 from typing import Any
 
+from bench.question import Row, at_most
 from bench.simulation import (
     MAPPING,
     InvocationResult,
@@ -41,6 +42,9 @@ of changes after its end, and good is a quarter of the outage, at least 2 minute
 the outage is 2 minutes long, since an hour would take this machine half an hour. Stock is Powertools'
 BatchProcessor on the same mapping with bisect and three retries, and with ten workers, although it has one. Lost
 changes are those that its mapping discarded before a handler succeeded."""
+RAISE, HANG = "latest healthy change while others raise, s", "latest healthy change while others hang or flood, s"
+OUTAGE = "latest change after an outage, times the goal"
+GOALS = {RAISE: at_most(RAISE_GOAL), HANG: at_most(HANG_GOAL), OUTAGE: at_most(1)}
 OURS: Mapping[str, Any] = {"MaximumRecordAgeInSeconds": 86_100}
 STOCK: Mapping[str, Any] = {"MaximumRetryAttempts": 3}
 
@@ -185,7 +189,22 @@ def stock(scenario: Scenario) -> ScenarioRun:
     return scenario_run
 
 
-def measure(scenario: Scenario) -> dict[str, Any]:
+def measure(*, quick: bool = False) -> list[Row]:
+    """Return the table's rows."""
+    return list(map(measure_one, scenarios(quick=quick)))
+
+
+def figures(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the figures that have goals."""
+    latest = {
+        RAISE: [row["latest, s"] for row in rows if row["good, s"] == RAISE_GOAL],
+        HANG: [row["latest, s"] for row in rows if row["good, s"] == HANG_GOAL],
+        OUTAGE: [row["latest, s"] / row["good, s"] for row in rows if row["good, s"] > HANG_GOAL],
+    }
+    return {name: max(each) for name, each in latest.items() if each}
+
+
+def measure_one(scenario: Scenario) -> Row:
     """Return one row of the table."""
     mine, peer = ours(scenario), stock(scenario)
     late = mine.traffic.lateness(mine.is_healthy)

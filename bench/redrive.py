@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
+from bench.question import at_least, at_most
 from bench.sizes import make_table
 from handler.stream.change import Change
 from handler.stream.entry import Engine
@@ -37,6 +38,10 @@ NOTE = """\
 Good: the plan's process stays under 150 MB from 10,000 to 1,000,000 objects; 2,000 changes a second
 are put back in requests of 100 changes of 10 items. The bucket is generated in memory, so that the plan's speed is the
 planner's alone; a GET of S3 takes more. The embedded AWS is one process on this machine, which limits its figures."""
+GOALS = {
+    **{f"megabytes to plan {objects:,} objects": at_most(150) for objects in (OBJECTS, MOST_OBJECTS)},
+    "changes put back a second, 100 changes of 10 items a request, in memory": at_least(2_000),
+}
 NOW = datetime(2027, 1, 15, 8, tzinfo=UTC)
 
 

@@ -9,9 +9,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from bench.question import Row, at_most
 from handler.stream import Change, put_if_newer
 from handler.stream.entry import Consumer, consumer
 from handler.stream.telemetry import logger
@@ -31,6 +32,11 @@ factor is the number of these batches. A batch has 100 changes of 100 items, and
 one vCPU for 1,769 MB, and Python uses at most one. A shard takes up to 1,000 writes a second. The CPU time is the least
 of several batches on this machine. Good is at most 0.2 ms for a log line, 3.3 ms for put_if_newer and 6.7 ms for a
 claim (infra/rules/sizes.py)."""
+
+GOALS = {
+    f"{kind}: ms CPU a change": at_most(bound)
+    for kind, bound in (("log line", 0.2), ("put_if_newer", 3.3), ("claim", 6.7))
+}
 
 
 def _nothing(change: Any) -> None:
@@ -107,17 +113,21 @@ def make_tables(emulator: Emulator) -> None:
     make_table(emulator, MIRROR, "id")
 
 
-def measure(*, quick: bool = False, progress: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
+def measure(*, quick: bool = False) -> list[Row]:
     """Return the table's rows."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     with Emulator("eu-central-1") as emulator:
         make_tables(emulator)
         for kind in KINDS:
-            progress(f"{kind} for each change")
             cpu = batch_seconds(kind, emulator, QUICK_BATCHES if quick else BATCHES)
             rates = {f"{memory:,} MB": changes_a_second(memory, cpu) for memory in MEMORIES}
             rows.append({"for each change": kind, "ms CPU": cpu * 1000, **rates})
     return rows
+
+
+def figures(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the figures that have goals."""
+    return {f"{row['for each change']}: ms CPU a change": row["ms CPU"] for row in rows}
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ RUN_BY = {
     "make pr": GATE,
     "make roles": "tests/program/test_role_documents.py::test_the_documents_are_those",
     "make simulate": "tests/property/test_simulation.py::test_a_breach_is_replayed_by_the_command",
-    "make bench": "tests/bench/test_cost.py::test_",
+    "make bench": "tests/bench/test_question.py::test_the_command_says",
     "python -m bench cost": "tests/bench/test_cost.py::test_",
     "python -m bench sizes": "tests/bench/test_sizes.py::test_",
     "python -m ops": "tests/e2e/test_runbook.py::test_a_command_of_the_runbook_runs",

@@ -1,0 +1,63 @@
+"""Measures how the time of a drain and of a redrive grows with its size. Run it with: python -m bench growth."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from bench import drain, redrive
+from bench.question import QUICK_ROUNDS, ROUNDS, Row, at_most, growth, in_turn
+from handler.stream.testing.dynamodb import MemoryDynamoDB
+
+ITEMS, CHANGES, OBJECTS, LONG = 100, 1_000, 1_000, 1_000
+"""The smallest of three sizes, of which each is twice the one before."""
+SIZES = (1, 2, 4)
+GROWTH = 1.1
+NOTE = """\
+CPU seconds for a size, twice the size and four times the size, in memory, with the making of the rows: the least of
+rounds in which all take their turn. `growth` is the exponent from the first size to the last: 1 is linear, 2 is
+quadratic. Good is at most 1.1."""
+
+
+def drain_items(items: int, changes: int) -> None:
+    """Drain so many items with so many changes each in one retry run."""
+    dynamodb = MemoryDynamoDB()
+    drain.changes_a_second(dynamodb, items, lambda row: dynamodb.put_item(TableName="ledger", Item=row), changes)
+
+
+def put_back(changes: int) -> None:
+    """Put so many changes back."""
+    redrive.changes_a_second(MemoryDynamoDB(), changes, 10)
+
+
+def cpu_seconds(run: Callable[[int], object], size: int) -> float:
+    """Return the CPU seconds of all threads of this process in a run."""
+    began = time.process_time()
+    run(size)
+    return time.process_time() - began
+
+
+CASES: Mapping[str, tuple[int, Callable[[int], object]]] = {
+    "drain: items, 36 changes each": (ITEMS, partial(drain_items, changes=drain.CHANGES)),
+    "drain: changes of one item": (LONG, partial(drain_items, 1)),
+    "redrive: changes put back": (CHANGES, put_back),
+    "redrive: objects planned": (OBJECTS, redrive.plan),
+}
+GOALS = {f"{name}: growth": at_most(GROWTH) for name in CASES}
+
+
+def measure(*, quick: bool = False) -> list[Row]:
+    """Return a row for each case."""
+    rows: list[Row] = []
+    for name, (smallest, run) in CASES.items():
+        sizes = [smallest * times for times in SIZES]
+        run(smallest)  # imports and compiles
+        runs = {f"{size}": partial(cpu_seconds, run, size) for size in sizes}
+        took = list(in_turn(runs, QUICK_ROUNDS if quick else ROUNDS, min).values())
+        seconds = dict(zip(("n, s CPU", "2n, s CPU", "4n, s CPU"), took, strict=True))
+        rows.append({"what": name, "n": smallest, **seconds, "growth": growth(sizes, took)})
+    return rows
+
+
+def figures(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the figures that have goals."""
+    return {f"{row['what']}: growth": row["growth"] for row in rows}
