@@ -39,7 +39,7 @@ class Moved(Enum):
 
 @dataclass(frozen=True)
 class Listed:
-    """An object in a listing; `etag` names its content."""
+    """An object in a listing; `etag` names its content, and `modified` is its time, to the second."""
 
     key: str
     etag: str
@@ -188,7 +188,8 @@ class FailureObjects:
 
 
 def _listed(item: dict[str, Any]) -> Listed:
-    return Listed(item["Key"], item["ETag"], item["LastModified"])
+    # The embedded AWS adds milliseconds, by which an object would be newer than the second in which a plan begins.
+    return Listed(item["Key"], item["ETag"], item["LastModified"].replace(microsecond=0))
 
 
 def _shared(first: str, last: str) -> str:

@@ -1,5 +1,7 @@
 """The failure bucket's conditional moves and its listings."""
 
+from datetime import timedelta
+
 import pytest
 
 from ops import OpsError
@@ -31,6 +33,15 @@ def test_existing_objects_are_found_with_a_listing_for_each_neighbourhood(wanted
     found = objects.existing(sorted(wanted))
     assert found.keys() == {key for key in wanted if key in s3.contents}
     assert s3.calls.count("list_objects_v2") <= listings
+
+
+def test_an_object_of_the_current_second_is_not_newer_than_now() -> None:
+    """The embedded AWS lists milliseconds; the time of a plan comes from a header, which has seconds."""
+    s3, objects = filled()
+    s3.now += timedelta(milliseconds=400)
+    s3.put_object(Key="x", Body=b"")
+    [[listed]] = objects.pages("x")
+    assert listed.modified <= objects.now()
 
 
 def test_no_keys_need_no_call() -> None:
