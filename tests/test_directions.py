@@ -45,7 +45,8 @@ MAY_IMPORT = {
         *("sandbox.front.forwarding", "sandbox.resources.assets", "sandbox.page.commands", "handler.stream.failures"),
     ),
     "sandbox.page": (
-        *("sandbox.page", "=sandbox", "sandbox.emulator", "sandbox.put", "sandbox.watch.feed", "handler.stream.codec"),
+        *("sandbox.page", "=sandbox", "sandbox.emulator", "sandbox.front.loopback", "sandbox.put"),
+        *("sandbox.watch.feed", "handler.stream.codec"),
     ),
     # The operator's commands read what the engine has written, so they share its formats; and filters are AWS's.
     "ops": (

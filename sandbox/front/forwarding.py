@@ -7,14 +7,13 @@ import contextlib
 import json
 import logging
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 
-from sandbox.emulator import HOST, free_port
+from sandbox.emulator import HOST
+from sandbox.front.loopback import LoopbackHandler, LoopbackServer
 
 IDLE_SECONDS = 75.0
 """How long a connection waits for the client's next bytes."""
@@ -95,7 +94,7 @@ class UpstreamError(Exception):
     """The other port does not answer, or ends during its response."""
 
 
-class ForwardingServer:
+class ForwardingServer(LoopbackServer):
     """Serves on loopback until it is closed; several threads call `route` and the answers at the same time.
 
     Parameters
@@ -114,55 +113,23 @@ class ForwardingServer:
     """
 
     def __init__(self, upstream: int, route: Route, port: int | None = None) -> None:
-        self._server = _Server(upstream, route, free_port(port))
-        self.port = self._server.server_port
-        self.url = f"http://{HOST}:{self.port}"
-        threading.Thread(target=self._server.serve_forever, args=[0.05], name="front", daemon=True).start()
-
-    def close(self) -> None:
-        """End all connections and stop. A second call does nothing."""
-        self._server.shutdown()
-        self._server.server_close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 128
-
-    def __init__(self, upstream: int, route: Route, port: int) -> None:
-        super().__init__((HOST, port), _Handler)
         self.upstream, self.route = upstream, route
-        self.connections = set[socket.socket]()
-
-    def server_close(self) -> None:
-        super().server_close()
-        for connection in tuple(self.connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        super().__init__(_Handler, "front", port)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(LoopbackHandler):
     timeout = IDLE_SECONDS
-    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride] -- the one server that uses this class
+    server: ForwardingServer  # pyright: ignore[reportIncompatibleVariableOverride] -- the one server that uses this class
 
     def setup(self) -> None:
         super().setup()
         self._upstream = HTTPConnection(HOST, self.server.upstream)
-        self.server.connections.add(self.connection)
 
     def handle(self) -> None:
         with contextlib.suppress(ConnectionError):  # the client has ended
             super().handle()
 
     def finish(self) -> None:
-        self.server.connections.discard(self.connection)
         self._upstream.close()
         super().finish()
 
@@ -245,9 +212,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.request_version = self.protocol_version  # the first line may have no version
         error = Response.error("SerializationException", f"malformed request: {message}", code)
         self._send(Response(code, error.body, {**error.headers, "connection": "close"}))
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- http.server's name
-        """Log nothing."""
 
 
 def _is_stale(connection: socket.socket) -> bool:

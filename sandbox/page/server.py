@@ -8,19 +8,17 @@ import json
 import logging
 import re
 import secrets
-import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import UnionType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from sandbox import SandboxError
-from sandbox.emulator import HOST, free_port
+from sandbox.emulator import HOST
+from sandbox.front.loopback import LoopbackHandler, LoopbackServer
 from sandbox.page.actions import Actions
 from sandbox.watch.feed import Fact, Feed, Reader
 
@@ -81,7 +79,7 @@ class Call:
         return fields
 
 
-class PageServer:
+class PageServer(LoopbackServer):
     """Serves until it is closed.
 
     Parameters
@@ -105,37 +103,9 @@ class PageServer:
     """
 
     def __init__(self, feed: Feed, actions: Actions, *, port: int | None = None) -> None:
-        token = secrets.token_urlsafe()
-        self._server = _Server(feed, actions, token, free_port(port))
-        self.port = self._server.server_port
-        self.url = f"http://{HOST}:{self.port}/?token={token}"
-        threading.Thread(target=self._server.serve_forever, args=[0.05], name="page", daemon=True).start()
-
-    def close(self) -> None:
-        """End all connections and stop. A second call does nothing."""
-        self._server.shutdown()
-        self._server.server_close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, feed: Feed, actions: Actions, token: str, port: int) -> None:
-        super().__init__((HOST, port), _Handler)
-        self.feed, self.token, self.routes = feed, token, _routes(actions)
-        self.connections = set[socket.socket]()
-
-    def server_close(self) -> None:
-        super().server_close()
-        for connection in tuple(self.connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        self.feed, self.token, self.routes = feed, secrets.token_urlsafe(), _routes(actions)
+        super().__init__(_Handler, "page", port)
+        self.url = f"{self.url}/?token={self.token}"
 
 
 def _routes(actions: Actions) -> dict[tuple[str, str], Callable[[Call], Any]]:
@@ -169,22 +139,15 @@ def _routes(actions: Actions) -> dict[tuple[str, str], Callable[[Call], Any]]:
     }
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(LoopbackHandler):
     timeout = WRITE_SECONDS
-    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride] -- the one server that uses this class
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.connections.add(self.connection)
+    server: PageServer  # pyright: ignore[reportIncompatibleVariableOverride] -- the one server that uses this class
 
     def handle(self) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError):  # the client has ended, or takes nothing
             super().handle()
 
     def finish(self) -> None:
-        self.server.connections.discard(self.connection)
         with contextlib.suppress(ConnectionError, TimeoutError):
             super().finish()
 
@@ -289,9 +252,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Referrer-Policy", "no-referrer")  # the address has the token
         self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- http.server's name
-        """Log nothing."""
 
 
 def _next_facts(reader: Reader) -> Iterator[Fact]:
