@@ -29,7 +29,7 @@ _INVOCATIONS = re.compile(r"/2015-03-31/functions/[^/]+/invocations")
 _SCHEDULE = re.compile(r"/schedules/([^/?]+)")
 
 
-class Front:
+class Front(ForwardingServer):
     """Serves the sandbox's address: forwards to the emulator, and adds what the emulator lacks.
 
     Parameters
@@ -74,14 +74,9 @@ class Front:
             **{("GraniteServiceVersion20100801", name): answer for name, answer in rules.answers.items()},
         }
         self._operations |= {("DynamoDB_20120810", name): partial(_write, poller.wake) for name in WRITES}
-        self._server = ForwardingServer(upstream, self._route, port)
-        self.url, self.port = self._server.url, self._server.port
+        super().__init__(upstream, self._choose, port)
 
-    def close(self) -> None:
-        """Stop; a second call does nothing."""
-        self._server.close()
-
-    def _route(self, request: Request) -> Answer | None:
+    def _choose(self, request: Request) -> Answer | None:
         if "x-amz-target" in request.headers:
             return self._operations.get(request.operation)
         called, path = (request.scope[1], request.method), urlsplit(request.target).path

@@ -14,7 +14,7 @@ from sandbox.mapping.invocation import Client
 from sandbox.watch.feed import Feed
 
 
-class Gate:
+class Gate(ForwardingServer):
     """Forwards every call of a function to the emulator, and publishes what the function sends.
 
     Parameters
@@ -39,8 +39,7 @@ class Gate:
         self._consumers: dict[str, str] = {}  # by function
         self._roles: dict[str, str] = {}  # by consumer
         self._ledger = self._failures = ""
-        self._server = ForwardingServer(upstream, self._route)
-        self.url = self._server.url
+        super().__init__(upstream, self._choose)
 
     def use(self, outputs: Mapping[str, Any]) -> None:
         """Take the names of functions, roles and stores from a stack's outputs."""
@@ -52,11 +51,7 @@ class Gate:
         self._failures = stores.get("failures", {}).get("bucket", "")
         self._refusals.forget()
 
-    def close(self) -> None:
-        """Stop; a second call does nothing."""
-        self._server.close()
-
-    def _route(self, request: Request) -> Answer | None:
+    def _choose(self, request: Request) -> Answer | None:
         call = Call.of(request)
         consumer = self._consumers.get(call.function)
         if consumer is None or self._is_of_engine(call):
