@@ -17,9 +17,9 @@ from statistics import median
 from typing import Any
 
 from bench.question import ROUNDS, MissingError, Row, at_most
-from sandbox.program.deploy import Sandbox
 from sandbox.program.in_process import Program
 from sandbox.program.provider import serve_provider
+from sandbox.program.sandbox import Sandbox
 from tests.engine.project import Project
 
 REGION = "us-east-1"

@@ -25,8 +25,8 @@ from infra.settings import Tuning
 from infra.table import StreamTable
 from sandbox.emulator import Clients
 from sandbox.mapping.invocation import ObservedInvocation
-from sandbox.program.deploy import Sandbox
 from sandbox.program.in_process import Program
+from sandbox.program.sandbox import Sandbox
 from tests.consumers.project import SAMPLE
 from tests.fakes.aws import silence
 from tests.local import declare_table

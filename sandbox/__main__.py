@@ -89,9 +89,9 @@ def run_up(port: int | None, outputs: Path | None, *, keep: bool, invent_tables:
 
 def run_serve() -> int:
     """Serve the sandbox's resources to the Pulumi CLI, which runs in another terminal, until interrupted."""
-    from sandbox.program.deploy import Sandbox
     from sandbox.program.in_process import STACK, stack_config
     from sandbox.program.provider import serve_provider
+    from sandbox.program.sandbox import Sandbox
     from sandbox.watch.terminal import exports
 
     config = stack_config(STACK)

@@ -17,8 +17,9 @@ from sandbox.gate.gate import Gate
 from sandbox.mapping.invocation import ObservedInvocation
 from sandbox.page.actions import Actions
 from sandbox.page.server import PageServer
-from sandbox.program.deploy import Deployment, Sandbox
+from sandbox.program.deploy import Deployment
 from sandbox.program.in_process import STACK, Program
+from sandbox.program.sandbox import Sandbox
 from sandbox.running import RunningSandbox
 from sandbox.tables.local import KEPT, LocalTables
 from sandbox.watch.feed import Feed

@@ -19,8 +19,9 @@ from boto3.dynamodb import types  # pyright: ignore[reportMissingTypeStubs] -- b
 from sandbox import ROOT
 from sandbox.emulator import HOST, Clients
 from sandbox.mapping.invocation import ObservedInvocation
-from sandbox.program.deploy import Deployment, Sandbox
+from sandbox.program.deploy import Deployment
 from sandbox.program.in_process import Program, stack_config
+from sandbox.program.sandbox import Sandbox
 from tests.consumers.project import SAMPLE
 
 REGION = "eu-west-1"

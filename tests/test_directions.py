@@ -123,7 +123,7 @@ def test_every_module_imports_only_what_its_room_may_know() -> None:
         ("sandbox.program.deploy", "from sandbox.demo import run"),
         ("sandbox.demo.run", "from sandbox.resources import catalog"),
         ("sandbox.mapping.poller", "from sandbox.schedule import Schedule"),
-        ("sandbox.page.server", "from sandbox.program.deploy import Sandbox"),
+        ("sandbox.page.server", "from sandbox.program.sandbox import Sandbox"),
         ("infra.rules.tables", "from infra.internal import registry"),
         ("infra.archive.wheels", "from infra import settings"),
         ("policy.pack", "from infra import consumer"),

@@ -40,8 +40,9 @@ from sandbox.demo.workload import (
 )
 from sandbox.emulator import free_port
 from sandbox.mapping.invocation import ObservedInvocation
-from sandbox.program.deploy import Deployment, Sandbox
+from sandbox.program.deploy import Deployment
 from sandbox.program.in_process import STACK, Program, stack_config
+from sandbox.program.sandbox import Sandbox
 from sandbox.report import HELD, Event, Names, report_of
 
 REDELIVERIES = 3

@@ -9,9 +9,10 @@ from sandbox import ROOT
 from sandbox.edits.checks import Checked, ImportCheck, check_files, using
 from sandbox.edits.files import Files, Stamp, differing, forget_modules
 from sandbox.edits.problems import ProblemError, describe
-from sandbox.program.deploy import Deployment, Sandbox
+from sandbox.program.deploy import Deployment
 from sandbox.program.in_process import STACK, Program, Registration
 from sandbox.program.plan import FUNCTION, Plan
+from sandbox.program.sandbox import Sandbox
 from sandbox.resources.assets import Archive
 
 SETTLED_SECONDS = 0.25
