@@ -75,7 +75,10 @@ def run_up(port: int | None, outputs: Path | None, *, keep: bool, invent_tables:
                 else:
                     workbench.look_for_edits()
                 deadline = time.monotonic() + REFRESH_SECONDS
-                while (fact := reader.next(max(deadline - time.monotonic(), 0))) is not None:
+                while (left := deadline - time.monotonic()) > 0:
+                    fact = reader.next(left)
+                    if fact is None:
+                        break
                     terminal.show(fact)
                     if fact["kind"] == "deployed":
                         write_outputs(outputs, workbench.deployment.outputs)
@@ -129,7 +132,7 @@ def run_status(running: "RunningSandbox") -> int:
 
 
 def run_watch(running: "RunningSandbox", *, as_json: bool) -> int:
-    """Show what happens from now on, as lines or as JSON lines, until interrupted or until the sandbox stops."""
+    """Show the latest facts and each new one, as lines or as JSON lines, until interrupted or the sandbox stops."""
     from sandbox.watch.client import facts_of
 
     if as_json:

@@ -77,24 +77,31 @@ class Workbench:
         self._recorder = Recorder(self.feed)
         self._observed: queue.SimpleQueue[ObservedInvocation] = queue.SimpleQueue()
         self._closed = threading.Event()
-        self._kept = KEPT if keep_tables else None
-        self._invent_tables = invent_tables
         with contextlib.ExitStack() as stack:
             stamps = Files(ROOT, STACK).stamps()
-            self._start(stack, program, port)
+            self._start(stack, program, port, keep_tables=keep_tables, invent_tables=invent_tables)
             self._watcher = Watcher(self.sandbox, self.deployment, self.feed, ask, self.take_deployment, stamps)
             self._closing = stack.pop_all()
 
-    def _start(self, stack: contextlib.ExitStack, program: Program, port: int | None) -> None:
+    def _start(
+        self,
+        stack: contextlib.ExitStack,
+        program: Program,
+        port: int | None,
+        *,
+        keep_tables: bool,
+        invent_tables: bool,
+    ) -> None:
         region, emulator_port = program.config["aws:region"], free_port()
-        gate = Gate(
-            emulator_port,
-            lambda service: self.sandbox.emulator.client(service),
-            self.feed,
-            region,
-            wake=lambda: self.sandbox.poller.wake(),
+        gate = stack.enter_context(
+            Gate(
+                emulator_port,
+                lambda service: self.sandbox.emulator.client(service),
+                self.feed,
+                region,
+                wake=lambda: self.sandbox.poller.wake(),
+            )
         )
-        stack.callback(gate.close)
         self.sandbox = stack.enter_context(
             Sandbox(
                 region,
@@ -106,7 +113,7 @@ class Workbench:
         )
         client, poller = self.sandbox.emulator.client, self.sandbox.poller
         poller.discard_observers.append(self._recorder.record_discard)
-        self.sandbox.tables = LocalTables(client, invent=self._invent_tables, kept=self._kept)
+        self.sandbox.tables = LocalTables(client, invent=invent_tables, kept=KEPT if keep_tables else None)
         self._gate, self._state = gate, State(self.feed, poller, client)
         self.deployment = self.sandbox.deploy(program)
         front = self.sandbox.front
