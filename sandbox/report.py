@@ -62,12 +62,7 @@ class LogEntry:
     @property
     def change(self) -> str:
         """Short title of the change, such as MODIFY customer_id=c7 order_id=31."""
-        return f"{self.event_name} {self.key}".strip()
-
-    @property
-    def key(self) -> str:
-        """Key of the item, such as customer_id=c7 order_id=31."""
-        return " ".join(f"{name}={value}" for name, value in self.keys.items())
+        return f"{self.event_name} {item_text(self.keys)}".strip()
 
 
 @dataclass(frozen=True)
@@ -127,6 +122,11 @@ def report_of(invocation: ObservedInvocation, names: Names) -> InvocationReport:
         waiting=pick(waiting),
         entries=entries,
     )
+
+
+def item_text(keys: Mapping[str, Any]) -> str:
+    """Return a key as people read it, such as customer_id=c7 order_id=31."""
+    return " ".join(f"{name}={value}" for name, value in keys.items())
 
 
 def remaining_held(answer: Any) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.markup import escape
 
 from sandbox.watch.feed import Fact
+from sandbox.watch.output import shortened
 
 LISTED = 5
 """Lines of one kind that the display shows of an invocation. One more line has the number of the others."""
@@ -44,7 +45,6 @@ class _Failure:
 
     shown_at: float
     items: set[str] = field(default_factory=set[str])
-    tries: int = 0
 
 
 class Display:
@@ -279,8 +279,7 @@ def _burst(burst: _Burst) -> str:
 
 
 def _short(text: str, most: int = 160) -> str:
-    line = " ".join(text.split()) if "\n" in text else text
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return shortened(" ".join(text.split()) if "\n" in text else text, most)
 
 
 def _count(count: int, what: str) -> str:

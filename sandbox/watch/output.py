@@ -34,7 +34,7 @@ def output_of(log: str, items: Mapping[str, str]) -> Iterator[Line]:
         if count == MOST_LINES:
             yield {"text": "… and more: python -m ops tail", "level": "print"}
             return
-        yield {**line, "text": _cut(line["text"])}
+        yield {**line, "text": shortened(line["text"], MOST_CHARACTERS)}
 
 
 def _lines(log: str, items: Mapping[str, str]) -> Iterator[Line]:
@@ -78,5 +78,6 @@ def _text(entry: Mapping[str, Any]) -> str:
     )
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many characters; the end of a longer one is an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -17,6 +17,7 @@ from sandbox.report import (
     InvocationReport,
     LogEntry,
     Names,
+    item_text,
     remaining_held,
     report_of,
 )
@@ -142,11 +143,6 @@ def _batch_changes(report: InvocationReport) -> Iterator[Change]:
 def _details(entry: LogEntry) -> Change:
     error = entry.error or entry.park_reason or None
     return {"error": error, "tries": entry.tries, "next_try": entry.next_try, "waiting": entry.waiting or entry.changes}
-
-
-def item_text(keys: Mapping[str, Any]) -> str:
-    """Return a key as people read it, such as customer_id=c7 order_id=31."""
-    return " ".join(f"{name}={value}" for name, value in keys.items())
 
 
 def _keys(record: Event) -> dict[str, Any]:
