@@ -114,12 +114,11 @@ class MappingMachine:
     assumptions
         The readings of AWS's undocumented behaviour.
     poll_seconds
-        Seconds between two reads at the end of a shard; 0.25 on AWS, which polls four times a second.
+        Seconds between two reads at the end of a shard; 0.25 on AWS, which polls four times a second. The driver may
+        change the attribute of this name at any time.
 
     Attributes
     ----------
-    poll_seconds
-        As above; the driver may change it at any time.
     last_result
         AWS's LastProcessingResult.
     filtered_out

@@ -32,7 +32,8 @@ from sandbox.mapping.records import lambda_record
 POLL_SECONDS = 0.1
 """Seconds between two reads at a shard's end. AWS takes 0.25 s; a user of the sandbox watches and waits."""
 BUSY_SECONDS, IDLE_POLL_SECONDS = 5.0, 2.0
-"""A mapping without a record for so long polls this much more slowly, until a write is known to the sandbox."""
+"""Seconds without a record after which a mapping is idle, and seconds between two reads of an idle mapping. A write
+that the sandbox sees has every mapping read at once."""
 
 Count = Callable[[Mapping[str, str], Mapping[str, int]], None]
 """Takes CloudWatch's counts of AWS/Lambda by metric, with the dimensions of all of them."""
@@ -210,7 +211,8 @@ class Poller:
     def lags(self) -> dict[str, float]:
         """Return the age in seconds of each function's oldest record that is not settled, by the function's name.
 
-        A mapping that is switched off counts until it is switched on; a function without such a record is left out.
+        Records that a mapping had read before it was switched off count, too. A function without such a record is left
+        out.
         """
         with self.loop.changed:
             oldest = [(each.function.name, each.mapping.oldest_record()) for each in self._attached.values()]

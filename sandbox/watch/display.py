@@ -16,6 +16,7 @@ from sandbox.watch.output import shortened
 LISTED = 5
 """Lines of one kind that the display shows of an invocation. One more line has the number of the others."""
 BAD_LEVELS = ("traceback", "ERROR", "CRITICAL")
+"""Levels of a handler's lines that the display shows in red."""
 OUTPUT_LINES = 20
 """Lines of a handler that the display shows of an invocation."""
 LISTED_A_SECOND = 20
@@ -36,14 +37,14 @@ class _Burst:
     last_at: float
     done: int = 0
     lines: int = 0
-    """What the handlers have printed meanwhile."""
+    """Number of lines that the handler has printed meanwhile."""
 
 
 @dataclass
 class _Failure:
     """A failure that repeats: the same error of one consumer."""
 
-    shown_at: float
+    shown_at: float = float("-inf")
     items: set[str] = field(default_factory=set[str])
 
 
@@ -216,16 +217,11 @@ class Display:
         yield from _shorten(shown, most=OUTPUT_LINES)
 
     def _is_news(self, fact: Fact, error: str, items: Iterable[str]) -> bool:
-        """Whether an error is shown: at first, and every REPEATED_SECONDS; a few items with it are shown each."""
-        key = (fact["consumer"], re.sub(r"\d+", "#", error))
-        failure = self._failures.get(key)
-        new_items = set(items) - (failure.items if failure else set[str]())
-        if failure is None:
-            failure = self._failures[key] = _Failure(fact["at"])
-            is_news = True
-        else:
-            few = bool(new_items) and len(failure.items) < LISTED
-            is_news = few or fact["at"] - failure.shown_at >= REPEATED_SECONDS
+        """Whether an error is shown: at first, for each of the first LISTED items, and then every REPEATED_SECONDS."""
+        failure = self._failures.setdefault((fact["consumer"], re.sub(r"\d+", "#", error)), _Failure())
+        new_items = set(items) - failure.items
+        is_of_few = bool(new_items) and len(failure.items) < LISTED
+        is_news = is_of_few or fact["at"] - failure.shown_at >= REPEATED_SECONDS
         failure.items |= new_items
         if is_news:
             failure.shown_at = fact["at"]

@@ -20,6 +20,7 @@ from sandbox.watch.display import Display
 from sandbox.watch.feed import Fact
 
 REFRESH_SECONDS = 0.2
+"""Seconds between two renewals of the live lines."""
 
 
 class Terminal:
