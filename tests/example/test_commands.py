@@ -29,6 +29,7 @@ RUN_BY = {
     "make demo": "tests/example/test_program.py::test_the_demo_runs",
     "echo": HERE,
     ".venv/bin/python -m sandbox put": HERE,
+    "eval": HERE,
     ".venv/bin/python -m ops smoke": HERE,
     ".venv/bin/python -m sandbox new": README_TEST,
     ".venv/bin/python -m sandbox add-dependency": "tests/sandbox/new/test_dependency.py::test_",
@@ -114,7 +115,7 @@ def sandbox(project: Path) -> Iterator[Path]:
 
 def run_line(line: str, root: Path) -> str:
     """Run a line of the README as the shell of a second terminal does, and return its output."""
-    script = f'set -e; eval "$(.venv/bin/python -m sandbox env)"; {line}'
+    script = f"set -e; {line}"
     done = subprocess.run(
         ["bash", "-c", script], cwd=root, env=environment_without_aws(), capture_output=True, text=True, check=False
     )
@@ -128,8 +129,9 @@ def test_the_commands_of_a_second_terminal(sandbox: Path) -> None:
         if line.startswith("echo ") or " sandbox put " in line:
             assert "rejected" not in run_line(line, sandbox)
     wait_for(lambda: "INSERT {'id': '1'} {" in (sandbox / "up.log").read_text(), "the line that the handler prints")
+    [variables] = [line for line in lines_of_blocks() if line.startswith("eval ")]
     [smoke] = [line for line in lines_of_blocks() if " ops smoke " in line]
-    assert run_line(f"{smoke} --yes", sandbox)  # in place of an answer at a terminal
+    assert run_line(f"{variables}; {smoke} --yes", sandbox)  # in place of an answer at a terminal
 
 
 def test_what_happens_is_seen_from_another_terminal(sandbox: Path) -> None:
