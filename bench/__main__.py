@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import (
-    capacity,
+    capacity_page,
     cold,
     cost,
     deploy,
@@ -45,7 +45,7 @@ QUESTIONS = {
     "lateness": Question(lateness.measure, lateness.NOTE, lateness.GOALS, lateness.figures),
     "sizes": Question(sizes.measure, sizes.NOTE, sizes.GOALS, sizes.figures),
     "cost": Question(cost.measure, cost.NOTE, cost.GOALS, cost.figures),
-    "capacity": Question(capacity.measure, capacity.NOTE),
+    "capacity": Question(capacity_page.measure, capacity_page.NOTE),
     "drain": Question(drain.measure, drain.NOTE, drain.GOALS),
     "redrive": Question(redrive.measure, redrive.NOTE, redrive.GOALS),
     "growth": Question(growth.measure, growth.NOTE, growth.GOALS, growth.figures),

@@ -34,7 +34,7 @@ PRICES = {
 (aws.amazon.com/eventbridge/pricing: $1.00 a million invocations), one of each a retry run; S3 ($0.005 a thousand
 PUTs)."""
 MEMORY_GB = 0.5
-"""A consumer's memory unless set otherwise: 256 MB."""
+"""A consumer's memory unless set otherwise: 512 MB."""
 SECONDS_OF_MONTH = 30 * 86_400
 ITEMS = 10_000
 CHANGES = 100_000

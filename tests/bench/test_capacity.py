@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench import capacity
+from bench import capacity, capacity_page
 from bench.capacity import Consumer, Handler, hold_reads, items_a_minute, plan, turn_seconds
 from bench.cost import Meter, size
 from bench.drain import fill
@@ -84,15 +84,15 @@ def consumer(rate: float, handler: Handler, **sizes: int) -> Consumer:
 
 
 def test_the_page_has_the_figures_of_the_module() -> None:
-    """Write them with `python -m bench.capacity`."""
-    page = capacity.PAGE.read_text(encoding="utf-8")
-    assert capacity.filled(page) == page
+    """Write them with `python -m bench.capacity_page`."""
+    page = capacity_page.PAGE.read_text(encoding="utf-8")
+    assert capacity_page.filled(page) == page
 
 
 def test_a_page_without_a_ceiling_is_refused() -> None:
-    page = capacity.PAGE.read_text(encoding="utf-8")
+    page = capacity_page.PAGE.read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="0 places"):
-        capacity.filled(page.replace("| claims |", "| claim |"))
+        capacity_page.filled(page.replace("| claims |", "| claim |"))
 
 
 # The steady state
@@ -257,4 +257,4 @@ def test_a_handler_that_is_too_slow_has_no_plan() -> None:
 
 def test_the_text_of_figures() -> None:
     figures = (0.254, 12.34, 123.4, 2_777.8, 1_620_000.0, 4_096, "x")
-    assert [capacity.text(each) for each in figures] == ["0.25", "12.3", "123", "2,780", "1,620,000", "4,096", "x"]
+    assert [capacity_page.text(each) for each in figures] == ["0.25", "12.3", "123", "2,780", "1,620,000", "4,096", "x"]

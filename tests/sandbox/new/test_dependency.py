@@ -42,7 +42,7 @@ def test_the_package_is_added_and_what_was_locked_is_said(project: Path) -> None
     ("text", "message"),
     [
         ("aws-lambda-powertools", r"^handler/requirements.in:2 has 'AWS_Lambda.powertools.*' already: edit it"),
-        ("--index-url x", r"^'--index-url x' is no requirement, as in httpx"),
+        ("--constraint x", r"^'--constraint x' is no requirement, as in httpx"),
         ("unknown-package", r"(?s)^unknown-package cannot be locked, so all files are as before:\n.*no solution"),
     ],
 )
