@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from sandbox.program.deploy import TABLE, DeployedResource, Deployment
-from sandbox.program.plan import FUNCTION
-
-MAPPING = "aws:lambda/eventSourceMapping:EventSourceMapping"
+from sandbox.program.plan import FUNCTION, MAPPING
 
 
 def deployed_fields(deployment: Deployment) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from sandbox.program.lookups import GET_TABLE, look_up
 from sandbox.program.unsupported import UnsupportedReport
 from sandbox.resources.catalog import PlaceholderResource, resource
 from sandbox.resources.resource_type import Aws, ResourceType, changed_properties
+from sandbox.resources.tables import Table
 
-TABLE = "aws:dynamodb/table:Table"
+TABLE = Table.type
 
 
 class DeployError(SandboxError):

@@ -7,8 +7,9 @@ from sandbox.program.code import digest_of_code
 from sandbox.program.deploy import TABLE, Deployment, checked_inputs, register_once
 from sandbox.program.in_process import Program, Registration, run
 from sandbox.resources.catalog import PlaceholderResource, resource
+from sandbox.resources.functions import EventSourceMapping, Function
 
-FUNCTION = "aws:lambda/function:Function"
+FUNCTION, MAPPING = Function.type, EventSourceMapping.type
 
 
 @dataclass
