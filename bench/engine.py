@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any, cast
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities import batch as powertools
 from boto3.dynamodb.types import TypeDeserializer  # pyright: ignore[reportMissingTypeStubs] -- untyped
 
-from bench.question import QUICK_ROUNDS, ROUNDS, at_most
+from bench.question import QUICK_ROUNDS, ROUNDS, at_most, in_turn
 from handler.stream.change import Change
 from handler.stream.codec import decode_into
 from handler.stream.entry import Engine
@@ -151,17 +150,17 @@ def example() -> Run:
 
 def cpu_microseconds(runs: Mapping[str, Callable[[], Any]], records: int, times: int, rounds: int) -> dict[str, float]:
     """Return each one's CPU time a record, the median of rounds in which all take turns."""
+
+    def once(run: Callable[[], Any]) -> float:
+        gc.collect()
+        began = time.process_time()
+        for _ in range(times):
+            run()
+        return (time.process_time() - began) / times / records * 1e6
+
     for run in runs.values():
         run()
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            gc.collect()
-            began = time.process_time()
-            for _ in range(times):
-                run()
-            taken[name].append((time.process_time() - began) / times / records * 1e6)
-    return {name: median(each) for name, each in taken.items()}
+    return in_turn({name: partial(once, run) for name, run in runs.items()}, rounds)
 
 
 def measure(*, quick: bool = False) -> dict[str, float]:

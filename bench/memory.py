@@ -3,9 +3,9 @@
 import json
 import subprocess
 import sys
-from statistics import median
+from functools import partial
 
-from bench.question import at_most
+from bench.question import at_most, in_turn
 from tests.fakes.records import record
 
 RECORDS, EVENT_BYTES = 10_000, 6_000_000
@@ -75,9 +75,6 @@ def _peak_megabytes(code: str, text: str) -> float:
 def measure(*, quick: bool = False) -> dict[str, float]:
     """Return the peaks over bare in MB, by way."""
     text, codes = payload(), {"bare": ""} | WAYS
-    peaks: dict[str, list[float]] = {name: [] for name in codes}
-    for _ in range(QUICK_STARTS if quick else STARTS):
-        for name, code in codes.items():
-            peaks[name].append(_peak_megabytes(code, text))
-    figures = {name: median(each) for name, each in peaks.items()}
+    starts = QUICK_STARTS if quick else STARTS
+    figures = in_turn({name: partial(_peak_megabytes, code, text) for name, code in codes.items()}, starts)
     return {f"{name}: MB over bare": figures[name] - figures["bare"] for name in WAYS}
