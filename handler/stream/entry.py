@@ -1,6 +1,7 @@
 """`@consumer` makes a function of a Change the entry point of a Lambda function."""
 
 import functools
+import gc
 import json
 import os
 import time
@@ -211,7 +212,9 @@ class Consumer:
     @functools.cached_property
     def engine(self) -> Engine:
         """The engine of this execution environment."""
-        return Engine(self.function, environment.current(), claim=self.claims)
+        engine = Engine(self.function, environment.current(), claim=self.claims)
+        gc.freeze()  # a full garbage collection, which many records cause, then skips everything imported
+        return engine
 
     def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
         """Process a batch or a request; see Engine."""

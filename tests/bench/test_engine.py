@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from bench import engine, memory
+from bench import engine, memory, ways
 
 
-@pytest.mark.parametrize("run", [engine.ours(engine.new_image), engine.by_hand, engine.stock(engine.stock_new_image)])
-def test_a_measured_way_reports_a_record_that_it_cannot_read(run: engine.Run):
+@pytest.mark.parametrize("run", [ways.ours(ways.new_image), ways.by_hand(), ways.stock(ways.stock_new_image)])
+def test_a_measured_way_reports_a_record_that_it_cannot_read(run: ways.Run):
     """So each of them reads the images, and would say what fails."""
     event = json.loads(engine.payload(2))
     assert run(json.dumps(event)) == {"batchItemFailures": []}

@@ -1,5 +1,6 @@
 """@consumer, the environment variables of a function, AWS clients and requests."""
 
+import gc
 import json
 import os
 import subprocess
@@ -33,6 +34,18 @@ def test_a_function_of_a_change_becomes_an_entry_point() -> None:
     assert handler(UPDATE, LambdaContext(Clock())) == {"batchItemFailures": []}
     assert [change.event_name for change in seen] == ["INSERT", "MODIFY", "REMOVE"]
     assert handler.__doc__ == "The purpose of the handler."
+
+
+def test_garbage_collections_skip_what_was_imported_before_the_first_batch() -> None:
+    handler = consumer(print)
+    gc.unfreeze()
+    imported = len(gc.get_objects())
+    handler(UPDATE, LambdaContext(Clock()))
+    try:
+        assert gc.get_freeze_count() >= imported
+        assert len(gc.get_objects()) < imported / 10
+    finally:
+        gc.unfreeze()
 
 
 def test_an_async_function_is_refused_by_the_decorator() -> None:
