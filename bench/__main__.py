@@ -16,8 +16,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import (
-    capacity_page,
+from bench.question import Data, MissingError, Question, Row, rows_of, text
+from bench.questions import (
+    capacity,
     cold,
     cost,
     deploy,
@@ -32,7 +33,6 @@ from bench import (
     sandbox,
     sizes,
 )
-from bench.question import Data, MissingError, Question, Row, rows_of, text
 from bench.results import RESULTS, Results
 from sandbox import ROOT
 from sandbox.edges import run
@@ -45,7 +45,7 @@ QUESTIONS = {
     "lateness": Question(lateness.measure, lateness.NOTE, lateness.GOALS, lateness.figures),
     "sizes": Question(sizes.measure, sizes.NOTE, sizes.GOALS, sizes.figures),
     "cost": Question(cost.measure, cost.NOTE, cost.GOALS, cost.figures),
-    "capacity": Question(capacity_page.measure, capacity_page.NOTE),
+    "capacity": Question(capacity.measure, capacity.NOTE),
     "drain": Question(drain.measure, drain.NOTE, drain.GOALS),
     "redrive": Question(redrive.measure, redrive.NOTE, redrive.GOALS),
     "growth": Question(growth.measure, growth.NOTE, growth.GOALS, growth.figures),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from math import ceil, exp, inf
 
-from bench.cost import PRICES, READ_UNIT, REQUEST_PRICE, SECONDS_OF_MONTH
+from bench.prices import PRICES, READ_UNIT, REQUEST_PRICE, SECONDS_OF_MONTH
 from handler.stream.engine.invocation import RESERVE_SECONDS
 from handler.stream.environment import Environment
 from handler.stream.held_items.holding import MAX_WAITING_CHANGES
@@ -41,7 +41,7 @@ HOLD_WRITES = 4
 HELD_SECONDS = 90
 """Average time of such a change until its first retry run: it is due after 60 s, and runs come every 60 s."""
 FAILING_SHARE = 0.001
-"""The share of changes that fail in the table of failures, as in bench.cost."""
+"""The share of changes that fail in the table of failures, as in bench.questions.cost."""
 CLAIM_WRITES = 2
 """Write units of a claim: it is written before the effect, and marked after it."""
 MAX_FACTOR = 10
@@ -72,7 +72,7 @@ HANDLERS = (
     Handler("5 ms, one write to DynamoDB", CALL_SECONDS, WRITE_SECONDS),
     Handler("50 ms, one call of another service", 0.05, WRITE_SECONDS),
 )
-"""The handlers of bench.drain. A call of another service takes as much CPU time as a write: an assumption."""
+"""The handlers of bench.questions.drain. A call of another service takes as much CPU time as a write: an assumption."""
 
 
 @dataclass(frozen=True)

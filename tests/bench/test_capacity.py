@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from bench import capacity, capacity_page
+from bench import capacity
 from bench.capacity import Consumer, Handler, hold_reads, items_a_minute, plan, turn_seconds
-from bench.cost import Meter, size
-from bench.drain import fill
+from bench.questions import capacity as capacity_page
+from bench.questions.cost import Meter, size
+from bench.questions.drain import fill
 from bench.simulation import MAPPING, InvocationResult, MappingSimulation, Traffic, returned
 from bench.virtual import VirtualFunction
 from handler.stream.change import Change
@@ -84,7 +85,7 @@ def consumer(rate: float, handler: Handler, **sizes: int) -> Consumer:
 
 
 def test_the_page_has_the_figures_of_the_module() -> None:
-    """Write them with `python -m bench.capacity_page`."""
+    """Write them with `python -m bench.questions.capacity`."""
     page = capacity_page.PAGE.read_text(encoding="utf-8")
     assert capacity_page.filled(page) == page
 

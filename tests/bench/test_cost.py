@@ -1,6 +1,6 @@
 """The calls and units behind the figures of `bench cost`. Prices and times are not tested here."""
 
-from bench.cost import run
+from bench.questions.cost import run
 
 CHANGES, BATCH = 1_000, 100
 

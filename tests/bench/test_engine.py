@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from bench import engine, memory, ways
+from bench import ways
+from bench.questions import engine, memory
 
 
 @pytest.mark.parametrize("run", [ways.ours(ways.new_image), ways.by_hand(), ways.stock(ways.stock_new_image)])

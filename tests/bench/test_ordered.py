@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.ordered import ASYNC, DISTINCT, HOT, OURS, POOL, RUNS, STOCK, ZIPF, broken, items_of
+from bench.questions.ordered import ASYNC, DISTINCT, HOT, OURS, POOL, RUNS, STOCK, ZIPF, broken, items_of
 from tests.fakes.aws import silence
 
 

@@ -1,6 +1,6 @@
 """What `bench sandbox` measures has its effects. Times are not tested here."""
 
-from bench.sandbox import subjects
+from bench.questions.sandbox import subjects
 
 
 def test_every_subject_does_its_changes():

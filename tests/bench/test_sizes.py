@@ -1,6 +1,6 @@
 """The measured functions have their real effects, in another process. CPU times are not tested here."""
 
-from bench.sizes import BATCH, LEDGER, MIRROR, batch_seconds, make_tables
+from bench.questions.sizes import BATCH, LEDGER, MIRROR, batch_seconds, make_tables
 from sandbox.emulator import Emulator
 
 

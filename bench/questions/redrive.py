@@ -13,7 +13,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from bench.question import at_least, at_most
-from bench.sizes import make_table
+from bench.questions.sizes import make_table
 from handler.stream.change import Change
 from handler.stream.entry import Engine
 from handler.stream.environment import Environment
@@ -110,7 +110,7 @@ def plan(objects: int) -> dict[str, float]:
 
 def plan_in_a_process(objects: int) -> dict[str, float]:
     """Plan in a process of its own, so that its peak memory is the plan's."""
-    code = f"import json; from bench.redrive import plan; print(json.dumps(plan({objects})))"
+    code = f"import json; from {__name__} import plan; print(json.dumps(plan({objects})))"
     return json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
 

@@ -66,7 +66,7 @@ def _plain(resources: int) -> None:
 
 def in_a_process(kind: str, resources: int = 0) -> Timed:
     """Return `run_once` of a fresh process."""
-    code = f"import json; from bench.program import run_once; print(json.dumps(run_once({kind!r}, {resources})))"
+    code = f"import json; from {__name__} import run_once; print(json.dumps(run_once({kind!r}, {resources})))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 

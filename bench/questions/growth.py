@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from bench import drain, redrive
 from bench.question import QUICK_ROUNDS, ROUNDS, Row, at_most, growth, in_turn
+from bench.questions import drain, redrive
 from handler.stream.testing.dynamodb import MemoryDynamoDB
 
 ITEMS, CHANGES, OBJECTS, LONG = 100, 1_000, 1_000, 1_000

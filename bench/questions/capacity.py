@@ -1,8 +1,7 @@
-"""Writes the tables of docs/capacity.md with: python -m bench.capacity_page. `python -m bench capacity` prints them."""
+"""Prints the tables of docs/capacity.md; run as `python -m bench.questions.capacity`, it writes them there."""
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from bench.capacity import (
@@ -15,9 +14,10 @@ from bench.capacity import (
     ceilings,
     plan,
 )
-from bench.cost import PRICES, SECONDS_OF_MONTH
+from bench.prices import PRICES, SECONDS_OF_MONTH
+from sandbox import ROOT
 
-PAGE = Path(__file__).parent.parent / "docs" / "capacity.md"
+PAGE = ROOT / "docs" / "capacity.md"
 TABLE_COLUMN = "the table's writes, $"
 NOTE = """\
 The smallest sizes with which a consumer uses at most 70 % of the capacity of its concurrent batches and of the reads

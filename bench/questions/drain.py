@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bench.question import at_least, at_most
-from bench.sizes import make_table
+from bench.questions.sizes import make_table
 from bench.virtual import Tables, VirtualFunction
 from handler.stream.change import Change
 from handler.stream.entry import Engine

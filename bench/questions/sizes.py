@@ -88,7 +88,7 @@ def batch_seconds(kind: str, emulator: Emulator, batches: int) -> float:
         "POWERTOOLS_SERVICE_NAME": f"sizes-{kind}",
         "LEDGER_TABLE": LEDGER,
     }
-    command = [sys.executable, "-m", "bench.sizes", kind, str(batches)]
+    command = [sys.executable, "-m", __name__, kind, str(batches)]
     ran = subprocess.run(
         command, cwd=ROOT, env=os.environ | variables, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
