@@ -7,6 +7,7 @@ import pytest
 
 from handler.stream import Change, PermanentError, consumer
 from handler.stream.aws import client
+from handler.stream.environment import Environment
 from handler.stream.testing import deliver, inserted, modified, removed
 
 
@@ -74,11 +75,24 @@ def test_a_change_that_fails_twice_is_applied_in_the_same_delivery() -> None:
     assert deliver(greets, user, clients={"greeter": sender}).applied == [user]
 
 
+def test_ctrl_c_in_a_handler_ends_the_delivery() -> None:
+    runs = list[Change]()
+
+    @consumer
+    def hangs(change: Change) -> None:
+        runs.append(change)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deliver(hangs, *(inserted("users", id=name) for name in "abc"))
+    assert len(runs) == 1
+
+
 def test_deliveries_share_their_threads() -> None:
-    deliver(handler, *(inserted("users", id=str(number)) for number in range(20)))
     before = threading.active_count()
-    deliver(handler, *(inserted("users", id=str(number)) for number in range(20)))
-    assert threading.active_count() == before
+    for _ in range(20):
+        deliver(handler, *(inserted("users", id=str(number)) for number in range(20)))
+    assert threading.active_count() < before + Environment().workers
 
 
 def test_each_table_has_its_own_batch() -> None:

@@ -1,14 +1,16 @@
 """Threads that run the items of a batch concurrently, and each item's changes in order."""
 
+import operator
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from handler.stream.engine.deadline import Deadline, Seconds
 
 ItemRuns = Sequence[Iterator[None]]
 """One generator per item, which yields before each change."""
-Seconds = Callable[[], float]
 
 
 class SimulatedCrash(BaseException):
@@ -24,56 +26,91 @@ class Executor(Protocol):
     def __call__(self, items: ItemRuns, seconds_left: Seconds | None, on_deadline: Callable[[], None], /) -> None:
         """Run each generator to its end, and return when all have ended.
 
-        If `seconds_left` returns 0 while a generator still runs, call `on_deadline` once and continue to wait. A
-        SimulatedCrash of a generator is raised again.
+        If `seconds_left` seconds pass while a generator still runs, call `on_deadline` once and continue to wait. After
+        an error of a generator no other one begins; the error is raised again when the running ones have ended.
         """
         ...
 
 
-class _Job(NamedTuple):
-    items: Iterator[Iterator[None]]
-    done: "queue.SimpleQueue[BaseException | None]"
+class _Job:
+    """The items of a batch, and the helpers that have joined the calling thread to run them."""
+
+    def __init__(self, items: ItemRuns) -> None:
+        self.helpers = 0
+        self.error: BaseException | None = None
+        self._items = iter(items)
+        self._is_closed = False
+        self._lock = threading.Lock()
+        self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def has_work_for(self, threads: int) -> bool:
+        """Return whether so many threads find an item each."""
+        return operator.length_hint(self._items) >= threads
+
+    def join(self) -> bool:
+        """Join as a helper, unless the calling thread has found no more items."""
+        with self._lock:
+            self.helpers += not self._is_closed
+            return not self._is_closed
+
+    def run(self) -> None:
+        """Run items until there are no more."""
+        try:
+            for item in self._items:  # threads share the iterator, so each item goes to one thread
+                deque(item, maxlen=0)
+        except BaseException as error:  # the calling thread raises it again
+            self.error = error
+            deque(self._items, maxlen=0)
+
+    def help(self) -> None:
+        """Run items as a helper that has joined."""
+        self.run()
+        self._ended.put(None)
+
+    def close(self) -> None:
+        """Wait until every helper that has joined has ended. Raises the error of an item."""
+        with self._lock:
+            self._is_closed = True
+        for _ in range(self.helpers):
+            self._ended.get()
+        if self.error is not None:
+            raise self.error
 
 
 class Workers:
-    """The executor of a function: up to `number` threads, which live as long as the execution environment.
+    """The executor of a function: the calling thread and helpers, which live as long as the execution environment.
 
-    Each worker is queued once per batch and then pulls items; queueing every item would cost 24 µs each.
+    The calling thread calls the first helper, and each helper calls the next one, while there are more items. A helper
+    cannot begin while another thread computes, so handlers that wait for no call all run in the calling thread, near
+    the memory of their records.
     """
 
     def __init__(self, number: int) -> None:
         self._number = number
         self._started = 0
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._deadline = Deadline()
 
     def __call__(self, items: ItemRuns, seconds_left: Seconds | None, on_deadline: Callable[[], None], /) -> None:
-        """Run the items in as many threads as there are items or workers, whichever is fewer."""
-        wanted = min(self._number, len(items))
-        while self._started < wanted:
-            threading.Thread(target=self._work, name=f"worker-{self._started}", daemon=True).start()
-            self._started += 1
-        job = _Job(iter(items), queue.SimpleQueue())
-        for _ in range(wanted):
-            self._jobs.put(job)
-        errors = list[BaseException | None]()
-        for _ in range(wanted):
-            try:
-                errors.append(job.done.get(timeout=None if seconds_left is None else max(0.0, seconds_left())))
-            except queue.Empty:
-                seconds_left = None
-                on_deadline()
-                errors.append(job.done.get())
-        for error in errors:
-            if error is not None:
-                raise error
+        """Run the items in up to `number` threads."""
+        job = _Job(items)
+        with self._deadline.watch(seconds_left, on_deadline):
+            self._call_helper(job)
+            job.run()
+            job.close()
 
-    def _work(self) -> None:
+    def _call_helper(self, job: _Job) -> None:
+        """Call one more helper if it and the calling thread find an item each."""
+        if job.helpers + 1 >= self._number or not job.has_work_for(2):
+            return
+        if self._started == job.helpers:
+            threading.Thread(target=self._help, name=f"worker-{self._started + 1}", daemon=True).start()
+            self._started += 1
+        self._jobs.put(job)
+
+    def _help(self) -> None:
         while True:
             job = self._jobs.get()
-            error = None
-            try:
-                for item in job.items:  # threads share the iterator, so each item goes to one thread
-                    deque(item, maxlen=0)
-            except BaseException as raised:  # the waiting thread raises it again
-                error = raised
-            job.done.put(error)
+            if job.join():
+                self._call_helper(job)
+                job.help()

@@ -47,6 +47,7 @@ class DeliveryResult:
         self._handler, self._clients = handler, clients
         self._changes = {change.sequence_number: change for change in changes}
         self._applied, self._parked = list[str](), list[str]()
+        self._interrupt: KeyboardInterrupt | None = None
         ledger = MemoryDynamoDB()
         self._ledger = Ledger(lambda: ledger, "ledger", "consumer", lambda _: None)
         self._processor = KeyOrderedProcessor(
@@ -63,7 +64,7 @@ class DeliveryResult:
         )
         with aws.use_clients(self._clients):
             run.run()
-        return self._refresh()
+        return self._result()
 
     def deliver(self) -> "DeliveryResult":
         """Deliver every change once, in one batch per table."""
@@ -73,16 +74,27 @@ class DeliveryResult:
         with aws.use_clients(self._clients):
             for batch in batches.values():
                 self._processor([change.record for change in batch], self._run).process()
-        return self._refresh()
+        return self._result()
 
     def park(self, change: Change, _: str, /) -> None:
         """Store a parked change, as the failure bucket does."""
         self._parked.append(change.sequence_number)
 
     def _run(self, change: Change) -> Any:
-        result = self._handler.function(change)
+        if self._interrupt is not None:
+            raise self._interrupt
+        try:
+            result = self._handler.function(change)
+        except KeyboardInterrupt as interrupt:  # Ctrl-C ends the delivery, and is no failure of the change
+            self._interrupt = interrupt
+            raise
         self._applied.append(change.sequence_number)
         return result
+
+    def _result(self) -> "DeliveryResult":
+        if self._interrupt is not None:
+            raise self._interrupt
+        return self._refresh()
 
     def _refresh(self) -> "DeliveryResult":
         holds = self._ledger.holds

@@ -148,22 +148,23 @@ def test_a_change_parked_before_the_deadline_is_noted_as_settled() -> None:
 
 def test_a_handler_that_ends_late_waits_until_its_hold_is_written() -> None:
     """In threads: the handler returns while the deadline's hold is being written."""
-    harness = ConsumerHarness(executor=Workers(2))
-    holding, ended = threading.Event(), threading.Event()
+    running, holding, ended = threading.Event(), threading.Event(), threading.Event()
 
-    class Ending(LambdaContext):
-        """A context whose time ends as soon as a handler runs."""
+    def execute(items: Any, left: Any, on_deadline: Any) -> None:
+        """Run the items in a time that ends as soon as the handler runs."""
 
-        def get_remaining_time_in_millis(self) -> int:
+        def when_running() -> None:
             assert running.wait(timeout=10)
-            return 0
+            on_deadline()
+
+        Workers(2)(items, left and (lambda: 0.0), when_running)
+
+    harness = ConsumerHarness(executor=execute)
 
     def end() -> None:
         running.set()
         assert holding.wait(timeout=10)
         ended.set()
-
-    running = threading.Event()
 
     def hold(act: Any) -> Any:
         harness.dynamodb.on.clear()
@@ -173,7 +174,7 @@ def test_a_handler_that_ends_late_waits_until_its_hold_is_written() -> None:
 
     harness.dynamodb.on["UpdateItem hold"] = hold
     harness.trouble[1] = end
-    assert harness.deliver("aa", context=Ending(harness.clock)) == []
+    assert harness.deliver("aa") == []
     assert (harness.applied, harness.waiting()) == ([1], [2])
     assert harness.held_row().owner is None
 
