@@ -8,8 +8,8 @@ from bench.question import QUICK_ROUNDS, ROUNDS, Row, at_most, growth, in_turn
 from bench.questions import drain, redrive
 from handler.stream.testing.dynamodb import MemoryDynamoDB
 
-ITEMS, CHANGES, OBJECTS, LONG = 100, 1_000, 1_000, 1_000
-"""The smallest of three sizes, of which each is twice the one before."""
+ITEMS, CHANGES, OBJECTS, LONG = 100, 1_000, 1_000, 4_000
+"""The smallest of three sizes, of which each is twice the one before. One item has more than a page of changes."""
 SIZES = (1, 2, 4)
 GROWTH = 1.1
 NOTE = """\

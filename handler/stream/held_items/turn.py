@@ -85,6 +85,7 @@ class Turn:
         self._unsaved, self._save_interval_seconds = 0, SAVE_INTERVAL_SECONDS
         self._redriven_read = row.redriven
         """The row's `redriven` when the changes were read: a release must not lose a later redrive."""
+        self._has_counted = False
         self._settled: list[WaitingChange] = []
         self._done_changes: list[WaitingChange] = []
         self._lock = threading.RLock()
@@ -135,7 +136,9 @@ class Turn:
 
     def _read_waiting(self) -> list[WaitingChange]:
         self._redriven_read = self._row.redriven
-        return self._holds.read_waiting(self._current_row())
+        waiting = self._holds.read_waiting(self._current_row(), has_counted=self._has_counted)
+        self._has_counted = True
+        return waiting
 
     # One change
 

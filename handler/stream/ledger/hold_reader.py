@@ -46,8 +46,11 @@ class HoldReader:
         keys = [key_of(self._changes_partition(digest), DESCRIPTION_KEY) for digest in digests]
         return {item["pk"]["S"].rpartition("#")[2]: item for item in self._table.batch_get(keys)}
 
-    def read_waiting(self, row: HoldRow) -> list[WaitingChange]:
+    def read_waiting(self, row: HoldRow, *, has_counted: bool = False) -> list[WaitingChange]:
         """Return the waiting changes in order: all of them, or the first ones if they are more than 1 MB.
+
+        The first ones must not run if a later one is missing, so that all are counted. `has_counted` says that this
+        owner of the hold has read it before: a second count would read all the rest again.
 
         Raises
         ------
@@ -64,7 +67,8 @@ class HoldReader:
         is_named = not row.next.endswith(AFTER_VERSION)
         if not changes or (is_named and changes[0].version != row.next):
             raise HoldBrokenError(f"{row.digest}: the first waiting change, {row.next}, is missing")
-        if len(changes) < row.waiting and not (has_more and self._count_changes(partition, row) >= row.waiting):
+        is_rest_there = has_more and (has_counted or self._count_changes(partition, row) >= row.waiting)
+        if len(changes) < row.waiting and not is_rest_there:
             raise HoldBrokenError(f"{row.digest}: of {row.waiting} waiting changes only {len(changes)} are there")
         if not has_more and changes[-1].version != row.tail:
             raise HoldBrokenError(f"{row.digest}: the last waiting change, {row.tail}, is missing")

@@ -43,6 +43,14 @@ def test_a_missing_or_unreadable_change_row_stops_only_its_item(
     assert harness.ran == [11]
 
 
+def test_a_change_that_is_missing_in_a_later_page_stops_its_item() -> None:
+    harness = with_mended_item("a" * 12)
+    harness.dynamodb.page_bytes = 1
+    del harness.change_rows()[key(11)]
+    harness.retry(now=True)
+    assert harness.ran == []
+
+
 def test_a_broken_item_continues_after_its_repair() -> None:
     harness = with_held_item("aa")
     rows = harness.change_rows()

@@ -300,6 +300,19 @@ def test_a_hold_of_more_than_a_page_runs_page_by_page() -> None:
     assert harness.applied == list(range(1, 13))
 
 
+def test_a_turn_of_many_pages_counts_the_waiting_changes_once() -> None:
+    """So its reads grow with the number of its changes, and not with the square of it."""
+
+    def reads(changes: int) -> int:
+        harness = with_mended_item("a" * changes)
+        harness.dynamodb.page_bytes = 1
+        harness.retry(now=True)
+        assert harness.applied == list(range(1, changes + 1))
+        return harness.dynamodb.calls.count("Query change")
+
+    assert reads(40) < 2.2 * reads(20)
+
+
 @pytest.mark.parametrize("later", ["nothing", "another change"])
 def test_a_change_that_is_appended_before_the_progress_is_saved_survives_a_crash(later: str) -> None:
     """The turn saves that it has run the last change that it knows, and dies in the appended one."""
