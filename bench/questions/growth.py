@@ -52,7 +52,7 @@ def measure(*, quick: bool = False) -> list[Row]:
         sizes = [smallest * times for times in SIZES]
         run(smallest)  # imports and compiles
         runs = {f"{size}": partial(cpu_seconds, run, size) for size in sizes}
-        took = list(in_turn(runs, QUICK_ROUNDS if quick else ROUNDS, min).values())
+        took = list(in_turn(runs, QUICK_ROUNDS if quick else 2 * ROUNDS, min).values())
         seconds = dict(zip(("n, s CPU", "2n, s CPU", "4n, s CPU"), took, strict=True))
         rows.append({"what": name, "n": smallest, **seconds, "growth": growth(sizes, took)})
     return rows

@@ -149,7 +149,7 @@ class _Deferred:
 class _EmptyReads(Holds):
     """Waiting changes are read eventually, and missing changes go unnoticed."""
 
-    def read_waiting(self, row: HoldRow) -> list[WaitingChange]:
+    def read_waiting(self, row: HoldRow, *, has_counted: bool = False) -> list[WaitingChange]:
         partition, last = self._changes_partition(row.digest), holds_module.END_OF_PARTS
         with reading_eventually(self._table):
             items, _ = self._table.query_page(partition, start=row.next or "0", end=f"{row.tail}#{last}")
