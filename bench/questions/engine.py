@@ -66,7 +66,7 @@ def payload(records: int) -> str:
 
 
 @contextmanager
-def _process(way: str) -> Generator[Callable[[int, str], float]]:
+def process(way: str) -> Generator[Callable[[int, str], float]]:
     """Start a way's process; yield a function that returns its seconds of CPU for a batch so many times."""
     command = [sys.executable, "-m", "bench.ways", way]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -84,7 +84,7 @@ def measure(*, quick: bool = False) -> dict[str, float]:
     rounds, records = (QUICK_ROUNDS, QUICK_RECORDS) if quick else (ROUNDS, RECORDS)
     figures = dict[str, float]()
     with ExitStack() as stack:
-        processes = {way: stack.enter_context(_process(way)) for way in WAYS}
+        processes = {way: stack.enter_context(process(way)) for way in WAYS}
         for size in BATCHES:
             text, times = payload(size), records // size
             taken = in_turn({way: partial(seconds, times, text) for way, seconds in processes.items()}, rounds)

@@ -18,6 +18,13 @@ def test_a_measured_way_reports_a_record_that_it_cannot_read(run: ways.Run):
     assert run(json.dumps(event)) == {"batchItemFailures": [{"itemIdentifier": second["SequenceNumber"]}]}
 
 
+@pytest.mark.parametrize("way", ["nothing: ours", ways.EXAMPLE])
+def test_a_way_measures_in_a_process_of_its_own(way: str):
+    with engine.process(way) as seconds:
+        assert seconds(1, engine.payload(2)) > 0
+        assert seconds(1, engine.payload(1)) > 0
+
+
 def test_the_batches_are_as_large_as_said():
     event = json.loads(engine.payload(10))
     assert [len(each["dynamodb"]["NewImage"]) for each in event["Records"]] == [30] * 10

@@ -41,7 +41,7 @@ class _Job:
         self._items = iter(items)
         self._is_closed = False
         self._lock = threading.Lock()
-        self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._left: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def has_work_for(self, threads: int) -> bool:
         """Return whether so many threads find an item each."""
@@ -62,17 +62,16 @@ class _Job:
             self.error = error
             deque(self._items, maxlen=0)
 
-    def help(self) -> None:
-        """Run items as a helper that has joined."""
-        self.run()
-        self._ended.put(None)
+    def leave(self) -> None:
+        """End as a helper that has joined."""
+        self._left.put(None)
 
     def close(self) -> None:
-        """Wait until every helper that has joined has ended. Raises the error of an item."""
+        """Wait until every helper that has joined has left. Raises the error of an item."""
         with self._lock:
             self._is_closed = True
         for _ in range(self.helpers):
-            self._ended.get()
+            self._left.get()
         if self.error is not None:
             raise self.error
 
@@ -80,9 +79,9 @@ class _Job:
 class Workers:
     """The executor of a function: the calling thread and helpers, which live as long as the execution environment.
 
-    The calling thread calls the first helper, and each helper calls the next one, while there are more items. A helper
-    cannot begin while another thread computes, so handlers that wait for no call all run in the calling thread, near
-    the memory of their records.
+    The calling thread calls the first helper, and each helper calls the next one, while there are more items. Python
+    lets a helper begin when the others wait, or have computed for 5 ms. So quick handlers that wait for nothing all run
+    in the calling thread, which has their records in its processor's cache.
     """
 
     def __init__(self, number: int) -> None:
@@ -100,7 +99,7 @@ class Workers:
             job.close()
 
     def _call_helper(self, job: _Job) -> None:
-        """Call one more helper if it and the calling thread find an item each."""
+        """Call one more helper if it and this thread find an item each."""
         if job.helpers + 1 >= self._number or not job.has_work_for(2):
             return
         if self._started == job.helpers:
@@ -112,5 +111,8 @@ class Workers:
         while True:
             job = self._jobs.get()
             if job.join():
-                self._call_helper(job)
-                job.help()
+                try:
+                    self._call_helper(job)
+                    job.run()
+                finally:
+                    job.leave()

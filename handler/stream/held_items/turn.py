@@ -1,7 +1,8 @@
 """One turn of a held item: run its waiting changes in order until one fails, time is up, or none waits."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -118,13 +119,13 @@ class Turn:
             except HoldBrokenError as error:
                 self._stop_broken(error)
                 return
-            for index, waiting_change in enumerate(waiting):
+            while waiting:
                 yield
                 if self._must_stop():
                     self.hand_back(self._now())
                     self._log("changes done")
                     return
-                if not self._settle(waiting_change, waiting[index + 1 :]):
+                if not self._settle(waiting.popleft(), waiting):
                     return
             if self.release_or_reload():
                 return
@@ -134,15 +135,15 @@ class Turn:
         first, *rest = self._read_waiting()
         return first, rest
 
-    def _read_waiting(self) -> list[WaitingChange]:
+    def _read_waiting(self) -> deque[WaitingChange]:
         self._redriven_read = self._row.redriven
         waiting = self._holds.read_waiting(self._current_row(), has_counted=self._has_counted)
         self._has_counted = True
-        return waiting
+        return deque(waiting)
 
     # One change
 
-    def _settle(self, waiting: WaitingChange, rest: Sequence[WaitingChange]) -> bool:
+    def _settle(self, waiting: WaitingChange, rest: Iterable[WaitingChange]) -> bool:
         """Run a change; return False if it fails and the item waits for its next try."""
         dependencies, change = self._dependencies, waiting.change
         self.has_tried = True
@@ -195,7 +196,7 @@ class Turn:
             sequence_numbers=summary_fields([each.change for each in self._done_changes])["sequence_numbers"],
         )
 
-    def move_past(self, waiting: WaitingChange, rest: Sequence[WaitingChange]) -> None:
+    def move_past(self, waiting: WaitingChange, rest: Iterable[WaitingChange]) -> None:
         """Record a change as settled; the first of `rest` becomes the first waiting change."""
         now = self._now()
         with self._lock:
