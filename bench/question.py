@@ -110,19 +110,16 @@ def text(value: Any) -> str:
     return f"{value:,.{digits}f}"
 
 
-def in_turn(
-    runs: Mapping[str, Callable[[], float]], rounds: int = ROUNDS, take: Callable[[list[float]], float] = median
-) -> dict[str, float]:
+def in_turn(runs: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, float]:
     """Call each function once in each round, one after the other, and return the median of each one's answers.
 
-    Other load on the machine then disturbs all of them alike. `take` takes the least answer, for example, in place of
-    the median.
+    Other load on the machine then disturbs all of them alike.
     """
     answers: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             answers[name].append(run())
-    return {name: take(each) for name, each in answers.items()}
+    return {name: median(each) for name, each in answers.items()}
 
 
 def seconds_of(run: Callable[[], Any]) -> float:

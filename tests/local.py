@@ -90,6 +90,11 @@ class LocalAws:
         pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
         return [{name: decode(value) for name, value in item.items()} for page in pages for item in page["Items"]]
 
+    def held_items(self, ledger: str) -> list[str]:
+        """Return the digests of the items that are held according to a ledger table."""
+        rows = self.items(ledger)
+        return [row["sk"] for row in rows if row["pk"].startswith("hold#") and row.get("state") == "held"]
+
     def set_variables(self, function: str, **variables: str) -> None:
         """Change environment variables of a function (physical name): invocations from now on have them."""
         functions = self.client("lambda")

@@ -171,8 +171,7 @@ class Chaos:
 
     def held(self) -> list[str]:
         """Return the items that are held according to the ledger."""
-        rows = self.aws.items(self.ledger)
-        return [row["sk"] for row in rows if row["pk"].startswith("hold#") and row.get("state") == "held"]
+        return self.aws.held_items(self.ledger)
 
 
 @pytest.mark.timeout(240)  # it takes 30 s on an idle machine

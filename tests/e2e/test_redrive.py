@@ -68,11 +68,6 @@ class Shop:
         with self.aws.sandbox.poller.pause(function):
             self.aws.client("lambda").update_function_code(FunctionName=function, ZipFile=changed.getvalue())
 
-    def has_held_items(self) -> bool:
-        """Return whether an item is held according to the ledger."""
-        rows = self.aws.items(self.outputs["stores"]["ledger"]["name"])
-        return any(row.get("state") == "held" for row in rows)
-
     def objects(self, prefix: str = "engine/") -> dict[str, bytes]:
         """Return the objects under a prefix of the failure bucket."""
         return self.aws.objects(self.bucket, prefix)
@@ -139,7 +134,8 @@ def deployed_shop(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Ge
 def shop(deployed_shop: Shop) -> Shop:
     """The shop with an empty failure bucket and its own code; what an earlier test put back is settled."""
     deadline = time.monotonic() + 60
-    while deployed_shop.has_held_items():  # the sandbox knows only what its last retry run has seen
+    ledger = deployed_shop.outputs["stores"]["ledger"]["name"]
+    while deployed_shop.aws.held_items(ledger):  # the sandbox knows only what its last retry run has seen
         assert time.monotonic() < deadline
         time.sleep(0.1)
     deployed_shop.aws.wait_until_idle()

@@ -43,9 +43,9 @@ class _Job:
         self._lock = threading.Lock()
         self._left: queue.SimpleQueue[None] = queue.SimpleQueue()
 
-    def has_work_for(self, threads: int) -> bool:
-        """Return whether so many threads find an item each."""
-        return operator.length_hint(self._items) >= threads
+    def has_work_for_two(self) -> bool:
+        """Return whether two threads find an item each."""
+        return operator.length_hint(self._items) >= 2
 
     def join(self) -> bool:
         """Join as a helper, unless the calling thread has found no more items."""
@@ -100,7 +100,7 @@ class Workers:
 
     def _call_helper(self, job: _Job) -> None:
         """Call one more helper if it and this thread find an item each."""
-        if job.helpers + 1 >= self._number or not job.has_work_for(2):
+        if job.helpers + 1 >= self._number or not job.has_work_for_two():
             return
         if self._started == job.helpers:
             threading.Thread(target=self._help, name=f"worker-{self._started + 1}", daemon=True).start()

@@ -49,7 +49,7 @@ class HoldReader:
     def read_waiting(self, row: HoldRow, *, has_counted: bool = False) -> list[WaitingChange]:
         """Return the waiting changes in order: all of them, or the first ones if they are more than 1 MB.
 
-        The first ones must not run if a later one is missing, so that all are counted. `has_counted` says that this
+        The first ones must not run if a later one is missing, so all of them are counted. `has_counted` says that the
         owner of the hold has read it before: a second count would read all the rest again.
 
         Raises

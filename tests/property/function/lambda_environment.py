@@ -99,7 +99,7 @@ class LambdaEnvironment:
         self.clock.start(speak)
 
     def _join(self) -> None:
-        """Wait until `on_deadline` returns, because the thread that waits for the workers runs it."""
+        """Wait until `on_deadline` returns, because a batch does not end before it."""
         while self._is_on_deadline_running:
             self.spend(threads.WAIT_SECONDS)
 
