@@ -4,6 +4,7 @@ Run as `python -m bench.ways NAME`, a way reads lines with a number of times and
 seconds of CPU that processing the batch so often takes.
 """
 
+import functools
 import gc
 import importlib
 import json
@@ -137,18 +138,24 @@ WAYS: dict[str, Callable[[], Run]] = {
 }
 
 
+def cpu_seconds(run: Callable[[], Any], times: int) -> float:
+    """Return the seconds of CPU that so many calls take, after a garbage collection."""
+    gc.collect()
+    began = time.process_time()
+    for _ in range(times):
+        run()
+    return time.process_time() - began
+
+
 def main(name: str) -> None:
     """Answer each line of standard input."""
     importlib.import_module("boto3")  # in the memory of every way, as in that of any function that calls AWS
     run = WAYS[name]()
     for line in sys.stdin:
         times, text = json.loads(line)
-        run(text)
-        gc.collect()
-        began = time.process_time()
-        for _ in range(times):
-            run(text)
-        print(time.process_time() - began, flush=True)
+        once = functools.partial(run, text)
+        once()
+        print(cpu_seconds(once, times), flush=True)
 
 
 if __name__ == "__main__":

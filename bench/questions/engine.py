@@ -1,6 +1,5 @@
 """Measures the engine's CPU time a record, beside Powertools and a loop by hand: python -m bench engine."""
 
-import gc
 import json
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any, cast
 from boto3.dynamodb.types import TypeDeserializer  # pyright: ignore[reportMissingTypeStubs] -- untyped
 
 from bench.question import QUICK_ROUNDS, ROUNDS, at_most, in_turn
-from bench.ways import EXAMPLE, WAYS
+from bench.ways import EXAMPLE, WAYS, cpu_seconds
 from handler.stream.codec import decode_into
 from tests.fakes.records import record
 
@@ -69,8 +68,8 @@ def payload(records: int) -> str:
 def process(way: str) -> Generator[Callable[[int, str], float]]:
     """Start a way's process; yield a function that returns its seconds of CPU for a batch so many times."""
     command = [sys.executable, "-m", "bench.ways", way]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        stdin, stdout = cast(Any, process.stdin), cast(Any, process.stdout)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as started:
+        stdin, stdout = cast(Any, started.stdin), cast(Any, started.stdout)
 
         def seconds(times: int, text: str) -> float:
             print(json.dumps([times, text]), file=stdin, flush=True)
@@ -98,15 +97,7 @@ def measure(*, quick: bool = False) -> dict[str, float]:
 def _decoding(times: int, rounds: int) -> dict[str, float]:
     """Return the ratio of the engine's decoding of an image alone to TypeDeserializer's."""
     image = item(1)
-
-    def seconds(decode: Callable[[], Any]) -> float:
-        gc.collect()
-        began = time.process_time()
-        for _ in range(times):
-            decode()
-        return time.process_time() - began
-
-    ours = partial(seconds, lambda: decode_into({}, image.items()))
-    peer = partial(seconds, lambda: {name: deserialize(value) for name, value in image.items()})
+    ours = partial(cpu_seconds, lambda: decode_into({}, image.items()), times)
+    peer = partial(cpu_seconds, lambda: {name: deserialize(value) for name, value in image.items()}, times)
     taken = in_turn({"ours": ours, "peer": peer}, rounds)
     return {"an image: ours / TypeDeserializer": taken["ours"] / taken["peer"]}

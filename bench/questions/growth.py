@@ -1,12 +1,12 @@
 """Measures how the time of a drain and of a redrive grows with its size. Run it with: python -m bench growth."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import median
 
 from bench.question import QUICK_ROUNDS, ROUNDS, Row, at_most, growth
 from bench.questions import drain, redrive
+from bench.ways import cpu_seconds
 from handler.stream.testing.dynamodb import MemoryDynamoDB
 
 ITEMS, CHANGES, OBJECTS, LONG = 100, 1_000, 1_000, 4_000
@@ -31,13 +31,6 @@ def put_back(changes: int) -> None:
     redrive.changes_a_second(MemoryDynamoDB(), changes, 10)
 
 
-def cpu_seconds(run: Callable[[int], object], size: int) -> float:
-    """Return the CPU seconds of all threads of this process in a run."""
-    began = time.process_time()
-    run(size)
-    return time.process_time() - began
-
-
 CASES: Mapping[str, tuple[int, Callable[[int], object]]] = {
     "drain: items, 36 changes each": (ITEMS, partial(drain_items, changes=drain.CHANGES)),
     "drain: changes of one item": (LONG, partial(drain_items, 1)),
@@ -53,7 +46,9 @@ def measure(*, quick: bool = False) -> list[Row]:
     for name, (smallest, run) in CASES.items():
         sizes = [smallest * times for times in SIZES]
         run(smallest)  # imports and compiles
-        rounds = [[cpu_seconds(run, size) for size in sizes] for _ in range(QUICK_ROUNDS if quick else 2 * ROUNDS)]
+        rounds = [
+            [cpu_seconds(partial(run, size), 1) for size in sizes] for _ in range(QUICK_ROUNDS if quick else 2 * ROUNDS)
+        ]
         seconds = dict(zip(("n, s CPU", "2n, s CPU", "4n, s CPU"), map(median, zip(*rounds, strict=True)), strict=True))
         exponent = median(growth(sizes, took) for took in rounds)
         rows.append({"what": name, "n": smallest, **seconds, "growth": exponent})
