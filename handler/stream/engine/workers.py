@@ -92,6 +92,8 @@ class Workers:
 
     def __call__(self, items: ItemRuns, seconds_left: Seconds | None, on_deadline: Callable[[], None], /) -> None:
         """Run the items in up to `number` threads."""
+        if not items:
+            return
         job = _Job(items)
         with self._deadline.watch(seconds_left, on_deadline):
             self._call_helper(job)
