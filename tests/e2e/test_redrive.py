@@ -189,7 +189,7 @@ def test_the_first_items_fail_again_and_the_others_stay(shop: Shop) -> None:
 def test_it_stops_after_20_failures_in_a_row(shop: Shop) -> None:
     shop.park(60, "stops")
     shop.deploy("welcome-email", "no template for", "still no template for")
-    code, out, _ = shop.run("redrive", "welcome-email", "--yes", "--canary", "0", "--rate", "20", "--json")
+    code, out, _ = shop.run("redrive", "welcome-email", "--yes", "--canary", "0", "--rate", "6", "--json")
     result = json.loads(out)["result"]
     assert code == 1
     assert "failures in a row" in result["stopped"]
